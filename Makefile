@@ -1,0 +1,42 @@
+# make demo: train three tasks on the built-in scenes and write a report.   make test: run the tests.
+# TORCH chooses the torch build, e.g. `make test TORCH=torch==2.13.0`; PYTHON the interpreter that makes the environment.
+PYTHON ?= python3
+TORCH ?= torch
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/avkit fit --tasks ra_ssu,avs,avqa
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n auto --dist loadfile
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/scenes.py && $(BIN)/python benchmarks/temporal.py && $(BIN)/python benchmarks/caption.py
+
+# Each stamp remembers which extra is installed; torch goes in first, so that its build is the one asked for.
+$(VENV)/.demo: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q "$(TORCH)"
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/python -m pip install -q -e ".[test]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What travels from file to report: Item, Batch, Tokens, Prediction, and the vocabulary record.
+
+Letters used in every shape of the project: B clips, T steps of `hop` seconds, P patches of a frame, L text tokens,
+D width, K classes, H W pixels. Time-like targets carry T first, so that a batch can pad them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Sample rate of every waveform inside avkit, in Hz.
+SAMPLE_RATE = 16_000
+
+#: The targets a dataset may provide and a task may read, by field name.
+FIELDS: dict[str, str] = {
+    "mask": "uint8 (T, H, W), 1 where something visible sounds, 0 elsewhere",
+    "mask_known": "bool (T,), which steps have a mask that was annotated",
+    "class_mask": "uint8 (T, H, W), 0 background, k + 1 for class k that is visible and sounds",
+    "instance_mask": "uint8 (T, H, W), 0 background, i + 1 for object i, sounding or not",
+    "boxes": "float32 (T, N, 4), x1 y1 x2 y2 in [0, 1] of each object, NaN where it is not visible",
+    "caption": "T strings, what sounds at each step and how; the empty string where nothing was written",
+    "audio_segments": "uint8 (T, K), classes heard at each step",
+    "visual_segments": "uint8 (T, K), classes seen at each step",
+    "video_labels": "uint8 (K,), classes heard or seen anywhere in the clip",
+    "events": "float32 (N, 3), start s, end s and class index of each event both heard and seen",
+    "answer": "string, the answer to the item's question",
+    "question_type": "string, such as 'Audio-Visual Counting'",
+}
+
+
+@dataclass
+class Vocabulary:
+    """The words a dataset speaks: what a task needs to size its head and to name its answers.
+
+    Attributes:
+        classes: Names of sounding classes in index order, background not among them.
+        answers: Answers of `avqa` in index order.
+        words: Words of questions, prompts and captions, in index order.
+    """
+
+    classes: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Item:
+    """One clip, with one question at most.
+
+    Attributes:
+        id: Name of the clip, unique in its split.
+        duration: Length in seconds.
+        hop: Seconds per step.
+        frames: uint8 (T, 3, H, W), RGB, one picture per step; None where `visual` is given.
+        waveform: float32 (samples,), mono in [-1, 1] at `SAMPLE_RATE`; None where `audio` is given.
+        visual: Stored visual features instead of frames, float (T, P, Dv).
+        audio: Stored audio features instead of the waveform, float (T, Da).
+        text: Question, or None.
+        targets: Ground truth by field name, see `FIELDS`.
+    """
+
+    id: str
+    duration: float
+    hop: float = 1.0
+    frames: Tensor | None = None
+    waveform: Tensor | None = None
+    visual: Tensor | None = None
+    audio: Tensor | None = None
+    text: str | None = None
+    targets: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps T."""
+        for x in (self.frames, self.visual, self.audio):
+            if x is not None:
+                return len(x)
+        raise ValueError(f"Item {self.id!r} has neither frames nor features.")
+
+
+@dataclass
+class Batch:
+    """Items of one task side by side; shapes as in `Item` with B in front, padded with zeros.
+
+    Attributes:
+        task: The one task this batch is for.
+        valid: bool (B, T), False on padding.
+        text: One question per clip, or None.
+        targets: Tensors padded to (B, T, ...) or (B, N, ...), anything else as a list of B.
+    """
+
+    task: str
+    id: list[str]
+    duration: Tensor
+    hop: float
+    valid: Tensor
+    frames: Tensor | None = None
+    waveform: Tensor | None = None
+    visual: Tensor | None = None
+    audio: Tensor | None = None
+    text: list[str] | None = None
+    targets: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of clips B."""
+        return len(self.id)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch with every tensor on `device`."""
+
+        def move(x: Any) -> Any:
+            if isinstance(x, Tensor):
+                return x.to(device, non_blocking=non_blocking)
+            return {k: move(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass
+class Tokens:
+    """What encoders make, the backbone mixes and heads read.
+
+    Attributes:
+        audio: (B, T, D).
+        frame: (B, T, D), one token per picture.
+        patches: (B, T, P, D), row by row over `grid`.
+        grid: Rows and columns of the patches.
+        valid: bool (B, T).
+        pyramid: Feature maps (B, T, C, h, w), finest first; empty where no pixels are asked for.
+        text: (B, L, D) tokens of the prompt or question, or None.
+        text_valid: bool (B, L).
+        prompt: (B, D), the pooled prompt or question, or None.
+    """
+
+    audio: Tensor
+    frame: Tensor
+    patches: Tensor
+    grid: tuple[int, int]
+    valid: Tensor
+    pyramid: list[Tensor] = field(default_factory=list)
+    text: Tensor | None = None
+    text_valid: Tensor | None = None
+    prompt: Tensor | None = None
+
+
+@dataclass
+class Prediction:
+    """What a task answers for one batch, in the user's units: seconds, pixels, words.
+
+    Attributes:
+        task: Name of the task.
+        id: Clip ids, B of them.
+        values: By field name as in `FIELDS`, with B in front: `mask` is float32 (B, T, H, W), the probability that the
+            pixel shows something sounding; `mask_logits` the same before the sigmoid; `class_scores` float32
+            (B, T, K + 1, H, W), logits with background first; `class_mask` its argmax; `caption` B lists of T strings;
+            `answer` B strings; `answer_scores` float32 (B, answers).
+    """
+
+    task: str
+    id: list[str]
+    values: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """The predicted field `name`."""
+        return self.values[name]
+
+
+def collate(items: Sequence[Item], task: str) -> Batch:
+    """Put clips side by side, padding each with zeros to the longest.
+
+    Raises:
+        ValueError: If clips carry different fields, hops or picture sizes, or a feature is not a finite number.
+    """
+    first = items[0]
+    for item in items:
+        if item.hop != first.hop:
+            raise ValueError(f"Items {first.id!r} and {item.id!r} have hops of {first.hop} and {item.hop} s; one batch takes one hop.")
+        if item.targets.keys() != first.targets.keys():
+            raise ValueError(f"Items {first.id!r} and {item.id!r} carry different targets: {sorted(first.targets)} and {sorted(item.targets)}.")
+        _check_finite(item)
+    steps = [item.steps for item in items]
+    valid = torch.arange(max(steps))[None] < torch.tensor(steps)[:, None]
+    stacked = {name: _stack([getattr(item, name) for item in items], name, items) for name in ("frames", "waveform", "visual", "audio")}
+    texts = [item.text for item in items]
+    return Batch(
+        task=task,
+        id=[item.id for item in items],
+        duration=torch.tensor([item.duration for item in items], dtype=torch.float32),
+        hop=first.hop,
+        valid=valid,
+        text=[t or "" for t in texts] if any(t is not None for t in texts) else None,
+        targets={name: _stack([item.targets[name] for item in items], name, items) for name in first.targets},
+        **stacked,
+    )
+
+
+def _check_finite(item: Item) -> None:
+    for name in ("waveform", "visual", "audio"):
+        x = getattr(item, name)
+        if x is not None and not torch.isfinite(x).all():
+            bad = int((~torch.isfinite(x)).sum())
+            raise ValueError(f"Item {item.id!r}: {bad} of {x.numel()} values of {name!r} are NaN or infinite. Extract or export this clip again, or leave it out.")
+
+
+def _stack(values: list[Any], name: str, items: Sequence[Item]) -> Any:
+    """Tensors padded along their first axis and stacked; None where all are None; else the list itself."""
+    if all(v is None for v in values):
+        return None
+    if any(v is None for v in values):
+        raise ValueError(f"{name!r} is missing in {[i.id for i, v in zip(items, values, strict=True) if v is None]} and present in the rest of the batch.")
+    if not all(isinstance(v, Tensor) for v in values):
+        return values
+    if len({v.shape[1:] for v in values}) > 1:
+        sizes = {i.id: tuple(v.shape[1:]) for i, v in zip(items, values, strict=True)}
+        raise ValueError(f"{name!r} has different sizes in one batch: {sizes}. Read the clips at one size.")
+    out = values[0].new_zeros((len(values), max(len(v) for v in values), *values[0].shape[1:]))
+    for row, v in zip(out, values, strict=True):
+        row[: len(v)] = v
+    return out

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avkit info`: what is here."""
+
+import argparse
+import json
+import shutil
+
+from rich.console import Console
+from rich.table import Table
+
+
+def run(args: list[str]) -> int:
+    """Print tasks, datasets, encoders, versions and hardware."""
+    p = argparse.ArgumentParser(prog="avkit info", description="Tasks, datasets, encoders, versions, hardware.")
+    p.add_argument("--json", action="store_true", help="for scripts")
+    facts = collect()
+    if p.parse_args(args).json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    console = Console()
+    for title, entries in facts.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+        for name, text in entries.items():
+            table.add_row(name, text)
+        console.print(table)
+    return 0
+
+
+def collect() -> dict[str, dict[str, str]]:
+    """Everything `info` knows, by section."""
+    import torch
+
+    from avkit.cli.trainer import versions
+    from avkit.datasets import DATASETS, find_dataset
+    from avkit.encoders import AUDIO, TEXT, VISUAL
+    from avkit.tasks import TASKS, find_task
+
+    def first_line(thing: type) -> str:
+        return (thing.__doc__ or "").strip().splitlines()[0]
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    java = shutil.which("java") or "none: METEOR is not run, other caption scores use a plain tokeniser"
+    return {
+        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).reads)}." for name in TASKS},
+        "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
+        "encoders": {
+            kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))
+        },
+        "versions": versions(),
+        "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
+        "licence": {"avkit": "Apache-2.0", "pretrained weights": "their authors' own; none is shipped"},
+    }

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avkit test RUN`: official metrics on the test split, and the report again."""
+
+from avkit.cli.trainer import open_run
+
+
+def run(args: list[str]) -> int:
+    """Test; `args` are a run folder and options that replace those of its config."""
+    cli, run = open_run("test", args)
+    from avkit.cli.report import test_and_report
+
+    test_and_report(cli, run)
+    return 0

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avkit validate RUN`: the figures that training chose its best checkpoint by."""
+
+from rich.console import Console
+
+from avkit.cli.trainer import open_run
+from avkit.report import terminal_table
+
+
+def run(args: list[str]) -> int:
+    """Validate; `args` are a run folder and options that replace those of its config."""
+    cli, run = open_run("validate", args)
+    from avkit.cli.report import score_rows
+
+    checkpoint = run.best if run.best.exists() else run.last
+    cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
+    sizes = {task: len(cli.datamodule.samples("val", task)) for task in cli.model.tasks}
+    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.dataset, "val", sizes))))
+    return 0

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets to batches of one task each, in an order that survives being killed."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from avkit.batch import Batch, Item, Vocabulary, collate
+from avkit.datasets import Dataset, find_dataset
+from avkit.sampler import BatchPlan, task_weights
+
+#: A sample of a task: the task's name and the sample's number in the dataset.
+Key = tuple[str, int]
+
+
+class TaskItems(TorchDataset[tuple[str, Item]]):
+    """Samples by task and number, each with the targets that the task reads."""
+
+    def __init__(self, dataset: Dataset, fields: dict[str, frozenset[str]]) -> None:
+        self.dataset, self.fields = dataset, fields
+
+    def __getitem__(self, key: Key) -> tuple[str, Item]:
+        task, index = key
+        return task, self.dataset.item(index, self.fields[task])
+
+
+class PlanLoader(DataLoader[Batch]):
+    """A loader that follows a plan and, loaded from a checkpoint, goes on with the very next batch.
+
+    Args:
+        items: Samples.
+        plan: Which samples each step takes.
+        steps: Steps per epoch.
+        workers: Worker processes.
+    """
+
+    def __init__(self, items: TaskItems, plan: BatchPlan, numbers: dict[str, list[int]], steps: int, **kwargs: Any) -> None:
+        self.plan, self.numbers, self.steps, self.done = plan, numbers, steps, 0
+        super().__init__(items, batch_sampler=_Steps(self), **kwargs)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            self.done += 1
+            yield batch
+
+    def keys(self) -> Iterator[list[Key]]:
+        """The samples of each step to the end of the epoch."""
+        for task, places in self.plan.steps(self.done, self.steps - self.done % self.steps):
+            yield [(task, self.numbers[task][i]) for i in places]
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were handed out since the run began."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after that many batches."""
+        self.done = state["done"]
+
+
+class _Steps:
+    """The loader's steps, as the batch sampler that torch wants to be given before the loader exists."""
+
+    def __init__(self, loader: PlanLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.loader.keys()
+
+    def __len__(self) -> int:
+        return self.loader.steps
+
+
+class AVDataModule(L.LightningDataModule):
+    """The data of a run.
+
+    Args:
+        tasks: Task names; set by `--tasks`.
+        fields: Targets each task needs and may use; set by the command line from the tasks themselves.
+        dataset: `scenes`, or a dataset on disk.
+        root: Folder of the dataset on disk; media paths of a manifest are relative to it.
+        manifest: A JSON Lines file of your own clips; naming one chooses the dataset `manifest`.
+        batch_size: Clips per step.
+        steps_per_epoch: Training steps between two validations.
+        mix: How often each task is drawn: proportional, uniform, temperature, or weights such as avs=2,avqa=1.
+        workers: Worker processes that read or render.
+        picture: Height and width of the pictures, in pixels.
+        train_size: Different training scenes.
+        test_size: Scenes of the validation split and of the test split.
+        seed: Of the order of batches, and of the world of scenes.
+    """
+
+    def __init__(
+        self,
+        tasks: str = "",
+        fields: dict[str, Any] | None = None,
+        dataset: str = "scenes",
+        root: str | None = None,
+        manifest: str | None = None,
+        batch_size: int = 16,
+        steps_per_epoch: int = 200,
+        mix: str = "proportional",
+        workers: int = 2,
+        picture: int = 64,
+        train_size: int = 20_000,
+        test_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or steps_per_epoch < 1:
+            raise ValueError(f"batch_size and steps_per_epoch are at least 1, got {batch_size} and {steps_per_epoch}.")
+        self.reads: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+            task: (frozenset(needs), frozenset(may)) for task, (needs, may) in (fields or {}).items()
+        }
+        self.dataset = "manifest" if manifest else dataset
+        self.root, self.manifest, self.batch_size, self.steps, self.mix = root, manifest, batch_size, steps_per_epoch, mix
+        self.workers, self.picture, self.seed = workers, picture, seed
+        self.sizes = {"train": train_size, "val": test_size, "test": test_size}
+        self._splits: dict[str, Dataset] = {}
+
+    def split(self, name: str) -> Dataset:
+        """The dataset of a split, opened when first asked for."""
+        if name not in self._splits:
+            self._splits[name] = self._open(name)
+        return self._splits[name]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words the dataset speaks, as the training split defines them."""
+        return self.split("train").vocabulary
+
+    def train_dataloader(self) -> PlanLoader:
+        """Batches by the plan; the order depends on the seed and the step alone."""
+        data, trainer = self.split("train"), self.trainer
+        numbers = {task: self._numbers(data, task) for task in self.reads}
+        sizes = {task: len(found) for task, found in numbers.items()}
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        plan = BatchPlan(sizes, self.batch_size, task_weights(sizes, self.mix), self.seed, rank, ranks)
+        return PlanLoader(self._items(data), plan, numbers, self.steps, **self._loading())
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation split, task by task."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test split, task by task."""
+        return self._in_order("test")
+
+    def sample(self, split: str, count: int) -> dict[str, list[Batch]]:
+        """Batches of the first `count` samples of each task, for counting and for pictures in the report."""
+        data = self.split(split)
+        items = self._items(data)
+        out = {}
+        for task in self.reads:
+            found = [items[task, i][1] for i in self._numbers(data, task)[:count]]
+            out[task] = [collate(found[i : i + self.batch_size], task) for i in range(0, len(found), self.batch_size)]
+        return out
+
+    def samples(self, split: str, task: str) -> list[int]:
+        """Numbers of the samples of a split that carry what the task reads."""
+        return self._numbers(self.split(split), task)
+
+    def _open(self, name: str) -> Dataset:
+        cls = find_dataset(self.dataset)
+        if self.dataset == "scenes":
+            opened: Dataset = cls(name, size=self.sizes[name], seed=self.seed, picture=self.picture)
+            return opened
+        if not self.manifest:
+            raise ValueError(f"Dataset {self.dataset!r} needs a file. Name it with --data.manifest FILE.jsonl.")
+        root = Path(self.root) if self.root else None
+        opened = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
+        return opened
+
+    def _items(self, data: Dataset) -> TaskItems:
+        return TaskItems(data, {task: needs | (may & frozenset(data.provides)) for task, (needs, may) in self.reads.items()})
+
+    def _numbers(self, data: Dataset, task: str) -> list[int]:
+        """Samples of a task; an error names what the dataset lacks."""
+        needs, _ = self.reads[task]
+        missing = sorted(needs - frozenset(data.provides))
+        if missing:
+            raise ValueError(
+                f"Task {task!r} reads {', '.join(sorted(needs))}; dataset {self.dataset!r} has no "
+                f"{', '.join(missing)}. It has {', '.join(sorted(data.provides))}. Leave {task!r} out of --tasks or add them."
+            )
+        found = data.indices(needs)
+        if not found:
+            raise ValueError(f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(needs))}.")
+        return found
+
+    def _in_order(self, split: str) -> DataLoader[Batch]:
+        data = self.split(split)
+        batches = []
+        for task in self.reads:
+            keys = [(task, i) for i in self._numbers(data, task)]
+            batches += [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+        return DataLoader(self._items(data), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
+
+    def _loading(self, persistent: bool = True) -> dict[str, Any]:
+        several = self.workers > 0
+        return {
+            "collate_fn": _collate,
+            "num_workers": self.workers,
+            "persistent_workers": several and persistent,
+            "worker_init_fn": _one_thread,
+            "pin_memory": torch.cuda.is_available(),
+        } | ({"prefetch_factor": 3} if several else {})
+
+
+def _collate(pairs: Sequence[tuple[str, Item]]) -> Batch:
+    return collate([item for _, item in pairs], pairs[0][0])
+
+
+def _one_thread(worker: int) -> None:
+    """A worker renders with one thread; the rest belongs to the model."""
+    torch.set_num_threads(1)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers of data on disk, and the built-in scenes; a name is resolved when it is asked for."""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+from avkit.batch import Item, Vocabulary
+from avkit.errors import unknown_name
+
+#: Name on the command line, and where the reader lives.
+DATASETS: dict[str, str] = {
+    "scenes": "avkit.datasets.scenes:Scenes",
+    "manifest": "avkit.datasets.manifest:Manifest",
+}
+
+
+class Dataset(Protocol):
+    """What every reader offers; samples are clips, or pairs of clip and question."""
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Targets that some sample has, see `avkit.batch.FIELDS`."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Classes, answers and words, the same for every split."""
+
+    def __len__(self) -> int: ...
+
+    def indices(self, fields: frozenset[str]) -> list[int]:
+        """Samples that carry all of `fields`."""
+
+    def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
+        """One sample with the named targets, all of them where None."""
+
+
+def find_dataset(name: str) -> type[Any]:
+    """The class of a dataset.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in DATASETS:
+        raise unknown_name("dataset", name, DATASETS)
+    module, _, attribute = DATASETS[name].partition(":")
+    found: type[Any] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders from pixels, waveform and words to features; each is looked up by name and loaded when asked for."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from avkit.errors import unknown_name
+
+#: Visual encoders: name, where it lives, and its arguments.
+VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "small": ("avkit.encoders.small:SmallVisual", {}),
+    "pvt_v2_b5": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b5"}),
+    "pvt_v2_b2": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b2"}),
+    "pvt_v2_b0": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b0"}),
+    "vit_base": ("avkit.encoders.timm:TimmViT", {"name": "vit_base_patch16_224"}),
+    "vit_large": ("avkit.encoders.timm:TimmViT", {"name": "vit_large_patch16_384"}),
+    "clip_vit_l14": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14"}),
+    "clip_vit_b32": ("avkit.encoders.clip:ClipImage", {"name": "ViT-B-32"}),
+}
+#: Audio encoders.
+AUDIO: dict[str, tuple[str, dict[str, Any]]] = {
+    "small": ("avkit.encoders.small:SmallAudio", {}),
+    "vggish": ("avkit.encoders.vggish:VGGishAudio", {}),
+}
+#: Text encoders.
+TEXT: dict[str, tuple[str, dict[str, Any]]] = {
+    "small": ("avkit.encoders.small:SmallText", {}),
+    "clip_vit_l14": ("avkit.encoders.clip:ClipText", {"name": "ViT-L-14"}),
+    "clip_vit_b32": ("avkit.encoders.clip:ClipText", {"name": "ViT-B-32"}),
+}
+
+
+def build_encoder(
+    kind: str,
+    table: dict[str, tuple[str, dict[str, Any]]],
+    name: str,
+    pretrained: str | None = None,
+    words: Sequence[str] = (),
+) -> nn.Module:
+    """Make an encoder.
+
+    Args:
+        kind: What the table holds, for the error's text.
+        table: `VISUAL`, `AUDIO` or `TEXT`.
+        name: Its name there.
+        pretrained: None for random weights, `hub` for the weights that name stands for, a tag of the library, or a path.
+        words: Known words, for text encoders trained from scratch.
+
+    Raises:
+        ValueError: If the name is unknown, or `small` is asked to load weights.
+    """
+    if name not in table:
+        raise unknown_name(f"{kind} encoder", name, table)
+    where, arguments = table[name]
+    if name == "small":
+        if pretrained:
+            raise ValueError(
+                f"{kind} encoder 'small' has no pretrained weights, got pretrained={pretrained!r}. "
+                f"Leave it empty, or choose one of {', '.join(n for n in table if n != 'small')}."
+            )
+        arguments = {"words": words} if kind == "text" else {}
+    else:
+        arguments = arguments | {"pretrained": pretrained}
+    module, _, attribute = where.partition(":")
+    encoder: nn.Module = getattr(import_module(module), attribute)(**arguments)
+    return encoder

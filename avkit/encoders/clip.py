@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two towers of CLIP through open_clip; both end in the space that pictures and sentences share.
+
+Source:
+    Radford et al., Learning transferable visual models from natural language supervision, ICML 2021.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.encoders.pretrained import HUB, Pixels, load_weights
+
+#: The tag that `hub` stands for: the weights of the paper's authors.
+HUB_TAG = "openai"
+
+
+class ClipImage(nn.Module):
+    """The picture tower: class token and patches, normalised and projected alike.
+
+    Pictures are resized to the network's own size. `frame` equals open_clip's `encode_image`.
+
+    Args:
+        name: Name of an open_clip model with a vision transformer. The weights of OpenAI were trained with a quicker
+            GELU: by tag open_clip minds that itself; for a path add `-quickgelu` to the name.
+        pretrained: None or False for random weights, `hub` for those of OpenAI, a tag of open_clip, or a path to
+            weights of both towers.
+
+    Raises:
+        ValueError: If the name or tag is unknown, the tower is of another kind, or the weights do not fit.
+    """
+
+    def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
+        super().__init__()
+        tower = _create(name, pretrained).visual
+        if getattr(tower, "pool_type", None) != "tok" or tower.final_ln_after_pool or tower.attn_pool is not None:
+            raise ValueError(
+                f"{name} has a picture tower of class {type(tower).__name__} without a plain class token. "
+                "Choose a model named ViT-..., such as ViT-L-14."
+            )
+        tower.output_tokens = True
+        self.tower = tower
+        height, width = tower.image_size
+        self.pixels = Pixels(tower.preprocess_cfg["mean"], tower.preprocess_cfg["std"], (height, width))
+        self.width: int = tower.output_dim
+        self.pyramid_widths: list[int] = []
+        self.pyramid_strides: list[int] = []
+
+    def forward(self, frames: Tensor) -> VisualFeatures:
+        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
+        frame, patches = self.tower(self.pixels(frames))
+        if self.tower.proj is not None:  # open_clip projects the class token alone
+            patches = patches @ self.tower.proj
+        rows, columns = self.tower.grid_size
+        return VisualFeatures(frame, patches, (rows, columns))
+
+
+class ClipText(nn.Module):
+    """The sentence tower: one token per word piece, projected; the pooled vector is the one at the end of the text.
+
+    `pooled` equals open_clip's `encode_text`. Sentences are cut at the network's length, 77 word pieces.
+
+    Args:
+        name: As in `ClipImage`.
+        pretrained: As in `ClipImage`.
+
+    Raises:
+        ValueError: If the name or tag is unknown, the tower is of another kind, or the weights do not fit.
+    """
+
+    mask: Tensor
+
+    def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
+        super().__init__()
+        model = _create(name, pretrained)
+        if getattr(model, "text_pool_type", None) != "argmax" or not isinstance(model.text_projection, nn.Parameter):
+            raise ValueError(f"{name} has a text tower of another kind than CLIP's. Choose one such as ViT-L-14.")
+        self.tokenizer = open_clip.get_tokenizer(name)
+        self.embed = model.token_embedding
+        self.position = model.positional_embedding
+        self.transformer = model.transformer
+        self.norm = model.ln_final
+        self.projection = model.text_projection
+        self.register_buffer("mask", model.attn_mask, persistent=False)
+        self.width: int = self.projection.shape[1]
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences to tokens (N, L, D), valid (N, L) and pooled (N, D); L is that of the longest one."""
+        ids = self.tokenizer(texts).to(self.embed.weight.device)
+        end = ids.argmax(1)  # the end-of-text token has the highest number
+        ids = ids[:, : int(end.max()) + 1]  # attention looks back only, so padding behind the end changes nothing
+        length = ids.shape[1]
+        x = self.embed(ids) + self.position[:length]
+        x = self.norm(self.transformer(x, attn_mask=self.mask[:length, :length])) @ self.projection
+        valid = torch.arange(length, device=ids.device) <= end[:, None]
+        return TextFeatures(x, valid, x[torch.arange(len(x), device=ids.device), end])
+
+
+def _create(name: str, pretrained: str | Path | bool | None) -> Any:
+    """Both towers; the caller keeps one, the other is freed."""
+    if open_clip.get_model_config(name) is None:
+        near = get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
+        raise ValueError(
+            f"open_clip knows no model {name!r}. Similar: {', '.join(near) or 'none'}; see open_clip.list_models()."
+        )
+    if not pretrained:
+        return open_clip.create_model(name, pretrained=None)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    tag = HUB_TAG if pretrained is True or pretrained == HUB else str(pretrained)
+    if tag in tags:
+        return open_clip.create_model(name, pretrained=tag)
+    if tag == HUB_TAG or not Path(tag).exists():
+        raise ValueError(
+            f"{name} has no pretrained weights {tag!r}, and there is no file of that name. "
+            f"Tags of {name}: {', '.join(tags) or 'none'}."
+        )
+    model = open_clip.create_model(name, pretrained=None)
+    load_weights(model, tag)
+    return model

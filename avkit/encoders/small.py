@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders small enough to train from scratch on a laptop CPU: the default for scenes and for tests."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.media.mel import per_second_mel
+from avkit.words import PAD, WordTokenizer
+
+
+def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """3x3 convolution, group norm, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(min(8, outputs // 4), outputs), nn.ReLU(inplace=True))
+
+
+class SmallVisual(nn.Module):
+    """A convolutional pyramid with strides 2 and 4, and patches at stride 8.
+
+    Args:
+        channels: Width at each stride; the last is the width of patches and frame.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        one, two, three = channels
+        self.stages = nn.ModuleList(
+            [
+                conv_block(3, one, stride=2),
+                nn.Sequential(conv_block(one, two, stride=2), conv_block(two, two, stride=1)),
+                nn.Sequential(conv_block(two, three, stride=2), *(conv_block(three, three, stride=1) for _ in range(2))),
+            ]
+        )
+        self.width = three
+        self.pyramid_widths = [one, two]
+
+    def forward(self, frames: Tensor) -> VisualFeatures:
+        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
+        x = frames.float() / 127.5 - 1 if frames.dtype == torch.uint8 else frames * 2 - 1
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        patches = x.flatten(2).transpose(1, 2)
+        return VisualFeatures(patches.mean(1), patches, (x.shape[2], x.shape[3]), maps[:2])
+
+
+class SmallAudio(nn.Module):
+    """A convolutional network over the log-mel picture of each step.
+
+    Args:
+        width: Width of the output.
+    """
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(1, 32, 4, stride=4), nn.ReLU(inplace=True), conv_block(32, 64, stride=2), conv_block(64, 64, stride=1)
+        )
+        self.out = nn.Linear(2 * 64 * 8, width)
+        self.width = width
+
+    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+        """Encode sound (B, samples) at 16 kHz to (B, T, width)."""
+        mel = per_second_mel(waveform, steps, hop)
+        x = (mel.flatten(0, 1)[:, None] + 2) / 3  # log-mel runs from ln 0.01 to about 4: centre it
+        x = self.convs(x)
+        x = torch.cat([x.mean(2), x.amax(2)], dim=1).flatten(1)
+        return self.out(x).unflatten(0, mel.shape[:2])
+
+
+class SmallText(nn.Module):
+    """Word vectors and a two-way GRU.
+
+    Args:
+        words: Known words; others share one vector.
+        width: Width of the output, even.
+    """
+
+    def __init__(self, words: Sequence[str], width: int = 128) -> None:
+        super().__init__()
+        self.tokenizer = WordTokenizer(words)
+        self.embed = nn.Embedding(len(self.tokenizer), width, padding_idx=PAD)
+        self.mix = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+        self.width = width
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences; `pooled` is the mean over words."""
+        ids = self.tokenizer.encode(texts)
+        lengths = (ids != PAD).sum(1)
+        x = self.embed(ids.to(self.embed.weight.device))
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        tokens, _ = nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)
+        valid = (ids != PAD).to(tokens.device)
+        weights = F.normalize(valid.to(tokens.dtype), p=1, dim=1)
+        return TextFeatures(tokens, valid, torch.einsum("nld,nl->nd", tokens, weights))

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VGGish: the audio network of most audio-visual datasets.
+
+Source:
+    Hershey et al., CNN architectures for large-scale audio classification, ICASSP 2017; state-dict keys as in
+    harritaylor/torchvggish at commit f3f90969, so that its weights load as they are.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avkit.encoders.pretrained import HUB, load_weights
+from avkit.media.mel import BANDS, EXAMPLE, EXAMPLE_SAMPLES, cut_steps, log_mel
+
+#: The released weights, converted from TensorFlow; the name carries the hash that is checked.
+WEIGHTS_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
+
+#: Channels of the convolutions; M is max-pooling by 2.
+_LAYERS: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
+#: The post-processor clips to this range before it rounds to 8 bits.
+_PCA_RANGE = 2.0
+
+
+class VGGish(nn.Module):
+    """Convolutional network from a log-mel example of 0.975 s to 128 numbers, none negative.
+
+    Args:
+        pretrained: None for random weights, `hub` for the released ones, or a path.
+
+    Raises:
+        ValueError: If the weights do not fit.
+    """
+
+    width = 128
+
+    def __init__(self, pretrained: str | Path | None = None) -> None:
+        super().__init__()
+        self.features = _convolutions()
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * (EXAMPLE // 16) * (BANDS // 16), 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, 4096),
+            nn.ReLU(inplace=True),
+            nn.Linear(4096, self.width),
+            nn.ReLU(inplace=True),  # the network as trained ends with it
+        )
+        if pretrained == HUB:
+            self.load_state_dict(torch.hub.load_state_dict_from_url(WEIGHTS_URL, check_hash=True, weights_only=True))
+        elif pretrained:
+            load_weights(self, pretrained)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Encode log-mel examples.
+
+        Args:
+            mel: (N, 96, 64) or (N, 1, 96, 64), time before frequency.
+
+        Returns:
+            (N, 128).
+
+        Raises:
+            ValueError: If an example is not 96 frames of 64 bands.
+        """
+        if tuple(mel.shape[-2:]) != (EXAMPLE, BANDS):
+            raise ValueError(
+                f"VGGish takes log-mel examples (N, {EXAMPLE}, {BANDS}), got {tuple(mel.shape)}. "
+                "Cut them with avkit.media.mel.vggish_examples."
+            )
+        x = self.features(mel.reshape(-1, 1, EXAMPLE, BANDS))
+        # TensorFlow flattens with channels last, and the weights of the linear layers expect that order
+        embedding: Tensor = self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
+        return embedding
+
+
+class VGGishPostprocessor(nn.Module):
+    """The released 8-bit form of VGGish features: PCA with whitening, clipped to [-2, 2], spread over 0 to 255.
+
+    Args:
+        path: `vggish_pca_params.npz` as released, or a state dict with the same two keys; None for zeros.
+
+    Raises:
+        ValueError: If the file lacks `pca_eigen_vectors` (128, 128) or `pca_means` (128, 1).
+    """
+
+    pca_eigen_vectors: Tensor
+    pca_means: Tensor
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        super().__init__()
+        self.register_buffer("pca_eigen_vectors", torch.zeros(VGGish.width, VGGish.width))
+        self.register_buffer("pca_means", torch.zeros(VGGish.width, 1))
+        if path is not None:
+            self._load(Path(path))
+
+    def project(self, embedding: Tensor) -> Tensor:
+        """Whitened features before clipping and rounding, (N, 128)."""
+        return (embedding - self.pca_means.T) @ self.pca_eigen_vectors.T
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Whole numbers from 0 to 255 as float, (N, 128), from VGGish features (N, 128)."""
+        clipped = self.project(embedding).clamp(-_PCA_RANGE, _PCA_RANGE)
+        return ((clipped + _PCA_RANGE) * (255 / (2 * _PCA_RANGE))).round()
+
+    def _load(self, path: Path) -> None:
+        if path.suffix != ".npz":
+            load_weights(self, path)
+            return
+        with np.load(path, allow_pickle=False) as file:
+            if absent := sorted(self.state_dict().keys() - set(file.files)):
+                raise ValueError(f"{path} lacks {', '.join(absent)}; it holds {', '.join(file.files) or 'nothing'}.")
+            state = {key: torch.from_numpy(file[key]).float() for key in self.state_dict()}
+        self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
+
+
+class VGGishAudio(nn.Module):
+    """VGGish over the first 0.975 s of each step, as the features of MUSIC-AVQA and LLP were made.
+
+    A step shorter than that is filled with silence, so that no step hears the next one.
+
+    Args:
+        pretrained: As in `VGGish`.
+    """
+
+    width = VGGish.width
+
+    def __init__(self, pretrained: str | Path | None = None) -> None:
+        super().__init__()
+        self.network = VGGish(pretrained)
+
+    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+        """Encode sound (B, samples) at 16 kHz in [-1, 1] to (B, T, 128); `hop` in seconds per step."""
+        mel = log_mel(cut_steps(waveform, steps, hop, EXAMPLE_SAMPLES))
+        embedding: Tensor = self.network(mel.flatten(0, 1)).unflatten(0, (len(waveform), steps))
+        return embedding
+
+
+def _convolutions() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    inputs = 1
+    for layer in _LAYERS:
+        if isinstance(layer, str):
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(inputs, layer, 3, padding=1), nn.ReLU(inplace=True)]
+            inputs = layer
+    return nn.Sequential(*layers)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One answer per question, from everything seen and heard in the clip."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from avkit.batch import Tokens
+from avkit.heads.layers import DecoderLayer
+
+
+class AnswerHead(nn.Module):
+    """The question's words read the clip: sounds and pictures over time, and all patches.
+
+    Args:
+        width: Width D of the tokens.
+        answers: Number of answers K.
+        layers: Decoder layers.
+        heads: Attention heads.
+        dropout: In training.
+    """
+
+    def __init__(self, width: int, answers: int, layers: int = 2, heads: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.kind = nn.Parameter(torch.randn(3, width) * 0.02)
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, answers))
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Logits of the answers, (B, K).
+
+        Raises:
+            ValueError: If the tokens carry no question.
+        """
+        if tokens.text is None or tokens.text_valid is None or tokens.prompt is None:
+            raise ValueError("The answer head needs a question: tokens.text and tokens.prompt are None.")
+        count = tokens.patches.shape[2]
+        memory = torch.cat(
+            [
+                tokens.audio + self.kind[0],
+                tokens.frame + self.kind[1],
+                rearrange(tokens.patches, "b t p d -> b (t p) d") + self.kind[2],
+            ],
+            dim=1,
+        )
+        valid = torch.cat([tokens.valid, tokens.valid, tokens.valid.repeat_interleave(count, dim=1)], dim=1)
+        x = tokens.text
+        for layer in self.layers:
+            x = layer(x, memory, valid[:, None, None], tokens.text_valid[:, None, None])
+        weights = tokens.text_valid.to(x.dtype)
+        pooled = torch.einsum("bld,bl->bd", self.norm(x), weights) / weights.sum(1, keepdim=True)
+        return self.out(torch.cat([pooled, tokens.prompt], dim=-1))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder layer that heads share, with a cache of keys and values for step-by-step decoding."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+@dataclass
+class Cache:
+    """Keys and values of one decoder layer: of the words so far, and of the memory, which never changes."""
+
+    own: tuple[Tensor, Tensor] | None = field(default=None)
+    memory: tuple[Tensor, Tensor] | None = field(default=None)
+
+
+class CachedAttention(nn.Module):
+    """Multi-head attention whose keys and values can be given, grown or reused.
+
+    Args:
+        width: Width D.
+        heads: Number of heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key_value, self.out = (
+            nn.Linear(width, width),
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, width),
+        )
+
+    def keys(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (N, h, M, d) of a context (N, M, D)."""
+        k, v = rearrange(self.key_value(context), "n m (two h d) -> two n h m d", two=2, h=self.heads)
+        return k, v
+
+    def forward(
+        self, query: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Attend from query (N, L, D) to given keys and values; `mask` is True where attention is allowed."""
+        q = rearrange(self.query(query), "n l (h d) -> n h l d", h=self.heads)
+        x = F.scaled_dot_product_attention(q, *keys, attn_mask=mask, is_causal=causal)
+        return self.out(rearrange(x, "n h l d -> n l (h d)"))
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm Transformer decoder layer: self-attention, attention to a memory, feed-forward.
+
+    Args:
+        width: Width D.
+        heads: Number of heads.
+        ratio: Width of the feed-forward layer over D.
+        dropout: In training, on each of the three results.
+    """
+
+    def __init__(self, width: int, heads: int = 4, ratio: int = 2, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_self, self.norm_memory, self.norm_out = (nn.LayerNorm(width) for _ in range(3))
+        self.own, self.memory = CachedAttention(width, heads), CachedAttention(width, heads)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        own_mask: Tensor | None = None,
+        causal: bool = False,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Run the layer.
+
+        Args:
+            x: (N, L, D); with a cache only the words that are new.
+            memory: (N, M, D).
+            mask: bool (N, 1, 1, M), True on the memory's valid tokens.
+            own_mask: bool (N, 1, 1, L), True on the valid tokens of x itself.
+            causal: Whether a word may only see words before it; with a cache it does so by itself.
+            cache: Filled and grown in place.
+        """
+        normed = self.norm_self(x)
+        keys = self.own.keys(normed)
+        if cache is not None:
+            if cache.own is not None:
+                keys = (torch.cat([cache.own[0], keys[0]], 2), torch.cat([cache.own[1], keys[1]], 2))
+            cache.own = keys
+            cache.memory = cache.memory or self.memory.keys(memory)
+        x = x + self.drop(self.own(normed, keys, own_mask, causal=causal and cache is None))
+        seen = cache.memory if cache is not None and cache.memory is not None else self.memory.keys(memory)
+        x = x + self.drop(self.memory(self.norm_memory(x), seen, mask))
+        return x + self.drop(self.feed_forward(self.norm_out(x)))
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two linear layers with GELU between."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses that more than one task or paper uses."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Dice loss, mean over maps.
+
+    `1 - 2 sum(p g) / (sum p^2 + sum g^2 + 0.002)` with p the sigmoid of the logits.
+
+    Args:
+        logits: (N, H, W).
+        target: 0 or 1, (N, H, W).
+
+    Source:
+        AVSegFormer, `loss/loss.py` at commit 7083cb6586d1.
+    """
+    p, g = logits.sigmoid().flatten(1), target.to(logits.dtype).flatten(1)
+    return (1 - 2 * (p * g).sum(1) / ((p * p).sum(1) + (g * g).sum(1) + 0.002)).mean()
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy plus Dice; maps with an empty target count in the first alone, no map at all gives 0.
+
+    Args:
+        logits: (N, H, W).
+        target: 0 or 1, (N, H, W).
+    """
+    if not len(target):
+        return logits.sum() * 0
+    bce = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+    full = target.flatten(1).any(1).bool()
+    return bce + dice_loss(logits[full], target[full]) if full.any() else bce
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int = -100) -> Tensor:
+    """Focal cross-entropy over classes, `-(1 - p)^gamma log p` of the true class, mean over targets not ignored.
+
+    Args:
+        logits: (N, K).
+        target: Class indices, (N,).
+        gamma: 0 gives plain cross-entropy.
+        ignore: Targets of this value do not count; if nothing is left the loss is 0.
+    """
+    keep = target != ignore
+    log_p = logits[keep].log_softmax(-1).gather(-1, target[keep][:, None])[:, 0]
+    return -((1 - log_p.exp()) ** gamma * log_p).sum() / torch.clamp(keep.sum(), min=1)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VGGish's log-mel spectrogram, the front end of its training, as matrix products on any device.
+
+Source:
+    Hershey et al., CNN architectures for large-scale audio classification, ICASSP 2017, section 2; constants as in
+    `vggish_params.py` and `mel_features.py` of tensorflow/models (research/audioset/vggish), which
+    harritaylor/torchvggish at commit f3f90969 carries unchanged.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from avkit.batch import SAMPLE_RATE
+
+#: Samples of a frame (25 ms) and between two frames (10 ms).
+WINDOW, STRIDE = 400, 160
+#: Mel bands, and frames of one example of the network.
+BANDS, EXAMPLE = 64, 96
+#: Samples that hold one example: 96 frames span 0.975 s.
+EXAMPLE_SAMPLES = (EXAMPLE - 1) * STRIDE + WINDOW
+
+_FFT = 512
+_LOW_HZ, _HIGH_HZ = 125.0, 7500.0
+_LOG_OFFSET = 0.01
+
+
+def log_mel(waveform: Tensor) -> Tensor:
+    """Logarithm of the magnitude in 64 mel bands, every 10 ms; no padding, no gradient.
+
+    Args:
+        waveform: float32 or float64 (..., samples), 16 kHz in [-1, 1].
+
+    Returns:
+        (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // 160`, 0 where too short.
+
+    Raises:
+        TypeError: If the waveform is not of a real floating dtype.
+    """
+    if not waveform.is_floating_point():
+        raise TypeError(f"log_mel takes a float waveform in [-1, 1], not {waveform.dtype}; divide int16 by 32768.")
+    dtype = waveform.dtype
+    with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+        x = waveform if dtype == torch.float64 else waveform.float()
+        if x.shape[-1] < WINDOW:
+            return waveform.new_zeros((*x.shape[:-1], 0, BANDS))
+        frames = x.unfold(-1, WINDOW, STRIDE) * _window(x.device, x.dtype)
+        spectrum = torch.fft.rfft(frames, n=_FFT)
+        # A quarter of the time of abs(), which guards against overflow that sound in [-1, 1] cannot cause.
+        magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt_()
+        return torch.log(magnitude @ _mel(x.device, x.dtype) + _LOG_OFFSET).to(dtype)
+
+
+def mel_matrix() -> Tensor:
+    """Weights from 257 frequency bins to 64 mel bands, float64 (257, 64).
+
+    Triangles are linear in mel, `1127 ln(1 + f / 700)`, with 66 edges evenly spaced from 125 to 7500 Hz; the bin at
+    0 Hz has no weight and areas are not normalised.
+    """
+    bins = _hertz_to_mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
+    low, high = _hertz_to_mel(torch.tensor([_LOW_HZ, _HIGH_HZ], dtype=torch.float64)).tolist()
+    edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    weights[0] = 0
+    return weights
+
+
+def vggish_examples(waveform: Tensor) -> Tensor:
+    """Log-mel of successive examples of 96 frames, 0.96 s apart; what remains at the end is dropped.
+
+    Args:
+        waveform: (samples,), 16 kHz in [-1, 1].
+
+    Returns:
+        (n, 96, 64).
+    """
+    mel = log_mel(waveform)
+    count = len(mel) // EXAMPLE
+    return mel[: count * EXAMPLE].reshape(count, EXAMPLE, BANDS)
+
+
+def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0) -> Tensor:
+    """Log-mel of each step by itself: the sound is cut into steps first, so no frame reaches into the next one.
+
+    Args:
+        waveform: (B, samples), 16 kHz in [-1, 1]; step t covers samples from `t * hop * 16000` up to the next step's,
+            silence beyond the end.
+        steps: Number of steps T.
+        hop: Seconds per step, at least 0.025.
+
+    Returns:
+        (B, T, frames, 64).
+
+    Raises:
+        ValueError: If a step is shorter than one frame of 25 ms.
+    """
+    return log_mel(cut_steps(waveform, steps, hop))
+
+
+def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | None = None) -> Tensor:
+    """Cut sound into steps: (B, samples) to (B, T, n).
+
+    Args:
+        waveform: (B, samples) at 16 kHz.
+        steps: Number of steps T.
+        hop: Seconds per step; where it is no whole number of samples each step begins at the nearest one.
+        samples: Samples n of each piece; by default those of one step. Shorter leaves out the rest of the step;
+            longer adds silence, not the next step's sound. Beyond the end there is silence.
+
+    Raises:
+        ValueError: If a step is shorter than one frame of 25 ms.
+    """
+    width = round(hop * SAMPLE_RATE)
+    if width < WINDOW:
+        raise ValueError(f"hop is {hop} s, {width} samples; a step needs at least {WINDOW / SAMPLE_RATE} s of sound.")
+    samples = width if samples is None else samples
+    starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
+    missing = int(starts[-1]) + width - waveform.shape[-1] if steps else 0
+    padded = torch.nn.functional.pad(waveform, (0, max(0, missing)))
+    if steps and abs(hop * SAMPLE_RATE - width) < 1e-9 and samples == width:  # whole samples per step: a view will do
+        return padded[..., : steps * width].unflatten(-1, (steps, width))
+    index = starts[:, None] + torch.arange(min(width, samples))
+    pieces = padded[..., index.to(waveform.device)]
+    return torch.nn.functional.pad(pieces, (0, samples - pieces.shape[-1]))
+
+
+def _hertz_to_mel(hertz: Tensor) -> Tensor:
+    return 1127.0 * torch.log1p(hertz / 700.0)
+
+
+@lru_cache(maxsize=8)
+def _mel(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return mel_matrix().to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def _window(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.hann_window(WINDOW, periodic=True, dtype=torch.float64).to(device, dtype)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Official metrics: each file is a pure function and a thin torchmetrics class over it.
+
+A class is looked up when asked for, so that masks never load what captions need:
+
+>>> from avkit.metrics import MaskIoU
+>>> MaskIoU.higher_is_better
+True
+"""
+
+from importlib import import_module
+from typing import Any
+
+from avkit.errors import unknown_name
+
+#: Where each metric class lives, as "module:Class".
+METRICS: dict[str, str] = {
+    "AnswerAccuracy": "avkit.metrics.avqa:AnswerAccuracy",
+    "CaptionScores": "avkit.metrics.captions:CaptionScores",
+    "MaskFScore": "avkit.metrics.avs:MaskFScore",
+    "MaskIoU": "avkit.metrics.avs:MaskIoU",
+    "SemanticMask": "avkit.metrics.avss:SemanticMask",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in METRICS:
+        raise AttributeError(str(unknown_name("metric", name, METRICS)))
+    module, _, attribute = METRICS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return ["METRICS", *METRICS]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Audio-visual question answering (MUSIC-AVQA): accuracy by question type, by modality and overall.
+
+Source:
+    GeWu-Lab/MUSIC-AVQA at commit cc8809514a2e and GeWu-Lab/TSPM at commit 0106ce4127b8, function `test` of each.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+#: The nine question types by modality, in the order of the published tables.
+QUESTION_TYPES: dict[str, tuple[str, ...]] = {
+    "Audio": ("Counting", "Comparative"),
+    "Visual": ("Counting", "Location"),
+    "Audio-Visual": ("Existential", "Counting", "Location", "Comparative", "Temporal"),
+}
+
+_NAMES = [f"{modality} {kind}" for modality, kinds in QUESTION_TYPES.items() for kind in kinds]
+_ROW = {name: row for row, name in enumerate(_NAMES)}
+#: Row of questions of any other type: they count in the overall accuracy alone.
+_OTHER = len(_NAMES)
+
+
+def question_type(text: str) -> str:
+    """The plain name of a question type.
+
+    >>> question_type('["Audio-Visual", "Counting"]')
+    'Audio-Visual Counting'
+
+    Args:
+        text: `Audio-Visual Counting`, or the JSON list that the official annotation holds in a string.
+
+    Raises:
+        ValueError: If a text that opens with a bracket is not a JSON list of strings.
+    """
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return " ".join(json.loads(text))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"Question type {text!r} is no list of strings. Give e.g. 'Audio Counting' or '[\"Audio\", \"Counting\"]'."
+        ) from None
+
+
+def count_answers(correct: Tensor, types: Sequence[str]) -> Tensor:
+    """Count right answers and questions of every type.
+
+    Args:
+        correct: bool (B,), whether each question is answered right.
+        types: Question type of each, see `question_type`.
+
+    Returns:
+        int64 (10, 2), right answers and questions of the nine types in table order, then of all other types.
+    """
+    rows = torch.tensor([_ROW.get(question_type(t), _OTHER) for t in types], dtype=torch.long, device=correct.device)
+    counts = torch.zeros(_OTHER + 1, 2, dtype=torch.long, device=correct.device)
+    return counts.index_add_(0, rows, torch.stack([correct.long(), torch.ones_like(rows)], 1))
+
+
+def accuracies(counts: Tensor) -> dict[str, float]:
+    """Accuracies from counts of right answers and questions.
+
+    The average of a modality is pooled over its questions; it is not the mean of its types.
+
+    Args:
+        counts: int64 (10, 2), see `count_answers`.
+
+    Returns:
+        Fractions in [0, 1] by name: the nine types, `Audio Avg`, `Visual Avg`, `Audio-Visual Avg` each after its
+        types, `Overall`. NaN where nothing was asked.
+    """
+    rows = dict(zip([*_NAMES, "other"], counts.tolist(), strict=True))
+    result: dict[str, float] = {}
+    for modality, kinds in QUESTION_TYPES.items():
+        names = [f"{modality} {kind}" for kind in kinds]
+        result.update({name: _ratio([rows[name]]) for name in names})
+        result[f"{modality} Avg"] = _ratio([rows[name] for name in names])
+    return {**result, "Overall": _ratio(list(rows.values()))}
+
+
+class AnswerAccuracy(Metric):  # type: ignore[misc]
+    """Accuracy of answers, as published for MUSIC-AVQA; see `accuracies` for the names.
+
+    The published tables show percent; values here are fractions.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    counts: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("counts", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor, types: Sequence[str]) -> None:
+        """Add questions.
+
+        Args:
+            scores: Score of every answer, float (B, answers); the highest is the answer, the first one on ties.
+            target: Index of the right answer, integers (B,); -1 for one outside the vocabulary, which no score meets.
+            types: Question type of each, see `question_type`.
+
+        Raises:
+            ValueError: If lengths differ or a target is not an index of `scores`.
+        """
+        if scores.ndim != 2 or target.shape != scores.shape[:1] or len(types) != len(scores):
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)}, target of shape {tuple(target.shape)} and {len(types)} types; "
+                "give scores (B, answers), target (B,) and B types."
+            )
+        if target.is_floating_point() or bool(((target < -1) | (target >= scores.shape[1])).any()):
+            raise ValueError(
+                f"target is {target.dtype} with values {sorted(set(target.tolist()))}; give integers from 0 to "
+                f"{scores.shape[1] - 1}, or -1 for an answer outside the vocabulary."
+            )
+        self.counts += count_answers(scores.argmax(1) == target, types)
+
+    def compute(self) -> dict[str, float]:
+        """Fractions in [0, 1] by name, see `accuracies`."""
+        return accuracies(self.counts)
+
+
+def _ratio(rows: list[list[int]]) -> float:
+    right, asked = (sum(column) for column in zip(*rows, strict=True))
+    return right / asked if asked else float("nan")

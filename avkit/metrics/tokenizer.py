@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captions to tokens: the Penn Treebank tokeniser that official caption scores use, and a plain stand-in.
+
+Source:
+    salaniz/pycocoevalcap at commit ad63453cfab5, `tokenizer/ptbtokenizer.py`: Stanford PTBTokenizer 3.4.1 with lower
+    case, then punctuation removed.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from avkit.metrics.java import JavaError, JavaProcess, find_jar
+
+#: Tokens that are dropped. The official list also names -LRB- and its kin, which never occur after lower-casing:
+#: brackets stay in as -lrb- and -rrb-.
+PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+
+#: Characters that the Stanford tokeniser takes for the end of a line; one of them would shift all later captions.
+_LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
+
+
+def ptb_tokens(captions: Sequence[str], timeout: float = 120.0) -> list[str]:
+    """Tokens by the official tokeniser, which needs Java.
+
+    Args:
+        captions: N captions; line breaks inside one count as spaces.
+        timeout: Seconds until Java is stopped.
+
+    Returns:
+        N strings, lower case, tokens separated by one space.
+
+    Raises:
+        JavaError: If Java is missing, fails or takes too long.
+    """
+    if not captions:
+        return []
+    jar = find_jar("tokenizer", "stanford-corenlp-3.4.1.jar")
+    options = ["-encoding", "UTF-8", "-preserveLines", "-lowerCase"]
+    process = JavaProcess("-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", *options)
+    output = process.run("".join(_LINE_BREAKS.sub(" ", caption) + "\n" for caption in captions), timeout)
+    lines = output.split("\n")[:-1]
+    if len(lines) != len(captions):
+        raise JavaError(f"the tokeniser gave {len(lines)} lines for {len(captions)} captions")
+    return [_join(line.split()) for line in lines]
+
+
+def plain_tokens(captions: Sequence[str]) -> list[str]:
+    """Tokens by regular expressions that follow the official tokeniser on everyday English, without Java.
+
+    >>> plain_tokens(["The dog's owner (a man) can't sing!"])
+    ["the dog 's owner -lrb- a man -rrb- ca n't sing"]
+
+    Known differences: rare abbreviations, and sentences glued together without a space.
+
+    Args:
+        captions: N captions.
+
+    Returns:
+        N strings, lower case, tokens separated by one space.
+    """
+    return [_join(_plain(caption)) for caption in captions]
+
+
+_REPLACED = {
+    **dict.fromkeys("\u2018\u2019", "'"),
+    **dict.fromkeys("\u201c\u201d", '"'),
+    **dict.fromkeys("\u2013\u2014", " -- "),
+    "\u2026": "...",
+    # old versions of the tokeniser drop what lies outside the basic plane: emoji, and their joiners
+    **dict.fromkeys("\ufe0f\u200d", " "),
+}
+_REPLACE = re.compile(f"[{''.join(_REPLACED)}]|[\U00010000-\U0010ffff]|\\.\\.\\.")
+
+_SPLIT = re.compile(
+    r"\b(can)(?=not\b)|\b(gon|wan)(?=na\b)|\b(got)(?=ta\b)|\b(lem|gim)(?=me\b)|(\w)(?=n't\b)",
+)
+
+_TOKEN = re.compile(
+    r"""
+    https?://\S+ | www\.\S+ | [\w.+-]+@[\w-]+(?:\.\w+)+   # addresses
+  | </?[a-z][^<>\s]*>                                     # markup
+  | (?:[a-z]\.){2,}                                       # p.m.
+  | \b(?:mr|mrs|ms|dr|st|jr|sr|vs|etc|prof|no|inc|co)\.(?=\s|$)
+  | n't\b | '(?:s|re|ve|ll|d|m)\b                         # endings of contractions
+  | \d+(?:[.,:/]\d+)+                                     # 7:30, 1/3, 1,000.50
+  | [#@]\w+
+  | \w+(?:[-/](?!-)\w+|'(?!(?:s|re|ve|ll|d|m)\b)\w+)*     # words, with hyphens or o'clock
+  | [:;=]-?[()]                                           # a smile
+  | [!?]{2,} | -+ | \.{2,} | \S
+    """,
+    re.VERBOSE,
+)
+
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_BRACKET = re.compile(r"[()\[\]{}]")
+
+
+def _plain(caption: str) -> Iterable[str]:
+    text = _REPLACE.sub(lambda match: f" {match[0]} " if match[0] == "..." else _REPLACED.get(match[0], " "), caption)
+    text = _SPLIT.sub(r"\g<0> ", text.lower())
+    for token in _TOKEN.findall(text):
+        if not token.strip('"-') or not token.strip("."):
+            continue
+        yield token if token.startswith(("http", "www")) else _BRACKET.sub(lambda match: _BRACKETS[match[0]], token)
+
+
+def _join(tokens: Iterable[str]) -> str:
+    return " ".join(token for token in tokens if token not in PUNCTUATION)

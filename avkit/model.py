@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Lightning module: a system, one head per task, one task per batch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from avkit.batch import Batch, Prediction, Tokens, Vocabulary
+from avkit.errors import DivergedError, RunError
+from avkit.scoreboard import Scoreboard, silence, swap_sound
+from avkit.systems.av_unified import AVUnified, AVUnifiedConfig
+from avkit.tasks import build_tasks, split_names
+from avkit.tasks.base import Baseline
+from avkit.words import count_words
+
+
+class AVModel(L.LightningModule):
+    """Several tasks on one system.
+
+    Args:
+        tasks: Task names, separated by commas; set by `--tasks`.
+        vocabulary: The dataset's classes, answers and words; set by the command line from the data.
+        system: What the shared part is made of.
+        prompts: Text given to the text encoder instead of a task's own prompt, by task.
+        lr: Learning rate after warm-up.
+        weight_decay: Of AdamW, on matrices alone.
+        warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
+        loss_weights: Factor of each task's loss, 1 where not named.
+    """
+
+    def __init__(
+        self,
+        tasks: str = "",
+        vocabulary: Vocabulary | None = None,
+        system: AVUnifiedConfig | None = None,
+        prompts: dict[str, str] | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.05,
+        loss_weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary or Vocabulary()
+        self.tasks = build_tasks(split_names(tasks), self.vocabulary)
+        self._check_names("prompts", prompts)
+        self._check_names("loss_weights", loss_weights)
+        self.prompts = {name: task.prompt for name, task in self.tasks.items()} | (prompts or {})
+        self.loss_weights = loss_weights or {}
+        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
+        self.system = AVUnified(system or AVUnifiedConfig(), spoken)
+        width, pyramid = self.system.config.width, self.system.pyramid_widths
+        self.heads = nn.ModuleDict({name: task.head(width, pyramid) for name, task in self.tasks.items()})
+        self.board = Scoreboard(self.tasks, quick=True)
+        #: Constant rules that `test` scores beside the model, by task and name.
+        self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
+        #: Whether `test` scores the model with silence and with another clip's sound too.
+        self.listen = True
+
+    def _words(self) -> list[str]:
+        """The dataset's words and those of the prompts."""
+        known = set(self.vocabulary.words)
+        return [*self.vocabulary.words, *(w for w in count_words(self.prompts.values()) if w not in known)]
+
+    def _check_names(self, what: str, given: Mapping[str, Any] | None) -> None:
+        unknown = sorted(set(given or {}) - set(self.tasks))
+        if unknown:
+            raise ValueError(f"{what} names {', '.join(unknown)}; the tasks of this run are {', '.join(self.tasks)}.")
+
+    def encode(self, batch: Batch) -> Tokens:
+        """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
+        prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
+        tokens: Tokens = self.system(batch, prompts)
+        return tokens
+
+    def forward(self, batch: Batch) -> Prediction:
+        """What the task of the batch answers, in the user's units."""
+        return self.tasks[batch.task].predict(self.heads[batch.task](self.encode(batch)), batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The loss of the batch's task, and its parts.
+
+        Raises:
+            DivergedError: If the loss is not a finite number.
+        """
+        name = self.current_task = batch.task
+        task = self.tasks[name]
+        losses = task.loss(self.heads[name](self.encode(batch), **task.inputs(batch)), batch)
+        if not torch.isfinite(losses["loss"]):
+            parts = ", ".join(f"{k} {v.item():g}" for k, v in losses.items())
+            raise DivergedError(
+                f"The loss of task {name!r} is not a finite number at step {self.global_step} ({parts}; clips "
+                f"{', '.join(batch.id[:4])} ...). Lower --model.lr (now {self.lr:g}), or set "
+                "--trainer.gradient_clip_val 1; the last checkpoint is from before this step."
+            )
+        shown = {f"train/{name}/{k}": v.detach() for k, v in losses.items()}
+        self.log_dict(shown, batch_size=len(batch), on_step=True, on_epoch=False)
+        return {"loss": losses["loss"] * self.loss_weights.get(name, 1.0), "parts": shown}
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a new board."""
+        self.board = Scoreboard(self.tasks, quick=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score one batch."""
+        self.board.update(self(batch), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log each task's figures, and their mean that chooses the best checkpoint."""
+        score = []
+        for name, task in self.tasks.items():
+            figures = self.board.compute(name)
+            shown = {f"val/{name}/{k}": v for k, v in figures.items() if k in {*task.headline, task.monitor}}
+            self.log_dict(shown, sync_dist=False)
+            score.append(figures.get(task.monitor, math.nan))
+        self.log("val/score", sum(score) / len(score), prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Start a new board with all official metrics."""
+        self.board = Scoreboard(self.tasks)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score the model, what it says in silence and under another sound, and the baselines."""
+        self.board.update(self(batch), batch)
+        for name, rule in self.baselines.get(batch.task, {}).items():
+            self.board.update(rule(batch), batch, f"baseline: {name}")
+        if self.listen:
+            self.board.update(self(silence(batch)), batch, "silence")
+            self.board.update(self(swap_sound(batch)), batch, "swapped")
+
+    def on_test_epoch_end(self) -> None:
+        """Log each task's figures."""
+        for name in self.tasks:
+            self.log_dict({f"test/{name}/{k}": v for k, v in self.board.compute(name).items()}, sync_dist=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with warm-up and cosine decay per step; `--optimizer` and `--lr_scheduler` replace them."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        rise = max(1, round(self.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the tasks and heads mean, and the state of the random numbers."""
+        checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
+        checkpoint["random"] = {"torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["random"]["cuda"] = torch.cuda.get_rng_state_all()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other tasks or another vocabulary; go on with its random numbers.
+
+        Raises:
+            RunError: If the checkpoint does not fit.
+        """
+        facts = checkpoint.get("avkit")
+        if not facts:
+            raise RunError("This checkpoint was not written by avkit: it does not name its tasks.")
+        check_same(facts, list(self.tasks), self.vocabulary)
+        if self.training:
+            torch.set_rng_state(checkpoint["random"]["torch"].cpu())
+            if torch.cuda.is_available() and "cuda" in checkpoint["random"]:
+                torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["random"]["cuda"]])
+
+
+def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabulary) -> None:
+    """Raise RunError, with what differs, unless tasks and vocabulary are those a checkpoint was trained with."""
+    if facts["tasks"] != tasks:
+        raise RunError(
+            f"The checkpoint has heads for {','.join(facts['tasks'])}, this run is for {','.join(tasks)}. "
+            f"Pass --tasks {','.join(facts['tasks'])}, or start without --ckpt_path."
+        )
+    for name, now in asdict(vocabulary).items():
+        then = facts["vocabulary"][name]
+        if then != now:
+            odd = sorted(set(then) ^ set(now))[:5]
+            what = f"such as {', '.join(map(repr, odd))}" if odd else "in another order"
+            raise RunError(
+                f"The checkpoint was trained with other {name}: {len(then)} there, {len(now)} in this data, {what}. "
+                "Use the data that it was trained on, or start without --ckpt_path."
+            )

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained run, ready to be asked about any video."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from avkit import __version__
+from avkit.batch import Batch, Item, Prediction, Vocabulary, collate
+from avkit.errors import RunError, unknown_name
+from avkit.media.decode import Clip, iter_frames, read_clip, write_video
+from avkit.model import AVModel
+from avkit.report import Answer, Result, overlay_frames, save_result
+from avkit.runs import RunFolder
+from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.words import split_words
+
+#: Steps that are predicted in one go by tasks which answer step by step; bounds memory on long videos.
+PIECE = 60
+
+
+@dataclass
+class ClipResult(Result):
+    """What a run says about one clip, with a way to keep it.
+
+    Attributes:
+        fps: Pictures per second of the source, 0 for a still picture.
+        sound: The source's separate sound file, if it has one.
+    """
+
+    fps: float = 0.0
+    sound: Path | None = None
+
+    def save(self, folder: Path | str, video: bool = True) -> dict[str, Path]:
+        """Write result.json, timeline.png, report.html, masks, and overlay.mp4 with the clip's own sound.
+
+        Args:
+            folder: Where; made when absent.
+            video: Write the overlay too.
+
+        Returns:
+            Paths by name: `result`, `timeline`, `report`, `masks`, `overlay` and so on, those that were written.
+        """
+        folder = Path(folder)
+        paths = save_result(folder, self)
+        if video:
+            sound = self.sound or self.source
+            shown = overlay_frames(self._pictures(), self)
+            paths["overlay"] = write_video(folder / "overlay.mp4", shown, self.fps or 1 / self.hop, sound)
+        return paths
+
+    def _pictures(self) -> Iterator[tuple[float, Any]]:
+        """The source's pictures with their times; a still picture once per step."""
+        if self.fps:
+            yield from iter_frames(self.source)
+            return
+        (_, picture), *_ = iter_frames(self.source)
+        for step in range(self.steps):
+            yield step * self.hop, picture
+
+
+class Predictor:
+    """A model and where it came from.
+
+    Args:
+        model: The model.
+        source: Its run folder, for provenance.
+        picture: Height and width of the pictures it was trained on.
+        device: Where to run; the GPU if there is one, where None.
+    """
+
+    def __init__(self, model: AVModel, source: str, picture: int, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.source, self.picture = source, picture
+        self.provenance: dict[str, str] = {}
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks it was trained for."""
+        return list(self.model.tasks)
+
+    def predict(
+        self,
+        path: Path | str,
+        tasks: Sequence[str] | str | None = None,
+        question: str | Sequence[str] | None = None,
+        hop: float = 1.0,
+        audio: Path | str | None = None,
+        silent_ok: bool = False,
+    ) -> ClipResult:
+        """Masks, captions and answers for one video.
+
+        Args:
+            path: Any video, or a still picture with `audio`.
+            tasks: Names, or all of the run where None; `avqa` is then left out if there is no question.
+            question: One question or several, for `avqa`.
+            hop: Seconds per step.
+            audio: Sound file to use instead of the video's own track.
+            silent_ok: Use silence where the video has no sound.
+
+        Raises:
+            MediaError: If the file cannot be read, or lacks picture or sound.
+            ValueError: If a task is not of this run, or `avqa` has no question.
+        """
+        questions = [question] if isinstance(question, str) else list(question or [])
+        names, notes = self._choose(tasks, questions)
+        clip = read_clip(path, hop, self.picture, audio, silent_ok)
+        result = ClipResult(
+            source=Path(path),
+            duration=clip.duration or clip.steps * hop,
+            hop=hop,
+            tasks=names,
+            waveform=clip.waveform.numpy(),
+            frames=clip.frames.numpy(),
+            provenance=self.provenance,
+            size=clip.source_size,
+            fps=clip.fps,
+            sound=Path(audio) if audio else None,
+        )
+        for name in names:
+            if name == "avqa":
+                result.answers = [self._answer(clip, q) for q in questions]
+                notes += [note for q in questions if (note := self._unknown_words(q))]
+            else:
+                self._describe(clip, name, result)
+        result.notes = notes
+        return result
+
+    def _choose(self, tasks: Sequence[str] | str | None, questions: list[str]) -> tuple[list[str], list[str]]:
+        """The tasks to run, and notes about those left out."""
+        every = tasks is None or tasks in ("all", ["all"])
+        named = self.tasks if every else [t.strip() for t in tasks.split(",")] if isinstance(tasks, str) else tasks
+        names = [name for name in named or [] if name]
+        if not names:
+            raise ValueError(f"No task is named. This run has {', '.join(self.tasks)}.")
+        for name in names:
+            if name not in self.tasks:
+                raise unknown_name(f"task of run {self.source}", name, self.tasks)
+        for question in questions:
+            if not split_words(question) or not any(c.isalnum() for c in question):
+                raise ValueError(f"The question {question!r} has no words. Ask one, such as --question 'how many things make a sound?'.")
+        if "avqa" not in names and questions:
+            raise ValueError(f"A question was asked, and task 'avqa' is not among {', '.join(names)}. Add it, or leave the question out.")
+        if "avqa" in names and not questions:
+            if not every:
+                raise ValueError("Task 'avqa' needs a question. Add --question '...', or leave avqa out of --tasks.")
+            return [n for n in names if n != "avqa"], ["avqa was left out: no question was asked."]
+        return list(dict.fromkeys(names)), []
+
+    def _run(self, clip: Clip, task: str, steps: slice, text: str | None = None) -> Prediction:
+        rate = round(clip.hop * 16_000)
+        frames = clip.frames[steps]
+        sound = clip.waveform[steps.start * rate : (steps.start + len(frames)) * rate]
+        item = Item("clip", len(frames) * clip.hop, clip.hop, frames, sound, text=text)
+        batch: Batch = collate([item], task).to(self.device)
+        with torch.inference_mode():
+            prediction: Prediction = self.model(batch)
+        return prediction
+
+    def _answer(self, clip: Clip, question: str) -> Answer:
+        found = self._run(clip, "avqa", slice(0, clip.steps), question)
+        scores = found["answer_scores"][0].softmax(-1).cpu()
+        best = scores.topk(min(5, len(scores)))
+        words = self.model.vocabulary.answers
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs})
+
+    def _describe(self, clip: Clip, task: str, result: ClipResult) -> None:
+        """Fill in masks and captions, piece by piece."""
+        parts = [self._run(clip, task, slice(i, min(i + PIECE, clip.steps))) for i in range(0, clip.steps, PIECE)]
+
+        def join(name: str) -> Tensor:
+            return torch.cat([p[name][0].cpu() for p in parts])
+
+        found = parts[0].values
+        if "mask" in found and (result.masks is None or task == "avs"):
+            result.masks = join("mask").numpy()
+        if "class_mask" in found:
+            result.class_mask = join("class_mask").numpy()
+            result.class_names = self.model.vocabulary.classes
+        if "caption" in found:
+            result.captions = [text for p in parts for text in p["caption"][0]]
+
+    def _unknown_words(self, question: str) -> str:
+        if self.model.system.config.text != "small":
+            return ""
+        known = set(self.model.vocabulary.words)
+        strange = [w for w in dict.fromkeys(split_words(question)) if w.isalnum() and w not in known]
+        return f"The run never saw these words of {question!r}: {', '.join(strange)}." if strange else ""
+
+
+def load(run: Path | str, device: str | None = None) -> Predictor:
+    """A trained run, from its folder or from a hub.
+
+    Args:
+        run: Folder that `avkit fit` made, or `owner/name` of a Hugging Face repository with the same files.
+        device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
+
+    Raises:
+        RunError: If it is no run, or its weights do not fit its config.
+    """
+    folder = _find(str(run))
+    facts, weights = folder.read_facts(), folder.weights
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["model"]
+    system = AVUnifiedConfig(**config["system"]) if config.get("system") else AVUnifiedConfig()
+    system.visual_weights = system.audio_weights = system.text_weights = None  # the run's own are loaded below
+    model = AVModel(",".join(facts["tasks"]), Vocabulary(**facts["vocabulary"]), system, config.get("prompts"))
+    try:
+        model.load_state_dict(load_file(weights))
+    except RuntimeError as e:
+        raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
+    predictor = Predictor(model, str(run), facts["picture"], device)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    predictor.provenance = {"run": str(run), "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
+    return predictor
+
+
+def _find(run: str) -> RunFolder:
+    path = Path(run)
+    if path.exists() or run.count("/") != 1 or run.startswith((".", "/", "runs/")):
+        return RunFolder(path)
+    from huggingface_hub import snapshot_download
+
+    wanted = ["config.yaml", "run.json", "checkpoints/best.safetensors"]
+    try:
+        return RunFolder(snapshot_download(run, allow_patterns=wanted))
+    except Exception as e:  # the hub raises many kinds: no network, no such repository, no rights
+        raise RunError(f"{run} is no folder here, and the hub did not give it: {e}") from e

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports: what a run scored, and what a model says about one clip."""
+
+from avkit.report.overlay import overlay_frames
+from avkit.report.records import Answer, Curve, Example, Result, Row, RunReport
+from avkit.report.result import save_result
+from avkit.report.run import terminal_table, write_report
+
+__all__ = [
+    "Answer",
+    "Curve",
+    "Example",
+    "Result",
+    "Row",
+    "RunReport",
+    "overlay_frames",
+    "save_result",
+    "terminal_table",
+    "write_report",
+]

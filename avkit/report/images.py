@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of masks over frames: tint, outline, strip, and pictures inside HTML.
+
+A label map is an integer array (H, W): 0 is background, every other value an object or class with its own colour.
+"""
+
+import base64
+import colorsys
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.integer[Any]]
+
+_FIRST_HUE = 0.53  # cyan: rare in rooms, skin and instruments, so the tint stands out
+_GOLDEN = 0.61803  # steps of the golden ratio keep neighbouring classes far apart in hue
+
+
+@cache
+def palette() -> Pixels:
+    """One colour for each label of a byte, uint8 (256, 3); row 0, the background, is black."""
+    hues = [(_FIRST_HUE + _GOLDEN * k) % 1 for k in range(255)]
+    rows = [colorsys.hsv_to_rgb(hue, (1.0, 0.65)[k // 8 % 2], (1.0, 0.85)[k // 16 % 2]) for k, hue in enumerate(hues)]
+    colors: Pixels = np.rint(np.array([(0, 0, 0), *rows]) * 255).astype(np.uint8)
+    return colors
+
+
+def fit_labels(mask: NDArray[Any], size: tuple[int, int]) -> Labels:
+    """A mask as label map of another size.
+
+    Args:
+        mask: (h, w); floats are probabilities, resized bilinearly and then cut at 0.5; integers and booleans are
+            labels, resized to the nearest.
+        size: Height and width wanted.
+
+    Raises:
+        ValueError: If the mask is not two-dimensional, or a label exceeds 255.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"A mask has shape (h, w); received {mask.shape}. Pass one step at a time.")
+    if np.issubdtype(mask.dtype, np.floating):
+        image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.float32))
+        return (np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) >= 0.5).astype(np.uint8)
+    if mask.size and not 0 <= int(mask.min()) <= int(mask.max()) <= 255:
+        raise ValueError(f"Labels lie in 0..255; received {mask.min()}..{mask.max()}.")
+    image = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def outline(labels: Labels, width: int = 1) -> NDArray[np.bool_]:
+    """The inner border of every region, `width` pixels wide; the edge of the picture is no border."""
+    edge: NDArray[np.bool_] = np.zeros(labels.shape, dtype=bool)
+    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= rows
+    edge[:-1] |= rows
+    edge[:, 1:] |= columns
+    edge[:, :-1] |= columns
+    edge &= labels > 0
+    for _ in range(width - 1):
+        edge = grow(edge)
+        edge &= labels > 0
+    return edge
+
+
+def grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and its direct neighbours up, down, left and right."""
+    out: NDArray[np.bool_] = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
+
+
+def tint(labels: Labels, alpha: float = 0.45, line: int = 2) -> Pixels:
+    """Regions as a transparent picture, uint8 RGBA (H, W, 4): coloured with `alpha`, their border opaque."""
+    rgba = np.zeros((*labels.shape, 4), dtype=np.uint8)
+    rgba[..., :3] = palette()[labels]
+    rgba[..., 3] = (labels > 0) * round(alpha * 255)
+    rgba[outline(labels, line), 3] = 255
+    return rgba
+
+
+def truth_outline(labels: Labels) -> Pixels:
+    """Regions as a white border with a dark halo, uint8 RGBA (H, W, 4), to be seen on any picture."""
+    line = outline(labels, 2)
+    rgba = np.zeros((*labels.shape, 4), dtype=np.uint8)
+    rgba[grow(line)] = (0, 0, 0, 200)
+    rgba[line] = 255
+    return rgba
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A transparent picture ready to be laid over many frames of one size.
+
+    Attributes:
+        keep: uint16 (H, W, 1), how much of the frame stays, out of 256.
+        add: uint16 (H, W, 3), what is added, times 256.
+    """
+
+    keep: NDArray[np.uint16]
+    add: NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, rgba: Pixels) -> "Layer":
+        """The layer of an RGBA picture (H, W, 4)."""
+        opacity = (rgba[..., 3:].astype(np.uint32) * 256 + 127) // 255
+        return cls((256 - opacity).astype(np.uint16), (rgba[..., :3] * opacity).astype(np.uint16))
+
+    def over(self, image: Pixels) -> Pixels:
+        """The image (H, W, 3) under this layer; pixels without layer stay exactly as they are."""
+        mixed = image * self.keep
+        mixed += self.add
+        mixed >>= 8
+        return mixed.astype(np.uint8)
+
+
+def picture(image: Pixels, width: int, mask: NDArray[Any] | None = None, truth: NDArray[Any] | None = None) -> Pixels:
+    """A frame at most `width` pixels wide, a mask tinted on it and a true mask outlined; see `fit_labels`."""
+    height, full = image.shape[:2]
+    size = (max(1, round(height * min(1, width / full))), min(width, full))
+    out = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
+    if mask is not None:
+        out = Layer.of(tint(fit_labels(mask, size))).over(out)
+    return out if truth is None else Layer.of(truth_outline(fit_labels(truth, size))).over(out)
+
+
+def strip(images: Sequence[Pixels], gap: int = 4, color: Sequence[int] = (255, 255, 255)) -> Pixels:
+    """Pictures of one height side by side, `gap` pixels of a colour between them."""
+    space = np.broadcast_to(np.array(color, dtype=np.uint8), (images[0].shape[0], gap, 3))
+    return np.concatenate([part for image in images for part in (image, space)][:-1], axis=1)
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W) or (H, W, 3) as PNG file."""
+    return _encoded(image, "PNG", optimize=False)
+
+
+def png_uri(data: bytes) -> str:
+    """A PNG file as the address of a picture inside HTML."""
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+
+
+def jpeg_uri(image: Pixels) -> str:
+    """A photograph (H, W, 3) as the address of a picture inside HTML."""
+    data = _encoded(image, "JPEG", quality=88, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+def _encoded(image: NDArray[np.uint8], form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, form, **options)
+    return buffer.getvalue()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which task each training step takes, and which samples: a pure function of seed and step."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+#: How often each task is drawn: by its number of samples, equally, by the samples' root (temperature 2), or as given.
+MIXES = ("proportional", "uniform", "temperature")
+
+
+def task_weights(sizes: Mapping[str, int], mix: str = "proportional") -> dict[str, float]:
+    """Probability of each task in a step.
+
+    Args:
+        sizes: Samples per task.
+        mix: One of `MIXES`, or weights such as `avs=2,avqa=1`.
+
+    Raises:
+        ValueError: If the mix is neither, names other tasks than `sizes`, or a weight is not positive.
+    """
+    if mix in MIXES:
+        power = {"proportional": 1.0, "uniform": 0.0, "temperature": 0.5}[mix]
+        raw = {task: float(size) ** power for task, size in sizes.items()}
+    else:
+        raw = _given(sizes, mix)
+    total = sum(raw.values())
+    return {task: weight / total for task, weight in raw.items()}
+
+
+def _given(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
+    wanted = f"one of {', '.join(MIXES)}, or a positive weight for each of {', '.join(sizes)}, such as " + ",".join(
+        f"{task}=1" for task in sizes
+    )
+    try:
+        raw = {k.strip(): float(v) for k, _, v in (part.partition("=") for part in mix.split(","))}
+    except ValueError as e:
+        raise ValueError(f"mix is {mix!r}; it takes {wanted}.") from e
+    if raw.keys() != sizes.keys() or not all(0 < w < float("inf") for w in raw.values()):
+        raise ValueError(f"mix is {mix!r}; it takes {wanted}.")
+    return raw
+
+
+class BatchPlan:
+    """Batches of one task each, in an order that depends on nothing but seed, sizes and step.
+
+    Every sample of a task is taken once before any is taken again. In a distributed run all ranks take the same task,
+    and each its own part of the batch.
+
+    Args:
+        sizes: Samples per task.
+        batch_size: Samples per batch and rank.
+        weights: Probability of each task, see `task_weights`.
+        seed: Of the order.
+        rank: This process.
+        ranks: Number of processes.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        batch_size: int,
+        weights: Mapping[str, float],
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.names = list(sizes)
+        self.sizes, self.batch_size, self.seed = dict(sizes), batch_size, seed
+        self.rank, self.ranks = rank, ranks
+        self.probabilities = np.array([weights[name] for name in self.names])
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
+
+    def tasks(self, first: int, count: int) -> list[str]:
+        """The tasks of `count` steps from step `first`."""
+        return [self.names[i] for i in self._draw(first + count)[first:]]
+
+    def steps(self, first: int, count: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Task and sample numbers of `count` steps from step `first`."""
+        drawn = self._draw(first + count)
+        taken = np.bincount(drawn[:first], minlength=len(self.names))
+        for task in drawn[first:]:
+            yield self.names[task], self._samples(self.names[task], int(taken[task]))
+            taken[task] += 1
+
+    def _draw(self, count: int) -> np.ndarray:
+        """Task numbers of the first `count` steps; the same for every `count` that reaches as far."""
+        u = np.random.Generator(np.random.PCG64([self.seed, 0])).random(count)
+        return np.searchsorted(np.cumsum(self.probabilities)[:-1], u, side="right")
+
+    def _samples(self, task: str, number: int) -> np.ndarray:
+        """Samples of the task's batch `number` on this rank."""
+        size, every = self.sizes[task], self.batch_size * self.ranks
+        places = number * every + self.rank * self.batch_size + np.arange(self.batch_size)
+        return np.array([self._order(task, int(p) // size)[int(p) % size] for p in places])
+
+    def _order(self, task: str, turn: int) -> np.ndarray:
+        """The task's samples in the order of its `turn`-th round."""
+        key = (task, turn)
+        if key not in self._orders:
+            self._orders = {k: v for k, v in self._orders.items() if k[0] != task or k[1] >= turn - 1}
+            name = [self.seed, 1, turn, *task.encode()]
+            self._orders[key] = np.random.Generator(np.random.PCG64(name)).permutation(self.sizes[task])
+        return self._orders[key]

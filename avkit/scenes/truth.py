@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth of a scene by field name of `avkit.batch.FIELDS`, computed and never estimated."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avkit.errors import unknown_name
+
+from .picture import Painting, paint
+from .sound import render_sound
+from .words import captions
+from .world import CLASSES, Scene, Track, overlap, track
+
+#: Fewest rows of `boxes`, so that ten-second scenes of one to four things have equal shapes.
+BOXES = 4
+
+
+def truth(scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None) -> dict[str, Any]:
+    """What is true of a scene, for pictures of `size` pixels and steps of `hop` seconds.
+
+    Args:
+        scene: Any scene.
+        size: Pixels of a side.
+        hop: Seconds per step.
+        fields: Names wanted; None for all but those of a question.
+
+    Raises:
+        ValueError: If a field is unknown.
+    """
+    state = track(scene, hop)
+    wanted = list(TRUTHS) if fields is None else list(fields)
+    painting = paint(scene, state, size, pictures=False) if PIXEL_FIELDS & set(wanted) else None
+    return describe(scene, hop, state, painting, wanted)
+
+
+def render(
+    scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, Any]]:
+    """Pictures (T, 3, size, size), sound (samples,) and truth of a scene in one pass."""
+    state = track(scene, hop)
+    painting = paint(scene, state, size)
+    assert painting.frames is not None
+    return (
+        painting.frames,
+        render_sound(scene),
+        describe(scene, hop, state, painting, TRUTHS if fields is None else fields),
+    )
+
+
+def describe(
+    scene: Scene, hop: float, state: Track, painting: Painting | None, fields: Collection[str]
+) -> dict[str, Any]:
+    """The fields wanted, from what is already known; `painting` may be None if no field has pixels."""
+    for name in fields:
+        if name not in TRUTHS:
+            raise unknown_name("field of a scene", name, TRUTHS)
+    return {name: TRUTHS[name](scene, hop, state, painting) for name in fields}
+
+
+def _mask(painting: Painting | None) -> NDArray[np.uint8]:
+    return (_painted(painting).sounding > 0).view(np.uint8)
+
+
+def _painted(painting: Painting | None) -> Painting:
+    assert painting is not None, "a field with pixels needs the painting"
+    return painting
+
+
+def _boxes(painting: Painting | None) -> NDArray[np.float32]:
+    boxes = _painted(painting).boxes
+    missing = max(0, BOXES - boxes.shape[1])
+    return np.pad(boxes, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+
+
+def _segments(scene: Scene, state: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Classes at each step, (T, K), from things at each step, (N, T)."""
+    out = np.zeros((state.shape[1], len(CLASSES)), np.uint8)
+    for thing, steps in zip(scene.things, state, strict=True):
+        out[:, thing.kind] |= steps.view(np.uint8)
+    return out
+
+
+def _video_labels(scene: Scene) -> NDArray[np.uint8]:
+    out = np.zeros(len(CLASSES), np.uint8)
+    out[[t.kind for t in scene.things if t.visible or t.sounding]] = 1
+    return out
+
+
+def _events(scene: Scene) -> NDArray[np.float32]:
+    rows = sorted((*span, t.kind) for t in scene.things for span in overlap(t.visible, t.sounding))
+    return np.array(rows, np.float32).reshape(-1, 3)
+
+
+#: How each field is made.
+TRUTHS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
+    "mask": lambda scene, hop, state, painting: _mask(painting),
+    "mask_known": lambda scene, hop, state, painting: np.ones(state.seen.shape[1], bool),
+    "class_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).sounding),
+    "instance_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).instance),
+    "boxes": lambda scene, hop, state, painting: _boxes(painting),
+    "caption": lambda scene, hop, state, painting: captions(scene, hop, state),
+    "audio_segments": lambda scene, hop, state, painting: _segments(scene, state.heard),
+    "visual_segments": lambda scene, hop, state, painting: _segments(scene, state.seen),
+    "video_labels": lambda scene, hop, state, painting: _video_labels(scene),
+    "events": lambda scene, hop, state, painting: _events(scene),
+}
+#: Fields that need the pixels' owners.
+PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes"})

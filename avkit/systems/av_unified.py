@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AV-Unified: encoders, temporal perception, spatial perception and the prompt's gate, shared by all tasks."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from avkit.backbone.gate import PromptGate
+from avkit.backbone.spatial import SpatialPerception
+from avkit.backbone.temporal import TemporalPerception
+from avkit.batch import Batch, Tokens, Vocabulary
+from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
+from avkit.encoders.base import TextFeatures, VisualFeatures
+
+
+@dataclass
+class AVUnifiedConfig:
+    """What an AV-Unified backbone is made of; the defaults train from scratch on two CPU cores.
+
+    Attributes:
+        visual: Visual encoder, a name in `avkit.encoders.VISUAL`.
+        audio: Audio encoder, a name in `avkit.encoders.AUDIO`.
+        text: Text encoder, a name in `avkit.encoders.TEXT`.
+        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
+        audio_weights: Weights of the audio encoder.
+        text_weights: Weights of the text encoder.
+        train_encoders: Train them too; False freezes all three, except those called `small`.
+        visual_features: Width of stored visual features, which then stand for the visual encoder; 0 for none.
+        audio_features: Width of stored audio features; 0 for none.
+        width: Width D of all tokens.
+        heads: Attention heads.
+        windows: Window lengths of the temporal module, in steps.
+        dropout: In training.
+        temporal: Use the temporal module.
+        spatial: Use the spatial module.
+        gate: Use the prompt's gate.
+    """
+
+    visual: str = "small"
+    audio: str = "small"
+    text: str = "small"
+    visual_weights: str | None = None
+    audio_weights: str | None = None
+    text_weights: str | None = None
+    train_encoders: bool = False
+    visual_features: int = 0
+    audio_features: int = 0
+    width: int = 96
+    heads: int = 4
+    windows: list[int] = field(default_factory=lambda: [2, 4, 6])
+    dropout: float = 0.0
+    temporal: bool = True
+    spatial: bool = True
+    gate: bool = True
+
+
+class AVUnified(nn.Module):
+    """From a batch to tokens that every head can read.
+
+    Args:
+        config: What it is made of.
+        vocabulary: The dataset's words, for a text encoder trained from scratch.
+
+    Source:
+        AV-Unified (arXiv 2603.06530), section III; widths, norms and positions, which it leaves open, are ours.
+    """
+
+    def __init__(self, config: AVUnifiedConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config = config
+        width, heads, drop = config.width, config.heads, config.dropout
+        self.visual = None if config.visual_features else self._encoder("visual", VISUAL, config.visual)
+        self.audio = None if config.audio_features else self._encoder("audio", AUDIO, config.audio)
+        self.text = self._encoder("text", TEXT, config.text, vocabulary.words)
+        seen = int(self.visual.width) if self.visual is not None else config.visual_features  # type: ignore[arg-type]
+        heard = int(self.audio.width) if self.audio is not None else config.audio_features  # type: ignore[arg-type]
+        self.frame_in, self.patch_in = nn.Linear(seen, width), nn.Linear(seen, width)
+        self.audio_in = nn.Linear(heard, width)
+        self.text_in = nn.Linear(int(self.text.width), width)  # type: ignore[arg-type]
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("frame", "patches", "audio")})
+        self.temporal = TemporalPerception(width, heads, config.windows, drop) if config.temporal else None
+        self.spatial = SpatialPerception(width, heads, drop) if config.spatial else None
+        self.gate = PromptGate(width) if config.gate else None
+
+    @property
+    def pyramid_widths(self) -> list[int]:
+        """Widths of the pyramid's maps, finest first; empty for encoders without one."""
+        return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
+
+    def forward(self, batch: Batch, prompts: list[str]) -> Tokens:
+        """Encode and mix a batch; `prompts` is one text per clip."""
+        seen = self._see(batch)
+        audio = self.norms["audio"](self.audio_in(self._hear(batch)))
+        frame = self.norms["frame"](self.frame_in(seen.frame))
+        patches = self.norms["patches"](self.patch_in(seen.patches))
+        clock = time_code(audio.shape[1], audio.shape[2], audio)[None]
+        audio, frame = audio + clock, frame + clock
+        patches = patches + grid_code(seen.grid, audio.shape[2], audio) + clock[:, :, None]
+        text: TextFeatures = self.text(prompts)
+        words, prompt = self.text_in(text.tokens), self.text_in(text.pooled)
+        if self.temporal is not None:
+            audio, frame = self.temporal(audio, frame, batch.valid)
+        if self.spatial is not None:
+            audio, patches = self.spatial(audio, patches, batch.valid)
+        if self.gate is not None:
+            audio, frame, patches = self.gate(audio, frame, patches, prompt, batch.valid)
+        return Tokens(audio, frame, patches, seen.grid, batch.valid, seen.pyramid, words, text.valid, prompt)
+
+    def train(self, mode: bool = True) -> "AVUnified":
+        """Frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        return self
+
+    def _encoder(
+        self, kind: str, table: dict[str, tuple[str, dict[str, object]]], name: str, words: list[str] | None = None
+    ) -> nn.Module:
+        encoder = build_encoder(kind, table, name, getattr(self.config, f"{kind}_weights"), words or [])
+        if name != "small" and not self.config.train_encoders:
+            encoder.requires_grad_(False)
+        return encoder
+
+    def _frozen(self) -> list[nn.Module]:
+        parts = [m for m in (self.visual, self.audio, self.text) if m is not None]
+        return [m for m in parts if not any(p.requires_grad for p in m.parameters())]
+
+    def _see(self, batch: Batch) -> VisualFeatures:
+        """Visual features with (B, T) in front; only pictures that exist pass the encoder."""
+        if self.visual is None:
+            if batch.visual is None:
+                raise ValueError("This model reads stored visual features, and the batch has none.")
+            x = batch.visual.float()
+            return VisualFeatures(x.mean(2), x, _square(x.shape[2]))
+        if batch.frames is None:
+            raise ValueError("This model reads frames, and the batch has none.")
+        whole = bool(batch.valid.all())
+        seen: VisualFeatures = self.visual(batch.frames.flatten(0, 1) if whole else batch.frames[batch.valid])
+
+        def spread(x: Tensor) -> Tensor:
+            if whole:
+                return x.unflatten(0, batch.valid.shape)
+            out = x.new_zeros((*batch.valid.shape, *x.shape[1:]))
+            out[batch.valid] = x
+            return out
+
+        maps = [spread(m) for m in seen.pyramid]
+        return VisualFeatures(spread(seen.frame), spread(seen.patches), seen.grid, maps)
+
+    def _hear(self, batch: Batch) -> Tensor:
+        """Audio features (B, T, width of the encoder)."""
+        if self.audio is None:
+            if batch.audio is None:
+                raise ValueError("This model reads stored audio features, and the batch has none.")
+            return batch.audio.float()
+        if batch.waveform is None:
+            raise ValueError("This model reads waveforms, and the batch has none.")
+        heard: Tensor = self.audio(batch.waveform, batch.valid.shape[1], batch.hop)
+        return heard
+
+
+def time_code(steps: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoids over the step's number, (T, D), base 10000, divided by sqrt(2)."""
+    rate = 10_000 ** (-torch.arange(0, width, 2, device=like.device, dtype=torch.float32) / width)
+    angle = torch.arange(steps, device=like.device)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype) * 0.5**0.5
+
+
+def grid_code(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:
+    """Sinusoids over row and column in [0, 1], half the width each, (P, D); the same for any number of patches."""
+    rows, columns = ((torch.arange(n, device=like.device) + 0.5) / n for n in grid)
+    rate = 2.0 ** torch.linspace(0, 4, width // 4, device=like.device) * torch.pi
+
+    def code(x: Tensor) -> Tensor:
+        return torch.cat([(x[:, None] * rate).sin(), (x[:, None] * rate).cos()], dim=-1)
+
+    r, c = code(rows)[:, None].expand(-1, grid[1], -1), code(columns)[None].expand(grid[0], -1, -1)
+    out = torch.cat([r, c], dim=-1).flatten(0, 1).to(like.dtype)
+    return nn.functional.pad(out, (0, width - out.shape[1])) * 0.5**0.5
+
+
+def _square(patches: int) -> tuple[int, int]:
+    side = round(patches**0.5)
+    return (side, side) if side * side == patches else (1, patches)

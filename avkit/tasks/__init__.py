@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks, each in its file; a name is resolved when it is asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from avkit.errors import unknown_name
+
+if TYPE_CHECKING:
+    from avkit.batch import Vocabulary
+    from avkit.tasks.base import Task
+
+#: Name on the command line, and where the task lives.
+TASKS: dict[str, str] = {
+    "ra_ssu": "avkit.tasks.ra_ssu:RegionAwareUnderstanding",
+    "avs": "avkit.tasks.avs:Segmentation",
+    "avqa": "avkit.tasks.avqa:QuestionAnswering",
+}
+
+
+def split_names(tasks: str | list[str]) -> list[str]:
+    """Task names of `a,b,c`, of a list, or of `all`; each is checked, an outside task is `package.module:Class`.
+
+    Raises:
+        ValueError: If there is none, one is named twice, or one is unknown.
+    """
+    names = [n.strip() for n in (tasks.split(",") if isinstance(tasks, str) else tasks) if n.strip()]
+    if not names:
+        raise ValueError(f"No task is named. Name one or more of {', '.join(TASKS)}, such as --tasks avs,avqa, or all.")
+    names = list(TASKS) if names == ["all"] else names
+    for name in names:
+        if name not in TASKS and ":" not in name:
+            raise unknown_name("task", name, [*TASKS, "all"])
+    if len(set(names)) < len(names):
+        raise ValueError(f"A task is named twice in {','.join(names)!r}. Name each once.")
+    return names
+
+
+def find_task(name: str) -> type["Task"]:
+    """The class of a task."""
+    module, _, attribute = TASKS.get(name, name).partition(":")
+    found: type[Task] = getattr(import_module(module), attribute)
+    return found
+
+
+def build_tasks(names: list[str], vocabulary: "Vocabulary") -> dict[str, "Task"]:
+    """The tasks by name, each given the dataset's vocabulary."""
+    return {name: find_task(name)(vocabulary) for name in names}

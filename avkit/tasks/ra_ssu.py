@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Region-aware sound source understanding: the region that sounds and a sentence about it, for every step."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from avkit.batch import Batch, Prediction, Tokens, Vocabulary
+from avkit.heads.caption import CaptionHead
+from avkit.heads.mask import MaskHead
+from avkit.losses import focal_loss
+from avkit.metrics.captions import CaptionScores
+from avkit.tasks.base import Baseline, Task
+from avkit.tasks.masks import (
+    annotated_mask_loss,
+    constant_masks,
+    mask_metrics,
+    picture_size,
+    score_masks,
+    upsample,
+)
+from avkit.words import PAD, WordTokenizer, split_words
+
+#: Weight of the mask's loss; the caption's is the rest (SSUFormer, a = 0.25).
+MASK_WEIGHT = 0.25
+
+
+@dataclass
+class RegionOutput:
+    """Mask logits (B, T, 1, h, w), and either word logits (N, L, words) of taught captions or words (B T, L)."""
+
+    mask: Tensor
+    word_logits: Tensor | None = None
+    words: Tensor | None = None
+
+
+class RegionHead(nn.Module):
+    """Masks first; then a caption from picture, sound and the region under the mask.
+
+    Args:
+        width: Width D of the tokens.
+        pyramid_widths: Widths of the pyramid's maps, finest first.
+        words: Size of the caption's vocabulary.
+    """
+
+    def __init__(self, width: int, pyramid_widths: Sequence[int], words: int) -> None:
+        super().__init__()
+        self.mask = MaskHead(width, pyramid_widths)
+        self.caption = CaptionHead(width, words)
+
+    def forward(self, tokens: Tokens, words: Tensor | None = None, taught: Tensor | None = None) -> RegionOutput:
+        """Masks and captions.
+
+        Args:
+            tokens: What the backbone made.
+            words: Taught captions up to the word before the last, int64 (N, L); None generates instead.
+            taught: bool (B, T), the N steps that have a caption.
+        """
+        mask = self.mask(tokens)
+        memory = self.caption.memory(tokens, self._region(tokens, mask))
+        if words is None or taught is None:
+            steps = tokens.valid.flatten()
+            found = self.caption.generate(memory[steps])
+            rows = found.new_full((len(memory), found.shape[1]), PAD)
+            rows[steps] = found
+            return RegionOutput(mask, words=rows)
+        return RegionOutput(mask, word_logits=self.caption(memory[taught.flatten()], words))
+
+    def _region(self, tokens: Tokens, mask: Tensor) -> Tensor:
+        """Mean of the patches under the mask, (B, T, 1, D)."""
+        weights = nn.functional.adaptive_avg_pool2d(mask.flatten(0, 1).sigmoid(), tokens.grid)
+        weights = weights.view(*mask.shape[:2], 1, -1)
+        return weights @ tokens.patches / (weights.sum(-1, keepdim=True) + 0.1)
+
+
+class RegionAwareUnderstanding(Task):
+    """A mask and a caption per step.
+
+    Loss: `a` times the mask's and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU).
+    """
+
+    name = "ra_ssu"
+    reads = ("mask", "mask_known", "caption")
+    prompt = "segment what makes a sound and say what it is and does"
+    monitor = "BLEU-4"
+    headline = ("mIoU", "BLEU-4")
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__(vocabulary)
+        if not vocabulary.words:
+            raise ValueError("Task 'ra_ssu' needs words, and the dataset's vocabulary has none. Use a dataset with captions.")
+        self.tokenizer = WordTokenizer(vocabulary.words)
+
+    def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
+        """Masks and words."""
+        return RegionHead(width, pyramid_widths, len(self.tokenizer))
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """The true captions without their last word, and which steps have one."""
+        words, taught = self._taught(batch)
+        return {"words": words[:, :-1], "taught": taught}
+
+    def loss(self, out: RegionOutput, batch: Batch) -> dict[str, Tensor]:
+        """`mask` over annotated steps and `words` over written captions."""
+        if out.word_logits is None:
+            raise ValueError("The loss of 'ra_ssu' needs an output made with `inputs(batch)`.")
+        words, _ = self._taught(batch)
+        parts = {
+            "mask": annotated_mask_loss(out.mask, batch),
+            "words": focal_loss(out.word_logits.flatten(0, 1), words[:, 1:].flatten(), ignore=PAD),
+        }
+        return {"loss": MASK_WEIGHT * parts["mask"] + (1 - MASK_WEIGHT) * parts["words"], **parts}
+
+    def predict(self, out: RegionOutput, batch: Batch) -> Prediction:
+        """`mask`, `mask_logits` and `caption`."""
+        logits = upsample(out.mask, picture_size(batch, out.mask))[:, :, 0].float()
+        values: dict[str, Any] = {"mask": logits.sigmoid(), "mask_logits": logits}
+        if out.words is not None:
+            texts, steps = self.tokenizer.decode(out.words), batch.valid.shape[1]
+            values["caption"] = [texts[i : i + steps] for i in range(0, len(texts), steps)]
+        return Prediction(self.name, batch.id, values)
+
+    def metrics(self, quick: bool = False) -> dict[str, Metric]:
+        """mIoU, F, and pycocoevalcap's scores of captions; `quick` has BLEU alone."""
+        captions = CaptionScores("plain", meteor=False, rouge=False, cider=False) if quick else CaptionScores()
+        return mask_metrics() | {"": captions}
+
+    def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
+        """Score annotated masks and written captions."""
+        score_masks(metrics, prediction, batch)
+        pairs = [
+            (guess, truth)
+            for guesses, truths in zip(prediction["caption"], batch.targets["caption"], strict=True)
+            for guess, truth in zip(guesses, truths, strict=False)  # a padded clip has more guesses than truths
+            if truth
+        ]
+        metrics[""].update([p[0] for p in pairs], [p[1] for p in pairs])
+
+    def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
+        """Constant masks, each with the commonest caption and with the most typical one."""
+        texts = [text for batch in batches for clip in batch.targets["caption"] for text in clip if text]
+        captions = {"commonest caption": Counter(texts).most_common(1)[0][0], "typical caption": _typical(texts)}
+
+        def rule(mask: Any, caption: str) -> Baseline:
+            def answer(batch: Batch) -> Prediction:
+                logits = mask(batch)
+                said = [[caption] * logits.shape[1] for _ in batch.id]
+                return Prediction(self.name, batch.id, {"mask_logits": logits, "caption": said})
+
+            return answer
+
+        masks = constant_masks(batches)
+        return {f"{m}, {c}": rule(masks[m], captions[c]) for m in masks for c in captions}
+
+    def _taught(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Captions that were written, int64 (N, L), and where, bool (B, T)."""
+        device = batch.valid.device
+        steps = batch.valid.shape[1]
+        rows = [[*clip, *[""] * (steps - len(clip))] for clip in batch.targets["caption"]]
+        written = torch.tensor([[bool(text) for text in row] for row in rows])
+        words = self.tokenizer.encode([text for row in rows for text in row if text], most=39)
+        return words.to(device), written.to(device)
+
+
+def _typical(texts: list[str], most: int = 200) -> str:
+    """The caption that shares most four-word runs with the others, of the `most` commonest."""
+    runs = Counter(run for text in texts for run in _runs(text))
+    candidates = [text for text, _ in Counter(texts).most_common(most)]
+    return max(candidates, key=lambda text: sum(runs[run] for run in _runs(text)) / max(1, len(_runs(text))))
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = split_words(text)
+    return {tuple(words[i : i + 4]) for i in range(len(words) - 3)}

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all tests: no network, one thread, and the shared material where it is present."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch, tmp_path_factory):
+    """No test may reach the network; hub caches point to an empty folder."""
+    cache = tmp_path_factory.getbasetemp() / "hub"
+    for name in ("HF_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise OSError(f"A test tried to reach {address}; mark it 'network' or use what it makes itself.")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _folder(path: Path, what: str) -> Path:
+    if not path.exists():
+        pytest.skip(f"{what} is absent: {path.name} is not beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Recorded output of the official code; AVKIT_GOLDEN names another folder of the same layout."""
+    return _folder(Path(os.environ.get("AVKIT_GOLDEN", SHARED / "golden")), "golden output")
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Real clips and annotation files."""
+    return _folder(SHARED / "data" / "real", "real data")

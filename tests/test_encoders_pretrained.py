@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import json
+import zlib
+from functools import partial
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from avkit.encoders.clip import ClipImage, ClipText
+from avkit.encoders.pretrained import Pixels, load_weights, read_weights
+from avkit.encoders.timm import TimmPyramid, TimmViT
+from avkit.encoders.vggish import VGGish, VGGishAudio, VGGishPostprocessor
+from avkit.media.mel import log_mel
+
+CLIP_NAME = "ViT-avkit-test"
+CLIP_CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 49_408, "width": 24, "heads": 2, "layers": 2},
+}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / f"{CLIP_NAME}.json"
+    path.write_text(json.dumps(CLIP_CONFIG))
+    open_clip.add_model_config(path)
+
+
+@pytest.fixture
+def frames():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96)).astype(np.uint8))
+
+
+VISUAL = {
+    "pyramid": partial(TimmPyramid, "pvt_v2_b0"),
+    "vit": partial(TimmViT, "vit_tiny_patch16_224"),
+    "clip": partial(ClipImage, CLIP_NAME),
+}
+
+
+@pytest.mark.parametrize("make", VISUAL.values(), ids=VISUAL.keys())
+class TestEveryVisualEncoder:
+    def test_shapes_are_what_the_attributes_say(self, make, frames):
+        encoder = make().eval()
+        out = encoder(frames)
+        rows, columns = out.grid
+        assert out.frame.shape == (2, encoder.width)
+        assert out.patches.shape == (2, rows * columns, encoder.width)
+        assert [m.shape[1] for m in out.pyramid] == encoder.pyramid_widths
+        wanted = [(64 // s, 96 // s) for s in encoder.pyramid_strides]
+        assert [tuple(m.shape[2:]) for m in out.pyramid] == wanted
+
+    def test_bytes_and_unit_floats_are_the_same(self, make, frames):
+        encoder = make().eval()
+        torch.testing.assert_close(encoder(frames).patches, encoder(frames.float() / 255).patches)
+
+    def test_gradient_reaches_the_first_layer(self, make, frames):
+        encoder = make()
+        out = encoder(frames)
+        (
+            out.frame.square().mean() + out.patches.square().mean() + sum(m.square().mean() for m in out.pyramid)
+        ).backward()
+        first = next(p for p in encoder.parameters() if p.ndim == 4)
+        assert first.grad is not None
+        assert first.grad.abs().sum() > 0
+
+    def test_pictures_do_not_mix(self, make, frames):
+        encoder = make().eval()
+        torch.testing.assert_close(encoder(frames[:1]).frame, encoder(frames).frame[:1], atol=1e-4, rtol=1e-4)
+
+
+class TestPixels:
+    def test_normalises_by_hand(self):
+        out = Pixels(IMAGENET_MEAN, IMAGENET_STD)(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8))
+        wanted = [(0.2 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+        torch.testing.assert_close(out[0, :, 0, 0], torch.tensor(wanted))
+
+    def test_resizes_as_pillow_does(self, frames):
+        from PIL import Image
+
+        out = Pixels((0, 0, 0), (1, 1, 1), (32, 32))(frames)[0].permute(1, 2, 0).numpy()
+        picture = Image.fromarray(frames[0].permute(1, 2, 0).numpy())
+        wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)) / 255
+        np.testing.assert_allclose(out, wanted, atol=1.5 / 255)  # Pillow rounds twice
+
+
+class TestTimm:
+    def test_pyramid_is_timms_own(self, frames, tmp_path):
+        whole = timm.create_model("pvt_v2_b0", num_classes=7).eval()
+        torch.save(whole.state_dict(), tmp_path / "pvt.pth")
+        encoder = TimmPyramid("pvt_v2_b0", pretrained=tmp_path / "pvt.pth").eval()
+        mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+        wanted = whole.forward_features((frames / 255 - mean) / std)
+        torch.testing.assert_close(encoder(frames).pyramid[-1], wanted)
+        torch.testing.assert_close(encoder(frames).frame, wanted.mean((2, 3)))
+
+    def test_patches_row_by_row_at_another_stride(self, frames):
+        encoder = TimmPyramid("pvt_v2_b0", patch_stride=16).eval()
+        out = encoder(frames)
+        assert out.grid == (4, 6)
+        torch.testing.assert_close(out.patches[:, 7], out.pyramid[2][:, :, 1, 1])
+        with pytest.raises(ValueError, match=r"no map of stride 5; patch_stride may be one of \[4, 8, 16, 32\]"):
+            TimmPyramid("pvt_v2_b0", patch_stride=5)
+
+    def test_vit_tokens(self, tmp_path):
+        whole = timm.create_model("vit_tiny_patch16_224").eval()
+        save_file(whole.state_dict(), tmp_path / "vit.safetensors")
+        encoder = TimmViT("vit_tiny_patch16_224", pretrained=str(tmp_path / "vit.safetensors")).eval()
+        frames = torch.rand(1, 3, 224, 224)
+        tokens = whole.forward_features((frames - 0.5) / 0.5)
+        torch.testing.assert_close(encoder(frames).frame, tokens[:, 0])
+        torch.testing.assert_close(encoder(frames).patches, tokens[:, 1:])
+
+    def test_misfit_is_not_skipped(self, tmp_path):
+        state = timm.create_model("pvt_v2_b0").state_dict()
+        state["stages.0.blocks.0.attn.q.bias_"] = state.pop("stages.0.blocks.0.attn.q.bias")
+        torch.save(state, tmp_path / "bad.pth")
+        with pytest.raises(ValueError, match=r"1 missing \(stages\.0.*bias\); 1 unexpected \(stages\.0.*bias_\)"):
+            TimmPyramid("pvt_v2_b0", pretrained=tmp_path / "bad.pth")
+
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match=r"timm knows no model 'pvt_v9'. Similar: .*pvt_v2_b5"):
+            TimmPyramid("pvt_v9")
+
+    def test_vit_of_another_kind(self):
+        with pytest.raises(ValueError, match=r"pvt_v2_b0 is not a vision transformer.*Use TimmPyramid"):
+            TimmViT("pvt_v2_b0")
+
+
+class TestClip:
+    @pytest.fixture
+    def weights(self, tmp_path):
+        model = open_clip.create_model(CLIP_NAME).eval()
+        torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, tmp_path / "clip.pt")
+        return model, tmp_path / "clip.pt"
+
+    def test_frame_is_encode_image(self, weights, frames):
+        model, path = weights
+        encoder = ClipImage(CLIP_NAME, pretrained=path).eval()
+        out = encoder(frames)
+        torch.testing.assert_close(out.frame, model.encode_image(encoder.pixels(frames)))
+        assert out.grid == (4, 4)
+        assert not hasattr(encoder, "transformer")
+
+    def test_pooled_is_encode_text(self, weights):
+        model, path = weights
+        texts = ["a dog", "a man plays the old guitar", "", "many words " * 20]
+        out = ClipText(CLIP_NAME, pretrained=path).eval()(texts)
+        torch.testing.assert_close(out.pooled, model.encode_text(open_clip.tokenize(texts, context_length=12)))
+        assert out.valid.sum(1).tolist() == [4, 8, 2, 12]  # words between a start and an end
+
+    def test_padding_changes_nothing(self):
+        encoder = ClipText(CLIP_NAME).eval()
+        alone, beside = encoder(["a dog"]), encoder(["a dog", "a man plays the old guitar"])
+        assert alone.tokens.shape == (1, 4, 16)
+        torch.testing.assert_close(alone.tokens[0], beside.tokens[0, :4])
+        torch.testing.assert_close(alone.pooled[0], alone.tokens[0, 3])
+
+    def test_text_gradient(self):
+        encoder = ClipText(CLIP_NAME)
+        encoder(["a dog"]).pooled.sum().backward()
+        assert encoder.embed.weight.grad.abs().sum() > 0
+
+    def test_unknown_names(self):
+        with pytest.raises(ValueError, match=r"open_clip knows no model 'ViT-L-41'\. Similar: .*ViT-L-14"):
+            ClipImage("ViT-L-41")
+        with pytest.raises(
+            ValueError, match=r"no pretrained weights 'opnai', and there is no file.*Tags of ViT-B-32: openai"
+        ):
+            ClipText("ViT-B-32", pretrained="opnai")
+
+    def test_tower_of_another_kind(self):
+        with pytest.raises(ValueError, match="RN50 has a picture tower of class ModifiedResNet"):
+            ClipImage("RN50")
+
+
+class TestVGGish:
+    @pytest.fixture(scope="class")
+    def network(self):
+        return VGGish().eval()
+
+    def test_shapes(self, network):
+        mel = torch.randn(2, 96, 64)
+        assert network(mel).shape == (2, 128)
+        torch.testing.assert_close(network(mel), network(mel[:, None]))
+        with pytest.raises(ValueError, match=r"examples \(N, 96, 64\), got \(2, 98, 64\)"):
+            network(torch.zeros(2, 98, 64))
+
+    def test_audio_takes_the_first_example_of_each_step(self, network):
+        encoder = VGGishAudio().eval()
+        encoder.network = network
+        waveform = torch.rand(2, 30_000) - 0.5
+        out = encoder(waveform, steps=2, hop=1.0)
+        assert out.shape == (2, 2, 128)
+        torch.testing.assert_close(out[:, 0], network(log_mel(waveform[:, :15_600])))
+        last = torch.nn.functional.pad(waveform[:, 16_000:], (0, 1_600))
+        torch.testing.assert_close(out[:, 1], network(log_mel(last)))
+
+    def test_gradient(self):
+        network = VGGish()
+        network(torch.randn(1, 96, 64)).sum().backward()
+        assert all(p.grad is not None for p in network.parameters())
+
+    def test_postprocessor_by_hand(self, tmp_path):
+        np.savez(tmp_path / "pca.npz", pca_eigen_vectors=np.eye(128), pca_means=np.ones((128, 1)))
+        out = VGGishPostprocessor(tmp_path / "pca.npz")(torch.tensor([[1.0, 3.5, -4.0] + [2.0] * 125]))
+        assert out[0, :4].tolist() == [128, 255, 0, 191]  # 0, over 2, under -2, 1: 127.5 rounds to even
+        np.savez(tmp_path / "other.npz", means=np.ones(3))
+        with pytest.raises(ValueError, match=r"lacks pca_eigen_vectors, pca_means; it holds means"):
+            VGGishPostprocessor(tmp_path / "other.npz")
+
+    def test_released_pca(self, real):
+        post = VGGishPostprocessor(real / "vggish/vggish_pca_params.npz")
+        gram = post.pca_eigen_vectors @ post.pca_eigen_vectors.T
+        off = gram - torch.diag(gram.diagonal())
+        assert off.abs().max() < 1e-2 * gram.diagonal().max()  # directions of a PCA are orthogonal
+
+
+def filled(keys, scale):
+    """Tensors by the recorded rule, each from a generator seeded with its own name."""
+    state = {}
+    for key, shape, _, _ in keys:
+        draw = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape) * scale
+        state[key] = torch.from_numpy(draw.astype(np.float32))
+    return state
+
+
+def digest(state):
+    sha = hashlib.sha256()
+    for key in sorted(state):
+        sha.update(state[key].numpy().tobytes())
+    return sha.hexdigest()
+
+
+@pytest.mark.golden
+def test_vggish_equals_the_official_network(golden):
+    folder = golden / "models/spatial"
+    facts, recorded = json.loads((folder / "vggish.json").read_text()), np.load(folder / "vggish.npz")
+    state = filled(facts["keys"], facts["scale"])
+    assert digest(state) == facts["weights_sha256"]
+    network = VGGish().eval()
+    network.load_state_dict(state)
+    close = partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+    x = np.random.default_rng(facts["input_seed"]).standard_normal((4, 1, 96, 64)).astype(np.float32)
+    with torch.no_grad():
+        close(network(torch.from_numpy(x)).numpy(), recorded["embed"])
+        close(network.features(torch.from_numpy(x))[:, ::16].numpy(), recorded["features"])
+        mel = torch.from_numpy(np.load(folder / "vggish_mel.npz")["test_examples"])
+        close(network(mel).numpy(), recorded["embed_wav"])
+    post = VGGishPostprocessor()
+    post.load_state_dict(filled(facts["pproc_keys"], 0.05))
+    assert digest(post.state_dict()) == facts["pproc_sha256"]
+    whitened = post.project(8 * torch.from_numpy(recorded["embed_wav"]))
+    close(whitened.numpy(), recorded["pca_applied"])
+    levels = (np.clip(recorded["pca_applied"], -2, 2) + 2) * 63.75
+    sure = np.abs(levels % 1 - 0.5) > 1e-3
+    got = post(8 * torch.from_numpy(recorded["embed_wav"])).numpy()
+    np.testing.assert_array_equal(got[sure], recorded["postprocess"][sure])
+    assert np.abs(got - recorded["postprocess"]).max() <= 1
+
+
+class TestWeightFiles:
+    @pytest.mark.parametrize(
+        "wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"model_state_dict": s}]
+    )
+    def test_usual_wrappings(self, tmp_path, wrap):
+        module = nn.Linear(2, 3)
+        torch.save(wrap({f"module.{k}": v for k, v in module.state_dict().items()}), tmp_path / "w.pt")
+        other = nn.Linear(2, 3)
+        load_weights(other, tmp_path / "w.pt")
+        torch.testing.assert_close(other.weight, module.weight)
+
+    def test_misfit(self, tmp_path):
+        torch.save(nn.Linear(2, 4).state_dict() | {"scale": torch.ones(1)}, tmp_path / "w.pt")
+        shapes = r"2 of another shape \(bias \(4,\) instead of \(3,\), weight \(4, 2\) instead of \(3, 2\)\)"
+        message = rf"1 unexpected \(scale\); {shapes}.*has 2 keys, the file 3"
+        with pytest.raises(ValueError, match=message):
+            load_weights(nn.Linear(2, 3), tmp_path / "w.pt")
+
+    def test_code_in_a_pickle_does_not_run(self, tmp_path):
+        import pickle
+
+        class Trap:
+            def __reduce__(self):
+                return (exec, (f"open({str(tmp_path / 'sprung')!r}, 'w').close()",))
+
+        (tmp_path / "trap.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
+        with pytest.raises(ValueError, match=r"cannot be read as weights.*loading them can run code"):
+            read_weights(tmp_path / "trap.pt")
+        assert not (tmp_path / "sprung").exists()
+
+    def test_other_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist.*'hub'"):
+            read_weights(tmp_path / "none.pt")
+        (tmp_path / "short.safetensors").write_bytes(b"1234567890")
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            read_weights(tmp_path / "short.safetensors")
+        torch.save([torch.ones(1)], tmp_path / "list.pt")
+        with pytest.raises(ValueError, match="not a state dict"):
+            read_weights(tmp_path / "list.pt")

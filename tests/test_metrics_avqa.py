@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from avkit.metrics.avqa import QUESTION_TYPES, AnswerAccuracy, question_type
+
+NAMES = [
+    *("Audio Counting", "Audio Comparative", "Audio Avg", "Visual Counting", "Visual Location", "Visual Avg"),
+    *("Audio-Visual Existential", "Audio-Visual Counting", "Audio-Visual Location", "Audio-Visual Comparative"),
+    *("Audio-Visual Temporal", "Audio-Visual Avg", "Overall"),
+]
+
+
+def scores(*answers, size=4):
+    return torch.nn.functional.one_hot(torch.tensor(answers), size).float()
+
+
+def test_averages_are_pooled_over_questions():
+    metric = AnswerAccuracy()
+    types = ["Audio Counting"] * 3 + ["Audio Comparative", "Visual Location"]
+    metric.update(scores(0, 1, 2, 3, 0), torch.tensor([0, 1, 3, 1, 0]), types)
+    result = metric.compute()
+    assert list(result) == NAMES
+    assert result["Audio Counting"] == pytest.approx(2 / 3)
+    assert result["Audio Comparative"] == 0
+    assert result["Audio Avg"] == 0.5  # not the mean of 2/3 and 0
+    assert result["Visual Avg"] == 1
+    assert result["Overall"] == pytest.approx(3 / 5)
+    assert math.isnan(result["Visual Counting"])
+    assert math.isnan(result["Audio-Visual Avg"])
+
+
+def test_other_types_count_overall_alone():
+    metric = AnswerAccuracy()
+    metric.update(scores(0, 1), torch.tensor([0, 1]), ["Visual Counting", "Visual Colour"])
+    result = metric.compute()
+    assert result["Visual Avg"] == 1
+    metric.update(scores(0, 1), torch.tensor([1, 0]), ["Touch Location", '["Smell", "Counting"]'])
+    assert metric.compute()["Visual Avg"] == 1
+    assert metric.compute()["Overall"] == 0.5
+
+
+def test_answer_outside_the_vocabulary_is_wrong():
+    metric = AnswerAccuracy()
+    metric.update(scores(0, 3), torch.tensor([-1, -1]), ["Visual Counting"] * 2)
+    assert metric.compute()["Overall"] == 0
+
+
+def test_first_answer_wins_a_tie():
+    metric = AnswerAccuracy()
+    metric.update(torch.zeros(2, 5), torch.tensor([0, 4]), ["Visual Counting"] * 2)
+    assert metric.compute()["Overall"] == 0.5
+
+
+def test_updates_add_up_and_reset_forgets():
+    metric = AnswerAccuracy()
+    assert all(math.isnan(value) for value in metric.compute().values())
+    metric.update(scores(0), torch.tensor([0]), ["Visual Counting"])
+    metric.update(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), [])
+    assert metric(scores(0), torch.tensor([1]), ["Visual Counting"])["Overall"] == 0
+    assert metric.compute()["Overall"] == 0.5
+    metric.reset()
+    assert math.isnan(metric.compute()["Overall"])
+
+
+def test_both_forms_of_a_type():
+    assert question_type("Audio-Visual Counting") == "Audio-Visual Counting"
+    assert question_type('["Audio-Visual", "Counting"]') == "Audio-Visual Counting"
+    assert sum(map(len, QUESTION_TYPES.values())) == 9
+
+
+def test_errors_say_what_to_do():
+    metric = AnswerAccuracy()
+    with pytest.raises(ValueError, match=r"scores of shape \(1, 4\), target of shape \(2,\) and 1 types"):
+        metric.update(scores(0), torch.tensor([0, 1]), ["Audio Counting"])
+    with pytest.raises(ValueError, match=r"values \[4\]; give integers from 0 to 3, or -1"):
+        metric.update(scores(0), torch.tensor([4]), ["Audio Counting"])
+    with pytest.raises(ValueError, match=r"target is torch.float32"):
+        metric.update(scores(0), torch.tensor([0.0]), ["Audio Counting"])
+    for text in ("[Audio, Counting]", "[1, 2]"):
+        with pytest.raises(ValueError, match=r"is no list of strings. Give e.g. 'Audio Counting'"):
+            question_type(text)
+
+
+@pytest.mark.golden
+def test_golden(golden):
+    data = np.load(golden / "metrics" / "avqa.npz")
+    texts = json.loads((golden / "metrics" / "avqa.json").read_text())
+    logits, target, types = torch.from_numpy(data["logits"]), torch.from_numpy(data["target"]), texts["types"]
+    np.testing.assert_array_equal(logits.argmax(1) == target, data["correct"])
+    metric = AnswerAccuracy()
+    for rows in torch.arange(len(target)).split(64):
+        metric.update(logits[rows], target[rows], [types[i] for i in rows])
+    result = metric.compute()
+    assert 100 * result["Overall"] == pytest.approx(texts["official_overall_avst"], abs=1e-9)
+    assert 100 * result["Overall"] == pytest.approx(texts["official_overall_tspm"], abs=1e-9)
+    for printed in (texts["printed_avst"], texts["printed_tspm"]):
+        lines = [line.split(":")[1].split()[0] for line in printed.splitlines() if ":" in line]
+        assert lines == [f"{100 * result[name]:.2f}" for name in NAMES]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes give the numbers of one, also where one of them saw no data."""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from avkit.metrics import AnswerAccuracy, CaptionScores, MaskFScore, MaskIoU, SemanticMask
+
+
+def make_metrics():
+    return [MaskIoU(), MaskFScore(), SemanticMask(3), AnswerAccuracy(), CaptionScores("plain", meteor=False)]
+
+
+def update(metrics, clips):
+    iou, f, semantic, answers, captions = metrics
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 2, 6, 6, generator=generator)
+    target = torch.randint(0, 3, (3, 2, 6, 6), generator=generator)
+    texts = ["a dog barks at a man", "a cat meows — softly", "two women sing"]
+    for i in clips:
+        row = slice(i, i + 1)
+        iou.update(logits[row], target[row] > 0)
+        f.update(logits[row], target[row] > 0)
+        semantic.update((target[row] + i) % 3, target[row])
+        answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"])
+        captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]])
+
+
+def values(metrics):
+    results = [metric.compute() for metric in metrics]
+    return [float(v) for r in results for v in (r.values() if isinstance(r, dict) else [r])]
+
+
+def run(rank, folder, shares, expected):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store{len(shares[0])}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    metrics = make_metrics()
+    for share in shares:
+        update(metrics, share[rank])
+        for got, want in zip(values(metrics), expected, strict=True):
+            assert math.isclose(got, want, rel_tol=1e-5) or (math.isnan(got) and math.isnan(want)), (got, want)
+        for metric in metrics:
+            metric.reset()
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    metrics = make_metrics()
+    update(metrics, range(3))
+    shares = [([0, 1], [2]), ([], [0, 1, 2])]
+    mp.spawn(run, (str(tmp_path), shares, values(metrics)), nprocs=2)
