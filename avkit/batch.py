@@ -169,6 +169,24 @@ class Prediction:
         return self.values[name]
 
 
+def crop(item: Item, start: int, steps: int) -> Item:
+    """The part of a clip from step `start`, at most `steps` long; sound, pictures and targets by step go along."""
+    total = item.steps
+    if steps >= total:
+        return item
+    part = slice(start, start + steps)
+    rate = round(item.hop * SAMPLE_RATE)
+    sound = item.waveform[start * rate : (start + steps) * rate] if item.waveform is not None else None
+    by_step = {name for name, shape in FIELDS.items() if "(T" in shape or shape.startswith("T ")}
+    return replace(
+        item,
+        duration=steps * item.hop,
+        waveform=sound,
+        targets={name: x[part] if name in by_step else x for name, x in item.targets.items()},
+        **{name: x[part] for name in ("frames", "visual", "audio") if (x := getattr(item, name)) is not None},
+    )
+
+
 def collate(items: Sequence[Item], task: str) -> Batch:
     """Put clips side by side, padding each with zeros to the longest.
 

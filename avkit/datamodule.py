@@ -2,6 +2,7 @@
 """Datasets to batches of one task each, in an order that survives being killed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,44 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from avkit.batch import Batch, Item, Vocabulary, collate
+from avkit.batch import Batch, Item, Vocabulary, collate, crop
 from avkit.datasets import Dataset, find_dataset
 from avkit.sampler import BatchPlan, task_weights
 
-#: A sample of a task: the task's name and the sample's number in the dataset.
-Key = tuple[str, int]
+#: A sample of a task: the task's name, the sample's number in the dataset, and a draw in [0, 1) that places a crop.
+Key = tuple[str, int, float]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a task takes of a sample: targets it needs, targets it may use, whether it answers each step by itself."""
+
+    needs: frozenset[str]
+    may: frozenset[str] = frozenset()
+    stepwise: bool = False
 
 
 class TaskItems(TorchDataset[tuple[str, Item]]):
-    """Samples by task and number, each with the targets that the task reads."""
+    """Samples by task and number, each with the targets that the task reads.
 
-    def __init__(self, dataset: Dataset, fields: dict[str, frozenset[str]]) -> None:
-        self.dataset, self.fields = dataset, fields
+    Args:
+        dataset: Where samples come from.
+        reads: What each task takes.
+        crop: Longest clip in steps for tasks that answer step by step; 0 for no limit.
+    """
+
+    def __init__(self, dataset: Dataset, reads: dict[str, Reads], crop: int = 0) -> None:
+        provided = frozenset(dataset.provides)
+        self.dataset, self.crop = dataset, crop
+        self.fields = {task: read.needs | (read.may & provided) for task, read in reads.items()}
+        self.stepwise = {task for task, read in reads.items() if read.stepwise}
 
     def __getitem__(self, key: Key) -> tuple[str, Item]:
-        task, index = key
-        return task, self.dataset.item(index, self.fields[task])
+        task, index, draw = key
+        item = self.dataset.item(index, self.fields[task])
+        if self.crop and task in self.stepwise:
+            item = crop(item, int(draw * max(1, item.steps - self.crop + 1)), self.crop)
+        return task, item
 
 
 class PlanLoader(DataLoader[Batch]):
@@ -51,8 +73,8 @@ class PlanLoader(DataLoader[Batch]):
 
     def keys(self) -> Iterator[list[Key]]:
         """The samples of each step to the end of the epoch."""
-        for task, places in self.plan.steps(self.done, self.steps - self.done % self.steps):
-            yield [(task, self.numbers[task][i]) for i in places]
+        for task, places, draws in self.plan.steps(self.done, self.steps - self.done % self.steps):
+            yield [(task, self.numbers[task][i], float(u)) for i, u in zip(places, draws, strict=True)]
 
     def state_dict(self) -> dict[str, int]:
         """How many batches were handed out since the run began."""
@@ -90,6 +112,8 @@ class AVDataModule(L.LightningDataModule):
         mix: How often each task is drawn: proportional, uniform, temperature, or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
         picture: Height and width of the pictures, in pixels.
+        crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
+            which shows more different clips in the same time. 0 for whole clips.
         train_size: Different training scenes.
         test_size: Scenes of the validation split and of the test split.
         seed: Of the order of batches, and of the world of scenes.
@@ -107,6 +131,7 @@ class AVDataModule(L.LightningDataModule):
         mix: str = "proportional",
         workers: int = 2,
         picture: int = 64,
+        crop: int = 5,
         train_size: int = 20_000,
         test_size: int = 256,
         seed: int = 0,
@@ -114,9 +139,11 @@ class AVDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1 or steps_per_epoch < 1:
             raise ValueError(f"batch_size and steps_per_epoch are at least 1, got {batch_size} and {steps_per_epoch}.")
-        self.reads: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-            task: (frozenset(needs), frozenset(may)) for task, (needs, may) in (fields or {}).items()
+        self.reads = {
+            task: Reads(frozenset(needs), frozenset(may), stepwise)
+            for task, (needs, may, stepwise) in (fields or {}).items()
         }
+        self.crop = crop
         self.dataset = "manifest" if manifest else dataset
         self.root, self.manifest, self.batch_size, self.steps, self.mix = root, manifest, batch_size, steps_per_epoch, mix
         self.workers, self.picture, self.seed = workers, picture, seed
@@ -141,7 +168,7 @@ class AVDataModule(L.LightningDataModule):
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         plan = BatchPlan(sizes, self.batch_size, task_weights(sizes, self.mix), self.seed, rank, ranks)
-        return PlanLoader(self._items(data), plan, numbers, self.steps, **self._loading())
+        return PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation split, task by task."""
@@ -154,10 +181,10 @@ class AVDataModule(L.LightningDataModule):
     def sample(self, split: str, count: int) -> dict[str, list[Batch]]:
         """Batches of the first `count` samples of each task, for counting and for pictures in the report."""
         data = self.split(split)
-        items = self._items(data)
+        items = TaskItems(data, self.reads)
         out = {}
         for task in self.reads:
-            found = [items[task, i][1] for i in self._numbers(data, task)[:count]]
+            found = [items[task, i, 0.0][1] for i in self._numbers(data, task)[:count]]
             out[task] = [collate(found[i : i + self.batch_size], task) for i in range(0, len(found), self.batch_size)]
         return out
 
@@ -176,12 +203,9 @@ class AVDataModule(L.LightningDataModule):
         opened = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
         return opened
 
-    def _items(self, data: Dataset) -> TaskItems:
-        return TaskItems(data, {task: needs | (may & frozenset(data.provides)) for task, (needs, may) in self.reads.items()})
-
     def _numbers(self, data: Dataset, task: str) -> list[int]:
         """Samples of a task; an error names what the dataset lacks."""
-        needs, _ = self.reads[task]
+        needs = self.reads[task].needs
         missing = sorted(needs - frozenset(data.provides))
         if missing:
             raise ValueError(
@@ -197,9 +221,9 @@ class AVDataModule(L.LightningDataModule):
         data = self.split(split)
         batches = []
         for task in self.reads:
-            keys = [(task, i) for i in self._numbers(data, task)]
+            keys = [(task, i, 0.0) for i in self._numbers(data, task)]
             batches += [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
-        return DataLoader(self._items(data), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
+        return DataLoader(TaskItems(data, self.reads), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:
         several = self.workers > 0

@@ -75,12 +75,13 @@ class BatchPlan:
         """The tasks of `count` steps from step `first`."""
         return [self.names[i] for i in self._draw(first + count)[first:]]
 
-    def steps(self, first: int, count: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Task and sample numbers of `count` steps from step `first`."""
+    def steps(self, first: int, count: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Task, sample numbers, and one draw in [0, 1) per sample, of `count` steps from step `first`."""
         drawn = self._draw(first + count)
         taken = np.bincount(drawn[:first], minlength=len(self.names))
-        for task in drawn[first:]:
-            yield self.names[task], self._samples(self.names[task], int(taken[task]))
+        for step, task in enumerate(drawn[first:], first):
+            draws = np.random.Generator(np.random.PCG64([self.seed, 2, step, self.rank])).random(self.batch_size)
+            yield self.names[task], self._samples(self.names[task], int(taken[task])), draws
             taken[task] += 1
 
     def _draw(self, count: int) -> np.ndarray:

@@ -48,7 +48,8 @@ class WindowAttention(Attention):
     """Attention of each step to its neighbours in time: `reach` steps before, itself, `reach` steps after.
 
     Cost and memory grow linearly with T: the sequence is cut into blocks and each block sees itself and `reach` steps
-    on both sides. A sequence of at most `block` steps is done in one piece.
+    on both sides. A sequence of at most `block` steps is done in one piece. A learned bias per head and distance tells
+    before from after; there is no absolute time, so a clip of any length and any part of it are treated alike.
 
     Args:
         width: Width D.
@@ -61,13 +62,14 @@ class WindowAttention(Attention):
     def __init__(self, width: int, heads: int, reach: int, dropout: float = 0.0, block: int = 64) -> None:
         super().__init__(width, heads, dropout)
         self.reach, self.block = reach, max(block, reach)
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
 
     def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from query (B, T, D) to context (B, T, D); `mask` is bool (B, T), False on padding."""
         steps = query.shape[1]
         valid = mask if mask is not None else query.new_ones(query.shape[:2], dtype=torch.bool)
         if steps <= self.block:
-            return super().forward(query, context, self._allowed(valid, valid, 0)[:, None])
+            return super().forward(query, context, self._mask(valid, valid, 0))
         return self._blocks(query, context, valid)
 
     def _blocks(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
@@ -85,19 +87,21 @@ class WindowAttention(Attention):
 
         keys = F.pad(valid, (reach, reach + tail)).unfold(1, size + 2 * reach, size).flatten(0, 1)
         queries = F.pad(valid, (0, tail)).reshape(batch * count, size)
-        allowed = self._allowed(queries, keys, reach)[:, None]
+        allowed = self._mask(queries, keys, reach)
         drop = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, around(k), around(v), allowed, dropout_p=drop)
         return self.out(rearrange(x, "(b n) h s d -> b (n s) (h d)", b=batch)[:, :steps])
 
-    def _allowed(self, queries: Tensor, keys: Tensor, offset: int) -> Tensor:
-        """Which key each query may see, (N, L, M); a padded query sees itself, so that no row is empty."""
-        distance = (
-            torch.arange(keys.shape[1], device=keys.device)
-            - torch.arange(queries.shape[1], device=keys.device)[:, None]
-            - offset
-        )
-        return (distance.abs() <= self.reach) & keys[:, None] & queries[:, :, None] | (distance == 0)
+    def _mask(self, queries: Tensor, keys: Tensor, offset: int) -> Tensor:
+        """What is added to the scores, (N, h, L, M): the bias of the distance, minus infinity where a query may not look.
+
+        A padded query sees itself, so that no row is empty.
+        """
+        places = torch.arange(keys.shape[1], device=keys.device) - offset
+        distance = places - torch.arange(queries.shape[1], device=keys.device)[:, None]
+        allowed = (distance.abs() <= self.reach) & keys[:, None] & queries[:, :, None] | (distance == 0)
+        bias = self.bias[:, distance.clamp(-self.reach, self.reach) + self.reach]
+        return bias.masked_fill(~allowed[:, None], -torch.inf)
 
 
 class FeedForward(nn.Sequential):

@@ -10,7 +10,7 @@ from avkit.heads.layers import DecoderLayer
 
 
 class AnswerHead(nn.Module):
-    """The question's words read the clip: sounds and pictures over time, and all patches.
+    """The question's words read the clip: sounds and pictures, each with its time, and all patches.
 
     Args:
         width: Width D of the tokens.
@@ -36,11 +36,12 @@ class AnswerHead(nn.Module):
         if tokens.text is None or tokens.text_valid is None or tokens.prompt is None:
             raise ValueError("The answer head needs a question: tokens.text and tokens.prompt are None.")
         count = tokens.patches.shape[2]
+        clock = time_code(tokens.audio)
         memory = torch.cat(
             [
-                tokens.audio + self.kind[0],
-                tokens.frame + self.kind[1],
-                rearrange(tokens.patches, "b t p d -> b (t p) d") + self.kind[2],
+                tokens.audio + self.kind[0] + clock,
+                tokens.frame + self.kind[1] + clock,
+                rearrange(tokens.patches + self.kind[2] + clock[:, None], "b t p d -> b (t p) d"),
             ],
             dim=1,
         )
@@ -51,3 +52,11 @@ class AnswerHead(nn.Module):
         weights = tokens.text_valid.to(x.dtype)
         pooled = torch.einsum("bld,bl->bd", self.norm(x), weights) / weights.sum(1, keepdim=True)
         return self.out(torch.cat([pooled, tokens.prompt], dim=-1))
+
+
+def time_code(like: Tensor) -> Tensor:
+    """Sinusoids over the step's number for features (B, T, D): (T, D), base 10000, of unit variance."""
+    _, steps, width = like.shape
+    rate = 10_000 ** (-torch.arange(0, width, 2, device=like.device, dtype=torch.float32) / width)
+    angle = torch.arange(steps, device=like.device)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)

@@ -240,7 +240,7 @@ def _place(
 
 
 def _free_path(draws: Draws, others: Sequence[Thing], margin: float, visible: Sequence[Span], duration: int) -> Path:
-    """The first of six paths that keeps clear of the others, else the one that comes least near to one."""
+    """The first of twelve paths that keeps clear of the others, else the one that comes least near to one."""
     rivals: list[tuple[float, float, float, float]] = []
     for at in range(1, duration, 2):
         if _within(at, visible):
@@ -249,7 +249,7 @@ def _free_path(draws: Draws, others: Sequence[Thing], margin: float, visible: Se
                     x, y = place(other.start, other.velocity, other.margin, at)
                     rivals.append((float(at), x, y, other.margin + margin))
     best, nearest = _path(draws, margin), -9.0
-    for _ in range(6):
+    for _ in range(12):
         path = _path(draws, margin)
         gap = 9.0
         for moment, x, y, reach in rivals:

@@ -94,9 +94,7 @@ class AVUnified(nn.Module):
         audio = self.norms["audio"](self.audio_in(self._hear(batch)))
         frame = self.norms["frame"](self.frame_in(seen.frame))
         patches = self.norms["patches"](self.patch_in(seen.patches))
-        clock = time_code(audio.shape[1], audio.shape[2], audio)[None]
-        audio, frame = audio + clock, frame + clock
-        patches = patches + grid_code(seen.grid, audio.shape[2], audio) + clock[:, :, None]
+        patches = patches + grid_code(seen.grid, patches.shape[-1], patches)
         text: TextFeatures = self.text(prompts)
         words, prompt = self.text_in(text.tokens), self.text_in(text.pooled)
         if self.temporal is not None:
@@ -158,13 +156,6 @@ class AVUnified(nn.Module):
             raise ValueError("This model reads waveforms, and the batch has none.")
         heard: Tensor = self.audio(batch.waveform, batch.valid.shape[1], batch.hop)
         return heard
-
-
-def time_code(steps: int, width: int, like: Tensor) -> Tensor:
-    """Sinusoids over the step's number, (T, D), base 10000, divided by sqrt(2)."""
-    rate = 10_000 ** (-torch.arange(0, width, 2, device=like.device, dtype=torch.float32) / width)
-    angle = torch.arange(steps, device=like.device)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype) * 0.5**0.5
 
 
 def grid_code(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class Task(ABC):
     reads: ClassVar[tuple[str, ...]]
     #: Targets used where the dataset has them.
     may_read: ClassVar[tuple[str, ...]] = ()
+    #: Whether each step is answered by itself, so that a part of a clip can be learnt from.
+    stepwise: ClassVar[bool] = False
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint, higher is better.

@@ -86,6 +86,7 @@ class RegionAwareUnderstanding(Task):
 
     name = "ra_ssu"
     reads = ("mask", "mask_known", "caption")
+    stepwise = True
     prompt = "segment what makes a sound and say what it is and does"
     monitor = "BLEU-4"
     headline = ("mIoU", "BLEU-4")
