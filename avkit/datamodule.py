@@ -126,7 +126,7 @@ class AVDataModule(L.LightningDataModule):
         dataset: str = "scenes",
         root: str | None = None,
         manifest: str | None = None,
-        batch_size: int = 16,
+        batch_size: int = 8,
         steps_per_epoch: int = 200,
         mix: str = "proportional",
         workers: int = 2,

@@ -59,14 +59,17 @@ class SmallAudio(nn.Module):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.convs = nn.Sequential(
-            nn.Conv2d(1, 32, 4, stride=4), nn.ReLU(inplace=True), conv_block(32, 64, stride=2), conv_block(64, 64, stride=1)
+            nn.Conv2d(1, 32, (2, 4), stride=(2, 4)),
+            nn.ReLU(inplace=True),
+            conv_block(32, 64, stride=2),
+            conv_block(64, 64, stride=1),
         )
         self.out = nn.Linear(2 * 64 * 8, width)
         self.width = width
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode sound (B, samples) at 16 kHz to (B, T, width)."""
-        mel = per_second_mel(waveform, steps, hop)
+        mel = per_second_mel(waveform, steps, hop, stride=320)  # every 20 ms is enough for a step's sound
         x = (mel.flatten(0, 1)[:, None] + 2) / 3  # log-mel runs from ln 0.01 to about 4: centre it
         x = self.convs(x)
         x = torch.cat([x.mean(2), x.amax(2)], dim=1).flatten(1)

@@ -26,14 +26,15 @@ _LOW_HZ, _HIGH_HZ = 125.0, 7500.0
 _LOG_OFFSET = 0.01
 
 
-def log_mel(waveform: Tensor) -> Tensor:
+def log_mel(waveform: Tensor, stride: int = STRIDE) -> Tensor:
     """Logarithm of the magnitude in 64 mel bands, every 10 ms; no padding, no gradient.
 
     Args:
         waveform: float32 or float64 (..., samples), 16 kHz in [-1, 1].
+        stride: Samples between two frames; VGGish takes 160.
 
     Returns:
-        (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // 160`, 0 where too short.
+        (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // stride`, 0 where too short.
 
     Raises:
         TypeError: If the waveform is not of a real floating dtype.
@@ -45,7 +46,7 @@ def log_mel(waveform: Tensor) -> Tensor:
         x = waveform if dtype == torch.float64 else waveform.float()
         if x.shape[-1] < WINDOW:
             return waveform.new_zeros((*x.shape[:-1], 0, BANDS))
-        frames = x.unfold(-1, WINDOW, STRIDE) * _window(x.device, x.dtype)
+        frames = x.unfold(-1, WINDOW, stride) * _window(x.device, x.dtype)
         spectrum = torch.fft.rfft(frames, n=_FFT)
         # A quarter of the time of abs(), which guards against overflow that sound in [-1, 1] cannot cause.
         magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt_()
@@ -82,7 +83,7 @@ def vggish_examples(waveform: Tensor) -> Tensor:
     return mel[: count * EXAMPLE].reshape(count, EXAMPLE, BANDS)
 
 
-def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0) -> Tensor:
+def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0, stride: int = STRIDE) -> Tensor:
     """Log-mel of each step by itself: the sound is cut into steps first, so no frame reaches into the next one.
 
     Args:
@@ -90,6 +91,7 @@ def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0) -> Tensor:
             silence beyond the end.
         steps: Number of steps T.
         hop: Seconds per step, at least 0.025.
+        stride: Samples between two frames; VGGish takes 160.
 
     Returns:
         (B, T, frames, 64).
@@ -97,7 +99,7 @@ def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0) -> Tensor:
     Raises:
         ValueError: If a step is shorter than one frame of 25 ms.
     """
-    return log_mel(cut_steps(waveform, steps, hop))
+    return log_mel(cut_steps(waveform, steps, hop), stride)
 
 
 def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | None = None) -> Tensor:
