@@ -49,7 +49,7 @@ class Vocabulary:
 
 @dataclass
 class Item:
-    """One clip, with one question at most.
+    """One clip, with a question or several where it is asked about.
 
     Attributes:
         id: Name of the clip, unique in its split.
@@ -59,8 +59,9 @@ class Item:
         waveform: float32 (samples,), mono in [-1, 1] at `SAMPLE_RATE`; None where `audio` is given.
         visual: Stored visual features instead of frames, float (T, P, Dv).
         audio: Stored audio features instead of the waveform, float (T, Da).
-        text: Question, or None.
-        targets: Ground truth by field name, see `FIELDS`.
+        text: Question, or several about the same clip, or None.
+        targets: Ground truth by field name, see `FIELDS`; with several questions `answer` and `question_type` are lists
+            of as many.
     """
 
     id: str
@@ -70,7 +71,7 @@ class Item:
     waveform: Tensor | None = None
     visual: Tensor | None = None
     audio: Tensor | None = None
-    text: str | None = None
+    text: str | list[str] | None = None
     targets: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,11 +87,15 @@ class Item:
 class Batch:
     """Items of one task side by side; shapes as in `Item` with B in front, padded with zeros.
 
+    Where clips have several questions each question is a sample: id, text and targets then have B entries, pictures and
+    sound only C, one per clip, so that a clip is encoded once however much is asked about it.
+
     Attributes:
         task: The one task this batch is for.
         valid: bool (B, T), False on padding.
-        text: One question per clip, or None.
+        text: One question per sample, or None.
         targets: Tensors padded to (B, T, ...) or (B, N, ...), anything else as a list of B.
+        clip: int64 (B,), the clip that each sample is about, or None where every clip is one sample.
     """
 
     task: str
@@ -104,9 +109,10 @@ class Batch:
     audio: Tensor | None = None
     text: list[str] | None = None
     targets: dict[str, Any] = field(default_factory=dict)
+    clip: Tensor | None = None
 
     def __len__(self) -> int:
-        """Number of clips B."""
+        """Number of samples B."""
         return len(self.id)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -203,17 +209,28 @@ def collate(items: Sequence[Item], task: str) -> Batch:
     steps = [item.steps for item in items]
     valid = torch.arange(max(steps))[None] < torch.tensor(steps)[:, None]
     stacked = {name: _stack([getattr(item, name) for item in items], name, items) for name in ("frames", "waveform", "visual", "audio")}
-    texts = [item.text for item in items]
+    asked = [len(item.text) if isinstance(item.text, list) else 1 for item in items]
+    clip = torch.arange(len(items)).repeat_interleave(torch.tensor(asked)) if max(asked) > 1 else None
+    texts = [text for item in items for text in (item.text if isinstance(item.text, list) else [item.text])]
     return Batch(
         task=task,
-        id=[item.id for item in items],
+        id=[item.id for item, count in zip(items, asked, strict=True) for _ in range(count)],
         duration=torch.tensor([item.duration for item in items], dtype=torch.float32),
         hop=first.hop,
         valid=valid,
         text=[t or "" for t in texts] if any(t is not None for t in texts) else None,
-        targets={name: _stack([item.targets[name] for item in items], name, items) for name in first.targets},
+        targets={name: _targets(name, items) for name in first.targets},
+        clip=clip,
         **stacked,
     )
+
+
+def _targets(name: str, items: Sequence[Item]) -> Any:
+    """A target of all items; of several questions one after the other."""
+    values = [item.targets[name] for item in items]
+    if name not in ("answer", "question_type"):
+        return _stack(values, name, items)
+    return [v for value in values for v in (value if isinstance(value, list) else [value])]
 
 
 def _check_finite(item: Item) -> None:

@@ -195,7 +195,8 @@ class AVDataModule(L.LightningDataModule):
     def _open(self, name: str) -> Dataset:
         cls = find_dataset(self.dataset)
         if self.dataset == "scenes":
-            opened: Dataset = cls(name, size=self.sizes[name], seed=self.seed, picture=self.picture)
+            every = name == "train"
+            opened: Dataset = cls(name, self.sizes[name], self.seed, self.picture, all_questions=every)
             return opened
         if not self.manifest:
             raise ValueError(f"Dataset {self.dataset!r} needs a file. Name it with --data.manifest FILE.jsonl.")

@@ -36,6 +36,19 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + dice_loss(logits[full], target[full]) if full.any() else bce
 
 
+def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy averaged over background pixels and over the others, each half; one half alone where it is all.
+
+    Args:
+        logits: (N, K, H, W), background first.
+        target: Class indices, int64 (N, H, W).
+    """
+    losses = F.cross_entropy(logits, target, reduction="none")
+    foreground = (target > 0).to(losses.dtype)
+    parts = [(losses * weight).sum() / weight.sum() for weight in (foreground, 1 - foreground) if weight.any()]
+    return torch.stack(parts).mean() if parts else logits.sum() * 0
+
+
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int = -100) -> Tensor:
     """Focal cross-entropy over classes, `-(1 - p)^gamma log p` of the true class, mean over targets not ignored.
 

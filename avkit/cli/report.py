@@ -104,11 +104,12 @@ def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Exampl
 
 
 def _example(name: str, batch: Batch, prediction: Prediction, row: int) -> Example:
-    steps = int(batch.valid[row].sum())
+    clip = row if batch.clip is None else int(batch.clip[row])
+    steps = int(batch.valid[clip].sum())
     found, truth = prediction.values, batch.targets
     example = Example(name, batch.id[row])
     if batch.frames is not None:
-        example.images = list(batch.frames[row, :steps].permute(0, 2, 3, 1).numpy())
+        example.images = list(batch.frames[clip, :steps].permute(0, 2, 3, 1).numpy())
         example.times = [(t + 0.5) * batch.hop for t in range(steps)]
     if "mask" in found and example.images:
         example.masks = found["mask"][row, :steps].cpu().numpy()

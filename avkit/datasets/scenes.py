@@ -9,7 +9,7 @@ import torch
 
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
 from avkit.errors import unknown_name
-from avkit.scenes import ANSWERS, CLASSES, SPLITS, TRUTHS, WORDS, Question, Scene, render, sample_question, sample_scene
+from avkit.scenes import ANSWERS, CLASSES, SPLITS, TRUTHS, WORDS, Question, Scene, questions, render, sample_question, sample_scene
 
 QUESTION_FIELDS = frozenset({"answer", "question_type"})
 
@@ -33,6 +33,7 @@ class Scenes:
         picture: Pixels of a side.
         untrimmed: Clips of 20 to 60 s with many events, without questions, instead of 10 s.
         hop: Seconds per step.
+        all_questions: Ask everything that the scene admits, for training; balance holds for the first question alone.
 
     Raises:
         ValueError: If the split is unknown, or a size is not positive.
@@ -49,12 +50,14 @@ class Scenes:
         picture: int = 96,
         untrimmed: bool = False,
         hop: float = 1.0,
+        all_questions: bool = False,
     ) -> None:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
         if size is not None and size < 1:
             raise ValueError(f"size={size}: a split has 1 clip or more. Leave it out for {self.SIZES[split]}.")
         self.split, self.seed, self.picture, self.untrimmed, self.hop = split, seed, picture, untrimmed, hop
+        self.all_questions = all_questions
         self.size = self.SIZES[split] if size is None else size
 
     @property
@@ -110,15 +113,25 @@ class Scenes:
         targets: dict[str, Any] = {
             name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in truth.items()
         }
-        if question is not None:
-            asked = {"answer": question.answer, "question_type": question.type}
-            targets |= {name: asked[name] for name in wanted & QUESTION_FIELDS}
+        asked = self._asked(scene, question) if question is not None else {}
+        targets |= {name: asked[name] for name in wanted & QUESTION_FIELDS}
         return Item(
             id=f"scenes-{self.split}-{index:06d}",
             duration=len(sound) / SAMPLE_RATE,
             hop=self.hop,
             frames=torch.from_numpy(frames),
             waveform=torch.from_numpy(sound),
-            text=question.text if question is not None else None,
+            text=asked.get("text"),
             targets=targets,
         )
+
+    def _asked(self, scene: Scene, question: Question) -> dict[str, Any]:
+        """Text, answer and type of the question, or of it and all others that the scene admits."""
+        if not self.all_questions:
+            return {"text": question.text, "answer": question.answer, "question_type": question.type}
+        every = [question, *(q for q in questions(scene) if q.text != question.text)]
+        return {
+            "text": [q.text for q in every],
+            "answer": [q.answer for q in every],
+            "question_type": [q.type for q in every],
+        }

@@ -89,7 +89,7 @@ class AVUnified(nn.Module):
         return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch, prompts: list[str]) -> Tokens:
-        """Encode and mix a batch; `prompts` is one text per clip."""
+        """Encode and mix a batch; `prompts` is one text per sample."""
         seen = self._see(batch)
         audio = self.norms["audio"](self.audio_in(self._hear(batch)))
         frame = self.norms["frame"](self.frame_in(seen.frame))
@@ -101,9 +101,13 @@ class AVUnified(nn.Module):
             audio, frame = self.temporal(audio, frame, batch.valid)
         if self.spatial is not None:
             audio, patches = self.spatial(audio, patches, batch.valid)
+        valid, pyramid = batch.valid, seen.pyramid
+        if batch.clip is not None:  # several samples share a clip, and part only here, where their prompts come in
+            audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
+            pyramid = []  # questions ask for no pixels
         if self.gate is not None:
-            audio, frame, patches = self.gate(audio, frame, patches, prompt, batch.valid)
-        return Tokens(audio, frame, patches, seen.grid, batch.valid, seen.pyramid, words, text.valid, prompt)
+            audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
+        return Tokens(audio, frame, patches, seen.grid, valid, pyramid, words, text.valid, prompt)
 
     def train(self, mode: bool = True) -> "AVUnified":
         """Frozen encoders stay in evaluation mode."""

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.mask import MaskHead
+from avkit.losses import balanced_cross_entropy
 from avkit.metrics.avss import SemanticMask
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
@@ -29,7 +30,8 @@ class Segmentation(Task):
 
     The head's first map is the binary mask, the others are background and classes.
     Loss: binary cross-entropy and Dice for the mask, cross-entropy for the classes (AVSBench, AVSegFormer); the mask's
-    at the picture's size, the classes' at the size of the head's maps.
+    at the picture's size, the classes' at the size of the head's maps and with as much weight on what sounds as on all
+    the background, since few pixels sound.
     """
 
     name = "avs"
@@ -55,7 +57,7 @@ class Segmentation(Task):
         if "class_mask" in batch.targets and self.classes:
             logits, target = annotated(out[:, :, 1:], batch), annotated(batch.targets["class_mask"], batch)
             target = F.interpolate(target[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
-            losses["classes"] = F.cross_entropy(logits, target)
+            losses["classes"] = balanced_cross_entropy(logits, target)
         return {"loss": sum(losses.values(), out.new_zeros(())), **losses}
 
     def predict(self, out: Tensor, batch: Batch) -> Prediction:
