@@ -115,7 +115,8 @@ class AVDataModule(L.LightningDataModule):
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
             which shows more different clips in the same time. 0 for whole clips.
         train_size: Different training scenes.
-        test_size: Scenes of the validation split and of the test split.
+        val_size: Scenes of the validation split.
+        test_size: Scenes of the test split.
         seed: Of the order of batches, and of the world of scenes.
     """
 
@@ -126,13 +127,14 @@ class AVDataModule(L.LightningDataModule):
         dataset: str = "scenes",
         root: str | None = None,
         manifest: str | None = None,
-        batch_size: int = 8,
-        steps_per_epoch: int = 200,
+        batch_size: int = 16,
+        steps_per_epoch: int = 210,
         mix: str = "proportional",
-        workers: int = 2,
+        workers: int = 1,
         picture: int = 64,
-        crop: int = 5,
+        crop: int = 2,
         train_size: int = 20_000,
+        val_size: int = 64,
         test_size: int = 256,
         seed: int = 0,
     ) -> None:
@@ -147,7 +149,7 @@ class AVDataModule(L.LightningDataModule):
         self.dataset = "manifest" if manifest else dataset
         self.root, self.manifest, self.batch_size, self.steps, self.mix = root, manifest, batch_size, steps_per_epoch, mix
         self.workers, self.picture, self.seed = workers, picture, seed
-        self.sizes = {"train": train_size, "val": test_size, "test": test_size}
+        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
         self._splits: dict[str, Dataset] = {}
 
     def split(self, name: str) -> Dataset:

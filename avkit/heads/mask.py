@@ -47,10 +47,13 @@ class MaskHead(nn.Module):
     elementary masks, which a small convolution combines into one map per output. All of it works one level below the
     finest map, which enters folded into channels and is unfolded at the end: a quarter of the pixels, the same detail.
 
+    With classes, what is seen at a pixel and what is heard in the step are two opinions on its class, whose logits add;
+    the mask is then the odds of any class against the background, plus a map of its own.
+
     Args:
         width: Width D of the tokens.
         pyramid_widths: Widths of the pyramid's maps, finest first.
-        outputs: Number of maps, 1 for a binary mask, more for classes.
+        classes: Number of class maps, background first; 0 for the mask alone.
         channels: Width of the pixel embeddings, a multiple of 8.
         queries: Number of queries N.
         layers: Decoder layers.
@@ -64,13 +67,14 @@ class MaskHead(nn.Module):
         self,
         width: int,
         pyramid_widths: Sequence[int],
-        outputs: int = 1,
+        classes: int = 0,
         channels: int = 32,
         queries: int = 8,
         layers: int = 2,
         heads: int = 4,
     ) -> None:
         super().__init__()
+        outputs = 1 + classes
         fine, coarse = list(pyramid_widths[:1]), list(pyramid_widths[1:])
         self.pixels = PixelDecoder(width, coarse, channels)
         self.queries = nn.Parameter(torch.randn(queries, width) * 0.02)
@@ -78,6 +82,7 @@ class MaskHead(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.embed = mlp(width, width, channels)
+        self.heard = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
         self.fold = nn.ModuleList(nn.Conv2d(4 * w, channels // 2, 1) for w in fine)
         self.combine = nn.Sequential(
             nn.Conv2d(queries + channels + len(fine) * (channels // 2), channels, 3, padding=1),
@@ -87,7 +92,10 @@ class MaskHead(nn.Module):
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """Logits (B, T, outputs, h, w) at the finest map's size; at twice the patches' grid without a pyramid."""
+        """Logits (B, T, 1 + classes, h, w), the mask first, at the finest map's size.
+
+        Without a pyramid they have twice the patches' grid.
+        """
         batch = len(tokens.audio)
         patches = rearrange(tokens.patches, "b t p d -> (b t) p d")
         audio = rearrange(self.audio(tokens.audio), "b t d -> (b t) 1 d")
@@ -95,11 +103,16 @@ class MaskHead(nn.Module):
         for layer in self.layers:
             x = layer(x, patches)
         height, _ = tokens.grid
-        maps = [p.flatten(0, 1) for p in tokens.pyramid]
-        pixels = self.pixels(rearrange(patches, "n (h w) d -> n d h w", h=height), maps[1:])
+        pyramid = [p.flatten(0, 1) for p in tokens.pyramid]
+        pixels = self.pixels(rearrange(patches, "n (h w) d -> n d h w", h=height), pyramid[1:])
         masks = torch.einsum("nqc,nchw->nqhw", self.embed(self.norm(x)), pixels) / pixels.shape[1] ** 0.5
-        fine = [fold(_fold(m, pixels)) for fold, m in zip(self.fold, maps[:1], strict=True)]
-        return rearrange(self.combine(torch.cat([masks, pixels, *fine], dim=1)), "(b t) k h w -> b t k h w", b=batch)
+        fine = [fold(_fold(m, pixels)) for fold, m in zip(self.fold, pyramid[:1], strict=True)]
+        maps = rearrange(self.combine(torch.cat([masks, pixels, *fine], dim=1)), "(b t) k h w -> b t k h w", b=batch)
+        maps = maps + self.heard(tokens.audio)[..., None, None]
+        if maps.shape[2] == 1:
+            return maps
+        any_class = maps[:, :, 2:].logsumexp(2, keepdim=True) - maps[:, :, 1:2]
+        return torch.cat([maps[:, :, :1] + any_class, maps[:, :, 1:]], dim=2)
 
 
 def _fold(fine: Tensor, coarse: Tensor) -> Tensor:

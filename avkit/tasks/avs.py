@@ -4,20 +4,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.mask import MaskHead
-from avkit.losses import balanced_cross_entropy
 from avkit.metrics.avss import SemanticMask
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
-    annotated,
-    annotated_mask_loss,
     constant_masks,
+    count_classes,
     known_steps,
+    mask_losses,
     mask_metrics,
     picture_size,
     score_masks,
@@ -29,9 +27,8 @@ class Segmentation(Task):
     """Binary masks, and class masks where the dataset names classes.
 
     The head's first map is the binary mask, the others are background and classes.
-    Loss: binary cross-entropy and Dice for the mask, cross-entropy for the classes (AVSBench, AVSegFormer); the mask's
-    at the picture's size, the classes' at the size of the head's maps and with as much weight on what sounds as on all
-    the background, since few pixels sound.
+    Loss: binary cross-entropy and Dice for the mask, cross-entropy for the classes (AVSBench, AVSegFormer), see
+    `mask_losses`.
     """
 
     name = "avs"
@@ -45,19 +42,15 @@ class Segmentation(Task):
     @property
     def classes(self) -> int:
         """Classes with background, 0 where the dataset names none."""
-        return len(self.vocabulary.classes) + 1 if self.vocabulary.classes else 0
+        return count_classes(self.vocabulary)
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
         """One map for the mask and one per class, background included."""
-        return MaskHead(width, pyramid_widths, outputs=1 + self.classes)
+        return MaskHead(width, pyramid_widths, self.classes)
 
     def loss(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`mask` and, with classes, `classes`; over annotated steps alone."""
-        losses = {"mask": annotated_mask_loss(out[:, :, :1], batch)}
-        if "class_mask" in batch.targets and self.classes:
-            logits, target = annotated(out[:, :, 1:], batch), annotated(batch.targets["class_mask"], batch)
-            target = F.interpolate(target[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
-            losses["classes"] = balanced_cross_entropy(logits, target)
+        losses = mask_losses(out, batch)
         return {"loss": sum(losses.values(), out.new_zeros(())), **losses}
 
     def predict(self, out: Tensor, batch: Batch) -> Prediction:

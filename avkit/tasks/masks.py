@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from avkit.batch import Batch, Prediction
-from avkit.losses import mask_loss
+from avkit.batch import Batch, Prediction, Vocabulary
+from avkit.losses import balanced_cross_entropy, mask_loss
 from avkit.metrics.avs import MaskFScore, MaskIoU
 
 #: Logit of a pixel that a constant mask is sure of.
@@ -48,6 +48,29 @@ def annotated_mask_loss(logits: Tensor, batch: Batch) -> Tensor:
     found = annotated(logits, batch)
     found = F.interpolate(found, target.shape[-2:], mode="bilinear", align_corners=False)
     return mask_loss(found[:, 0], target)
+
+
+def mask_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """`mask` of the first map and, where head and batch have classes, `classes` of the others.
+
+    The mask's loss is binary cross-entropy and Dice at the size of the true masks; the classes' is cross-entropy at the
+    size of the maps, with as much weight on what sounds as on all the background, since few pixels sound.
+
+    Args:
+        logits: (B, T, 1 + classes, h, w), the mask first.
+        batch: Of masks, and of class masks if there are any.
+    """
+    losses = {"mask": annotated_mask_loss(logits[:, :, :1], batch)}
+    if "class_mask" in batch.targets and logits.shape[2] > 1:
+        found, target = annotated(logits[:, :, 1:], batch), annotated(batch.targets["class_mask"], batch)
+        target = F.interpolate(target[:, None].float(), found.shape[-2:], mode="nearest-exact")[:, 0].long()
+        losses["classes"] = balanced_cross_entropy(found, target)
+    return losses
+
+
+def count_classes(vocabulary: Vocabulary) -> int:
+    """Class maps with background, 0 where the dataset names no class."""
+    return len(vocabulary.classes) + 1 if vocabulary.classes else 0
 
 
 def mask_metrics() -> dict[str, Metric]:

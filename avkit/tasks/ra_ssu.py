@@ -32,7 +32,7 @@ MASK_WEIGHT = 0.25
 
 @dataclass
 class RegionOutput:
-    """Mask logits (B, T, 1, h, w), and either word logits (N, L, words) of taught captions or words (B T, L)."""
+    """Mask and class logits (B, T, 1 + classes, h, w), and either word logits (N, L, words) of taught captions or words (B T, L)."""
 
     mask: Tensor
     word_logits: Tensor | None = None
@@ -46,11 +46,12 @@ class RegionHead(nn.Module):
         width: Width D of the tokens.
         pyramid_widths: Widths of the pyramid's maps, finest first.
         words: Size of the caption's vocabulary.
+        classes: Class maps with background, 0 for none.
     """
 
-    def __init__(self, width: int, pyramid_widths: Sequence[int], words: int) -> None:
+    def __init__(self, width: int, pyramid_widths: Sequence[int], words: int, classes: int = 0) -> None:
         super().__init__()
-        self.mask = MaskHead(width, pyramid_widths)
+        self.mask = MaskHead(width, pyramid_widths, classes)
         self.caption = CaptionHead(width, words)
 
     def forward(self, tokens: Tokens, words: Tensor | None = None, taught: Tensor | None = None) -> RegionOutput:
@@ -73,7 +74,7 @@ class RegionHead(nn.Module):
 
     def _region(self, tokens: Tokens, mask: Tensor) -> Tensor:
         """Mean of the patches under the mask, (B, T, 1, D)."""
-        weights = nn.functional.adaptive_avg_pool2d(mask.flatten(0, 1).sigmoid(), tokens.grid)
+        weights = nn.functional.adaptive_avg_pool2d(mask[:, :, 0].sigmoid(), tokens.grid)
         weights = weights.view(*mask.shape[:2], 1, -1)
         return weights @ tokens.patches / (weights.sum(-1, keepdim=True) + 0.1)
 
@@ -81,11 +82,13 @@ class RegionHead(nn.Module):
 class RegionAwareUnderstanding(Task):
     """A mask and a caption per step.
 
-    Loss: `a` times the mask's and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU).
+    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU); where the data
+    name the class of each source, class masks are learnt along with the mask.
     """
 
     name = "ra_ssu"
     reads = ("mask", "mask_known", "caption")
+    may_read = ("class_mask",)
     stepwise = True
     prompt = "segment what makes a sound and say what it is and does"
     monitor = "BLEU-4"
@@ -99,7 +102,7 @@ class RegionAwareUnderstanding(Task):
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
         """Masks and words."""
-        return RegionHead(width, pyramid_widths, len(self.tokenizer))
+        return RegionHead(width, pyramid_widths, len(self.tokenizer), count_classes(self.vocabulary))
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """The true captions without their last word, and which steps have one."""
@@ -107,19 +110,18 @@ class RegionAwareUnderstanding(Task):
         return {"words": words[:, :-1], "taught": taught}
 
     def loss(self, out: RegionOutput, batch: Batch) -> dict[str, Tensor]:
-        """`mask` over annotated steps and `words` over written captions."""
+        """`mask` and `classes` over annotated steps, `words` over written captions."""
         if out.word_logits is None:
             raise ValueError("The loss of 'ra_ssu' needs an output made with `inputs(batch)`.")
         words, _ = self._taught(batch)
-        parts = {
-            "mask": annotated_mask_loss(out.mask, batch),
-            "words": focal_loss(out.word_logits.flatten(0, 1), words[:, 1:].flatten(), ignore=PAD),
-        }
-        return {"loss": MASK_WEIGHT * parts["mask"] + (1 - MASK_WEIGHT) * parts["words"], **parts}
+        masks = mask_losses(out.mask, batch)
+        said = focal_loss(out.word_logits.flatten(0, 1), words[:, 1:].flatten(), ignore=PAD)
+        seen = torch.stack(list(masks.values())).sum()
+        return {"loss": MASK_WEIGHT * seen + (1 - MASK_WEIGHT) * said, **masks, "words": said}
 
     def predict(self, out: RegionOutput, batch: Batch) -> Prediction:
         """`mask`, `mask_logits` and `caption`."""
-        logits = upsample(out.mask, picture_size(batch, out.mask))[:, :, 0].float()
+        logits = upsample(out.mask[:, :, :1], picture_size(batch, out.mask))[:, :, 0].float()
         values: dict[str, Any] = {"mask": logits.sigmoid(), "mask_logits": logits}
         if out.words is not None:
             texts, steps = self.tokenizer.decode(out.words), batch.valid.shape[1]

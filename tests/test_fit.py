@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs on tiny scenes: train, be killed, resume, test, predict; and what goes wrong on the way."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from clips import write_clip  # the media writer of these tests
+
+import avkit
+from avkit.cli import main
+from avkit.runs import RunFolder
+from avkit.training import read_history
+
+TINY = [
+    *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
+    *("--data.steps_per_epoch", "5", "--data.batch_size", "2", "--data.test_size", "4", "--data.train_size", "24"),
+    *("--data.picture", "32", "--data.workers", "0", "--model.system.dropout", "0.1"),
+]
+
+
+def fit(out, name, *extra, tasks="ra_ssu,avs,avqa"):
+    return main(["fit", "--tasks", tasks, "--out", str(out), "--name", name, *TINY, *extra])
+
+
+def losses(run):
+    return [row for row in read_history(run.history) if "task" in row]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One uninterrupted run with its report, shared by the tests below."""
+    out = tmp_path_factory.mktemp("runs")
+    assert fit(out, "whole") == 0
+    return RunFolder(out / "whole")
+
+
+def test_fit_leaves_a_complete_run(whole):
+    for path in (whole.config, whole.facts, whole.history, whole.last, whole.best, whole.weights):
+        assert path.stat().st_size > 0, path
+    assert [row["step"] for row in losses(whole)] == list(range(1, 11))
+    assert {row["task"] for row in losses(whole)} <= {"ra_ssu", "avs", "avqa"}
+    assert not [p.name for p in whole.path.rglob(".*")]
+
+
+def test_report_has_every_headline_with_baseline_and_listening(whole):
+    report = json.loads((whole.path / "report.json").read_text())
+    rows = {(r["task"], r["metric"]): r for r in report["rows"]}
+    for key in [("avs", "mIoU"), ("ra_ssu", "mIoU"), ("ra_ssu", "BLEU-4"), ("avqa", "Overall")]:
+        row = rows[key]
+        assert None not in (row["value"], row["baseline"], row["silence"], row["swapped"]), key
+        assert row["clips"] == row["of"] == 4
+    assert report["facts"]["provenance"]["seed"] == "0"
+    assert (whole.path / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("kill_at", [2, 6, 8])
+def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
+    run = RunFolder(tmp_path / "killed")
+    command = [sys.executable, "-m", "avkit", "fit", "--tasks", "ra_ssu,avs,avqa", "--out", str(tmp_path)]
+    command += ["--name", "killed", *TINY, "--save_steps", "1", "--report", "false"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    limit = time.monotonic() + 120
+    while len(losses(run)) < kill_at and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert kill_at <= len(losses(run)) < 10, "the run was not killed in the middle"
+    assert fit(tmp_path, "killed", "--ckpt_path", "last", "--report", "false") == 0
+    assert losses(run) == losses(whole)
+
+
+def test_test_and_validate_of_a_run(whole, capsys):
+    assert main(["validate", str(whole.path), "--trainer.enable_progress_bar", "false"]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    before = json.loads((whole.path / "report.json").read_text())["rows"]
+    assert main(["test", str(whole.path), "--trainer.enable_progress_bar", "false"]) == 0
+    after = json.loads((whole.path / "report.json").read_text())["rows"]
+    assert [r["value"] for r in after] == pytest.approx([r["value"] for r in before], nan_ok=True, abs=1e-6)
+
+
+def test_predict_writes_everything(whole, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=3)
+    question = "how many things are seen"
+    words = ["predict", str(whole.path), str(clip), "--question", question, "--out", str(tmp_path / "out")]
+    assert main([*words, "--device", "cpu"]) == 0
+    out = tmp_path / "out" / "clip"
+    for name in ("result.json", "timeline.png", "report.html", "overlay.mp4"):
+        assert (out / name).stat().st_size > 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["answers"][0]["question"] == question
+    assert question in capsys.readouterr().out
+    from avkit.media.decode import probe
+
+    assert probe(out / "overlay.mp4").has_audio
+
+
+def test_load_answers_from_python(whole, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=2)
+    predictor = avkit.load(whole.path, device="cpu")
+    result = predictor.predict(clip, tasks=["avs"])
+    assert result.masks.shape[0] == 2
+    assert result.captions is None
+    assert not result.answers
+    everything = predictor.predict(clip)
+    assert everything.tasks == ["ra_ssu", "avs"]
+    assert "avqa was left out" in everything.notes[0]
+
+
+def test_predict_goes_on_after_a_broken_clip(whole, tmp_path, capsys):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    clip = write_clip(tmp_path / "clip.mp4", seconds=1)
+    words = ["predict", str(whole.path), str(broken), str(clip), "--tasks", "avs", "--out", str(tmp_path / "out")]
+    assert main([*words, "--no_video"]) == 1
+    assert (tmp_path / "out" / "clip" / "result.json").exists()
+    assert "broken.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "avz"], "Did you mean 'avs'"),
+        (["--tasks", "avqa"], "needs a question"),
+        (["--question", "?!"], "has no words"),
+        (["--tasks", "avs", "--question", "who sings"], "'avqa' is not among"),
+    ],
+)
+def test_predict_refuses(whole, tmp_path, capsys, words, message):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=1)
+    assert main(["predict", str(whole.path), str(clip), "--out", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"audio": False}, "has no audio track"),
+        ({"video": False}, "has no video track"),
+    ],
+)
+def test_predict_names_the_missing_track(whole, tmp_path, capsys, made, message):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=1, **made)
+    assert main(["predict", str(whole.path), str(clip), "--tasks", "avs", "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"words", "not a media file")])
+def test_predict_names_what_is_no_video(whole, tmp_path, capsys, content, message):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(content)
+    assert main(["predict", str(whole.path), str(clip), "--tasks", "avs", "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_predict_refuses_a_truncated_video(whole, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=2)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    assert main(["predict", str(whole.path), str(clip), "--tasks", "avs", "--out", str(tmp_path / "out")]) == 2
+    assert "clip.mp4" in capsys.readouterr().err
+
+
+def test_checkpoint_of_other_tasks_is_refused(whole, tmp_path, capsys):
+    assert fit(tmp_path, "other", "--ckpt_path", str(whole.last), tasks="avs") == 2
+    error = capsys.readouterr().err
+    assert "has heads for ra_ssu,avs,avqa, this run is for avs" in error
+    assert "--tasks ra_ssu,avs,avqa" in error
+
+
+def test_checkpoint_of_another_vocabulary_is_refused(whole, tmp_path, capsys, monkeypatch):
+    from avkit.batch import Vocabulary
+    from avkit.datasets.scenes import Scenes
+
+    full = Scenes("train").vocabulary
+    other = Vocabulary(full.classes, [*full.answers[:-1], "perhaps"], full.words)
+    monkeypatch.setattr(Scenes, "vocabulary", other)
+    assert fit(tmp_path, "other", "--ckpt_path", str(whole.last)) == 2
+    assert "trained with other answers: 23 there, 23 in this data, such as 'perhaps'" in capsys.readouterr().err
+
+
+def test_foreign_checkpoint_is_refused(tmp_path, capsys):
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {}, "code": print}, path)
+    assert fit(tmp_path, "other", "--ckpt_path", str(path), tasks="avs") == 2
+    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    assert fit(tmp_path, "never", "--ckpt_path", "last", tasks="avs") == 2
+    assert "No run called 'never'" in capsys.readouterr().err
+
+
+def test_full_disk_leaves_the_last_checkpoint_whole(whole, tmp_path, capsys, monkeypatch):
+    saved = []
+    real = torch.save
+
+    def save(checkpoint, path):
+        if saved:
+            with open(path, "wb") as f:
+                f.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(path)
+        real(checkpoint, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    assert fit(tmp_path, "full", "--save_steps", "1", tasks="avs") == 2
+    error = capsys.readouterr().err
+    assert "The disk is full" in error
+    run = RunFolder(tmp_path / "full")
+    assert torch.load(run.last, weights_only=True)["global_step"] == 1
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["last.ckpt", "last.safetensors"]
+
+
+def test_unwritable_run_folder(tmp_path, capsys):
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    assert fit(place, "x", tasks="avs") == 2
+    error = capsys.readouterr().err
+    assert "is not writable" in error
+    assert "--out" in error
+
+
+def test_nan_loss_stops_at_once(tmp_path, capsys, monkeypatch):
+    from avkit.tasks.avs import Segmentation
+
+    plain = Segmentation.loss
+    monkeypatch.setattr(Segmentation, "loss", lambda *a: {k: v * float("nan") for k, v in plain(*a).items()})
+    assert fit(tmp_path, "nan", tasks="avs") == 2
+    error = capsys.readouterr().err
+    assert "The loss of task 'avs' is not a finite number at step 0" in error
+    assert "--model.lr" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_gpu_asked_for_where_there_is_none(tmp_path, capsys):
+    assert fit(tmp_path, "gpu", "--trainer.accelerator", "gpu", tasks="avs") == 2
+    assert "asks for a GPU and there is none" in capsys.readouterr().err
+    assert main(["predict", "runs/x", "clip.mp4", "--device", "cuda:0"]) == 2
+    assert "--device cuda:0 asks for a GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [("avz", "Did you mean 'avs'"), ("", "No task is named"), (",", "No task is named"), ("avs,avs", "named twice")],
+)
+def test_task_names_are_checked(tmp_path, capsys, tasks, message):
+    with pytest.raises(SystemExit):
+        sys.exit(fit(tmp_path, "x", tasks=tasks))
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_not_a_run(tmp_path, capsys):
+    assert main(["test", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path), "x.mp4"]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
