@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
 from avkit.errors import DivergedError, RunError

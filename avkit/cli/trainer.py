@@ -145,7 +145,7 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*num_workers.*", ".*LeafSpec.*", ".*Trying to infer the `batch_size`.*", ".*configure_optimizers.*", ".*max_epochs.*"):
+    for text in (".*does not have many workers.*", ".*num_workers.*", ".*LeafSpec.*", ".*Trying to infer the `batch_size`.*", ".*configure_optimizers.*", ".*max_epochs.*", ".*args parameter is intended.*"):
         warnings.filterwarnings("ignore", text)
 
 

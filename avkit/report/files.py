@@ -4,7 +4,7 @@
 import json
 from dataclasses import fields, is_dataclass
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

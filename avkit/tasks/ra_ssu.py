@@ -17,8 +17,9 @@ from avkit.losses import focal_loss
 from avkit.metrics.captions import CaptionScores
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
-    annotated_mask_loss,
     constant_masks,
+    count_classes,
+    mask_losses,
     mask_metrics,
     picture_size,
     score_masks,
@@ -32,7 +33,13 @@ MASK_WEIGHT = 0.25
 
 @dataclass
 class RegionOutput:
-    """Mask and class logits (B, T, 1 + classes, h, w), and either word logits (N, L, words) of taught captions or words (B T, L)."""
+    """What the head says.
+
+    Attributes:
+        mask: Mask and class logits, (B, T, 1 + classes, h, w).
+        word_logits: Of taught captions, (N, L, words).
+        words: Generated instead, int64 (B T, L).
+    """
 
     mask: Tensor
     word_logits: Tensor | None = None
