@@ -107,7 +107,8 @@ class AVDataModule(L.LightningDataModule):
         dataset: `scenes`, or a dataset on disk.
         root: Folder of the dataset on disk; media paths of a manifest are relative to it.
         manifest: A JSON Lines file of your own clips; naming one chooses the dataset `manifest`.
-        batch_size: Clips per step.
+        batch_size: Clips per step, for tasks that answer step by step and are trained on crops.
+        whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         steps_per_epoch: Training steps between two validations.
         mix: How often each task is drawn: proportional, uniform, temperature, or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
@@ -128,6 +129,7 @@ class AVDataModule(L.LightningDataModule):
         root: str | None = None,
         manifest: str | None = None,
         batch_size: int = 16,
+        whole_batch: int = 6,
         steps_per_epoch: int = 210,
         mix: str = "proportional",
         workers: int = 1,
@@ -139,15 +141,18 @@ class AVDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or steps_per_epoch < 1:
-            raise ValueError(f"batch_size and steps_per_epoch are at least 1, got {batch_size} and {steps_per_epoch}.")
+        counts = {"batch_size": batch_size, "whole_batch": whole_batch, "steps_per_epoch": steps_per_epoch}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"data.{name} is {count}; it is at least 1.")
         self.reads = {
             task: Reads(frozenset(needs), frozenset(may), stepwise)
             for task, (needs, may, stepwise) in (fields or {}).items()
         }
         self.crop = crop
         self.dataset = "manifest" if manifest else dataset
-        self.root, self.manifest, self.batch_size, self.steps, self.mix = root, manifest, batch_size, steps_per_epoch, mix
+        self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch, mix
+        self.batch_size, self.whole_batch = batch_size, whole_batch
         self.workers, self.picture, self.seed = workers, picture, seed
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
         self._splits: dict[str, Dataset] = {}
@@ -169,7 +174,8 @@ class AVDataModule(L.LightningDataModule):
         numbers = {task: self._numbers(data, task) for task in self.reads}
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        plan = BatchPlan(sizes, self.batch_size, task_weights(sizes, self.mix), self.seed, rank, ranks)
+        batch = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
+        plan = BatchPlan(sizes, batch, task_weights(sizes, self.mix), self.seed, rank, ranks)
         return PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Batch]:

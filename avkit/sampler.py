@@ -49,7 +49,7 @@ class BatchPlan:
 
     Args:
         sizes: Samples per task.
-        batch_size: Samples per batch and rank.
+        batch: Samples per batch and rank of each task.
         weights: Probability of each task, see `task_weights`.
         seed: Of the order.
         rank: This process.
@@ -59,14 +59,14 @@ class BatchPlan:
     def __init__(
         self,
         sizes: Mapping[str, int],
-        batch_size: int,
+        batch: Mapping[str, int],
         weights: Mapping[str, float],
         seed: int = 0,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         self.names = list(sizes)
-        self.sizes, self.batch_size, self.seed = dict(sizes), batch_size, seed
+        self.sizes, self.batch, self.seed = dict(sizes), dict(batch), seed
         self.rank, self.ranks = rank, ranks
         self.probabilities = np.array([weights[name] for name in self.names])
         self._orders: dict[tuple[str, int], np.ndarray] = {}
@@ -80,8 +80,9 @@ class BatchPlan:
         drawn = self._draw(first + count)
         taken = np.bincount(drawn[:first], minlength=len(self.names))
         for step, task in enumerate(drawn[first:], first):
-            draws = np.random.Generator(np.random.PCG64([self.seed, 2, step, self.rank])).random(self.batch_size)
-            yield self.names[task], self._samples(self.names[task], int(taken[task])), draws
+            name = self.names[task]
+            draws = np.random.Generator(np.random.PCG64([self.seed, 2, step, self.rank])).random(self.batch[name])
+            yield name, self._samples(name, int(taken[task])), draws
             taken[task] += 1
 
     def _draw(self, count: int) -> np.ndarray:
@@ -91,8 +92,8 @@ class BatchPlan:
 
     def _samples(self, task: str, number: int) -> np.ndarray:
         """Samples of the task's batch `number` on this rank."""
-        size, every = self.sizes[task], self.batch_size * self.ranks
-        places = number * every + self.rank * self.batch_size + np.arange(self.batch_size)
+        size, count = self.sizes[task], self.batch[task]
+        places = (number * self.ranks + self.rank) * count + np.arange(count)
         return np.array([self._order(task, int(p) // size)[int(p) % size] for p in places])
 
     def _order(self, task: str, turn: int) -> np.ndarray:

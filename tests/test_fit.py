@@ -21,7 +21,8 @@ from avkit.training import read_history
 
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
-    *("--data.steps_per_epoch", "5", "--data.batch_size", "2", "--data.test_size", "4", "--data.train_size", "24"),
+    *("--data.steps_per_epoch", "5", "--data.batch_size", "2", "--data.whole_batch", "2"),
+    *("--data.val_size", "4", "--data.test_size", "4", "--data.train_size", "24"),
     *("--data.picture", "32", "--data.workers", "0", "--model.system.dropout", "0.1"),
 ]
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of batches."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from avkit.sampler import BatchPlan, task_weights
+
+SIZES = {"a": 10, "b": 7}
+
+
+def plan(**changes):
+    return BatchPlan(**{"sizes": SIZES, "batch": {"a": 3, "b": 3}, "weights": task_weights(SIZES), "seed": 5} | changes)
+
+
+def rows(steps):
+    return [(task, list(samples), list(draws)) for task, samples, draws in steps]
+
+
+@pytest.mark.parametrize("first", [0, 1, 13, 40])
+def test_any_part_can_be_had_without_what_came_before(first):
+    assert rows(plan().steps(first, 20)) == rows(plan().steps(0, first + 20))[first:]
+
+
+def test_seed_decides():
+    assert rows(plan().steps(0, 20)) == rows(plan().steps(0, 20))
+    assert rows(plan().steps(0, 20)) != rows(plan(seed=6).steps(0, 20))
+
+
+def test_every_sample_comes_once_before_any_comes_again():
+    seen = {task: [] for task in SIZES}
+    for task, samples, _ in plan().steps(0, 200):
+        seen[task] += list(samples)
+    for task, size in SIZES.items():
+        whole = len(seen[task]) // size * size
+        for start in range(0, whole, size):
+            assert sorted(seen[task][start : start + size]) == list(range(size))
+
+
+def test_ranks_share_the_task_and_split_the_samples():
+    one, two = (rows(plan(rank=r, ranks=2).steps(0, 30)) for r in (0, 1))
+    both = rows(plan(batch={"a": 6, "b": 6}).steps(0, 30))
+    for (task, mine, _), (other, theirs, _), (same, all_, _) in zip(one, two, both, strict=True):
+        assert task == other == same
+        assert mine + theirs == all_
+
+
+def test_tasks_come_as_often_as_their_weights():
+    weights = task_weights(SIZES, "a=3,b=1")
+    counts = Counter(plan(weights=weights).tasks(0, 4000))
+    assert counts["a"] / 4000 == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("mix", "expected"),
+    [("proportional", 10 / 17), ("uniform", 0.5), ("temperature", 10**0.5 / (10**0.5 + 7**0.5)), ("a=1,b=4", 0.2)],
+)
+def test_mixes(mix, expected):
+    assert task_weights(SIZES, mix)["a"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("mix", ["proportionall", "a=1", "a=1,c=2", "a=0,b=1", "a=x,b=1", "a=nan,b=1"])
+def test_mix_that_makes_no_sense(mix):
+    with pytest.raises(ValueError, match="a positive weight for each of a, b, such as a=1,b=1"):
+        task_weights(SIZES, mix)
+
+
+def test_draws_lie_in_the_unit_interval():
+    draws = np.concatenate([d for _, _, d in plan().steps(0, 50)])
+    assert ((draws >= 0) & (draws < 1)).all()

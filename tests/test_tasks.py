@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of every task, through the whole model, on small scenes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avkit.batch import Item, Prediction, Vocabulary, collate, crop
+from avkit.datasets.scenes import Scenes
+from avkit.model import AVModel
+from avkit.scoreboard import Scoreboard, fit_baselines, silence, swap_sound
+from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.tasks import TASKS, build_tasks, find_task, split_names
+
+SCENES = Scenes("train", size=30, picture=32)
+VOCABULARY = SCENES.vocabulary
+
+
+def item(task, index=0):
+    cls = find_task(task)
+    return SCENES.item(index, frozenset(cls.reads) | frozenset(cls.may_read))
+
+
+def batch(task, count=3):
+    return collate([item(task, i) for i in range(count)], task)
+
+
+def model(tasks, **system):
+    torch.manual_seed(0)
+    return AVModel(tasks, VOCABULARY, AVUnifiedConfig(width=32, **system)).eval()
+
+
+def same(a, b):
+    for name, value in a.values.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, b.values[name], atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        else:
+            assert value == b.values[name], name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_loss_is_finite_and_reaches_every_parameter_of_the_head(task):
+    net = model(task).train()
+    given = batch(task)
+    out = net.heads[task](net.encode(given), **net.tasks[task].inputs(given))
+    losses = net.tasks[task].loss(out, given)
+    assert all(torch.isfinite(x) for x in losses.values())
+    losses["loss"].backward()
+    for name, p in net.heads[task].named_parameters():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+    for name, p in net.system.named_parameters():
+        assert p.grad is not None or "query_time" in name or "frame" in name or "text" in name, name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_prediction_needs_no_targets(task):
+    net, given = model(task), batch(task)
+    with torch.no_grad():
+        same(net(given), net(replace(given, targets={})))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_padding_changes_no_prediction(task):
+    net = model(task)
+    short, long = crop(item(task, 0), 2, 4), item(task, 1)
+    if task == "avqa":  # a question belongs to a whole clip, but its head must not care
+        short = replace(short, text=item(task, 0).text)
+    with torch.no_grad():
+        alone = net(collate([short], task))
+        padded = net(collate([short, long], task))
+    first = {}
+    for name, value in padded.values.items():
+        cut = value[:1]
+        if name.startswith(("mask", "class")):
+            cut = cut[:, :4]
+        first[name] = [row[:4] for row in cut] if name == "caption" else cut
+    same(alone, Prediction(task, alone.id, first))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_survive_saving(task, tmp_path):
+    net, given = model(task), batch(task, 2)
+    torch.save(net.state_dict(), tmp_path / "x.pt")
+    other = AVModel(task, VOCABULARY, AVUnifiedConfig(width=32)).eval()
+    other.load_state_dict(torch.load(tmp_path / "x.pt", weights_only=True))
+    with torch.no_grad():
+        same(net(given), other(given))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_truth_scores_perfectly_and_baselines_run(task):
+    tasks, given = build_tasks([task], VOCABULARY), batch(task, 24)
+    truth = given.targets
+    values = {}
+    if "mask" in truth:
+        values["mask_logits"] = truth["mask"].float() * 40 - 20
+        one_hot = torch.nn.functional.one_hot(truth["class_mask"].long(), 13).float() if "class_mask" in truth else None
+        values["class_scores"] = one_hot.movedim(-1, 2) * 9 if one_hot is not None else None
+    if "caption" in truth:
+        values["caption"] = truth["caption"]
+    if "answer" in truth:
+        index = torch.tensor([VOCABULARY.answers.index(a) for a in truth["answer"]])
+        values["answer_scores"] = torch.nn.functional.one_hot(index, len(VOCABULARY.answers)).float()
+    board = Scoreboard(tasks, quick=True)
+    board.update(Prediction(task, given.id, values), given)
+    figures = board.compute(task)
+    for name in tasks[task].headline:
+        assert figures[name] == pytest.approx(1, abs=1e-4), name
+    for name, rule in fit_baselines(tasks, {task: [given]})[task].items():
+        board.update(rule(given), given, name)
+        for metric in tasks[task].headline:
+            assert 0 <= board.compute(task, name)[metric] < 1
+
+
+def test_questions_that_share_a_clip_are_answered_as_if_alone():
+    net = model("avqa")
+    data = Scenes("train", size=30, picture=32, all_questions=True)
+    together = collate([data.item(i, frozenset({"answer", "question_type"})) for i in range(2)], "avqa")
+    assert len(together) > 2
+    assert together.frames.shape[0] == 2
+    with torch.no_grad():
+        found = net(together)["answer_scores"]
+        for row in range(len(together)):
+            clip = int(together.clip[row])
+            alone = Item("x", 10.0, 1.0, together.frames[clip], together.waveform[clip], text=together.text[row])
+            torch.testing.assert_close(net(collate([alone], "avqa"))["answer_scores"][0], found[row], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("switch", ["temporal", "spatial", "gate"])
+def test_modules_can_be_switched_off(switch):
+    net = model("avs,avqa", **{switch: False})
+    assert getattr(net.system, switch) is None
+    with torch.no_grad():
+        assert torch.isfinite(net(batch("avs", 1))["mask"]).all()
+        assert torch.isfinite(net(batch("avqa", 1))["answer_scores"]).all()
+
+
+def test_stored_features_stand_for_encoders():
+    net = model("avqa", visual_features=5, audio_features=7)
+    assert net.system.visual is None
+    items = [
+        Item(f"{i}", 3.0, 1.0, visual=torch.randn(3, 4, 5), audio=torch.randn(3, 7), text="how many things are seen")
+        for i in range(2)
+    ]
+    with torch.no_grad():
+        assert net(collate(items, "avqa"))["answer_scores"].shape == (2, 23)
+    with pytest.raises(ValueError, match="reads stored visual features, and the batch has none"):
+        net(batch("avqa", 1))
+
+
+def test_another_prompt_changes_the_tokens():
+    net, other = model("avs"), model("avs")
+    other.prompts["avs"] = "answer the question"
+    given = batch("avs", 1)
+    assert not torch.allclose(net.encode(given).patches, other.encode(given).patches)
+    with pytest.raises(ValueError, match="prompts names avz; the tasks of this run are avs"):
+        AVModel("avs", VOCABULARY, prompts={"avz": "x"})
+
+
+def test_silence_and_swapped_sound():
+    given = batch("avs", 3)
+    assert silence(given).waveform.abs().max() == 0
+    assert torch.equal(swap_sound(given).waveform[1], given.waveform[0])
+    assert torch.equal(swap_sound(batch("avs", 1)).frames, batch("avs", 1).frames)
+    assert not torch.equal(swap_sound(batch("avs", 1)).waveform, batch("avs", 1).waveform)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ("avz", "Unknown task 'avz'. Did you mean 'avs'"),
+        ("", "No task is named. Name one or more of ra_ssu, avs, avqa"),
+        ("avs,avs", "named twice"),
+    ],
+)
+def test_names_of_tasks(tasks, message):
+    with pytest.raises(ValueError, match=message):
+        split_names(tasks)
+
+
+def test_all_tasks_and_tasks_from_outside():
+    assert split_names("all") == list(TASKS)
+    assert find_task(split_names("avkit.tasks.avs:Segmentation")[0]).name == "avs"
+
+
+@pytest.mark.parametrize(("task", "lacks"), [("avqa", "answers"), ("ra_ssu", "words")])
+def test_tasks_say_what_the_vocabulary_lacks(task, lacks):
+    with pytest.raises(ValueError, match=f"'{task}' needs {lacks}"):
+        build_tasks([task], Vocabulary())
+
+
+def test_nan_in_features_names_clip_and_count():
+    broken = torch.randn(3, 7)
+    broken[1, 2:4] = torch.nan
+    items = [Item("good", 3.0, audio=torch.randn(3, 7)), Item("bad", 3.0, audio=broken)]
+    with pytest.raises(ValueError, match="Item 'bad': 2 of 21 values of 'audio' are NaN or infinite"):
+        collate(items, "avqa")
+
+
+def test_clips_that_do_not_fit_together():
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="hops of 1.0 and 0.5 s"):
+        collate([Item("a", 2.0, 1.0, frames), Item("b", 1.0, 0.5, frames)], "avs")
+    with pytest.raises(ValueError, match="'frames' has different sizes in one batch"):
+        collate([Item("a", 2.0, 1.0, frames), Item("b", 2.0, 1.0, frames[..., :4])], "avs")
+    with pytest.raises(ValueError, match="different targets"):
+        collate([Item("a", 2.0, 1.0, frames, targets={"answer": "x"}), Item("b", 2.0, 1.0, frames)], "avs")
+
+
+def test_crop_takes_pictures_sound_and_targets_along():
+    whole = item("ra_ssu", 3)
+    part = crop(whole, 4, 3)
+    assert part.steps == 3
+    assert torch.equal(part.frames, whole.frames[4:7])
+    assert torch.equal(part.waveform, whole.waveform[64_000:112_000])
+    assert torch.equal(part.targets["mask"], whole.targets["mask"][4:7])
+    assert part.targets["caption"] == whole.targets["caption"][4:7]
+    assert crop(whole, 0, 99) is whole
