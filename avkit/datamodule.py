@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets to batches of one task each, in an order that survives being killed."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,7 +131,7 @@ class AVDataModule(L.LightningDataModule):
         manifest: str | None = None,
         batch_size: int = 16,
         whole_batch: int = 6,
-        steps_per_epoch: int = 210,
+        steps_per_epoch: int = 275,
         mix: str = "proportional",
         workers: int = 1,
         picture: int = 64,
@@ -240,7 +241,7 @@ class AVDataModule(L.LightningDataModule):
             "collate_fn": _collate,
             "num_workers": self.workers,
             "persistent_workers": several and persistent,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _give_way,
             "pin_memory": torch.cuda.is_available(),
         } | ({"prefetch_factor": 3} if several else {})
 
@@ -249,6 +250,11 @@ def _collate(pairs: Sequence[tuple[str, Item]]) -> Batch:
     return collate([item for _, item in pairs], pairs[0][0])
 
 
-def _one_thread(worker: int) -> None:
-    """A worker renders with one thread; the rest belongs to the model."""
+def _give_way(worker: int) -> None:
+    """A worker uses one thread, and the processor only when the model does not need it.
+
+    Without the second a worker that holds a core keeps every parallel operation of the model waiting for that core.
+    """
     torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(19)
