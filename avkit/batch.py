@@ -202,13 +202,22 @@ def collate(items: Sequence[Item], task: str) -> Batch:
     first = items[0]
     for item in items:
         if item.hop != first.hop:
-            raise ValueError(f"Items {first.id!r} and {item.id!r} have hops of {first.hop} and {item.hop} s; one batch takes one hop.")
+            raise ValueError(
+                f"Items {first.id!r} and {item.id!r} have hops of {first.hop} and {item.hop} s; one batch "
+                "takes one hop."
+            )
         if item.targets.keys() != first.targets.keys():
-            raise ValueError(f"Items {first.id!r} and {item.id!r} carry different targets: {sorted(first.targets)} and {sorted(item.targets)}.")
+            raise ValueError(
+                f"Items {first.id!r} and {item.id!r} carry different targets: {sorted(first.targets)} "
+                f"and {sorted(item.targets)}."
+            )
         _check_finite(item)
     steps = [item.steps for item in items]
     valid = torch.arange(max(steps))[None] < torch.tensor(steps)[:, None]
-    stacked = {name: _stack([getattr(item, name) for item in items], name, items) for name in ("frames", "waveform", "visual", "audio")}
+    stacked = {
+        name: _stack([getattr(item, name) for item in items], name, items)
+        for name in ("frames", "waveform", "visual", "audio")
+    }
     asked = [len(item.text) if isinstance(item.text, list) else 1 for item in items]
     clip = torch.arange(len(items)).repeat_interleave(torch.tensor(asked)) if max(asked) > 1 else None
     texts = [text for item in items for text in (item.text if isinstance(item.text, list) else [item.text])]
@@ -238,7 +247,10 @@ def _check_finite(item: Item) -> None:
         x = getattr(item, name)
         if x is not None and not torch.isfinite(x).all():
             bad = int((~torch.isfinite(x)).sum())
-            raise ValueError(f"Item {item.id!r}: {bad} of {x.numel()} values of {name!r} are NaN or infinite. Extract or export this clip again, or leave it out.")
+            raise ValueError(
+                f"Item {item.id!r}: {bad} of {x.numel()} values of {name!r} are NaN or infinite. Extract "
+                "or export this clip again, or leave it out."
+            )
 
 
 def _stack(values: list[Any], name: str, items: Sequence[Item]) -> Any:
@@ -246,7 +258,10 @@ def _stack(values: list[Any], name: str, items: Sequence[Item]) -> Any:
     if all(v is None for v in values):
         return None
     if any(v is None for v in values):
-        raise ValueError(f"{name!r} is missing in {[i.id for i, v in zip(items, values, strict=True) if v is None]} and present in the rest of the batch.")
+        raise ValueError(
+            f"{name!r} is missing in {[i.id for i, v in zip(items, values, strict=True) if v is None]} "
+            "and present in the rest of the batch."
+        )
     if not all(isinstance(v, Tensor) for v in values):
         return values
     if len({v.shape[1:] for v in values}) > 1:

@@ -63,7 +63,9 @@ class PlanLoader(DataLoader[Batch]):
         workers: Worker processes.
     """
 
-    def __init__(self, items: TaskItems, plan: BatchPlan, numbers: dict[str, list[int]], steps: int, **kwargs: Any) -> None:
+    def __init__(
+        self, items: TaskItems, plan: BatchPlan, numbers: dict[str, list[int]], steps: int, **kwargs: Any
+    ) -> None:
         self.plan, self.numbers, self.steps, self.done = plan, numbers, steps, 0
         super().__init__(items, batch_sampler=_Steps(self), **kwargs)  # type: ignore[arg-type]
 
@@ -210,8 +212,8 @@ class AVDataModule(L.LightningDataModule):
         if not self.manifest:
             raise ValueError(f"Dataset {self.dataset!r} needs a file. Name it with --data.manifest FILE.jsonl.")
         root = Path(self.root) if self.root else None
-        opened = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
-        return opened
+        read: Dataset = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
+        return read
 
     def _numbers(self, data: Dataset, task: str) -> list[int]:
         """Samples of a task; an error names what the dataset lacks."""
@@ -219,12 +221,15 @@ class AVDataModule(L.LightningDataModule):
         missing = sorted(needs - frozenset(data.provides))
         if missing:
             raise ValueError(
-                f"Task {task!r} reads {', '.join(sorted(needs))}; dataset {self.dataset!r} has no "
-                f"{', '.join(missing)}. It has {', '.join(sorted(data.provides))}. Leave {task!r} out of --tasks or add them."
+                f"Task {task!r} reads {', '.join(sorted(needs))}; "
+                f"dataset {self.dataset!r} has no {', '.join(missing)}. It has {', '.join(sorted(data.provides))}. Leave {task!r} out of --tasks "
+                "or add them."
             )
         found = data.indices(needs)
         if not found:
-            raise ValueError(f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(needs))}.")
+            raise ValueError(
+                f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(needs))}."
+            )
         return found
 
     def _in_order(self, split: str) -> DataLoader[Batch]:

@@ -54,5 +54,9 @@ def write_file(path: Path, content: bytes | str) -> Path:
 def cannot_write(path: Path, e: OSError) -> WriteError:
     """The error for a write that failed: a full disk, or the system's own reason."""
     if e.errno == errno.ENOSPC:
-        return WriteError(f"The disk is full: {path} was not written; what was there before is whole. Free space and try again.")
-    return WriteError(f"Cannot write {path}: {e.strerror or e}. Choose another folder with --out, or make this one writable.")
+        return WriteError(
+            f"The disk is full: {path} was not written; what was there before is whole. Free space and try again."
+        )
+    return WriteError(
+        f"Cannot write {path}: {e.strerror or e}. Choose another folder with --out, or make this one writable."
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
@@ -138,7 +139,7 @@ class AVModel(L.LightningModule):
         for name in self.tasks:
             self.log_dict({f"test/{name}/{k}": v for k, v in self.board.compute(name).items()}, sync_dist=False)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay per step; `--optimizer` and `--lr_scheduler` replace them."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [

@@ -146,9 +146,15 @@ class Predictor:
                 raise unknown_name(f"task of run {self.source}", name, self.tasks)
         for question in questions:
             if not split_words(question) or not any(c.isalnum() for c in question):
-                raise ValueError(f"The question {question!r} has no words. Ask one, such as --question 'how many things make a sound?'.")
+                raise ValueError(
+                    f"The question {question!r} has no words. Ask one, such as --question 'how many things "
+                    "make a sound?'."
+                )
         if "avqa" not in names and questions:
-            raise ValueError(f"A question was asked, and task 'avqa' is not among {', '.join(names)}. Add it, or leave the question out.")
+            raise ValueError(
+                f"A question was asked, and task 'avqa' is not among {', '.join(names)}. Add it, or leave "
+                "the question out."
+            )
         if "avqa" in names and not questions:
             if not every:
                 raise ValueError("Task 'avqa' needs a question. Add --question '...', or leave avqa out of --tasks.")

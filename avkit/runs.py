@@ -36,7 +36,10 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as e:
-            raise RunError(f"The run folder {self.path} is not writable: {e.strerror or e}. Choose another with --out FOLDER or --name NAME.") from e
+            raise RunError(
+                f"The run folder {self.path} is not writable: {e.strerror or e}. Choose another with "
+                "--out FOLDER or --name NAME."
+            ) from e
 
     @property
     def weights(self) -> Path:
@@ -50,7 +53,9 @@ class RunFolder:
             if path.exists():
                 return path
         known = "it does not exist" if not self.path.exists() else "it has no checkpoints/best.safetensors"
-        raise RunError(f"{self.path} is not the folder of a trained run: {known}. Train one with 'avkit fit', or name its folder.")
+        raise RunError(
+            f"{self.path} is not the folder of a trained run: {known}. Train one with 'avkit fit', or name its folder."
+        )
 
     def read_facts(self) -> dict[str, Any]:
         """What `fit` wrote about the run: tasks, vocabulary, versions, seed.
@@ -59,7 +64,10 @@ class RunFolder:
             RunError: If the folder has no such file.
         """
         if not self.facts.exists():
-            raise RunError(f"{self.path} is not a run folder: {self.facts.name} is missing. Name a folder that 'avkit fit' made, such as runs/NAME.")
+            raise RunError(
+                f"{self.path} is not a run folder: {self.facts.name} is missing. Name a folder that 'avkit "
+                "fit' made, such as runs/NAME."
+            )
         facts: dict[str, Any] = json.loads(self.facts.read_text(encoding="utf-8"))
         return facts
 
@@ -80,7 +88,10 @@ def newest_run(out: Path, name: str) -> RunFolder:
     folders = [p for p in out.glob(f"{name}*") if p.name == name or p.name.removeprefix(f"{name}-").isdigit()]
     found = [run for run in map(RunFolder, folders) if run.last.exists()]
     if not found:
-        raise RunError(f"No run called {name!r} under {out} has checkpoints/last.ckpt to resume from. Start without --ckpt_path, or name the run with --name.")
+        raise RunError(
+            f"No run called {name!r} under {out} has checkpoints/last.ckpt to resume from. Start without "
+            "--ckpt_path, or name the run with --name."
+        )
     return max(found, key=lambda run: run.last.stat().st_mtime)
 
 

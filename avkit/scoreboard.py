@@ -73,5 +73,5 @@ def swap_sound(batch: Batch) -> Batch:
 
 
 def _with_sound(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    sound = {name: getattr(batch, name) for name in ("waveform", "audio")}
-    return replace(batch, **{name: change(x) for name, x in sound.items() if x is not None})
+    waveform, audio = (change(x) if x is not None else None for x in (batch.waveform, batch.audio))
+    return replace(batch, waveform=waveform, audio=audio)

@@ -30,7 +30,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic(path.with_suffix(".safetensors")) as part:
             save_file(weights, part, metadata={"format": "pt", "avkit": json.dumps(checkpoint["avkit"])})
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, **_: Any) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read tensors and plain values, nothing that could run code.
 
         Raises:
@@ -41,7 +43,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as e:  # torch raises half a dozen kinds for broken or foreign files
-            raise RunError(f"{path} cannot be read as a checkpoint: {e}. It may be cut, or hold Python objects, which are never loaded.") from e
+            raise RunError(
+                f"{path} cannot be read as a checkpoint: {e}. It may be cut, or hold Python objects, "
+                "which are never loaded."
+            ) from e
         return loaded
 
 
@@ -100,7 +105,9 @@ class History(Callback):
             self.waited += now - self.clock
         self.clock = now
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: dict[str, Any], batch: Batch, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
         """Add the step's losses."""
         losses = {name: float(value) for name, value in outputs["parts"].items()}
         self.lines.append(json.dumps({"step": trainer.global_step, "task": batch.task, **losses}))
@@ -167,8 +174,8 @@ class TaskProgressBar(RichProgressBar):
         """The task, its loss, and the last validation's score."""
         shown = super().get_metrics(trainer, pl_module)
         task = getattr(pl_module, "current_task", "")
-        losses = {k: v for k, v in trainer.callback_metrics.items() if k == f"train/{task}/loss"}
-        figures = {"task": task, **{"loss": f"{float(v):.3f}" for v in losses.values()}} if task else {}
+        loss = trainer.callback_metrics.get(f"train/{task}/loss")
+        figures = {"task": task, "loss": f"{float(loss):.3f}"} if loss is not None else {}
         return {**figures, **{k: v for k, v in shown.items() if k != "v_num"}}
 
 

@@ -26,8 +26,14 @@ def main() -> None:
         start = time.perf_counter()
         found[cache] = head.generate(memory, LENGTH, cache)
         times[cache] = time.perf_counter() - start
-    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {ROWS} captions of {found[True].shape[1]} words")
-    print(f"with cache {times[True]:.2f} s, without {times[False]:.2f} s, ratio {times[False] / times[True]:.1f}, same words: {torch.equal(found[True], found[False])}")
+    print(
+        f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {ROWS} "
+        f"captions of {found[True].shape[1]} words"
+    )
+    print(
+        f"with cache {times[True]:.2f} s, without {times[False]:.2f} s, ratio {times[False] / times[True]:.1f}, "
+        f"same words: {torch.equal(found[True], found[False])}"
+    )
 
 
 if __name__ == "__main__":

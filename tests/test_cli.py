@@ -18,7 +18,10 @@ def test_help_lists_every_command(capsys):
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys; from avkit.cli import main; main(['--help']); print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    code = (
+        "import sys; from avkit.cli import main; main(['--help']); print([m for m in ('torch', 'numpy', "
+        "'lightning') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
 

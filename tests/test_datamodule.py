@@ -12,7 +12,15 @@ from avkit.datamodule import AVDataModule
 
 
 def data(tasks="avs,avqa", **changes):
-    options = {"batch_size": 2, "whole_batch": 2, "steps_per_epoch": 6, "workers": 0, "picture": 32, "train_size": 20, "test_size": 5}
+    options = {
+        "batch_size": 2,
+        "whole_batch": 2,
+        "steps_per_epoch": 6,
+        "workers": 0,
+        "picture": 32,
+        "train_size": 20,
+        "test_size": 5,
+    }
     module = AVDataModule(tasks, task_fields(tasks), **options | changes)
     module.trainer = None
     return module
@@ -77,10 +85,10 @@ def test_missing_targets_are_named():
 
 
 def test_sizes_are_checked():
-    with pytest.raises(ValueError, match="data.batch_size is 0; it is at least 1"):
+    with pytest.raises(ValueError, match=r"data\.batch_size is 0; it is at least 1"):
         data(batch_size=0)
 
 
 def test_manifest_needs_a_file():
-    with pytest.raises(ValueError, match="--data.manifest FILE.jsonl"):
+    with pytest.raises(ValueError, match=r"--data\.manifest FILE\.jsonl"):
         data(dataset="manifest").train_dataloader()

@@ -211,8 +211,7 @@ def test_full_disk_leaves_the_last_checkpoint_whole(whole, tmp_path, capsys, mon
 
     def save(checkpoint, path):
         if saved:
-            with open(path, "wb") as f:
-                f.write(b"half")
+            path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
         saved.append(path)
         real(checkpoint, path)

@@ -39,8 +39,7 @@ FILES = sorted(HOUSE.rglob("*.py"))
 
 
 def part(path):
-    name = path.relative_to(HOUSE).parts[0].removesuffix(".py")
-    return name
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
 
 
 def imported(path):

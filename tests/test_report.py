@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageFont
 from rich.console import Console
 
+from avkit.files import WriteError, write_file
 from avkit.report import (
     Answer,
     Example,
@@ -24,7 +25,6 @@ from avkit.report import (
     write_report,
 )
 from avkit.report import run as run_module
-from avkit.files import WriteError, write_file
 from avkit.report.files import markdown, strict_json
 from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline
 from avkit.report.overlay import wrap

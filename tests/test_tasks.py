@@ -125,7 +125,9 @@ def test_questions_that_share_a_clip_are_answered_as_if_alone():
         for row in range(len(together)):
             clip = int(together.clip[row])
             alone = Item("x", 10.0, 1.0, together.frames[clip], together.waveform[clip], text=together.text[row])
-            torch.testing.assert_close(net(collate([alone], "avqa"))["answer_scores"][0], found[row], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                net(collate([alone], "avqa"))["answer_scores"][0], found[row], atol=1e-4, rtol=1e-4
+            )
 
 
 @pytest.mark.parametrize("switch", ["temporal", "spatial", "gate"])
@@ -201,7 +203,7 @@ def test_nan_in_features_names_clip_and_count():
 
 def test_clips_that_do_not_fit_together():
     frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="hops of 1.0 and 0.5 s"):
+    with pytest.raises(ValueError, match=r"hops of 1\.0 and 0\.5 s"):
         collate([Item("a", 2.0, 1.0, frames), Item("b", 1.0, 0.5, frames)], "avs")
     with pytest.raises(ValueError, match="'frames' has different sizes in one batch"):
         collate([Item("a", 2.0, 1.0, frames), Item("b", 2.0, 1.0, frames[..., :4])], "avs")

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What all heads share: temporal windows, spatial perception, the gate of the prompt."""

@@ -93,7 +93,7 @@ class WindowAttention(Attention):
         return self.out(rearrange(x, "(b n) h s d -> b (n s) (h d)", b=batch)[:, :steps])
 
     def _mask(self, queries: Tensor, keys: Tensor, offset: int) -> Tensor:
-        """What is added to the scores, (N, h, L, M): the bias of the distance, minus infinity where a query may not look.
+        """What is added to the scores, (N, h, L, M): the bias of the distance, or minus infinity where none may look.
 
         A padded query sees itself, so that no row is empty.
         """

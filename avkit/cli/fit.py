@@ -16,14 +16,17 @@ def run(args: list[str]) -> int:
     run.create()
     cli.write_facts(run, args)
     cli.attach(run, training=True)
-    print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {cli.trainer.strategy.root_device}, into {run.path}")
+    print(
+        f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, "
+        f"{cli.trainer.strategy.root_device}, into {run.path}"
+    )
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
     minutes = (time.perf_counter() - start) / 60
     print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
     if cli.config.report and not cli.trainer.interrupted:
-        from avkit.cli.report import test_and_report
+        from avkit.cli.report import report_run
 
-        test_and_report(cli, run, training_minutes=minutes)
+        report_run(cli, run, training_minutes=minutes)
     return 0
 
 

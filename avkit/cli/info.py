@@ -43,9 +43,7 @@ def collect() -> dict[str, dict[str, str]]:
     return {
         "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).reads)}." for name in TASKS},
         "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
-        "encoders": {
-            kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))
-        },
+        "encoders": {kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))},
         "versions": versions(),
         "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
         "licence": {"avkit": "Apache-2.0", "pretrained weights": "their authors' own; none is shipped"},

@@ -28,7 +28,7 @@ COUNTED = 256
 SHOWN = 4
 
 
-def test_and_report(cli: AVCLI, run: RunFolder, training_minutes: float | None = None) -> Path:
+def report_run(cli: AVCLI, run: RunFolder, training_minutes: float | None = None) -> Path:
     """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     checkpoint = run.best if run.best.exists() else run.last
@@ -37,7 +37,7 @@ def test_and_report(cli: AVCLI, run: RunFolder, training_minutes: float | None =
     trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
     rows = list(score_rows(model, data.dataset, "test", {t: len(data.samples("test", t)) for t in model.tasks}))
-    history = next((c for c in trainer.callbacks if isinstance(c, History)), None)
+    history = next((c for c in vars(trainer)["callbacks"] if isinstance(c, History)), None)
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -192,4 +192,3 @@ def notes(model: AVModel) -> list[str]:
     """What metrics have to say, and what the columns mean."""
     said = [f"{name} {metric}: {text}" for name in model.tasks for metric, text in model.board.notes(name).items()]
     return list(dict.fromkeys(said))
-

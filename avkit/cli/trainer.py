@@ -16,8 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit import __version__
 from avkit.datamodule import AVDataModule
-from avkit.model import AVModel, check_same
 from avkit.files import write_file
+from avkit.model import AVModel, check_same
 from avkit.runs import RunFolder
 from avkit.tasks import find_task, split_names
 from avkit.training import AtomicCheckpointIO, callbacks
@@ -45,8 +45,9 @@ def no_gpu(accelerator: str, option: str = "") -> str | None:
     """Why an accelerator that was asked for by `option` cannot be had, or None."""
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         built = "this torch is a CPU build" if torch.version.cuda is None else "no NVIDIA driver or device was found"
+        asked = option or f"--trainer.accelerator {accelerator}"
         return (
-            f"{option or f'--trainer.accelerator {accelerator}'} asks for a GPU and there is none: {built} (torch {torch.__version__}). "
+            f"{asked} asks for a GPU and there is none: {built} (torch {torch.__version__}). "
             "Leave it out to train on the CPU, or install a CUDA build of torch."
         )
     return None
@@ -58,11 +59,15 @@ class AVCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that are neither Lightning's nor the model's nor the data's."""
         parser.add_argument("--tasks", type=str, default="all", help="task names, separated by commas, or all")
-        parser.add_argument("--name", type=str, default="", help="name of the run's folder; made of tasks and data if empty")
+        parser.add_argument(
+            "--name", type=str, default="", help="name of the run's folder; made of tasks and data if empty"
+        )
         parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
         parser.add_argument("--ckpt_path", type=str, default=None, help="checkpoint to resume from; 'last' finds it")
         parser.add_argument("--save_minutes", type=float, default=2.0, help="minutes between two saves of last.ckpt")
-        parser.add_argument("--save_steps", type=int, default=0, help="steps between two saves of last.ckpt, beside the clock")
+        parser.add_argument(
+            "--save_steps", type=int, default=0, help="steps between two saves of last.ckpt, beside the clock"
+        )
         parser.add_argument("--report", type=bool, default=True, help="test the best checkpoint and write the report")
         parser.link_arguments("tasks", "model.tasks")
         parser.link_arguments("tasks", "data.tasks")
@@ -82,22 +87,30 @@ class AVCLI(LightningCLI):
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if training:
             minutes, steps = self.config.save_minutes, self.config.save_steps
-            kept = [c for c in trainer.callbacks if type(c).__name__ not in ("ModelCheckpoint", "TQDMProgressBar", "RichProgressBar")]
-            trainer.callbacks = trainer._callback_connector._reorder_callbacks([*kept, *callbacks(run, minutes, steps)])
+            theirs = ("ModelCheckpoint", "TQDMProgressBar", "RichProgressBar")
+            kept = [c for c in trainer.callbacks if type(c).__name__ not in theirs]  # type: ignore[attr-defined]
+            ours = callbacks(run, minutes, steps)
+            trainer.callbacks = trainer._callback_connector._reorder_callbacks([*kept, *ours])  # type: ignore[attr-defined]
 
     def write_facts(self, run: RunFolder, args: list[str]) -> None:
         """Keep the config, and what a reader of the run must know."""
         write_file(run.config, self.parser.dump(self.config, skip_none=False))
-        write_file(run.facts, json.dumps({
-            "command": ["avkit", "fit", *args],
-            "tasks": list(self.model.tasks),
-            "vocabulary": asdict(self.model.vocabulary),
-            "dataset": self.datamodule.dataset,
-            "picture": self.datamodule.picture,
-            "seed": self.config.seed_everything,
-            "commit": commit(),
-            "versions": versions(),
-        }, indent=1))
+        write_file(
+            run.facts,
+            json.dumps(
+                {
+                    "command": ["avkit", "fit", *args],
+                    "tasks": list(self.model.tasks),
+                    "vocabulary": asdict(self.model.vocabulary),
+                    "dataset": self.datamodule.dataset,
+                    "picture": self.datamodule.picture,
+                    "seed": self.config.seed_everything,
+                    "commit": commit(),
+                    "versions": versions(),
+                },
+                indent=1,
+            ),
+        )
 
 
 def make_cli(args: list[str]) -> AVCLI:
@@ -145,7 +158,15 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*num_workers.*", ".*LeafSpec.*", ".*Trying to infer the `batch_size`.*", ".*configure_optimizers.*", ".*max_epochs.*", ".*args parameter is intended.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*num_workers.*",
+        ".*LeafSpec.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*configure_optimizers.*",
+        ".*max_epochs.*",
+        ".*args parameter is intended.*",
+    ):
         warnings.filterwarnings("ignore", text)
 
 

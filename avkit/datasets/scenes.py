@@ -9,7 +9,19 @@ import torch
 
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
 from avkit.errors import unknown_name
-from avkit.scenes import ANSWERS, CLASSES, SPLITS, TRUTHS, WORDS, Question, Scene, questions, render, sample_question, sample_scene
+from avkit.scenes import (
+    ANSWERS,
+    CLASSES,
+    SPLITS,
+    TRUTHS,
+    WORDS,
+    Question,
+    Scene,
+    questions,
+    render,
+    sample_question,
+    sample_scene,
+)
 
 QUESTION_FIELDS = frozenset({"answer", "question_type"})
 

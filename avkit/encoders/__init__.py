@@ -46,7 +46,7 @@ def build_encoder(
         kind: What the table holds, for the error's text.
         table: `VISUAL`, `AUDIO` or `TEXT`.
         name: Its name there.
-        pretrained: None for random weights, `hub` for the weights that name stands for, a tag of the library, or a path.
+        pretrained: None for random weights, `hub` for those that the name stands for, a tag of the library, or a path.
         words: Known words, for text encoders trained from scratch.
 
     Raises:

@@ -39,7 +39,9 @@ class VisualEncoder(Protocol):
     width: int
     pyramid_widths: list[int]
 
-    def __call__(self, frames: Tensor) -> VisualFeatures: ...
+    def __call__(self, frames: Tensor) -> VisualFeatures:
+        """Encode pictures."""
+        ...
 
 
 class AudioEncoder(Protocol):
@@ -47,7 +49,9 @@ class AudioEncoder(Protocol):
 
     width: int
 
-    def __call__(self, waveform: Tensor, steps: int, hop: float) -> Tensor: ...
+    def __call__(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+        """Encode sound."""
+        ...
 
 
 class TextEncoder(Protocol):
@@ -55,4 +59,6 @@ class TextEncoder(Protocol):
 
     width: int
 
-    def __call__(self, texts: list[str]) -> TextFeatures: ...
+    def __call__(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences."""
+        ...

@@ -32,7 +32,9 @@ class SmallVisual(nn.Module):
             [
                 conv_block(3, one, stride=2),
                 nn.Sequential(conv_block(one, two, stride=2), conv_block(two, two, stride=1)),
-                nn.Sequential(conv_block(two, three, stride=2), *(conv_block(three, three, stride=1) for _ in range(2))),
+                nn.Sequential(
+                    conv_block(two, three, stride=2), *(conv_block(three, three, stride=1) for _ in range(2))
+                ),
             ]
         )
         self.width = three

@@ -62,9 +62,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.norm_self, self.norm_memory, self.norm_out = (nn.LayerNorm(width) for _ in range(3))
         self.own, self.memory = CachedAttention(width, heads), CachedAttention(width, heads)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width)
-        )
+        self.feed_forward = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
         self.drop = nn.Dropout(dropout)
 
     def forward(

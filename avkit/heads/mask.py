@@ -82,9 +82,10 @@ class MaskHead(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.embed = mlp(width, width, channels)
-        self.heard = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+        heard = nn.Linear(width, outputs)
+        self.heard = nn.Sequential(nn.LayerNorm(width), heard)
         if classes:  # begin as sure of the background as there is of it: the mask is then nearly empty, as most are
-            nn.init.constant_(self.heard[1].bias[1], 5.0)
+            nn.init.constant_(heard.bias[1], 5.0)
         self.fold = nn.ModuleList(nn.Conv2d(4 * w, channels // 2, 1) for w in fine)
         self.combine = nn.Sequential(
             nn.Conv2d(queries + channels + len(fine) * (channels // 2), channels, 3, padding=1),

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Encoders and backbone as one paper puts them together."""

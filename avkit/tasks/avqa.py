@@ -30,7 +30,9 @@ class QuestionAnswering(Task):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary)
         if not vocabulary.answers:
-            raise ValueError("Task 'avqa' needs answers, and the dataset's vocabulary has none. Use a dataset with questions.")
+            raise ValueError(
+                "Task 'avqa' needs answers, and the dataset's vocabulary has none. Use a dataset with questions."
+            )
         self.index = {answer: i for i, answer in enumerate(vocabulary.answers)}
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:

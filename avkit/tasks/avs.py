@@ -62,7 +62,7 @@ class Segmentation(Task):
         return Prediction(self.name, batch.id, values)
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
-        """mIoU and F of the mask; over classes the four of AVSS, left out where `quick`."""
+        """MIoU and F of the mask; over classes the four of AVSS, left out where `quick`."""
         semantic = {"AVSS": SemanticMask(num_classes=self.classes)} if self.classes and not quick else {}
         return mask_metrics() | semantic
 

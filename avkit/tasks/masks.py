@@ -31,7 +31,7 @@ def picture_size(batch: Batch, logits: Tensor) -> tuple[int, int]:
 
 
 def known_steps(batch: Batch) -> Tensor:
-    """bool (B, T): steps that exist and have an annotated mask."""
+    """Bool (B, T): steps that exist and have an annotated mask."""
     known: Tensor = batch.targets["mask_known"]
     return known.bool() & batch.valid
 
@@ -74,7 +74,7 @@ def count_classes(vocabulary: Vocabulary) -> int:
 
 
 def mask_metrics() -> dict[str, Metric]:
-    """mIoU and F-score of S4 and MS3, official: one video per call."""
+    """MIoU and F-score of S4 and MS3, official: one video per call."""
     return {"mIoU": MaskIoU(), "F": MaskFScore()}
 
 

@@ -89,8 +89,8 @@ class RegionHead(nn.Module):
 class RegionAwareUnderstanding(Task):
     """A mask and a caption per step.
 
-    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU); where the data
-    name the class of each source, class masks are learnt along with the mask.
+    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU); where the
+    data name the class of each source, class masks are learnt along with the mask.
     """
 
     name = "ra_ssu"
@@ -104,7 +104,9 @@ class RegionAwareUnderstanding(Task):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary)
         if not vocabulary.words:
-            raise ValueError("Task 'ra_ssu' needs words, and the dataset's vocabulary has none. Use a dataset with captions.")
+            raise ValueError(
+                "Task 'ra_ssu' needs words, and the dataset's vocabulary has none. Use a dataset with captions."
+            )
         self.tokenizer = WordTokenizer(vocabulary.words)
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
