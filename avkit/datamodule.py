@@ -220,10 +220,10 @@ class AVDataModule(L.LightningDataModule):
         needs = self.reads[task].needs
         missing = sorted(needs - frozenset(data.provides))
         if missing:
+            wanted, has = ", ".join(sorted(needs)), ", ".join(sorted(data.provides))
             raise ValueError(
-                f"Task {task!r} reads {', '.join(sorted(needs))}; "
-                f"dataset {self.dataset!r} has no {', '.join(missing)}. It has {', '.join(sorted(data.provides))}. Leave {task!r} out of --tasks "
-                "or add them."
+                f"Task {task!r} reads {wanted}; dataset {self.dataset!r} has no {', '.join(missing)}. It has {has}. "
+                f"Leave {task!r} out of --tasks or add them."
             )
         found = data.indices(needs)
         if not found:

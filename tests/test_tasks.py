@@ -107,7 +107,9 @@ def test_truth_scores_perfectly_and_baselines_run(task):
     board.update(Prediction(task, given.id, values), given)
     figures = board.compute(task)
     for name in tasks[task].headline:
-        assert figures[name] == pytest.approx(1, abs=1e-4), name
+        # officially a video without any truth adds nothing to F and still counts
+        best = truth["mask"].flatten(1).any(1).float().mean().item() if name == "F" else 1
+        assert figures[name] == pytest.approx(best, abs=1e-4), name
     for name, rule in fit_baselines(tasks, {task: [given]})[task].items():
         board.update(rule(given), given, name)
         for metric in tasks[task].headline:
