@@ -179,7 +179,10 @@ class AVDataModule(L.LightningDataModule):
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batch = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
         plan = BatchPlan(sizes, batch, task_weights(sizes, self.mix), self.seed, rank, ranks)
-        return PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
+        loader = PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
+        if trainer:  # Lightning gives a loader its state back in the middle of an epoch only, not between two
+            loader.done = trainer.global_step * trainer.accumulate_grad_batches
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation split, task by task."""
@@ -242,13 +245,17 @@ class AVDataModule(L.LightningDataModule):
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:
         several = self.workers > 0
-        return {
-            "collate_fn": _collate,
-            "num_workers": self.workers,
-            "persistent_workers": several and persistent,
-            "worker_init_fn": _give_way,
-            "pin_memory": torch.cuda.is_available(),
-        } | ({"prefetch_factor": 3} if several else {})
+        return (
+            {
+                "collate_fn": _collate,
+                "num_workers": self.workers,
+                "persistent_workers": several and persistent,
+                "worker_init_fn": _give_way,
+                "pin_memory": torch.cuda.is_available(),
+                "generator": torch.Generator(),  # of its own, so that opening a loader leaves the model's random numbers alone
+            }
+            | ({"prefetch_factor": 3} if several else {})
+        )
 
 
 def _collate(pairs: Sequence[tuple[str, Item]]) -> Batch:

@@ -62,6 +62,7 @@ class AVModel(L.LightningModule):
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
         self.listen = True
+        self._random: dict[str, Any] | None = None
 
     def _words(self) -> list[str]:
         """The dataset's words and those of the prompts."""
@@ -147,7 +148,7 @@ class AVModel(L.LightningModule):
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        total = self._total_steps()
         rise = max(1, round(self.warmup * total))
 
         def factor(step: int) -> float:
@@ -158,6 +159,19 @@ class AVModel(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole run.
+
+        Lightning's own estimate would open the training loader before a checkpoint has told it where to go on, so it is
+        asked only where the data do not know their length.
+        """
+        trainer, data = self.trainer, vars(self.trainer).get("datamodule")
+        if trainer.max_steps > 0:
+            return trainer.max_steps
+        if trainer.max_epochs and trainer.max_epochs > 0 and hasattr(data, "steps"):
+            return max(1, trainer.max_epochs * data.steps // trainer.accumulate_grad_batches)
+        return max(1, int(trainer.estimated_stepping_batches))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the tasks and heads mean, and the state of the random numbers."""
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
@@ -166,7 +180,7 @@ class AVModel(L.LightningModule):
             checkpoint["random"]["cuda"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other tasks or another vocabulary; go on with its random numbers.
+        """Refuse a checkpoint of other tasks or another vocabulary; keep its random numbers for the first step.
 
         Raises:
             RunError: If the checkpoint does not fit.
@@ -175,10 +189,16 @@ class AVModel(L.LightningModule):
         if not facts:
             raise RunError("This checkpoint was not written by avkit: it does not name its tasks.")
         check_same(facts, list(self.tasks), self.vocabulary)
-        if self.training:
-            torch.set_rng_state(checkpoint["random"]["torch"].cpu())
-            if torch.cuda.is_available() and "cuda" in checkpoint["random"]:
-                torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["random"]["cuda"]])
+        self._random = checkpoint["random"]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Go on with the random numbers of the checkpoint, as late as can be, so that nothing draws from them before."""
+        if self._random is None:
+            return
+        torch.set_rng_state(self._random["torch"].cpu())
+        if torch.cuda.is_available() and "cuda" in self._random:
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._random["cuda"]])
+        self._random = None
 
 
 def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabulary) -> None:
