@@ -252,7 +252,7 @@ class AVDataModule(L.LightningDataModule):
                 "persistent_workers": several and persistent,
                 "worker_init_fn": _give_way,
                 "pin_memory": torch.cuda.is_available(),
-                "generator": torch.Generator(),  # of its own, so that opening a loader leaves the model's random numbers alone
+                "generator": torch.Generator(),  # its own: opening a loader leaves the random numbers of the model alone
             }
             | ({"prefetch_factor": 3} if several else {})
         )

@@ -192,7 +192,7 @@ class AVModel(L.LightningModule):
         self._random = checkpoint["random"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Go on with the random numbers of the checkpoint, as late as can be, so that nothing draws from them before."""
+        """Go on with the random numbers of the checkpoint, so late that nothing draws from them before."""
         if self._random is None:
             return
         torch.set_rng_state(self._random["torch"].cpu())
