@@ -22,20 +22,20 @@ format: $(VENV)/.dev
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scenes.py && $(BIN)/python benchmarks/temporal.py && $(BIN)/python benchmarks/caption.py
 
-# Each stamp remembers which extra is installed; torch goes in first, so that its build is the one asked for.
+# Each stamp remembers which extra is installed. Torch is named in the same command as avkit, so that what else is installed
+# fits the build asked for.
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -e .
+	$(BIN)/python -m pip install -q "$(TORCH)" -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -e ".[test]"
+	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[test]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
-	$(BIN)/python -m pip install -q -e ".[dev]"
+	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[dev]"
 	touch $@
 
 clean:

@@ -23,9 +23,17 @@ Key = tuple[str, int, float]
 
 @dataclass(frozen=True)
 class Reads:
-    """What a task takes of a sample: targets it needs, targets it may use, whether it answers each step by itself."""
+    """What a task takes of a sample.
+
+    Attributes:
+        needs: Targets that the dataset must have.
+        each: Those of them that every sample must carry.
+        may: Targets used where the dataset has them.
+        stepwise: Whether the task answers each step by itself.
+    """
 
     needs: frozenset[str]
+    each: frozenset[str]
     may: frozenset[str] = frozenset()
     stepwise: bool = False
 
@@ -149,8 +157,8 @@ class AVDataModule(L.LightningDataModule):
             if count < 1:
                 raise ValueError(f"data.{name} is {count}; it is at least 1.")
         self.reads = {
-            task: Reads(frozenset(needs), frozenset(may), stepwise)
-            for task, (needs, may, stepwise) in (fields or {}).items()
+            task: Reads(frozenset(f["needs"]), frozenset(f["each"]), frozenset(f["may"]), f["stepwise"])
+            for task, f in (fields or {}).items()
         }
         self.crop = crop
         self.dataset = "manifest" if manifest else dataset
@@ -228,10 +236,11 @@ class AVDataModule(L.LightningDataModule):
                 f"Task {task!r} reads {wanted}; dataset {self.dataset!r} has no {', '.join(missing)}. It has {has}. "
                 f"Leave {task!r} out of --tasks or add them."
             )
-        found = data.indices(needs)
+        each = self.reads[task].each
+        found = data.indices(each)
         if not found:
             raise ValueError(
-                f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(needs))}."
+                f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(each))}."
             )
         return found
 
@@ -245,17 +254,14 @@ class AVDataModule(L.LightningDataModule):
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:
         several = self.workers > 0
-        return (
-            {
-                "collate_fn": _collate,
-                "num_workers": self.workers,
-                "persistent_workers": several and persistent,
-                "worker_init_fn": _give_way,
-                "pin_memory": torch.cuda.is_available(),
-                "generator": torch.Generator(),  # its own: opening a loader leaves the random numbers of the model alone
-            }
-            | ({"prefetch_factor": 3} if several else {})
-        )
+        return {
+            "collate_fn": _collate,
+            "num_workers": self.workers,
+            "persistent_workers": several and persistent,
+            "worker_init_fn": _give_way,
+            "pin_memory": torch.cuda.is_available(),
+            "generator": torch.Generator(),  # its own: opening a loader leaves the model's alone
+        } | ({"prefetch_factor": 3} if several else {})
 
 
 def _collate(pairs: Sequence[tuple[str, Item]]) -> Batch:

@@ -249,7 +249,7 @@ def test_each_question_is_a_sample_and_a_clip_is_not_repeated(manifest):
     batch = collate(items, "avqa")
     assert batch.targets["answer"] == ["yes", "no"]
     assert batch.frames.shape == (2, 3, 3, 16, 16)
-    assert data.vocabulary == Vocabulary([], ["no", "yes"], ["a", "b", "clip", "is", "it", "it's", "red"])
+    assert data.vocabulary == Vocabulary([], ["no", "yes"], ["?", "a", "b", "clip", "is", "it", "it's", "red"])
 
 
 def test_splits_and_vocabulary_of_the_train_lines(manifest):

@@ -38,7 +38,15 @@ TRAINER = {
 def task_fields(tasks: str) -> dict[str, Any]:
     """What each task needs and may use of the data, by task."""
     found = {name: find_task(name) for name in split_names(tasks)}
-    return {name: [list(task.reads), list(task.may_read), task.stepwise] for name, task in found.items()}
+    return {
+        name: {
+            "needs": list(task.reads),
+            "may": list(task.may_read),
+            "each": list(task.learns_from or task.reads),
+            "stepwise": task.stepwise,
+        }
+        for name, task in found.items()
+    }
 
 
 def no_gpu(accelerator: str, option: str = "") -> str | None:

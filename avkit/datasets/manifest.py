@@ -24,6 +24,7 @@ from torch import Tensor
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
 from avkit.errors import DataError, unknown_name
 from avkit.media import decode
+from avkit.words import count_words
 
 _Read = TypeVar("_Read", decode.Clip, dict[str, Tensor])
 
@@ -447,8 +448,10 @@ class Manifest:
 
     @property
     def provides(self) -> frozenset[str]:
-        """Target fields that occur in this split."""
-        return frozenset().union(*(line.fields for line in self.lines))
+        """Target fields that occur in this split; class masks only if every line with masks names classes."""
+        found: frozenset[str] = frozenset().union(*(line.fields for line in self.lines))
+        unnamed = any("mask" in line.fields and "class_mask" not in line.fields for line in self.lines)
+        return found - {"class_mask"} if unnamed else found
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -460,7 +463,7 @@ class Manifest:
         return Vocabulary(
             classes=sorted(set().union(*(line.classes for line in self._train))),
             answers=sorted({q["answer"] for q in questions}),
-            words=sorted({word for text in texts for word in re.findall(r"[\w']+", text.lower())}),
+            words=count_words(texts),
         )
 
     def indices(self, fields: frozenset[str]) -> list[int]:
@@ -485,7 +488,8 @@ class Manifest:
 
         Args:
             index: Place in `samples`.
-            fields: Targets to read; by default all that the sample carries.
+            fields: Targets to read; by default all that the sample carries. Masks may be asked of a line without any:
+                no step of them is then known.
 
         Raises:
             IndexError: If `index` is not below the number of samples.
@@ -496,7 +500,8 @@ class Manifest:
         line = self.lines[number]
         carried = line.fields - (GIVES["questions"] if q is None else frozenset())
         fields = carried if fields is None else fields
-        if not fields <= carried:
+        unknown = fields & GIVES["masks"] if "mask" not in carried else frozenset()
+        if not fields - unknown <= carried:
             raise line.fault(
                 "",
                 f"sample {index} does not give {sorted(fields - carried)}. Take samples from 'indices'.",
@@ -510,8 +515,9 @@ class Manifest:
         }
         targets: dict[str, Any] = {}
         for key, make in makers.items():
-            if fields & GIVES[key]:
+            if fields & GIVES[key] - unknown:
                 targets |= make(line, clip)
+        targets |= self._unknown_masks(clip) if unknown else {}
         question = line.data["questions"][q] if q is not None else {}
         targets |= {"answer": question.get("answer"), "question_type": question.get("type", "Other")}
         limit = math.inf if self.max_steps is None else self.max_steps * self.hop
@@ -612,6 +618,12 @@ class Manifest:
             return out
 
         return self._cache.get((line.data["id"], "masks"), read)
+
+    def _unknown_masks(self, clip: decode.Clip) -> dict[str, Any]:
+        """Masks of a clip that has none."""
+        empty = torch.zeros((clip.steps, self.picture, self.picture), dtype=torch.uint8)
+        known = torch.zeros(clip.steps, dtype=torch.bool)
+        return {"mask": empty, "class_mask": empty, "mask_known": known}
 
     def _nearest(self, line: Line, clip: decode.Clip) -> Iterator[tuple[int, int]]:
         """Step and number of the mask to use, for each step that has one."""

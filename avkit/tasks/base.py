@@ -25,6 +25,8 @@ class Task(ABC):
     name: ClassVar[str]
     #: Targets without which the task cannot be trained or scored, see `avkit.batch.FIELDS`.
     reads: ClassVar[tuple[str, ...]]
+    #: Those of `reads` that a sample cannot do without; others may be unknown in some. All of them where None.
+    learns_from: ClassVar[tuple[str, ...] | None] = None
     #: Targets used where the dataset has them.
     may_read: ClassVar[tuple[str, ...]] = ()
     #: Whether each step is answered by itself, so that a part of a clip can be learnt from.

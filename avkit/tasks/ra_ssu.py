@@ -95,6 +95,7 @@ class RegionAwareUnderstanding(Task):
 
     name = "ra_ssu"
     reads = ("mask", "mask_known", "caption")
+    learns_from = ("caption",)
     may_read = ("class_mask",)
     stepwise = True
     prompt = "segment what makes a sound and say what it is and does"
