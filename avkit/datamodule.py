@@ -52,13 +52,23 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         self.dataset, self.crop = dataset, crop
         self.fields = {task: read.needs | (read.may & provided) for task, read in reads.items()}
         self.stepwise = {task for task, read in reads.items() if read.stepwise}
+        self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
     def __getitem__(self, key: Key) -> tuple[str, Item]:
         task, index, draw = key
         item = self.dataset.item(index, self.fields[task])
         if self.crop and task in self.stepwise:
-            item = crop(item, int(draw * max(1, item.steps - self.crop + 1)), self.crop)
+            starts = self._starts(item, task)
+            item = crop(item, starts[int(draw * len(starts))], self.crop)
         return task, item
+
+    def _starts(self, item: Item, task: str) -> Sequence[int]:
+        """Where a crop may begin; for a task that needs masks, so that it holds an annotated step if there is one."""
+        every = range(max(1, item.steps - self.crop + 1))
+        if task not in self.needs_masks or bool(item.targets["mask_known"].all()):
+            return every
+        known = item.targets["mask_known"].tolist()
+        return [start for start in every if any(known[start : start + self.crop])] or every
 
 
 class PlanLoader(DataLoader[Batch]):
@@ -121,7 +131,8 @@ class AVDataModule(L.LightningDataModule):
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         steps_per_epoch: Training steps between two validations.
-        mix: How often each task is drawn: proportional, uniform, temperature, or weights such as avs=2,avqa=1.
+        mix: How often each task is drawn: uniform, proportional (to its samples), temperature (between the two), or
+            weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
         picture: Height and width of the pictures, in pixels.
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
@@ -142,7 +153,7 @@ class AVDataModule(L.LightningDataModule):
         batch_size: int = 16,
         whole_batch: int = 6,
         steps_per_epoch: int = 275,
-        mix: str = "proportional",
+        mix: str = "uniform",
         workers: int = 1,
         picture: int = 64,
         crop: int = 2,
