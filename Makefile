@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A torchvision made for another build of torch cannot be imported and takes torchmetrics down with it; without one, only
+# the encoders of timm and open_clip are missing, and their tests skip.
+FIT_TORCHVISION = $(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/python -m pip uninstall -q -y torchvision
 
 .PHONY: demo test lint format bench clean
 
@@ -32,10 +35,12 @@ $(VENV)/.demo: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[test]"
+	$(FIT_TORCHVISION)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
 	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[dev]"
+	$(FIT_TORCHVISION)
 	touch $@
 
 clean:

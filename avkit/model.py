@@ -168,7 +168,7 @@ class AVModel(L.LightningModule):
         trainer, data = self.trainer, vars(self.trainer).get("datamodule")
         if trainer.max_steps > 0:
             return trainer.max_steps
-        if trainer.max_epochs and trainer.max_epochs > 0 and hasattr(data, "steps"):
+        if trainer.max_epochs and trainer.max_epochs > 0 and data is not None and hasattr(data, "steps"):
             return max(1, trainer.max_epochs * data.steps // trainer.accumulate_grad_batches)
         return max(1, int(trainer.estimated_stepping_batches))
 

@@ -8,13 +8,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from avkit.encoders.clip import ClipImage, ClipText
 from avkit.encoders.pretrained import Pixels, load_weights, read_weights
-from avkit.encoders.timm import TimmPyramid, TimmViT
 
 try:
     import open_clip
     import timm
+
+    from avkit.encoders.clip import ClipImage, ClipText
+    from avkit.encoders.timm import TimmPyramid, TimmViT
 except (ImportError, RuntimeError) as e:  # both import torchvision, which is built for one torch alone
     pytest.skip(f"timm or open_clip cannot be imported beside this torch: {e}", allow_module_level=True)
 

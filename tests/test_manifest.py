@@ -405,8 +405,21 @@ def test_fields_that_nothing_gives(manifest):
         data.indices(frozenset({"instance_mask"}))
     with pytest.raises(ValueError, match=r"Unknown field 'masks'\. Did you mean 'mask'"):
         data.indices(frozenset({"masks"}))
-    with pytest.raises(DataError, match=re.escape("line 1: sample 0 does not give ['mask']")):
-        data.item(0, frozenset({"mask"}))
+    with pytest.raises(DataError, match=re.escape("line 1: sample 0 does not give ['boxes']")):
+        data.item(0, frozenset({"boxes"}))
+
+
+def test_masks_of_a_line_without_any_are_unknown(manifest):
+    data = manifest({"captions": "a"}, {"id": "b", "masks": [MASK]})
+    item = data.item(0, frozenset({"caption", "mask", "mask_known"}))
+    assert not item.targets["mask_known"].any()
+    assert item.targets["mask"].shape == item.frames[:, 0].shape
+
+
+def test_class_masks_are_provided_only_if_all_masks_name_classes(manifest):
+    named = {"file": MASK["file"], "step": 0, "classes": {"255": "dog"}}
+    assert "class_mask" in manifest({"masks": [named]}).provides
+    assert "class_mask" not in manifest({"masks": [named]}, {"id": "b", "masks": [MASK]}).provides
 
 
 def fits(value, schema):

@@ -8,6 +8,7 @@ import torch
 
 from avkit.batch import Item, Prediction, Vocabulary, collate, crop
 from avkit.datasets.scenes import Scenes
+from avkit.errors import AvkitError
 from avkit.model import AVModel
 from avkit.scoreboard import Scoreboard, fit_baselines, silence, swap_sound
 from avkit.systems.av_unified import AVUnifiedConfig
@@ -222,3 +223,13 @@ def test_crop_takes_pictures_sound_and_targets_along():
     assert torch.equal(part.targets["mask"], whole.targets["mask"][4:7])
     assert part.targets["caption"] == whole.targets["caption"][4:7]
     assert crop(whole, 0, 99) is whole
+
+
+def test_missing_library_names_the_extra(monkeypatch):
+    from avkit.encoders import VISUAL, build_encoder
+
+    monkeypatch.setitem(VISUAL, "pvt_v2_b0", ("avkit.encoders.no_such_library:X", {}))
+    with pytest.raises(AvkitError, match=r"visual encoder 'pvt_v2_b0' needs a library.*avkit\[pretrained\]"):
+        build_encoder("visual", VISUAL, "pvt_v2_b0")
+    with pytest.raises(ValueError, match="Did you mean 'small'"):
+        build_encoder("visual", VISUAL, "smal")

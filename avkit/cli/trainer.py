@@ -6,7 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,13 @@ def make_cli(args: list[str]) -> AVCLI:
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
     names = ("torch", "lightning", "torchmetrics", "timm", "open_clip_torch", "av", "numpy", "pycocoevalcap")
-    return {"avkit": __version__, "python": sys.version.split()[0], **{name: version(name) for name in names}}
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return {"avkit": __version__, "python": sys.version.split()[0], **found}
 
 
 def commit() -> str:

@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own videos: a JSON Lines file that names each clip and what is known about it.
+"""Your own videos: a JSON Lines file that names each clip and what is known about it."""
 
-`SCHEMA` declares every key once. The check of each line and the published JSON Schema both come from it.
-"""
-
-import copy
-import json
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,364 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
+from avkit.datasets.manifest_lines import Line, read_lines
+from avkit.datasets.manifest_pixels import COLOURED, pixel_values, value_of
+from avkit.datasets.manifest_schema import GIVES, SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
 from avkit.media import decode
 from avkit.words import count_words
 
+__all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]
+
 _Read = TypeVar("_Read", decode.Clip, dict[str, Tensor])
-
-SPLITS = ("train", "val", "test")
-
-#: The fields that each key of a line gives; `class_mask` comes with masks that all name their classes.
-GIVES: dict[str, frozenset[str]] = {
-    "masks": frozenset({"mask", "mask_known", "class_mask"}),
-    "captions": frozenset({"caption"}),
-    "questions": frozenset({"answer", "question_type"}),
-    "events": frozenset({"events", "audio_segments", "visual_segments", "video_labels"}),
-    "labels": frozenset({"video_labels"}),
-    "boxes": frozenset({"boxes"}),
-}
-
-_COLOUR = "#[0-9a-fA-F]{6}"
-
-
-def _key(kind: str, description: str, **rules: Any) -> dict[str, Any]:
-    if kind == "string":
-        rules.setdefault("minLength", 1)
-    return {"type": kind, "description": description, **rules}
-
-
-def _object(description: str, required: tuple[str, ...], **keys: dict[str, Any]) -> dict[str, Any]:
-    return _key("object", description, properties=keys, required=list(required), additionalProperties=False)
-
-
-_TIME = _key("number", "seconds from the start of the clip", minimum=0)
-_STEP = _key("integer", "step counted from 0, a step being `hop` seconds long", minimum=0)
-_START = _key("number", "first second, from the start of the clip", minimum=0)
-_END = _key("number", "last second, from the start of the clip", minimum=0)
-_VALUE = {
-    "description": "a pixel value such as 255, or a colour such as '#408080'",
-    "anyOf": [
-        _key("integer", "a pixel value", minimum=0, maximum=65535),
-        _key("string", "a colour such as '#408080'", pattern=f"^{_COLOUR}$"),
-    ],
-}
-_MASK = _object(
-    "one PNG that marks what sounds in one picture",
-    ("file",),
-    time=_TIME,
-    step=_STEP,
-    file=_key("string", "path of a PNG (1, 8 or 16 bit, palette or colour)"),
-    foreground={
-        "description": "'nonzero' (default), or the list of pixel values that mark what sounds",
-        "anyOf": [
-            _key("string", "'nonzero'", enum=["nonzero"]),
-            _key("array", "pixel values", items=_VALUE, minItems=1),
-        ],
-    },
-    classes=_key(
-        "object",
-        "the class of each pixel value, such as {'45': 'mower', '#408080': 'clarinet', '255': null}; null: background",
-        propertyNames=_key(
-            "string", "a pixel value such as '45', or a colour such as '#408080'", pattern=f"^([0-9]{{1,5}}|{_COLOUR})$"
-        ),
-        additionalProperties={
-            "description": "name of a class, or null for background",
-            "anyOf": [_key("string", "name of a class"), _key("null", "background")],
-        },
-        minProperties=1,
-    ),
-)
-_CAPTION = _object(
-    "one sentence and when it holds", ("text",), start=_START, end=_END, text=_key("string", "the sentence")
-)
-_QUESTION = _object(
-    "a question and its answer",
-    ("question", "answer"),
-    question=_key("string", "the question"),
-    answer=_key("string", "its answer, one of a small set of words"),
-    type=_key("string", "such as 'Audio-Visual Counting'"),
-)
-_EVENT = _object(
-    "something heard or seen for a while",
-    ("label",),
-    start=_START,
-    end=_END,
-    label=_key("string", "name of a class"),
-    modality=_key("string", "where it is noticed, by default 'both'", enum=["audio", "visual", "both"]),
-)
-_BOX = _object(
-    "where one sounding object is in one picture",
-    ("box",),
-    time=_TIME,
-    step=_STEP,
-    box=_key(
-        "array",
-        "x1, y1, x2, y2 as fractions of width and height",
-        items=_key("number", "a fraction", minimum=0, maximum=1),
-        minItems=4,
-        maxItems=4,
-    ),
-)
-#: One line of the file.
-SCHEMA: dict[str, Any] = _object(
-    "one clip",
-    ("id",),
-    id=_key("string", "name of the clip, used once in the file"),
-    video=_key("string", "path of a video file"),
-    picture=_key("string", "path of a picture, shown for as long as 'audio' lasts"),
-    audio=_key("string", "path of a sound file, in place of the video's own sound"),
-    split=_key("string", "where the clip is used; left out, it is used in every split", enum=list(SPLITS)),
-    start=_key("number", "second of the media file at which the clip starts", minimum=0),
-    end=_key("number", "second of the media file at which the clip ends", minimum=0),
-    masks=_key("array", "masks of what sounds; steps without one count as not annotated", items=_MASK, minItems=1),
-    captions={
-        "description": "a sentence for the whole clip, or a list of sentences with their times",
-        "anyOf": [_key("string", "a sentence"), _key("array", "sentences", items=_CAPTION, minItems=1)],
-    },
-    questions=_key("array", "questions with answers", items=_QUESTION, minItems=1),
-    events=_key("array", "events; an empty list says that nothing happens", items=_EVENT),
-    labels=_key(
-        "array", "classes heard or seen somewhere in the clip, without times", items=_key("string", "name of a class")
-    ),
-    boxes=_key("array", "boxes of what sounds", items=_BOX, minItems=1),
-)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one line, for editors and other programs."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "avkit manifest line",
-        **copy.deepcopy(SCHEMA),
-    }
-
-
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "string": ((str,), "a string"),
-    "integer": ((int,), "a whole number"),
-    "number": ((int, float), "a number"),
-    "array": ((list,), "a list in square brackets"),
-    "object": ((dict,), "an object in braces"),
-    "null": ((type(None),), "null"),
-}
-
-
-def _is(value: Any, kind: str) -> bool:
-    return isinstance(value, _KINDS[kind][0]) and not isinstance(value, bool)
-
-
-def _fault(where: str, field: str, what: str) -> DataError:
-    return DataError(f"{where}, field {field!r}: {what}" if field else f"{where}: {what}")
-
-
-def _check(value: Any, schema: dict[str, Any], where: str, field: str = "") -> None:
-    """Hold one value against the part of `SCHEMA` for it; `field` is its path within the line."""
-    if "anyOf" in schema:
-        fitting = [branch for branch in schema["anyOf"] if _is(value, branch["type"])]
-        if not fitting:
-            raise _fault(where, field, f"{value!r} is not accepted; give {schema['description']}.")
-        schema = fitting[0]
-    meaning = schema["description"]
-    if not _is(value, schema["type"]):
-        raise _fault(where, field, f"{value!r} is not {_KINDS[schema['type']][1]}; give {meaning}.")
-    if isinstance(value, dict):
-        _check_object(value, schema, where, field)
-    elif isinstance(value, list):
-        low, high = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-        if not low <= len(value) <= high:
-            count = low if low == high else f"at least {low}"
-            raise _fault(
-                where, field, f"has {len(value)} entries and takes {count}; give {meaning}, or leave the key out."
-            )
-        for k, entry in enumerate(value):
-            _check(entry, schema["items"], where, f"{field}[{k}]")
-    else:
-        _check_scalar(value, schema, where, field)
-
-
-def _check_object(value: dict[str, Any], schema: dict[str, Any], where: str, field: str) -> None:
-    dot = f"{field}." if field else ""
-    known, others = schema.get("properties", {}), schema["additionalProperties"]
-    for key in schema.get("required", ()):
-        if key not in value:
-            raise _fault(where, field, f"the key {key!r} is missing; give {known[key]['description']}.")
-    if len(value) < schema.get("minProperties", 0):
-        raise _fault(where, field, f"is empty; give {schema['description']}, or leave the key out.")
-    for key, entry in value.items():
-        if "propertyNames" in schema:
-            _check_scalar(key, schema["propertyNames"], where, field)
-        if key not in known and others is False:
-            raise _fault(where, field, str(unknown_name("key", key, known)))
-        _check(entry, known.get(key, others), where, dot + key)
-
-
-def _check_scalar(value: Any, schema: dict[str, Any], where: str, field: str) -> None:
-    meaning = schema["description"]
-    if "enum" in schema and value not in schema["enum"]:
-        raise _fault(where, field, str(unknown_name("value", value, schema["enum"])))
-    if isinstance(value, str):
-        if len(value.strip()) < schema.get("minLength", 0):
-            raise _fault(where, field, f"is empty; give {meaning}, or leave it out.")
-        if "pattern" in schema and not re.search(schema["pattern"], value):
-            raise _fault(where, field, f"{value!r} is not accepted; give {meaning}.")
-    elif value is not None:
-        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-        if not (math.isfinite(value) and low <= value <= high):
-            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise _fault(where, field, f"{value!r} is not a number {limits}; give {meaning}.")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One checked line of a manifest.
-
-    Attributes:
-        where: File and line number, for messages.
-        data: The object as written, see `SCHEMA`.
-        root: Folder of the paths in it.
-    """
-
-    where: str
-    data: dict[str, Any]
-    root: Path
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """Target fields that this line gives."""
-        given = frozenset().union(*(GIVES[key] for key in GIVES if key in self.data))
-        named = all("classes" in mask for mask in self.data.get("masks", ()))
-        return given if named else given - {"class_mask"}
-
-    @property
-    def classes(self) -> set[str]:
-        """Names of classes that occur in this line."""
-        masks = (name for mask in self.data.get("masks", ()) for name in mask.get("classes", {}).values())
-        events = (event["label"] for event in self.data.get("events", ()))
-        return {name for name in (*masks, *events, *self.data.get("labels", ())) if name is not None}
-
-    @property
-    def captions(self) -> list[dict[str, Any]]:
-        """Captions with their times, a plain sentence as one caption without times."""
-        given = self.data.get("captions", [])
-        return [{"text": given}] if isinstance(given, str) else given
-
-    def check(self) -> None:
-        """Check the line against `SCHEMA`, then what a schema cannot say.
-
-        Raises:
-            DataError: At the first fault, naming file, line and field.
-        """
-        _check(self.data, SCHEMA, self.where)
-        self._check_media()
-        for key in ("captions", "events"):
-            for k, entry in enumerate(self.captions if key == "captions" else self.data.get(key, ())):
-                self._check_span(entry, f"{key}[{k}].")
-        self._check_span(self.data, "")
-        for key in ("masks", "boxes"):
-            for k, entry in enumerate(self.data.get(key, ())):
-                if ("time" in entry) == ("step" in entry):
-                    raise self.fault(f"{key}[{k}]", "give either 'time' in seconds or 'step', one of the two.")
-        self._check_masks()
-        self._check_boxes()
-        self._check_captions()
-
-    def fault(self, field: str, what: str) -> DataError:
-        """The error for one field of this line."""
-        return _fault(self.where, field, what)
-
-    def _file(self, field: str, name: str) -> None:
-        if not (self.root / name).is_file():
-            raise self.fault(
-                field,
-                f"{name!r} does not exist under root {str(self.root)!r}. "
-                "Mend the path, or pass as root the folder it starts from.",
-            )
-
-    def _check_media(self) -> None:
-        if ("video" in self.data) == ("picture" in self.data):
-            raise self.fault("", "give either 'video' or 'picture', one of the two.")
-        if "picture" in self.data and "audio" not in self.data:
-            raise self.fault("picture", "a picture has no sound; give the sound file as 'audio'.")
-        for key in ("video", "picture", "audio"):
-            if key in self.data:
-                self._file(key, self.data[key])
-
-    def _check_span(self, entry: dict[str, Any], prefix: str) -> None:
-        start, end = entry.get("start", 0), entry.get("end", math.inf)
-        if end <= start:
-            raise self.fault(f"{prefix}end", f"{end} s is not after the start at {start} s.")
-
-    def _check_masks(self) -> None:
-        seen: dict[Any, int] = {}
-        for k, mask in enumerate(self.data.get("masks", ())):
-            self._file(f"masks[{k}].file", mask["file"])
-            if "classes" in mask and "foreground" in mask:
-                raise self.fault(
-                    f"masks[{k}]", "give 'classes' or 'foreground', one of the two; a class that is null is background."
-                )
-            time = ("time", mask["time"]) if "time" in mask else ("step", mask["step"])
-            if time in seen:
-                raise self.fault(
-                    f"masks[{k}].{time[0]}", f"{time[1]} is that of masks[{seen[time]}] too; draw both into one PNG."
-                )
-            seen[time] = k
-
-    def _check_boxes(self) -> None:
-        for k, entry in enumerate(self.data.get("boxes", ())):
-            x1, y1, x2, y2 = entry["box"]
-            if x2 <= x1 or y2 <= y1:
-                raise self.fault(
-                    f"boxes[{k}].box", f"{entry['box']} has no area; give x1, y1, x2, y2 with x1 < x2 and y1 < y2."
-                )
-
-    def _check_captions(self) -> None:
-        spans = sorted((c.get("start", 0), c.get("end", math.inf), k) for k, c in enumerate(self.captions))
-        for (_, end, i), (start, _, k) in pairwise(spans):
-            if start < end:
-                raise self.fault(
-                    f"captions[{k}].start",
-                    f"{start} s lies within captions[{i}], which ends at {end} s; one sentence holds at a time.",
-                )
-
-
-def read_lines(path: Path, root: Path) -> list[Line]:
-    """Every line of a manifest, checked.
-
-    Raises:
-        DataError: At the first fault, naming file, line and field; if the file is empty, or an id occurs twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"The manifest {str(path)!r} cannot be read: {error.strerror}. Give the path of a JSON Lines file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
-    lines, ids = [], dict[str, str]()
-    for number, row in enumerate(text.split("\n"), 1):
-        if row.strip():
-            line = Line(f"{path}, line {number}", _parse(row, f"{path}, line {number}"), root)
-            line.check()
-            name = line.data["id"]
-            if name in ids:
-                raise line.fault("id", f"{name!r} is already the id of {ids[name]}. Give each line its own.")
-            ids[name] = f"line {number}"
-            lines.append(line)
-    if not lines:
-        raise DataError(f'{path} is empty. Write one JSON object per line, such as {{"id": "a", "video": "a.mp4"}}.')
-    return lines
-
-
-def _parse(row: str, where: str) -> Any:
-    try:
-        return json.loads(row)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON at column {error.colno} ({error.msg}). "
-            "Each line holds one whole object in braces, with no list around the lines."
-        ) from error
 
 
 class Manifest:
@@ -637,7 +282,7 @@ class Manifest:
     def _read_mask(self, line: Line, clip: decode.Clip, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Sounding or not, and class index + 1 or 0, of one PNG at the size of the pictures."""
         entry, field = line.data["masks"][k], f"masks[{k}].file"
-        values = _pixel_values(line.root / entry["file"], line, field)
+        values = pixel_values(line.root / entry["file"], line, field)
         (h, w), (height, width) = values.shape, clip.source_size
         if abs(math.log((w / h) / (width / height))) > 0.02:
             raise line.fault(
@@ -645,7 +290,7 @@ class Manifest:
                 f"{entry['file']!r} is {w} x {h} pixels and its picture {width} x {height}; "
                 "give a mask of the same shape.",
             )
-        named = {_value(text): name for text, name in entry.get("classes", {}).items()}
+        named = {value_of(text): name for text, name in entry.get("classes", {}).items()}
         if len(self.vocabulary.classes) > 255 and named:
             count = len(self.vocabulary.classes)
             raise line.fault(field, f"{count} classes do not fit into 'class_mask', which takes 255. Use fewer names.")
@@ -658,14 +303,14 @@ class Manifest:
         if named:
             return (classes > 0).astype(np.uint8), classes
         wanted = entry.get("foreground", "nonzero")
-        sounding = small != 0 if wanted == "nonzero" else np.isin(small, [_value(v) for v in wanted])
+        sounding = small != 0 if wanted == "nonzero" else np.isin(small, [value_of(v) for v in wanted])
         return sounding.astype(np.uint8), classes
 
     def _check_values(self, values: NDArray[np.int64], named: dict[int, str | None], line: Line, field: str) -> None:
         found, counts = np.unique(values, return_counts=True)
         for value, count in zip(found.tolist(), counts.tolist(), strict=True):
             if value != 0 and value not in named:
-                text = f"{value}" if value <= 65535 else f"#{value - _COLOURED:06x}"
+                text = f"{value}" if value <= 65535 else f"#{value - COLOURED:06x}"
                 raise line.fault(
                     field,
                     f"{count} pixels have the value {text}, which 'classes' does not name. "
@@ -733,38 +378,6 @@ class Manifest:
             raise line.fault(
                 field, f"{unknown_name('class', name, self.vocabulary.classes)} Classes are those of the train lines."
             ) from None
-
-
-#: Added to 0xRRGGBB of all colours but black, so that no colour equals a pixel value of a grey or palette PNG.
-_COLOURED = 1 << 24
-
-
-def _value(text: str | int) -> int:
-    """The number of a pixel value as written in `classes` or `foreground`."""
-    if isinstance(text, str) and text.startswith("#"):
-        colour = int(text[1:], 16)
-        return colour + _COLOURED if colour else 0
-    return int(text)
-
-
-def _pixel_values(path: Path, line: Line, field: str) -> NDArray[np.int64]:
-    """Pixel values (H, W) of a PNG: grey level, palette index, or colour as a number, see `_value`."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except OSError as error:
-        raise line.fault(
-            field, f"{path.name!r} cannot be read as a picture ({error}). Export it again as PNG."
-        ) from error
-    if image.mode in ("RGB", "RGBA"):
-        rgb = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-        return np.where(rgb > 0, rgb + _COLOURED, 0)
-    values = np.asarray(image)
-    if values.ndim != 2 or image.mode == "F":
-        raise line.fault(field, f"{path.name!r} is a PNG of mode {image.mode}; give grey, palette or RGB.")
-    return values.astype(np.int64)
 
 
 class _Cache:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
 
-from avkit.errors import unknown_name
+from avkit.errors import AvkitError, unknown_name
 
 #: Visual encoders: name, where it lives, and its arguments.
 VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,6 +52,7 @@ def build_encoder(
 
     Raises:
         ValueError: If the name is unknown, or `small` is asked to load weights.
+        AvkitError: If the library behind it is missing or does not fit this torch.
     """
     if name not in table:
         raise unknown_name(f"{kind} encoder", name, table)
@@ -65,5 +67,12 @@ def build_encoder(
     else:
         arguments = arguments | {"pretrained": pretrained}
     module, _, attribute = where.partition(":")
-    encoder: nn.Module = getattr(import_module(module), attribute)(**arguments)
+    try:
+        found = import_module(module)
+    except (ImportError, RuntimeError) as e:  # a torchvision of another torch raises the second
+        raise AvkitError(
+            f"{kind} encoder {name!r} needs a library that cannot be imported: {e}. Install it with "
+            f"pip install 'avkit[pretrained]', and a torchvision built for torch {torch.__version__}."
+        ) from e
+    encoder: nn.Module = getattr(found, attribute)(**arguments)
     return encoder

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spatial perception and the prompt's gate, against Eq. 5 to 9 written out."""
+
+import pytest
+import torch
+
+from avkit.backbone.attention import Attention
+from avkit.backbone.gate import PromptGate
+from avkit.backbone.spatial import SpatialPerception
+
+WIDTH, HEADS, STEPS, CELLS = 16, 2, 4, 5
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+
+
+def clips(steps=STEPS):
+    audio, frame = torch.randn(2, 2, steps, WIDTH, dtype=torch.float64)
+    return audio, frame, torch.randn(2, steps, CELLS, WIDTH, dtype=torch.float64)
+
+
+def everywhere(steps=STEPS):
+    return torch.ones(2, steps, dtype=torch.bool)
+
+
+def attend(layer, query, context):
+    """Attention of one query set (L, D) to one context (M, D), head by head."""
+    size, heads = WIDTH // HEADS, []
+    q, (k, v) = layer.query(query), layer.key_value(context).chunk(2, -1)
+    for head in range(HEADS):
+        part = slice(head * size, (head + 1) * size)
+        heads.append((q[:, part] @ k[:, part].T / size**0.5).softmax(-1) @ v[:, part])
+    return layer.out(torch.cat(heads, -1))
+
+
+@pytest.mark.parametrize("feed_forward", [False, True])
+def test_equations_five_and_six_written_out(feed_forward):
+    torch.manual_seed(0)
+    module = SpatialPerception(WIDTH, HEADS, feed_forward=feed_forward).double()
+    audio, _, patches = clips()
+    found_audio, found_patches = module(audio, patches, everywhere())
+    for b in range(2):
+        for t in range(STEPS):
+            sound = module.norm_audio(audio[b, t])[None]
+            normed = module.norm_patches(patches[b, t])
+            mixed = patches[b, t] + attend(module.patch_self, normed, normed)
+            guided = mixed + module.audio_to_patch(sound)
+            if feed_forward:
+                guided = guided + module.feed_forward(guided)
+            close(found_patches[b, t], guided)
+            heard = attend(module.patch_to_audio, sound, module.norm_patches(mixed))
+            close(found_audio[b, t], audio[b, t] + heard[0])
+
+
+def test_sound_to_patch_is_attention_over_one_key():
+    torch.manual_seed(1)
+    module, attention = SpatialPerception(WIDTH, HEADS).double(), Attention(WIDTH, HEADS).double()
+    value, out = module.audio_to_patch
+    with torch.no_grad():
+        attention.key_value.weight[WIDTH:] = value.weight
+        attention.key_value.bias[WIDTH:] = value.bias
+        attention.out.load_state_dict(out.state_dict())
+    sound = torch.randn(1, WIDTH, dtype=torch.float64)
+    query = torch.randn(CELLS, WIDTH, dtype=torch.float64)  # whatever it is, one key has all the weight
+    close(attend(attention, query, sound), module.audio_to_patch(sound).expand(CELLS, -1))
+
+
+def test_steps_do_not_see_each_other():
+    torch.manual_seed(2)
+    module = SpatialPerception(WIDTH, HEADS).double()
+    audio, _, patches = clips()
+    whole = module(audio, patches, everywhere())
+    single = module(audio[:, 2:3], patches[:, 2:3], everywhere(1))
+    for one, other in zip(whole, single, strict=True):
+        close(one[:, 2:3], other)
+
+
+def weights(gate, audio, frame, patches, prompt):
+    """Weights over time (2T,) and over space (T, P + 1) of one clip, Eq. 7 and 8."""
+    both, cells = torch.cat([audio, frame]), torch.cat([audio[:, None], patches], 1)
+    time = (gate.time(both) @ gate.query_time(prompt) / WIDTH**0.5).softmax(0)
+    space = (gate.space(cells) @ gate.query_space(prompt) / WIDTH**0.5).softmax(-1)
+    return time, space
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("valid_steps", [STEPS, 2])
+def test_equations_seven_to_nine_written_out(residual, valid_steps):
+    torch.manual_seed(3)
+    gate = PromptGate(WIDTH, residual).double()
+    audio, frame, patches = clips()
+    prompt = torch.randn(2, WIDTH, dtype=torch.float64)
+    valid = everywhere() & (torch.arange(STEPS) < valid_steps)
+    found = gate(audio, frame, patches, prompt, valid)
+    n = valid_steps
+    for b in range(2):
+        time, space = weights(gate, audio[b, :n], frame[b, :n], patches[b, :n], prompt[b])
+        if residual:  # 1 + n w: features keep their scale where all weights are even
+            time, space = 1 + 2 * n * time, 1 + (CELLS + 1) * space
+        close(found[0][b, :n], audio[b, :n] * time[:n, None] * space[:, :1])
+        close(found[1][b, :n], frame[b, :n] * time[n:, None])
+        close(found[2][b, :n], patches[b, :n] * space[:, 1:, None])
+
+
+def test_prompts_differ_in_what_they_weigh():
+    torch.manual_seed(4)
+    gate = PromptGate(WIDTH).double()
+    audio, frame, patches = (x[:1].expand(2, *x.shape[1:]) for x in clips())
+    out = gate(audio, frame, patches, torch.randn(2, WIDTH, dtype=torch.float64), everywhere())
+    for x in out:
+        assert not torch.allclose(x[0], x[1], atol=1e-4)
+
+
+def test_padding_changes_no_valid_step():
+    torch.manual_seed(5)
+    spatial, gate = SpatialPerception(WIDTH, HEADS).double(), PromptGate(WIDTH).double()
+    audio, frame, patches = clips(steps=9)
+    prompt = torch.randn(2, WIDTH, dtype=torch.float64)
+
+    def run(steps, valid):
+        a, p = spatial(audio[:, :steps], patches[:, :steps], valid)
+        return gate(a, frame[:, :steps], p, prompt, valid)
+
+    alone = run(STEPS, everywhere())
+    padded = run(9, everywhere(9) & (torch.arange(9) < STEPS))
+    for one, other in zip(alone, padded, strict=True):
+        close(other[:, :STEPS], one)
+        assert torch.isfinite(other).all()
