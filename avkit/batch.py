@@ -186,7 +186,7 @@ def crop(item: Item, start: int, steps: int) -> Item:
     by_step = {name for name, shape in FIELDS.items() if "(T" in shape or shape.startswith("T ")}
     return replace(
         item,
-        duration=steps * item.hop,
+        duration=min(steps * item.hop, item.duration - start * item.hop),
         waveform=sound,
         targets={name: x[part] if name in by_step else x for name, x in item.targets.items()},
         **{name: x[part] for name in ("frames", "visual", "audio") if (x := getattr(item, name)) is not None},

@@ -56,7 +56,7 @@ class AVModel(L.LightningModule):
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
         self.system = AVUnified(system or AVUnifiedConfig(), spoken)
         width, pyramid = self.system.config.width, self.system.pyramid_widths
-        self.heads = nn.ModuleDict({name: task.head(width, pyramid) for name, task in self.tasks.items()})
+        self.heads = nn.ModuleDict({_key(name): task.head(width, pyramid) for name, task in self.tasks.items()})
         self.board = Scoreboard(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
@@ -82,7 +82,7 @@ class AVModel(L.LightningModule):
 
     def forward(self, batch: Batch) -> Prediction:
         """What the task of the batch answers, in the user's units."""
-        return self.tasks[batch.task].predict(self.heads[batch.task](self.encode(batch)), batch)
+        return self.tasks[batch.task].predict(self.heads[_key(batch.task)](self.encode(batch)), batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The loss of the batch's task, and its parts.
@@ -92,7 +92,7 @@ class AVModel(L.LightningModule):
         """
         name = self.current_task = batch.task
         task = self.tasks[name]
-        losses = task.loss(self.heads[name](self.encode(batch), **task.inputs(batch)), batch)
+        losses = task.loss(self.heads[_key(name)](self.encode(batch), **task.inputs(batch)), batch)
         if not torch.isfinite(losses["loss"]):
             parts = ", ".join(f"{k} {v.item():g}" for k, v in losses.items())
             raise DivergedError(
@@ -199,6 +199,11 @@ class AVModel(L.LightningModule):
         if torch.cuda.is_available() and "cuda" in self._random:
             torch.cuda.set_rng_state_all([state.cpu() for state in self._random["cuda"]])
         self._random = None
+
+
+def _key(task: str) -> str:
+    """The task's name as a module's: torch takes no dots, which names of tasks from outside have."""
+    return task.replace(".", "/")
 
 
 def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabulary) -> None:

@@ -2,8 +2,9 @@
 """Temporal perception at 60, 600 and 3600 steps: blocks of windows against the plain masked form, in the same run."""
 
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -14,27 +15,29 @@ from avkit.backbone.temporal import TemporalPerception
 WIDTH = 96
 
 
-def seconds(run: Callable[[], object], least: float = 0.5) -> float:
-    """Best time of several runs."""
-    run()
-    times = []
-    while sum(times) < least or len(times) < 3:
+def measure(
+    run: Callable[[], Sequence[torch.Tensor]], most: float = 0.5
+) -> tuple[float, float, Sequence[torch.Tensor]]:
+    """Best time in seconds of the runs that fit into `most` seconds, peak of memory in MB, and what came out.
+
+    Memory is the largest sum of tensor bytes allocated at once, by torch's own profile of the first run. A first run
+    that takes longer than `most` is the only one.
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        start = time.perf_counter()
+        out = run()
+        times = [time.perf_counter() - start]
+    now = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    while sum(times) < most:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def peak(run: Callable[[], object]) -> float:
-    """Largest sum of tensor bytes allocated at once, in MB, by torch's own profile of memory."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as p:
-        run()
-    now = most = 0
-    for event in p.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return most / 1e6
+    return min(times), peak / 1e6, out
 
 
 def plain(module: TemporalPerception) -> TemporalPerception:
@@ -47,27 +50,23 @@ def plain(module: TemporalPerception) -> TemporalPerception:
     return copy.eval()
 
 
-def main() -> None:
+def main(lengths: Sequence[int] = (60, 600, 3600)) -> None:
     """Print the table."""
     torch.manual_seed(0)
     blocks = TemporalPerception(WIDTH).eval()
     whole = plain(blocks)
-    print(
-        f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, width {WIDTH}, "
-        "windows 2, 4, 6"
-    )
+    threads = torch.get_num_threads()
+    print(f"{platform.machine()}, torch {torch.__version__}, {threads} threads, width {WIDTH}, windows 2, 4, 6")
     print(f"{'T':>6}{'blocks':>12}{'plain':>12}{'ratio':>8}{'MB blocks':>12}{'MB plain':>12}{'difference':>13}")
-    for steps in (60, 600, 3600):
+    for steps in lengths:
         audio, frame = torch.randn(2, 1, steps, WIDTH)
         valid = torch.ones(1, steps, dtype=torch.bool)
         with torch.inference_mode():
-            ours, theirs = (partial(m, audio, frame, valid) for m in (blocks, whole))
-            a, b = seconds(ours), seconds(theirs)
-            gap = max((x - y).abs().max().item() for x, y in zip(ours(), theirs(), strict=True))
-            memory = peak(ours), peak(theirs)
-        row = f"{steps:>6}{1e3 * a:>9.1f} ms{1e3 * b:>9.1f} ms{b / a:>8.2f}"
-        print(f"{row}{memory[0]:>12.1f}{memory[1]:>12.1f}{gap:>13.1e}")
+            ours, theirs = (measure(partial(m, audio, frame, valid)) for m in (blocks, whole))
+        gap = max((x - y).abs().max().item() for x, y in zip(ours[2], theirs[2], strict=True))
+        row = f"{steps:>6}{1e3 * ours[0]:>9.1f} ms{1e3 * theirs[0]:>9.1f} ms{theirs[0] / ours[0]:>8.2f}"
+        print(f"{row}{ours[1]:>12.1f}{theirs[1]:>12.1f}{gap:>13.1e}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main([int(n) for n in sys.argv[1:]] or (60, 600, 3600))

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches from datasets, and going on where a run was killed."""
 
+import random
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
-from avkit.batch import Vocabulary
+from avkit.batch import Item, Vocabulary
 from avkit.cli.trainer import task_fields
-from avkit.datamodule import AVDataModule
+from avkit.datamodule import AVDataModule, Reads, TaskItems
 
 
 def data(tasks="avs,avqa", **changes):
@@ -48,6 +50,77 @@ def test_workers_do_not_change_the_order():
         assert torch.equal(one.waveform, other.waveform)
 
 
+def order(loader):
+    """What a loader hands out, pictures as sums, which tell one crop from another."""
+    return [(b.task, b.id, b.text, b.frames.double().sum().item()) for b in loader]
+
+
+def test_order_depends_on_seed_and_step_alone():
+    first = data().train_dataloader()
+    whole = order(first) + order(first)
+    for state in range(2):  # whatever else was drawn in this process
+        torch.manual_seed(state)
+        np.random.seed(state)  # noqa: NPY002
+        random.seed(state)
+        later = data().train_dataloader()
+        later.load_state_dict({"done": 3 + state})
+        assert order(later) == whole[3 + state : 6]
+    assert order(data(seed=1).train_dataloader()) != whole[:6]
+
+
+def test_loading_leaves_the_random_numbers_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    list(data().train_dataloader())
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Numbers:
+    """Clips of ten steps whose features are their numbers; masks known at `known` alone."""
+
+    provides = frozenset({"mask_known", "answer"})
+
+    def __init__(self, known):
+        self.known = torch.isin(torch.arange(10), torch.tensor(known, dtype=torch.long))
+
+    def item(self, index, fields):
+        targets = {"mask_known": self.known, "answer": "yes"}
+        return Item("x", 10.0, audio=torch.arange(10.0)[:, None], targets={k: targets[k] for k in fields})
+
+
+def starts(known, each, crop=3):
+    items = TaskItems(
+        Numbers(known), {"t": Reads(frozenset({"mask_known"}), frozenset(each), stepwise=True)}, crop=crop
+    )
+    found = [items["t", 0, draw][1] for draw in np.linspace(0, 1, 200, endpoint=False)]
+    assert {len(x.audio) for x in found} == {min(crop, 10)}
+    return {int(x.audio[0]) for x in found}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [(range(10), range(8)), ([0], [0]), ([4], [2, 3, 4]), ([9], [7]), ([], range(8)), ([0, 9], [0, 7])],
+)
+def test_crops_hold_an_annotated_step_where_there_is_one(known, expected):
+    assert starts(list(known), {"mask_known"}) == set(expected)
+
+
+def test_crops_lie_anywhere_for_tasks_that_need_no_masks():
+    assert starts([4], {"answer"}) == set(range(8))
+    assert starts([4], {"mask_known"}, crop=12) == {0}
+
+
+def test_samples_to_count_over_are_the_first_and_whole():
+    module = data()
+    found = module.sample("train", 3)
+    assert [len(b.id) for b in found["avs"]] == [2, 1]
+    assert [i for b in found["avs"] for i in b.id] == [f"scenes-train-{i:06d}" for i in range(3)]
+    assert all(b.valid.shape[1] == 10 for b in found["avs"])
+    assert module.samples("test", "avqa") == list(range(5))
+    assert module.vocabulary == module.split("test").vocabulary
+
+
 def test_training_clips_are_cropped_and_questions_get_whole_ones():
     for batch in data(crop=3).train_dataloader():
         assert batch.frames.shape[1] == (3 if batch.task == "avs" else 10)
@@ -84,9 +157,15 @@ def test_missing_targets_are_named():
         module.train_dataloader()
 
 
-def test_sizes_are_checked():
-    with pytest.raises(ValueError, match=r"data\.batch_size is 0; it is at least 1"):
-        data(batch_size=0)
+@pytest.mark.parametrize("name", ["batch_size", "whole_batch", "steps_per_epoch"])
+def test_sizes_are_checked(name):
+    with pytest.raises(ValueError, match=rf"data\.{name} is 0; it is at least 1"):
+        data(**{name: 0})
+
+
+def test_unknown_dataset_names_the_nearest():
+    with pytest.raises(ValueError, match=r"Unknown dataset 'scene'\. Did you mean 'scenes'"):
+        data(dataset="scene").train_dataloader()
 
 
 def test_manifest_needs_a_file():

@@ -2,6 +2,7 @@
 """Heads and losses by themselves."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,11 +65,49 @@ def test_a_word_depends_on_earlier_words_alone():
     torch.testing.assert_close(head(memory, words)[:, :4], head(memory, changed)[:, :4])
 
 
-def test_captions_stop_at_the_limit():
-    head = CaptionHead(WIDTH, words=9, most=12)
+def repeating(word, most=12):
+    """A head that says one word for ever."""
+    head = CaptionHead(WIDTH, words=9, most=most).eval()
     with torch.no_grad():
-        head.embed.weight[END] = -10 * torch.ones(WIDTH)
-    assert head.generate(torch.randn(2, 4, WIDTH), most=5).shape[1] <= 5
+        head.embed.weight.zero_()
+        head.norm.weight.zero_()
+        head.norm.bias.fill_(1)
+        head.embed.weight[word] = 1
+    return head
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize(("most", "length"), [(None, 12), (5, 5), (1, 1), (99, 12)])
+def test_captions_stop_at_the_limit(most, length, cache):
+    found = repeating(7).generate(torch.randn(2, 4, WIDTH), most, cache)
+    assert found.tolist() == [[7] * length] * 2
+
+
+def test_captions_stop_when_all_have_ended():
+    assert repeating(END).generate(torch.randn(3, 4, WIDTH)).tolist() == [[END]] * 3
+    assert repeating(END).generate(torch.randn(0, 4, WIDTH)).shape[0] == 0
+
+
+def test_a_row_says_the_same_alone_and_among_others():
+    torch.manual_seed(5)
+    head, memory = CaptionHead(WIDTH, words=9, most=10).eval(), torch.randn(5, 4, WIDTH) * 3
+    together = head.generate(memory)
+    for row, alone in zip(together, memory, strict=True):
+        words = head.generate(alone[None])[0]
+        assert torch.equal(row[: len(words)], words)
+        assert (row[len(words) :] == PAD).all()
+
+
+def test_captions_read_sound_picture_region_and_patches_of_their_own_step():
+    head, given = CaptionHead(WIDTH, words=9), tokens()
+    region = torch.randn(2, 3, 1, WIDTH)
+    memory = head.memory(given, region)
+    assert memory.shape == (6, 3 + 16, WIDTH)
+    torch.testing.assert_close(memory[4, 0], given.audio[1, 1] + head.kind[0])  # row 4 is clip 1, step 1
+    torch.testing.assert_close(memory[4, 1], given.frame[1, 1] + head.kind[1])
+    torch.testing.assert_close(memory[4, 2], region[1, 1, 0] + head.kind[2])
+    torch.testing.assert_close(memory[4, 3:], given.patches[1, 1])
+    assert head.memory(given).shape == (6, 2 + 16, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +122,25 @@ def test_captions_stop_at_the_limit():
 def test_mask_head_has_the_finest_maps_size(grid, pyramid, size):
     head = MaskHead(WIDTH, [c for c, _ in pyramid], classes=4)
     assert head(tokens(grid=grid, pyramid=pyramid)).shape == (2, 3, 5, size, size)
+    alone = MaskHead(WIDTH, [c for c, _ in pyramid])
+    assert alone(tokens(grid=grid, pyramid=pyramid)).shape == (2, 3, 1, size, size)
+
+
+def test_mask_head_answers_each_step_by_itself():
+    torch.manual_seed(6)
+    head, given = MaskHead(WIDTH, [8, 12], classes=4).eval(), tokens()
+    whole = head(given)
+    part = replace(
+        given,
+        **{name: getattr(given, name)[:, 1:2] for name in ("audio", "frame", "patches", "valid")},
+        pyramid=[x[:, 1:2] for x in given.pyramid],
+    )
+    torch.testing.assert_close(head(part), whole[:, 1:2], atol=1e-5, rtol=1e-5)
+
+
+def test_mask_begins_nearly_empty():
+    torch.manual_seed(7)
+    assert MaskHead(WIDTH, [8, 12], classes=4)(tokens())[:, :, 0].sigmoid().mean() < 0.2
 
 
 def test_mask_is_the_odds_of_any_class_plus_its_own_map():
@@ -111,6 +169,15 @@ def test_answers_ignore_padding_of_words_and_of_time():
     torch.testing.assert_close(head(longer), alone, atol=1e-5, rtol=1e-5)
 
 
+def test_answers_pool_large_pictures_and_keep_small_ones():
+    torch.manual_seed(8)
+    head = AnswerHead(WIDTH, 5, cells=2)
+    given = tokens(grid=(4, 6))
+    cells = given.patches.view(2, 3, 2, 2, 2, 3, WIDTH).mean((3, 5)).flatten(2, 3)
+    torch.testing.assert_close(head(given), head(replace(given, patches=cells, grid=(2, 2))), atol=1e-5, rtol=1e-5)
+    assert head(tokens(grid=(1, 3))).shape == (2, 5)
+
+
 def test_answers_depend_on_order_in_time():
     torch.manual_seed(4)
     head, given = AnswerHead(WIDTH, 5), tokens(batch=1)
@@ -119,16 +186,19 @@ def test_answers_depend_on_order_in_time():
     assert not torch.allclose(head(given), forth, atol=1e-4)
 
 
-def test_answers_need_a_question():
-    given = tokens()
-    given.text = None
+@pytest.mark.parametrize("name", ["text", "text_valid", "prompt"])
+def test_answers_need_a_question(name):
+    given = replace(tokens(), **{name: None})
     with pytest.raises(ValueError, match="needs a question"):
         AnswerHead(WIDTH, 5)(given)
 
 
 def test_dice_by_hand():
     logits, target = torch.zeros(1, 1, 2), torch.tensor([[[1, 0]]])
-    assert dice_loss(logits, target).item() == pytest.approx(1 - 2 * 0.5 / (0.5 + 1 + 0.002))
+    first = 1 - 2 * 0.5 / (0.5 + 1 + 0.002)
+    assert dice_loss(logits, target).item() == pytest.approx(first)
+    two = torch.cat([logits, torch.full((1, 1, 2), -50.0)]), torch.cat([target, torch.ones_like(target)])
+    assert dice_loss(*two).item() == pytest.approx((first + 1) / 2)  # the mean over maps; the second finds nothing
 
 
 def test_mask_loss_without_maps_is_zero_with_a_gradient():
@@ -161,4 +231,10 @@ def test_balanced_cross_entropy_by_hand():
     target = torch.tensor([[[0, 0, 0, 1]]])
     background = (math.log(1 + math.exp(-2)) + 2 * math.log(2)) / 3
     assert balanced_cross_entropy(logits, target).item() == pytest.approx((background + math.log(1 + math.exp(-1))) / 2)
-    assert balanced_cross_entropy(logits, torch.zeros(1, 1, 4, dtype=torch.long)).isfinite()
+    rest = (math.log(1 + math.exp(-2)) + 2 * math.log(2) + math.log(1 + math.e)) / 4
+    nothing, everything = torch.zeros(1, 1, 4, dtype=torch.long), torch.ones(1, 1, 4, dtype=torch.long)
+    assert balanced_cross_entropy(logits, nothing).item() == pytest.approx(rest)
+    assert balanced_cross_entropy(logits, everything).item() == pytest.approx(
+        F.cross_entropy(logits, everything).item()
+    )
+    assert balanced_cross_entropy(logits[:0], nothing[:0]).item() == 0

@@ -27,6 +27,25 @@ def test_any_part_can_be_had_without_what_came_before(first):
 def test_seed_decides():
     assert rows(plan().steps(0, 20)) == rows(plan().steps(0, 20))
     assert rows(plan().steps(0, 20)) != rows(plan(seed=6).steps(0, 20))
+    one = plan()
+    for step in (7, 3, 19, 3):  # asked in any order, of one plan
+        assert rows(one.steps(step, 1)) == rows(plan().steps(0, 20))[step : step + 1]
+    assert one.tasks(3, 5) == [task for task, _, _ in plan().steps(3, 5)]
+
+
+def test_no_two_rounds_have_the_same_order():
+    small = plan(sizes={"a": 10}, batch={"a": 10}, weights={"a": 1.0})
+    rounds = [tuple(samples) for _, samples, _ in small.steps(0, 30)]
+    assert len(set(rounds)) == 30
+    other = plan(sizes={"b": 10}, batch={"b": 10}, weights={"b": 1.0})
+    assert rounds[0] != tuple(next(other.steps(0, 1))[1])  # nor have two tasks
+
+
+def test_a_batch_may_be_larger_than_the_task():
+    for _, samples, draws in plan(batch={"a": 25, "b": 25}).steps(0, 5):
+        counts = Counter(samples.tolist())
+        assert len(samples) == len(draws) == 25
+        assert max(counts.values()) - min(counts.values()) <= 1 or set(counts) < set(range(10))
 
 
 def test_every_sample_comes_once_before_any_comes_again():
@@ -47,6 +66,16 @@ def test_ranks_share_the_task_and_split_the_samples():
         assert mine + theirs == all_
 
 
+def test_ranks_take_disjoint_samples_and_draws_of_their_own():
+    sizes = {"a": 64, "b": 48}
+    plans = [plan(sizes=sizes, batch={"a": 4, "b": 3}, weights=task_weights(sizes), rank=r, ranks=4) for r in range(4)]
+    for steps in zip(*(rows(p.steps(0, 40)) for p in plans), strict=True):
+        assert len({task for task, _, _ in steps}) == 1
+        together = [i for _, samples, _ in steps for i in samples]
+        assert len(set(together)) == len(together)
+        assert len({tuple(draws) for _, _, draws in steps}) == 4
+
+
 def test_tasks_come_as_often_as_their_weights():
     weights = task_weights(SIZES, "a=3,b=1")
     counts = Counter(plan(weights=weights).tasks(0, 4000))
@@ -61,7 +90,9 @@ def test_mixes(mix, expected):
     assert task_weights(SIZES, mix)["a"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("mix", ["proportionall", "a=1", "a=1,c=2", "a=0,b=1", "a=x,b=1", "a=nan,b=1"])
+@pytest.mark.parametrize(
+    "mix", ["proportionall", "a=1", "a=1,c=2", "a=0,b=1", "a=-1,b=1", "a=x,b=1", "a=nan,b=1", "a=inf,b=1", ""]
+)
 def test_mix_that_makes_no_sense(mix):
     with pytest.raises(ValueError, match="a positive weight for each of a, b, such as a=1,b=1"):
         task_weights(SIZES, mix)
@@ -70,3 +101,4 @@ def test_mix_that_makes_no_sense(mix):
 def test_draws_lie_in_the_unit_interval():
     draws = np.concatenate([d for _, _, d in plan().steps(0, 50)])
     assert ((draws >= 0) & (draws < 1)).all()
+    assert len(np.unique(draws)) == len(draws)

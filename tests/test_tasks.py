@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of every task, through the whole model, on small scenes."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -80,6 +82,49 @@ def test_padding_changes_no_prediction(task):
     same(alone, Prediction(task, alone.id, first))
 
 
+@pytest.mark.parametrize("task", ["avs", "ra_ssu"])
+def test_what_lies_behind_the_end_of_a_clip_changes_no_loss(task):
+    net = model(task)
+    given = collate([crop(item(task, 0), 2, 4), item(task, 1)], task)
+    changed = replace(given, frames=given.frames.clone(), targets=dict(given.targets))
+    changed.frames[0, 4:] = 200
+    for name in ("mask", "mask_known", "class_mask"):
+        changed.targets[name] = given.targets[name].clone()
+        changed.targets[name][0, 4:] = 1
+
+    def losses(batch):
+        return net.tasks[task].loss(net.heads[task](net.encode(batch), **net.tasks[task].inputs(batch)), batch)
+
+    with torch.no_grad():
+        one, other = losses(given), losses(changed)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("task", ["avs", "ra_ssu"])
+def test_a_batch_without_any_truth_has_a_finite_loss(task):
+    net, given = model(task).train(), batch(task, 2)
+    given.targets["mask_known"][:] = False
+    if task == "ra_ssu":
+        given.targets["caption"] = [[""] * 10, [""] * 10]
+    out = net.heads[task](net.encode(given), **net.tasks[task].inputs(given))
+    loss = net.tasks[task].loss(out, given)["loss"]
+    loss.backward()
+    assert loss.item() == 0
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 18), (47, 50)])
+def test_pictures_of_any_size_get_masks_of_that_size(size):
+    net = model("avs")
+    frames = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    with torch.no_grad():
+        found = net(collate([Item("x", 2.0, 1.0, frames, torch.zeros(32_000))], "avs"))
+    assert found["mask"].shape == (1, 2, *size)
+    assert found["class_scores"].shape == (1, 2, 13, *size)
+    assert ((found["mask"] >= 0) & (found["mask"] <= 1)).all()
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_survive_saving(task, tmp_path):
     net, given = model(task), batch(task, 2)
@@ -115,6 +160,47 @@ def test_truth_scores_perfectly_and_baselines_run(task):
         board.update(rule(given), given, name)
         for metric in tasks[task].headline:
             assert 0 <= board.compute(task, name)[metric] < 1
+
+
+def test_perfect_classes_score_perfectly_and_background_does_not():
+    tasks, given = build_tasks(["avs"], VOCABULARY), batch("avs", 24)
+    classes = torch.nn.functional.one_hot(given.targets["class_mask"].long(), 13).float().movedim(-1, 2)
+    masks = given.targets["mask"].float() * 40 - 20
+    board = Scoreboard(tasks)
+    board.update(Prediction("avs", given.id, {"mask_logits": masks, "class_scores": classes}), given)
+    background = torch.zeros_like(classes)
+    background[:, :, 0] = 1
+    worse = build_tasks(["avs"], VOCABULARY)["avs"].metrics()
+    tasks["avs"].score(worse, Prediction("avs", given.id, {"mask_logits": masks, "class_scores": background}), given)
+    figures, wrong = board.compute("avs"), worse["AVSS"].compute()
+    semantic = {name: value for name, value in figures.items() if name.startswith("AVSS")}
+    assert len(semantic) == 4
+    for name, value in semantic.items():
+        assert value == pytest.approx(1, abs=1e-4), name
+        assert wrong[name.removeprefix("AVSS ")] < 0.5, name
+
+
+def test_scoreboard_keeps_contestants_apart():
+    given = batch("avqa", 3)
+    board = Scoreboard(build_tasks(["avqa"], VOCABULARY))
+    right = [VOCABULARY.answers.index(a) for a in given.targets["answer"]]
+    scores = torch.nn.functional.one_hot(torch.tensor(right), 23).float()
+    board.update(Prediction("avqa", given.id, {"answer_scores": scores}), given)
+    board.update(Prediction("avqa", given.id, {"answer_scores": -scores}), given, "contrary")
+    assert board.compute("avqa")["Overall"] == 1
+    assert board.compute("avqa", "contrary")["Overall"] == 0
+    assert board.contestants("avqa") == ["model", "contrary"]
+    assert board.clips == {"avqa": 3}
+    assert board.compute("avqa", "nobody") == {}
+
+
+def test_answers_outside_the_vocabulary_are_not_learnt_and_score_wrong():
+    net, given = model("avqa"), batch("avqa", 3)
+    given.targets["answer"] = ["never heard of"] * 3
+    out = net.heads["avqa"](net.encode(given))
+    assert net.tasks["avqa"].loss(out, given)["loss"].item() == 0
+    net.board.update(net.tasks["avqa"].predict(out, given), given)
+    assert net.board.compute("avqa")["Overall"] == 0
 
 
 def test_questions_that_share_a_clip_are_answered_as_if_alone():
@@ -153,6 +239,14 @@ def test_stored_features_stand_for_encoders():
         assert net(collate(items, "avqa"))["answer_scores"].shape == (2, 23)
     with pytest.raises(ValueError, match="reads stored visual features, and the batch has none"):
         net(batch("avqa", 1))
+    seen = collate([Item("x", 3.0, 1.0, visual=torch.randn(3, 4, 5), text="what")], "avqa")
+    with pytest.raises(ValueError, match="reads stored audio features, and the batch has none"):
+        net(seen)
+    with pytest.raises(ValueError, match="reads frames, and the batch has none"):
+        model("avqa")(seen)
+    unheard = collate([Item("x", 2.0, 1.0, torch.zeros(2, 3, 32, 32, dtype=torch.uint8), text="what")], "avqa")
+    with pytest.raises(ValueError, match="reads waveforms, and the batch has none"):
+        model("avqa")(unheard)
 
 
 def test_another_prompt_changes_the_tokens():
@@ -170,6 +264,9 @@ def test_silence_and_swapped_sound():
     assert torch.equal(swap_sound(given).waveform[1], given.waveform[0])
     assert torch.equal(swap_sound(batch("avs", 1)).frames, batch("avs", 1).frames)
     assert not torch.equal(swap_sound(batch("avs", 1)).waveform, batch("avs", 1).waveform)
+    stored = collate([Item(name, 3.0, audio=torch.randn(3, 7)) for name in "ab"], "avqa")
+    assert silence(stored).audio.abs().max() == 0
+    assert torch.equal(swap_sound(stored).audio[0], stored.audio[1])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +274,10 @@ def test_silence_and_swapped_sound():
     [
         ("avz", "Unknown task 'avz'. Did you mean 'avs'"),
         ("", "No task is named. Name one or more of ra_ssu, avs, avqa"),
-        ("avs,avs", "named twice"),
+        (" , ", "No task is named"),
+        ("avs,avs", "A task is named twice in 'avs,avs'"),
+        ("al", "Did you mean 'all'"),
+        (["avs", "nothing like it"], "Unknown task 'nothing like it'. Known: all, avqa, avs, ra_ssu"),
     ],
 )
 def test_names_of_tasks(tasks, message):
@@ -187,7 +287,33 @@ def test_names_of_tasks(tasks, message):
 
 def test_all_tasks_and_tasks_from_outside():
     assert split_names("all") == list(TASKS)
+    assert split_names(" avs , avqa,") == ["avs", "avqa"]
     assert find_task(split_names("avkit.tasks.avs:Segmentation")[0]).name == "avs"
+
+
+def test_a_task_from_outside_goes_through_the_model(monkeypatch):
+    outside = ModuleType("outside")
+    outside.tasks = ModuleType("outside.tasks")
+    outside.tasks.Yes = type("Yes", (find_task("avqa"),), {"name": "yes"})
+    monkeypatch.setitem(sys.modules, "outside", outside)
+    monkeypatch.setitem(sys.modules, "outside.tasks", outside.tasks)
+    name = "outside.tasks:Yes"
+    net, given = model(f"avs,{name}"), replace(batch("avqa", 2), task=name)
+    net.board.update(net(given), given)
+    assert 0 <= net.board.compute(name)["Overall"] <= 1
+    net.log_dict = lambda *_, **__: None
+    assert torch.isfinite(net.training_step(given, 0)["loss"])
+    again = AVModel(",".join(net.tasks), VOCABULARY, AVUnifiedConfig(width=32))
+    again.load_state_dict(net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("nowhere.tasks:X", "No module named 'nowhere'"), ("avkit.tasks.avs:X", "no attribute 'X'"), (":X", "Empty")],
+)
+def test_a_task_from_outside_that_is_not_there(name, why):
+    with pytest.raises(ValueError, match=f"Cannot load task '{name}': .*{why}.*package.module:Class"):
+        find_task(split_names(name)[0])
 
 
 @pytest.mark.parametrize(("task", "lacks"), [("avqa", "answers"), ("ra_ssu", "words")])
@@ -210,6 +336,10 @@ def test_clips_that_do_not_fit_together():
         collate([Item("a", 2.0, 1.0, frames), Item("b", 1.0, 0.5, frames)], "avs")
     with pytest.raises(ValueError, match="'frames' has different sizes in one batch"):
         collate([Item("a", 2.0, 1.0, frames), Item("b", 2.0, 1.0, frames[..., :4])], "avs")
+    with pytest.raises(ValueError, match=r"'waveform' is missing in \['b'\] and present in the rest"):
+        collate([Item("a", 2.0, 1.0, frames, torch.zeros(32_000)), Item("b", 2.0, 1.0, frames)], "avs")
+    with pytest.raises(ValueError, match="Item 'c' has neither frames nor features"):
+        collate([Item("c", 2.0)], "avs")
     with pytest.raises(ValueError, match="different targets"):
         collate([Item("a", 2.0, 1.0, frames, targets={"answer": "x"}), Item("b", 2.0, 1.0, frames)], "avs")
 
@@ -222,7 +352,42 @@ def test_crop_takes_pictures_sound_and_targets_along():
     assert torch.equal(part.waveform, whole.waveform[64_000:112_000])
     assert torch.equal(part.targets["mask"], whole.targets["mask"][4:7])
     assert part.targets["caption"] == whole.targets["caption"][4:7]
+    assert part.duration == 3.0
     assert crop(whole, 0, 99) is whole
+    assert crop(whole, 8, 3).duration == 2.0  # no more than there is
+
+
+def test_crop_of_stored_features():
+    part = crop(Item("x", 4.5, 0.5, visual=torch.arange(9.0).view(9, 1, 1), audio=torch.arange(9.0)[:, None]), 3, 2)
+    assert part.visual.flatten().tolist() == part.audio.flatten().tolist() == [3.0, 4.0]
+    assert part.duration == 1.0
+
+
+def test_several_questions_become_samples_of_one_clip():
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+
+    def asked(name, texts, answers):
+        return Item(name, 2.0, 1.0, frames, text=texts, targets={"answer": answers, "question_type": answers})
+
+    found = collate([asked("a", ["p", "q"], ["1", "2"]), asked("b", "r", "3"), asked("c", ["s"], ["4"])], "avqa")
+    assert found.id == ["a", "a", "b", "c"]
+    assert found.text == ["p", "q", "r", "s"]
+    assert found.targets["answer"] == ["1", "2", "3", "4"]
+    assert found.clip.tolist() == [0, 0, 1, 2]
+    assert found.frames.shape[0] == found.valid.shape[0] == 3
+    assert collate([asked("b", "r", "3"), asked("c", ["s"], ["4"])], "avqa").clip is None
+    moved = found.to("meta")
+    assert moved.clip.is_meta
+    assert moved.frames.is_meta
+    assert moved.text == found.text
+
+
+def test_shorter_clips_are_padded_with_zeros():
+    items = [Item(name, float(n), audio=torch.ones(n, 3)) for name, n in (("a", 2), ("b", 4))]
+    found = collate(items, "avqa")
+    assert found.valid.tolist() == [[True, True, False, False], [True] * 4]
+    assert found.audio.sum((1, 2)).tolist() == [6, 12]
+    assert found.text is None
 
 
 def test_missing_library_names_the_extra(monkeypatch):

@@ -180,6 +180,9 @@ def quiet() -> None:
         ".*configure_optimizers.*",
         ".*max_epochs.*",
         ".*args parameter is intended.*",
+        ".*exists and is not empty.*",
+        ".*callbacks used to create the checkpoint.*",
+        ".*dirpath has changed.*",
     ):
         warnings.filterwarnings("ignore", text)
 

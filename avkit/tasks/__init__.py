@@ -37,9 +37,19 @@ def split_names(tasks: str | list[str]) -> list[str]:
 
 
 def find_task(name: str) -> type["Task"]:
-    """The class of a task."""
+    """The class of a task.
+
+    Raises:
+        ValueError: If a task from outside is not where its name says.
+    """
     module, _, attribute = TASKS.get(name, name).partition(":")
-    found: type[Task] = getattr(import_module(module), attribute)
+    try:
+        found: type[Task] = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ValueError(
+            f"Cannot load task {name!r}: {e}. A task from outside is named package.module:Class, and its package must "
+            "be installed or in the folder that avkit is started from."
+        ) from e
     return found
 
 
