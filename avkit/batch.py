@@ -140,6 +140,7 @@ class Tokens:
         text: (B, L, D) tokens of the prompt or question, or None.
         text_valid: bool (B, L).
         prompt: (B, D), the pooled prompt or question, or None.
+        names: (K, D), the text features of the dataset's classes, or None.
     """
 
     audio: Tensor
@@ -151,6 +152,7 @@ class Tokens:
     text: Tensor | None = None
     text_valid: Tensor | None = None
     prompt: Tensor | None = None
+    names: Tensor | None = None
 
 
 @dataclass

@@ -40,7 +40,7 @@ class AVModel(L.LightningModule):
         vocabulary: Vocabulary | None = None,
         system: AVUnifiedConfig | None = None,
         prompts: dict[str, str] | None = None,
-        lr: float = 2e-3,
+        lr: float = 1e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         loss_weights: dict[str, float] | None = None,
@@ -77,7 +77,7 @@ class AVModel(L.LightningModule):
     def encode(self, batch: Batch) -> Tokens:
         """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
         prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
-        tokens: Tokens = self.system(batch, prompts)
+        tokens: Tokens = self.system(batch, prompts, self.tasks[batch.task].pixels)
         return tokens
 
     def forward(self, batch: Batch) -> Prediction:
@@ -147,7 +147,7 @@ class AVModel(L.LightningModule):
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
         total = self._total_steps()
         rise = max(1, round(self.warmup * total))
 

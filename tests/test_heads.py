@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from avkit.batch import Tokens
-from avkit.heads.answer import AnswerHead
-from avkit.heads.caption import CaptionHead
+from avkit.heads.answer import AnswerHead, Grounding
+from avkit.heads.caption import CaptionHead, mentions_loss
 from avkit.heads.mask import MaskHead
+from avkit.heads.region import RegionTokens, shrink
 from avkit.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss
 from avkit.words import END, PAD
 
@@ -30,6 +31,7 @@ def tokens(batch=2, steps=3, grid=(4, 4), words=5, pyramid=((8, 16), (12, 8))):
         text=torch.randn(batch, words, WIDTH),
         text_valid=torch.ones(batch, words, dtype=torch.bool),
         prompt=torch.randn(batch, WIDTH),
+        names=torch.randn(3, WIDTH),
     )
 
 
@@ -51,7 +53,7 @@ def test_generated_words_are_the_likeliest_of_the_taught_form():
     memory = torch.randn(3, 4, WIDTH) * 3
     found = head.generate(memory)
     given = torch.cat([torch.ones(3, 1, dtype=torch.long), found], 1)[:, :-1]
-    best = head(memory, given).argmax(-1)
+    best = head(memory, given)[0].argmax(-1)
     ended = (found == END).cumsum(1) - (found == END).long() > 0
     assert torch.equal(best[~ended], found[~ended])
 
@@ -62,17 +64,16 @@ def test_a_word_depends_on_earlier_words_alone():
     memory, words = torch.randn(2, 4, WIDTH), torch.randint(4, 9, (2, 6))
     changed = words.clone()
     changed[:, 4:] = 3
-    torch.testing.assert_close(head(memory, words)[:, :4], head(memory, changed)[:, :4])
+    torch.testing.assert_close(head(memory, words)[0][:, :4], head(memory, changed)[0][:, :4])
 
 
 def repeating(word, most=12):
     """A head that says one word for ever."""
     head = CaptionHead(WIDTH, words=9, most=most).eval()
     with torch.no_grad():
-        head.embed.weight.zero_()
-        head.norm.weight.zero_()
-        head.norm.bias.fill_(1)
-        head.embed.weight[word] = 1
+        head.out.weight.zero_()
+        head.out.bias.zero_()
+        head.out.bias[word] = 1e3
     return head
 
 
@@ -121,26 +122,30 @@ def test_captions_read_sound_picture_region_and_patches_of_their_own_step():
 )
 def test_mask_head_has_the_finest_maps_size(grid, pyramid, size):
     head = MaskHead(WIDTH, [c for c, _ in pyramid], classes=4)
-    assert head(tokens(grid=grid, pyramid=pyramid)).shape == (2, 3, 5, size, size)
+    out = head(tokens(grid=grid, pyramid=pyramid))
+    assert out.maps.shape == (2, 3, 5, size, size)
+    assert out.heard.shape == (2, 3, 3)
     alone = MaskHead(WIDTH, [c for c, _ in pyramid])
-    assert alone(tokens(grid=grid, pyramid=pyramid)).shape == (2, 3, 1, size, size)
+    out = alone(tokens(grid=grid, pyramid=pyramid))
+    assert out.maps.shape == (2, 3, 1, size, size)
+    assert out.heard is None
 
 
 def test_mask_head_answers_each_step_by_itself():
     torch.manual_seed(6)
     head, given = MaskHead(WIDTH, [8, 12], classes=4).eval(), tokens()
-    whole = head(given)
+    whole = head(given).maps
     part = replace(
         given,
         **{name: getattr(given, name)[:, 1:2] for name in ("audio", "frame", "patches", "valid")},
         pyramid=[x[:, 1:2] for x in given.pyramid],
     )
-    torch.testing.assert_close(head(part), whole[:, 1:2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head(part).maps, whole[:, 1:2], atol=1e-5, rtol=1e-5)
 
 
 def test_mask_begins_nearly_empty():
     torch.manual_seed(7)
-    assert MaskHead(WIDTH, [8, 12], classes=4)(tokens())[:, :, 0].sigmoid().mean() < 0.2
+    assert MaskHead(WIDTH, [8, 12], classes=4)(tokens()).maps[:, :, 0].sigmoid().mean() < 0.2
 
 
 def test_mask_is_the_odds_of_any_class_plus_its_own_map():
@@ -149,9 +154,9 @@ def test_mask_is_the_odds_of_any_class_plus_its_own_map():
     with torch.no_grad():
         head.combine[2].weight[:4] = 0  # the mask's own map, before it is unfolded
         head.combine[2].bias[:4] = 0
-        head.heard[1].weight[0] = 0
-        head.heard[1].bias[0] = 0
-    out = head(tokens())
+        head.heard.weight[0] = 0
+        head.heard.bias[0] = 0
+    out = head(tokens()).maps
     p = out[:, :, 1:].softmax(2)
     torch.testing.assert_close(out[:, :, 0].sigmoid(), 1 - p[:, :, 0], atol=1e-5, rtol=1e-5)
 
@@ -169,13 +174,77 @@ def test_answers_ignore_padding_of_words_and_of_time():
     torch.testing.assert_close(head(longer), alone, atol=1e-5, rtol=1e-5)
 
 
-def test_answers_pool_large_pictures_and_keep_small_ones():
+def test_answers_depend_on_the_order_of_words():
     torch.manual_seed(8)
-    head = AnswerHead(WIDTH, 5, cells=2)
-    given = tokens(grid=(4, 6))
-    cells = given.patches.view(2, 3, 2, 2, 2, 3, WIDTH).mean((3, 5)).flatten(2, 3)
-    torch.testing.assert_close(head(given), head(replace(given, patches=cells, grid=(2, 2))), atol=1e-5, rtol=1e-5)
-    assert head(tokens(grid=(1, 3))).shape == (2, 5)
+    head, given = AnswerHead(WIDTH, 5), tokens(grid=(1, 3))
+    forth = head(given)
+    assert forth.shape == (2, 5)
+    assert not torch.allclose(head(replace(given, text=given.text.flip(1))), forth, atol=1e-4)
+
+
+def test_a_word_finds_the_token_it_means():
+    torch.manual_seed(9)
+    ground = Grounding(WIDTH, heads=2)
+    with torch.no_grad():
+        for layer in (ground.query, ground.key):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    tokens_ = torch.randn(1, 6, WIDTH) * 4
+    where = torch.zeros(6, WIDTH)
+    valid = torch.ones(1, 6, dtype=torch.bool)
+    found = ground(tokens_[:, 2:3], tokens_, where, valid)
+    among_others = ground(tokens_[:, 2:3], tokens_[:, 2:], where[2:], valid[:, 2:])
+    only = ground(tokens_[:, 2:3], tokens_[:, 2:3], where[:1], valid[:, :1])
+    assert (found - among_others).norm() < (found - ground(tokens_[:, 3:4], tokens_, where, valid)).norm()
+    assert torch.isfinite(only).all()
+
+
+def test_masks_by_name_need_names():
+    with pytest.raises(ValueError, match=r"tokens\.names is None"):
+        MaskHead(WIDTH, [8, 12], classes=4)(replace(tokens(), names=None))
+
+
+def test_classes_follow_their_names():
+    torch.manual_seed(10)
+    head, given = MaskHead(WIDTH, [8, 12], classes=4).eval(), tokens()
+    with torch.no_grad():
+        head.combine[2].weight.zero_()
+        head.combine[2].bias.zero_()
+    order = torch.tensor([2, 0, 1])
+    turned = head(replace(given, names=given.names[order]))
+    torch.testing.assert_close(turned.maps[:, :, 2:], head(given).maps[:, :, 2:][:, :, order])
+    torch.testing.assert_close(turned.heard, head(given).heard[:, :, order])
+
+
+def test_regions_say_where_they_are_and_how_large():
+    torch.manual_seed(11)
+    given, head = tokens(), RegionTokens(WIDTH, [8, 12])
+    regions = torch.zeros(2, 3, 4, 16, 16)
+    regions[:, :, 1, :8, :8] = 1
+    found = head(given, regions)
+    assert found.shape == (2, 3, 4, WIDTH)
+    assert found[:, :, [0, 2, 3]].abs().max() == 0  # nothing is there
+    assert found[:, :, 1].abs().min(-1).values.max() > 0
+    regions[:, :, 1] = regions[:, :, 1].flip(-1)
+    assert not torch.allclose(head(given, regions)[:, :, 1], found[:, :, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "shape"), [((4, 4), (4, 4)), ((3, 4), (3, 4)), ((16, 16), (8, 8))])
+def test_shrink_averages_cells(size, shape):
+    x = torch.randn(2, 3, 8, 8)
+    out = shrink(x, size)
+    assert out.shape[-2:] == shape
+    torch.testing.assert_close(out, F.adaptive_avg_pool2d(x, shape))
+
+
+def test_mentions_by_hand():
+    words = torch.tensor([[1, 5, 2, PAD], [1, 5, 6, 2]])
+    mentions = torch.full((2, 8), -50.0)
+    for row, said in enumerate(([1, 2, 5], [1, 2, 5, 6])):
+        mentions[row, said] = 50.0
+    assert mentions_loss(mentions, words).item() == pytest.approx(0, abs=1e-6)
+    mentions[0, 5] = -50.0
+    assert mentions_loss(mentions, words).item() == pytest.approx(50 / 7)
 
 
 def test_answers_depend_on_order_in_time():
@@ -186,7 +255,7 @@ def test_answers_depend_on_order_in_time():
     assert not torch.allclose(head(given), forth, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["text", "text_valid", "prompt"])
+@pytest.mark.parametrize("name", ["text", "text_valid"])
 def test_answers_need_a_question(name):
     given = replace(tokens(), **{name: None})
     with pytest.raises(ValueError, match="needs a question"):

@@ -22,8 +22,12 @@ from avkit.scenes import (
     sample_question,
     sample_scene,
 )
+from avkit.scenes.sampling import Draws
 
 QUESTION_FIELDS = frozenset({"answer", "question_type"})
+
+#: Most questions of one type about a training scene, so that types with many forms do not drown the others.
+ASKED_PER_TYPE = 2
 
 
 class Scenes:
@@ -45,7 +49,7 @@ class Scenes:
         picture: Pixels of a side.
         untrimmed: Clips of 20 to 60 s with many events, without questions, instead of 10 s.
         hop: Seconds per step.
-        all_questions: Ask everything that the scene admits, for training; balance holds for the first question alone.
+        all_questions: Ask all that the scene admits, up to `ASKED_PER_TYPE`, for training; balance holds for the first question alone.
 
     Raises:
         ValueError: If the split is unknown, or a size is not positive.
@@ -141,7 +145,10 @@ class Scenes:
         """Text, answer and type of the question, or of it and all others that the scene admits."""
         if not self.all_questions:
             return {"text": question.text, "answer": question.answer, "question_type": question.type}
-        every = [question, *(q for q in questions(scene) if q.text != question.text)]
+        every, others = [question], questions(scene)
+        for other in (others[i] for i in Draws(scene.texture).sample(len(others), len(others))):
+            if other.text != question.text and sum(q.type == other.type for q in every) < ASKED_PER_TYPE:
+                every.append(other)
         return {
             "text": [q.text for q in every],
             "answer": [q.answer for q in every],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from avkit.encoders.base import TextFeatures, VisualFeatures
 from avkit.media.mel import per_second_mel
-from avkit.words import PAD, WordTokenizer
+from avkit.words import END, PAD, START, WordTokenizer
 
 
 def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -20,6 +20,8 @@ def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 class SmallVisual(nn.Module):
     """A convolutional pyramid with strides 2 and 4, and patches at stride 8.
+
+    The finest map also carries the picture itself, averaged to its size, so that colours need not be learnt.
 
     Args:
         channels: Width at each stride; the last is the width of patches and frame.
@@ -38,15 +40,16 @@ class SmallVisual(nn.Module):
             ]
         )
         self.width = three
-        self.pyramid_widths = [one, two]
+        self.pyramid_widths = [one + 3, two]
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
         x = frames.float() / 127.5 - 1 if frames.dtype == torch.uint8 else frames * 2 - 1
-        maps = []
+        picture, maps = x, []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
+        maps[0] = torch.cat([maps[0], F.interpolate(picture, maps[0].shape[-2:], mode="area")], dim=1)
         patches = x.flatten(2).transpose(1, 2)
         return VisualFeatures(patches.mean(1), patches, (x.shape[2], x.shape[3]), maps[:2])
 
@@ -94,12 +97,13 @@ class SmallText(nn.Module):
         self.width = width
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode sentences; `pooled` is the mean over words."""
+        """Encode sentences: each word's own vector plus its context; `pooled` is the mean over words."""
         ids = self.tokenizer.encode(texts)
         lengths = (ids != PAD).sum(1)
         x = self.embed(ids.to(self.embed.weight.device))
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        tokens, _ = nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)
+        tokens = x + nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)[0]
         valid = (ids != PAD).to(tokens.device)
-        weights = F.normalize(valid.to(tokens.dtype), p=1, dim=1)
+        said = valid & ((ids != START) & (ids != END)).to(tokens.device)
+        weights = F.normalize((said | ~said.any(1, keepdim=True) & valid).to(tokens.dtype), p=1, dim=1)
         return TextFeatures(tokens, valid, torch.einsum("nld,nl->nd", tokens, weights))

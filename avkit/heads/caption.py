@@ -2,16 +2,21 @@
 """A sentence for every step, word by word."""
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import Cache, DecoderLayer
+from avkit.heads.layers import Cache, DecoderLayer, mlp
 from avkit.words import END, PAD, START
 
 
 class CaptionHead(nn.Module):
     """Autoregressive Transformer decoder over the picture and the sound of one step.
+
+    Which words the caption will have is guessed at once, from sound, picture and region; the guess's log-odds add to
+    the logits of every word, so that the decoder is left with their order. The guess has a loss of its own, see
+    `mentions_loss`, and learns what things are called long before the decoder would.
 
     Args:
         width: Width D of the tokens.
@@ -31,25 +36,36 @@ class CaptionHead(nn.Module):
         super().__init__()
         self.most = most
         self.embed = nn.Embedding(words, width)
-        self.position = nn.Parameter(torch.randn(most + 1, width) * 0.02)
-        self.kind = nn.Parameter(torch.randn(3, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(most + 1, width) * 0.5)
+        self.kind = nn.Parameter(torch.randn(3, width) * 0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout=dropout) for _ in range(layers))
+        self.topic = nn.Linear(3 * width, width)
+        self.mentions = nn.Sequential(nn.LayerNorm(3 * width), mlp(3 * width, 2 * width, words))
+        nn.init.constant_(self.mentions[1][2].bias, -3.0)  # a caption has few of all words
         self.norm = nn.LayerNorm(width)
-        nn.init.normal_(self.embed.weight, std=width**-0.5)
+        self.out = nn.Linear(width, words)
 
     def memory(self, tokens: Tokens, regions: Tensor | None = None) -> Tensor:
-        """What a caption may look at, one row per step: sound, picture, region if given, patches; (B T, M, D)."""
+        """What a caption may look at, one row per step: sound, picture, regions if given, patches; (B T, M, D).
+
+        Regions are (B, T, R, D), the one that matters most first.
+        """
         parts = [tokens.audio[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]]
         if regions is not None:
             parts.append(regions + self.kind[2])
         return rearrange(torch.cat([*parts, tokens.patches], dim=2), "b t m d -> (b t) m d")
 
-    def forward(self, memory: Tensor, words: Tensor) -> Tensor:
-        """Logits (N, L, words) of the word after each of `words` (N, L), for memory (N, M, D)."""
-        x = self.embed(words) + self.position[: words.shape[1]]
+    def forward(self, memory: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes after each of `words` (N, L), for memory (N, M, D).
+
+        Returns:
+            Logits of the next word, (N, L, words), and of each word's being in the caption at all, (N, words).
+        """
+        topic, mentions = self._guess(memory)
+        x = self.embed(words) + self.position[: words.shape[1]] + topic
         for layer in self.layers:
             x = layer(x, memory, causal=True)
-        return self._logits(x)
+        return self._logits(x, mentions), mentions[:, 0]
 
     @torch.no_grad()
     def generate(self, memory: Tensor, most: int | None = None, cache: bool = True) -> Tensor:
@@ -65,19 +81,36 @@ class CaptionHead(nn.Module):
         """
         limit = min(most or self.most, self.most)
         words = torch.full((len(memory), 1), START, device=memory.device)
+        topic, mentions = self._guess(memory)
         caches = [Cache() for _ in self.layers] if cache else [None] * len(self.layers)
         ended = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
         for turn in range(limit):
             x = self.embed(words[:, turn:] if cache else words)
-            x = x + (self.position[turn] if cache else self.position[: turn + 1])
+            x = x + (self.position[turn] if cache else self.position[: turn + 1]) + topic
             for layer, kept in zip(self.layers, caches, strict=True):
                 x = layer(x, memory, causal=not cache, cache=kept)
-            best = self._logits(x[:, -1]).argmax(-1).masked_fill(ended, PAD)
+            best = self._logits(x[:, -1:], mentions)[:, 0].argmax(-1).masked_fill(ended, PAD)
             words = torch.cat([words, best[:, None]], dim=1)
             ended |= best == END
             if ended.all():
                 break
         return words[:, 1:]
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return self.norm(x) @ self.embed.weight.T
+    def _guess(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """What every word is told directly, (N, 1, D), and which words are to be expected, (N, 1, words)."""
+        x = memory[:, :3].flatten(1)
+        return self.topic(x)[:, None], self.mentions(x)[:, None]
+
+    def _logits(self, x: Tensor, mentions: Tensor) -> Tensor:
+        return self.out(self.norm(x)) + mentions
+
+
+def mentions_loss(mentions: Tensor, words: Tensor) -> Tensor:
+    """Binary cross-entropy of mentions (N, V) on which words a caption has, int64 (N, L) with `PAD`; mean over words.
+
+    Summed over the vocabulary and divided by the number of words said, so that it is of the size of a word's loss.
+    """
+    said = torch.zeros_like(mentions).scatter_(1, words, 1.0)
+    said[:, PAD] = 0
+    total = F.binary_cross_entropy_with_logits(mentions, said, reduction="sum")
+    return total / said.sum().clamp(min=1)

@@ -6,7 +6,7 @@ Two states that differ in what a sentence mentions differ in the sentence; no wo
 
 import re
 
-from .world import BACKGROUNDS, CLASSES, COLOURS, PITCHES, SIZES, Scene, Thing, Track, track
+from .world import BACKGROUNDS, CLASSES, COLOURS, SIZES, Scene, Thing, Track, track
 
 #: Verb of each class when steady and when pulsing.
 VERBS: dict[str, tuple[str, str]] = {
@@ -23,8 +23,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "guitar": ("strums", "twangs"),
     "kettle": ("hisses", "puffs"),
 }
-#: Adverb of each pitch.
-ADVERBS = {"deep": "deeply", "plain": "evenly", "shrill": "shrilly"}
 #: Rows from top to bottom, columns from left to right.
 PLACES = (
     ("at the top left", "at the top", "at the top right"),
@@ -33,35 +31,24 @@ PLACES = (
 )
 #: Change of loudness within a second from which a resting thing is said to swell or fade.
 _TREND = 0.2
-#: Distance between two centres, in picture widths, from which one is said to be far from the other.
-_FAR = 0.45
 
 _PATTERNS = {
-    "sounding": "{thing}{now} {verb} {adverb}{motion} {place}{company}{unseen}",
-    "now": " suddenly",
-    "relation": " {distance} {side} {other}",
-    "alone": " alone",
+    "sounding": "{thing} {verb} {place}{company}{unseen}",
+    "relation": " {side} {other}",
+    "alone": " with nothing else in view",
     "while": " while {other} {verb}",
     "and": " and {other} {verb} out of view",
-    "unseen": "{thing} {verb} {adverb}{second} out of view {wall}",
+    "unseen": "{thing} {verb}{second} somewhere out of view {wall}",
     "second": " and {other} {verb}",
-    "silence": "nothing sounds and {what} {wall}",
-    "empty": "nothing is seen",
+    "silence": "it is quiet and {what} {wall}",
+    "empty": "there is nothing to see either",
     "still": "{thing} {motion} {place}{company}",
     "others": " beside {count} {others}",
-    "wall": "before a {background} wall",
+    "wall": "in front of a {background} wall",
 }
-_SIDES = ("left of", "right of", "above", "below")
-#: How a thing moves while it sounds, and while it is silent.
-_MOTIONS = (
-    ("drifting left", "drifts left"),
-    ("drifting right", "drifts right"),
-    ("drifting up", "drifts up"),
-    ("drifting down", "drifts down"),
-    ("swelling", "swells"),
-    ("fading", "fades"),
-    ("", "rests"),
-)
+_SIDES = ("to the left of", "to the right of", "above", "below")
+#: What a silent thing does.
+_MOTIONS = ("drifts left", "drifts right", "drifts up", "drifts down", "swells", "fades", "stays still")
 _COUNTS = ("no", "one", "two", "three")
 
 
@@ -76,13 +63,13 @@ CAPTION_WORDS = sorted(
         [
             *_PATTERNS.values(),
             *_SIDES,
-            *(m for pair in _MOTIONS for m in pair),
+            *_MOTIONS,
             *(p for row in PLACES for p in row),
             *_COUNTS[1:],
         ]
     )
-    | {"a", "an", "silent", "just", "far", "other", "others"}
-    | {*CLASSES, *COLOURS, *SIZES, *BACKGROUNDS, *ADVERBS.values()}
+    | {"a", "an", "silent", "other", "others"}
+    | {*CLASSES, *COLOURS, *SIZES, *BACKGROUNDS}
     | {verb for pair in VERBS.values() for verb in pair}
 )
 
@@ -147,22 +134,17 @@ class _Narrator:
     def sounding(self, t: int, seen: list[int], loud: list[int], unseen: list[Thing]) -> str:
         first = loud[0]
         thing = self.things[first]
-        started = t > 0 and not self.heard[first][t - 1]
-        motion = company = away = ""
+        company = away = ""
         if unseen:
             away = _PATTERNS["and"].format(other=article(unseen[0].name), verb=verb(unseen[0]))
         if len(loud) > 1:
             other = self.things[loud[1]]
             company = _PATTERNS["while"].format(other=article(_coloured(other)), verb=verb(other))
         elif not unseen:
-            motion = self.motion(t, first)[0]
             company = self.relation(t, first, seen) if len(seen) > 1 else _PATTERNS["alone"]
         return _PATTERNS["sounding"].format(
             thing=_full(thing),
-            now=_PATTERNS["now"] if started else "",
             verb=verb(thing),
-            adverb=ADVERBS[PITCHES[thing.pitch]],
-            motion=motion and f" {motion}",
             place=self.place(t, first),
             company=company,
             unseen=away,
@@ -174,7 +156,6 @@ class _Narrator:
         return _PATTERNS["unseen"].format(
             thing=article(thing.name),
             verb=verb(thing),
-            adverb=ADVERBS[PITCHES[thing.pitch]],
             second=second,
             wall=self.wall,
         )
@@ -184,7 +165,7 @@ class _Narrator:
         company = _PATTERNS["others"].format(count=_COUNTS[others], others="other" if others == 1 else "others")
         return _PATTERNS["still"].format(
             thing=_full(self.things[first]),
-            motion=self.motion(t, first)[1],
+            motion=self.motion(t, first),
             place=self.place(t, first),
             company=company if others else _PATTERNS["alone"],
         )
@@ -209,7 +190,6 @@ class _Narrator:
         nearest, right, down = min(gaps, key=lambda gap: gap[1] ** 2 + gap[2] ** 2)
         side = _SIDES[int(right > 0)] if abs(right) > abs(down) else _SIDES[2 + int(down > 0)]
         return _PATTERNS["relation"].format(
-            distance="far" if right * right + down * down > _FAR**2 else "just",
             side=side,
             other=f"a silent {_coloured(self.things[nearest])}",
         )

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.backbone.gate import PromptGate
@@ -12,6 +13,8 @@ from avkit.backbone.temporal import TemporalPerception
 from avkit.batch import Batch, Tokens, Vocabulary
 from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
 from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.heads.position import grid_code
+from avkit.heads.region import shrink
 
 
 @dataclass
@@ -30,6 +33,7 @@ class AVUnifiedConfig:
         audio_features: Width of stored audio features; 0 for none.
         width: Width D of all tokens.
         heads: Attention heads.
+        parts: Rows and columns in which pictures are read for answers that are not about pixels.
         windows: Window lengths of the temporal module, in steps.
         dropout: In training.
         temporal: Use the temporal module.
@@ -48,6 +52,7 @@ class AVUnifiedConfig:
     audio_features: int = 0
     width: int = 96
     heads: int = 4
+    parts: int = 4
     windows: list[int] = field(default_factory=lambda: [2, 4, 6])
     dropout: float = 0.0
     temporal: bool = True
@@ -82,36 +87,72 @@ class AVUnified(nn.Module):
         self.temporal = TemporalPerception(width, heads, config.windows, drop) if config.temporal else None
         self.spatial = SpatialPerception(width, heads, drop) if config.spatial else None
         self.gate = PromptGate(width) if config.gate else None
+        self.classes = list(vocabulary.classes)
+        self._frozen_names: Tensor | None = None
 
     @property
     def pyramid_widths(self) -> list[int]:
         """Widths of the pyramid's maps, finest first; empty for encoders without one."""
         return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
 
-    def forward(self, batch: Batch, prompts: list[str]) -> Tokens:
-        """Encode and mix a batch; `prompts` is one text per sample."""
+    def forward(self, batch: Batch, prompts: list[str], pixels: bool = True) -> Tokens:
+        """Encode and mix a batch.
+
+        Args:
+            batch: What is seen and heard.
+            prompts: One text per sample.
+            pixels: False for answers that are not about pixels: each picture is then read in `config.parts` squared
+                parts at most, after the spatial module, and there is no pyramid.
+        """
         seen = self._see(batch)
         audio = self.norms["audio"](self.audio_in(self._hear(batch)))
         frame = self.norms["frame"](self.frame_in(seen.frame))
         patches = self.norms["patches"](self.patch_in(seen.patches))
-        patches = patches + grid_code(seen.grid, patches.shape[-1], patches)
-        text: TextFeatures = self.text(prompts)
-        words, prompt = self.text_in(text.tokens), self.text_in(text.pooled)
+        patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
+        words, spoken, prompt = self._read(prompts)
         if self.temporal is not None:
             audio, frame = self.temporal(audio, frame, batch.valid)
         if self.spatial is not None:
             audio, patches = self.spatial(audio, patches, batch.valid)
-        valid, pyramid = batch.valid, seen.pyramid
+        valid, pyramid, grid = batch.valid, seen.pyramid, seen.grid
+        if not pixels:
+            patches, grid = self._parts(patches, grid)
+            pyramid = []
         if batch.clip is not None:  # several samples share a clip, and part only here, where their prompts come in
             audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
-            pyramid = []  # questions ask for no pixels
         if self.gate is not None:
             audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
-        return Tokens(audio, frame, patches, seen.grid, valid, pyramid, words, text.valid, prompt)
+        return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, self._names())
+
+    def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of the prompts, which of them are words, and the pooled prompts; equal prompts are read once."""
+        same = len(set(prompts)) == 1
+        text: TextFeatures = self.text(prompts[:1] if same else prompts)
+        parts = self.text_in(text.tokens), text.valid, self.text_in(text.pooled)
+        return tuple(x.expand(len(prompts), *x.shape[1:]) for x in parts) if same else parts  # type: ignore[return-value]
+
+    def _parts(self, patches: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Patches (B, T, P, D) averaged to a grid of at most `config.parts` on each side."""
+        maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=grid[0])
+        maps = shrink(maps, (self.config.parts, self.config.parts))
+        return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches)), (maps.shape[-2], maps.shape[-1])
+
+    def _names(self) -> Tensor | None:
+        """The dataset's classes as the text encoder reads their names, (K, D)."""
+        if not self.classes:
+            return None
+        pooled = self._frozen_names
+        if pooled is None:
+            pooled = self.text([name.replace("_", " ") for name in self.classes]).pooled
+            if self.text in self._frozen():
+                self._frozen_names = pooled
+        named: Tensor = self.text_in(pooled.to(self.text_in.weight.device))
+        return named
 
     def train(self, mode: bool = True) -> "AVUnified":
         """Frozen encoders stay in evaluation mode."""
         super().train(mode)
+        self._frozen_names = None
         for module in self._frozen():
             module.eval()
         return self
@@ -160,19 +201,6 @@ class AVUnified(nn.Module):
             raise ValueError("This model reads waveforms, and the batch has none.")
         heard: Tensor = self.audio(batch.waveform, batch.valid.shape[1], batch.hop)
         return heard
-
-
-def grid_code(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:
-    """Sinusoids over row and column in [0, 1], half the width each, (P, D); the same for any number of patches."""
-    rows, columns = ((torch.arange(n, device=like.device) + 0.5) / n for n in grid)
-    rate = 2.0 ** torch.linspace(0, 4, width // 4, device=like.device) * torch.pi
-
-    def code(x: Tensor) -> Tensor:
-        return torch.cat([(x[:, None] * rate).sin(), (x[:, None] * rate).cos()], dim=-1)
-
-    r, c = code(rows)[:, None].expand(-1, grid[1], -1), code(columns)[None].expand(grid[0], -1, -1)
-    out = torch.cat([r, c], dim=-1).flatten(0, 1).to(like.dtype)
-    return nn.functional.pad(out, (0, width - out.shape[1])) * 0.5**0.5
 
 
 def _square(patches: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ class QuestionAnswering(Task):
 
     name = "avqa"
     reads = ("answer", "question_type")
+    pixels = False
     prompt = "answer the question about what is seen and heard"
     monitor = "Overall"
     headline = ("Overall",)

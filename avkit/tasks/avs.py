@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
-from avkit.heads.mask import MaskHead
+from avkit.heads.mask import MaskHead, MaskOutput
 from avkit.metrics.avss import SemanticMask
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
@@ -48,14 +48,14 @@ class Segmentation(Task):
         """One map for the mask and one per class, background included."""
         return MaskHead(width, pyramid_widths, self.classes)
 
-    def loss(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`mask` and, with classes, `classes`; over annotated steps alone."""
+    def loss(self, out: MaskOutput, batch: Batch) -> dict[str, Tensor]:
+        """`mask` and, with classes, `classes` and `heard`; over annotated steps alone."""
         losses = mask_losses(out, batch)
-        return {"loss": sum(losses.values(), out.new_zeros(())), **losses}
+        return {"loss": sum(losses.values(), out.maps.new_zeros(())), **losses}
 
-    def predict(self, out: Tensor, batch: Batch) -> Prediction:
+    def predict(self, out: MaskOutput, batch: Batch) -> Prediction:
         """`mask`, `mask_logits` and, with classes, `class_scores` and `class_mask`."""
-        logits = upsample(out, picture_size(batch, out)).float()
+        logits = upsample(out.maps, picture_size(batch, out.maps)).float()
         values: dict[str, Any] = {"mask": logits[:, :, 0].sigmoid(), "mask_logits": logits[:, :, 0]}
         if self.classes:
             values |= {"class_scores": logits[:, :, 1:], "class_mask": logits[:, :, 1:].argmax(2)}

@@ -31,6 +31,8 @@ class Task(ABC):
     may_read: ClassVar[tuple[str, ...]] = ()
     #: Whether each step is answered by itself, so that a part of a clip can be learnt from.
     stepwise: ClassVar[bool] = False
+    #: Whether the answer is about pixels; others read each picture in few parts, which costs less.
+    pixels: ClassVar[bool] = True
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint, higher is better.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
+from avkit.heads.mask import MaskOutput
 from avkit.losses import balanced_cross_entropy, mask_loss
 from avkit.metrics.avs import MaskFScore, MaskIoU
 
@@ -50,22 +51,35 @@ def annotated_mask_loss(logits: Tensor, batch: Batch) -> Tensor:
     return mask_loss(found[:, 0], target)
 
 
-def mask_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """`mask` of the first map and, where head and batch have classes, `classes` of the others.
+def mask_losses(out: MaskOutput, batch: Batch) -> dict[str, Tensor]:
+    """`mask` of the first map and, where head and batch have classes, `classes` of the others and `heard` of the sound.
 
     The mask's loss is binary cross-entropy and Dice at the size of the true masks; the classes' is cross-entropy at the
-    size of the maps, with as much weight on what sounds as on all the background, since few pixels sound.
+    size of the maps, with as much weight on what sounds as on all the background, since few pixels sound. The sound's is
+    binary cross-entropy on whether a class has a pixel, which is nearly whether it is heard: listening is learnt by
+    itself, long before masks are good enough to teach it.
 
     Args:
-        logits: (B, T, 1 + classes, h, w), the mask first.
+        out: Of a mask head.
         batch: Of masks, and of class masks if there are any.
     """
+    logits = out.maps
     losses = {"mask": annotated_mask_loss(logits[:, :, :1], batch)}
     if "class_mask" in batch.targets and logits.shape[2] > 1:
         found, target = annotated(logits[:, :, 1:], batch), annotated(batch.targets["class_mask"], batch)
         target = F.interpolate(target[:, None].float(), found.shape[-2:], mode="nearest-exact")[:, 0].long()
         losses["classes"] = balanced_cross_entropy(found, target)
+        if out.heard is not None:
+            losses["heard"] = _heard_loss(annotated(out.heard, batch), target)
     return losses
+
+
+def _heard_loss(heard: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of (N, K) on which classes have a pixel in (N, h, w), summed over classes, mean over N."""
+    if not len(target):
+        return heard.sum() * 0
+    present = F.one_hot(target.flatten(1), heard.shape[1] + 1).amax(1)[:, 1:].to(heard.dtype)
+    return F.binary_cross_entropy_with_logits(heard, present, reduction="none").sum(1).mean()
 
 
 def count_classes(vocabulary: Vocabulary) -> int:

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
-from avkit.heads.caption import CaptionHead
-from avkit.heads.mask import MaskHead
+from avkit.heads.caption import CaptionHead, mentions_loss
+from avkit.heads.mask import MaskHead, MaskOutput
+from avkit.heads.region import RegionTokens
 from avkit.losses import focal_loss
 from avkit.metrics.captions import CaptionScores
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
     constant_masks,
     count_classes,
+    known_steps,
     mask_losses,
     mask_metrics,
     picture_size,
@@ -36,18 +39,20 @@ class RegionOutput:
     """What the head says.
 
     Attributes:
-        mask: Mask and class logits, (B, T, 1 + classes, h, w).
+        mask: Masks and classes.
         word_logits: Of taught captions, (N, L, words).
+        mentions: Logits of each word's being in a taught caption, (N, words).
         words: Generated instead, int64 (B T, L).
     """
 
-    mask: Tensor
+    mask: MaskOutput
     word_logits: Tensor | None = None
+    mentions: Tensor | None = None
     words: Tensor | None = None
 
 
 class RegionHead(nn.Module):
-    """Masks first; then a caption from picture, sound and the region under the mask.
+    """Masks first; then a caption from picture, sound and the regions that sound.
 
     Args:
         width: Width D of the tokens.
@@ -59,38 +64,58 @@ class RegionHead(nn.Module):
     def __init__(self, width: int, pyramid_widths: Sequence[int], words: int, classes: int = 0) -> None:
         super().__init__()
         self.mask = MaskHead(width, pyramid_widths, classes)
+        self.regions = RegionTokens(width, pyramid_widths)
         self.caption = CaptionHead(width, words)
 
-    def forward(self, tokens: Tokens, words: Tensor | None = None, taught: Tensor | None = None) -> RegionOutput:
+    def forward(
+        self, tokens: Tokens, words: Tensor | None = None, taught: Tensor | None = None, shown: Tensor | None = None
+    ) -> RegionOutput:
         """Masks and captions.
 
         Args:
             tokens: What the backbone made.
             words: Taught captions up to the word before the last, int64 (N, L); None generates instead.
             taught: bool (B, T), the N steps that have a caption.
+            shown: True mask and, with classes, class mask, float (B, T, 1 or 2, H, W), NaN where unknown. They stand
+                for the predicted ones in half of the taught steps: captions need not wait for good masks, and still
+                learn to live with poor ones.
         """
         mask = self.mask(tokens)
-        memory = self.caption.memory(tokens, self._region(tokens, mask))
+        regions = region_maps(mask.maps)
+        if shown is not None:
+            true = true_regions(shown, regions)
+            take = torch.rand(regions.shape[:2], device=regions.device)[..., None, None, None] < 0.5
+            regions = torch.where(take & ~true.isnan(), true, regions)
+        memory = self.caption.memory(tokens, self.regions(tokens, regions))
         if words is None or taught is None:
             steps = tokens.valid.flatten()
             found = self.caption.generate(memory[steps])
             rows = found.new_full((len(memory), found.shape[1]), PAD)
             rows[steps] = found
             return RegionOutput(mask, words=rows)
-        return RegionOutput(mask, word_logits=self.caption(memory[taught.flatten()], words))
+        logits, mentions = self.caption(memory[taught.flatten()], words)
+        return RegionOutput(mask, logits, mentions)
 
-    def _region(self, tokens: Tokens, mask: Tensor) -> Tensor:
-        """Mean of the patches under the mask, (B, T, 1, D)."""
-        weights = nn.functional.adaptive_avg_pool2d(mask[:, :, 0].sigmoid(), tokens.grid)
-        weights = weights.view(*mask.shape[:2], 1, -1)
-        return weights @ tokens.patches / (weights.sum(-1, keepdim=True) + 0.1)
+
+def region_maps(mask: Tensor) -> Tensor:
+    """Soft regions (B, T, R, h, w) of logits (B, T, 1 + classes, h, w): the mask's, then each class's."""
+    whole = mask[:, :, :1].sigmoid()
+    return torch.cat([whole, mask[:, :, 1:].softmax(2)[:, :, 1:]], dim=2) if mask.shape[2] > 1 else whole
+
+
+def true_regions(shown: Tensor, like: Tensor) -> Tensor:
+    """Regions (B, T, R, h, w), shaped as `like`, of true masks and classes (B, T, 1 or 2, H, W); NaN where unknown."""
+    small = F.interpolate(shown.flatten(0, 1), like.shape[-2:], mode="nearest-exact").unflatten(0, shown.shape[:2])
+    mask, kinds = small[:, :, :1], small[:, :, 1:]
+    numbers = torch.arange(1, like.shape[2], device=like.device)[:, None, None]
+    return torch.cat([mask, torch.where(kinds.isnan(), kinds, (kinds == numbers).to(kinds.dtype))], dim=2)
 
 
 class RegionAwareUnderstanding(Task):
     """A mask and a caption per step.
 
-    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU); where the
-    data name the class of each source, class masks are learnt along with the mask.
+    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU), to which
+    the loss of the guess which words the caption has is added; where the data name the class of each source, class masks are learnt along with the mask.
     """
 
     name = "ra_ssu"
@@ -117,21 +142,23 @@ class RegionAwareUnderstanding(Task):
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """The true captions without their last word, and which steps have one."""
         words, taught = self._taught(batch)
-        return {"words": words[:, :-1], "taught": taught}
+        return {"words": words[:, :-1], "taught": taught, "shown": self._shown(batch)}
 
     def loss(self, out: RegionOutput, batch: Batch) -> dict[str, Tensor]:
-        """`mask` and `classes` over annotated steps, `words` over written captions."""
-        if out.word_logits is None:
+        """`mask`, `classes` and `heard` over annotated steps, `words` over written captions."""
+        if out.word_logits is None or out.mentions is None:
             raise ValueError("The loss of 'ra_ssu' needs an output made with `inputs(batch)`.")
         words, _ = self._taught(batch)
         masks = mask_losses(out.mask, batch)
         said = focal_loss(out.word_logits.flatten(0, 1), words[:, 1:].flatten(), ignore=PAD)
+        mentions = mentions_loss(out.mentions, words)
         seen = torch.stack(list(masks.values())).sum()
-        return {"loss": MASK_WEIGHT * seen + (1 - MASK_WEIGHT) * said, **masks, "words": said}
+        total = MASK_WEIGHT * seen + (1 - MASK_WEIGHT) * (said + mentions)
+        return {"loss": total, **masks, "words": said, "mentions": mentions}
 
     def predict(self, out: RegionOutput, batch: Batch) -> Prediction:
         """`mask`, `mask_logits` and `caption`."""
-        logits = upsample(out.mask[:, :, :1], picture_size(batch, out.mask))[:, :, 0].float()
+        logits = upsample(out.mask.maps[:, :, :1], picture_size(batch, out.mask.maps))[:, :, 0].float()
         values: dict[str, Any] = {"mask": logits.sigmoid(), "mask_logits": logits}
         if out.words is not None:
             texts, steps = self.tokenizer.decode(out.words), batch.valid.shape[1]
@@ -169,6 +196,15 @@ class RegionAwareUnderstanding(Task):
 
         masks = constant_masks(batches)
         return {f"{m}, {c}": rule(masks[m], captions[c]) for m in masks for c in captions}
+
+    def _shown(self, batch: Batch) -> Tensor:
+        """True mask and, with classes, class mask, float (B, T, 1 or 2, H, W), NaN where unknown."""
+        mask = batch.targets["mask"].float()
+        parts = [mask]
+        if self.vocabulary.classes:
+            kinds = batch.targets.get("class_mask")
+            parts.append(kinds.float() if kinds is not None else torch.full_like(mask, torch.nan))
+        return torch.stack(parts, dim=2).masked_fill(~known_steps(batch)[..., None, None, None], torch.nan)
 
     def _taught(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Captions that were written, int64 (N, L), and where, bool (B, T)."""
