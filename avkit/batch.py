@@ -141,6 +141,7 @@ class Tokens:
         text_valid: bool (B, L).
         prompt: (B, D), the pooled prompt or question, or None.
         names: (K, D), the text features of the dataset's classes, or None.
+        picture: uint8 (B, T, 3, H, W), the pictures themselves, or None where only features are known.
     """
 
     audio: Tensor
@@ -153,6 +154,7 @@ class Tokens:
     text_valid: Tensor | None = None
     prompt: Tensor | None = None
     names: Tensor | None = None
+    picture: Tensor | None = None
 
 
 @dataclass

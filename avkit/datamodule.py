@@ -30,12 +30,14 @@ class Reads:
         each: Those of them that every sample must carry.
         may: Targets used where the dataset has them.
         stepwise: Whether the task answers each step by itself.
+        need: Training steps that the task needs, relative to the others.
     """
 
     needs: frozenset[str]
     each: frozenset[str]
     may: frozenset[str] = frozenset()
     stepwise: bool = False
+    need: float = 1.0
 
 
 class TaskItems(TorchDataset[tuple[str, Item]]):
@@ -131,8 +133,8 @@ class AVDataModule(L.LightningDataModule):
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         steps_per_epoch: Training steps between two validations.
-        mix: How often each task is drawn: uniform, proportional (to its samples), temperature (between the two), or
-            weights such as avs=2,avqa=1.
+        mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
+            its samples), temperature (between the two), or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
         picture: Height and width of the pictures, in pixels.
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
@@ -150,10 +152,10 @@ class AVDataModule(L.LightningDataModule):
         dataset: str = "scenes",
         root: str | None = None,
         manifest: str | None = None,
-        batch_size: int = 16,
-        whole_batch: int = 6,
-        steps_per_epoch: int = 275,
-        mix: str = "uniform",
+        batch_size: int = 24,
+        whole_batch: int = 8,
+        steps_per_epoch: int = 180,
+        mix: str = "need",
         workers: int = 1,
         picture: int = 64,
         crop: int = 2,
@@ -168,7 +170,7 @@ class AVDataModule(L.LightningDataModule):
             if count < 1:
                 raise ValueError(f"data.{name} is {count}; it is at least 1.")
         self.reads = {
-            task: Reads(frozenset(f["needs"]), frozenset(f["each"]), frozenset(f["may"]), f["stepwise"])
+            task: Reads(frozenset(f["needs"]), frozenset(f["each"]), frozenset(f["may"]), f["stepwise"], f["need"])
             for task, f in (fields or {}).items()
         }
         self.crop = crop
@@ -197,7 +199,8 @@ class AVDataModule(L.LightningDataModule):
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         batch = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
-        plan = BatchPlan(sizes, batch, task_weights(sizes, self.mix), self.seed, rank, ranks)
+        weights = task_weights(sizes, self.mix, {task: read.need for task, read in self.reads.items()})
+        plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks)
         loader = PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
         if trainer:  # Lightning gives a loader its state back in the middle of an epoch only, not between two
             loader.done = trainer.global_step * trainer.accumulate_grad_batches

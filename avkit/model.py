@@ -40,7 +40,7 @@ class AVModel(L.LightningModule):
         vocabulary: Vocabulary | None = None,
         system: AVUnifiedConfig | None = None,
         prompts: dict[str, str] | None = None,
-        lr: float = 1e-3,
+        lr: float = 1.2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         loss_weights: dict[str, float] | None = None,

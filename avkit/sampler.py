@@ -5,21 +5,27 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-#: How often each task is drawn: by its number of samples, equally, by the samples' root (temperature 2), or as given.
-MIXES = ("proportional", "uniform", "temperature")
+#: How often each task is drawn: as much as it says it needs, by its number of samples, equally, by the samples' root
+#: (temperature 2), or as given.
+MIXES = ("need", "proportional", "uniform", "temperature")
 
 
-def task_weights(sizes: Mapping[str, int], mix: str = "proportional") -> dict[str, float]:
+def task_weights(
+    sizes: Mapping[str, int], mix: str = "proportional", need: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Probability of each task in a step.
 
     Args:
         sizes: Samples per task.
         mix: One of `MIXES`, or weights such as `avs=2,avqa=1`.
+        need: Steps that a task needs, relative to the others, for the mix of that name; 1 where not named.
 
     Raises:
         ValueError: If the mix is neither, names other tasks than `sizes`, or a weight is not positive.
     """
-    if mix in MIXES:
+    if mix == "need":
+        raw = {task: (need or {}).get(task, 1.0) for task in sizes}
+    elif mix in MIXES:
         power = {"proportional": 1.0, "uniform": 0.0, "temperature": 0.5}[mix]
         raw = {task: float(size) ** power for task, size in sizes.items()}
     else:

@@ -21,9 +21,9 @@ def main() -> None:
     memory = torch.randn(ROWS, 66, WIDTH)
     found, times = {}, {}
     for cache in (True, False):
-        head.generate(memory, 4, cache)
+        head.generate(memory, most=4, cache=cache)
         start = time.perf_counter()
-        found[cache] = head.generate(memory, LENGTH, cache)
+        found[cache] = head.generate(memory, most=LENGTH, cache=cache)
         times[cache] = time.perf_counter() - start
     print(
         f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {ROWS} "

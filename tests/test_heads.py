@@ -67,6 +67,18 @@ def test_a_word_depends_on_earlier_words_alone():
     torch.testing.assert_close(head(memory, words)[0][:, :4], head(memory, changed)[0][:, :4])
 
 
+def test_a_region_that_is_absent_calls_for_nothing():
+    torch.manual_seed(12)
+    head, memory = CaptionHead(WIDTH, words=9).eval(), torch.randn(2, 6, WIDTH)
+    words, present = torch.full((2, 3), 4), torch.tensor([[1.0, 0.0], [0.5, 1.0]])
+    changed = memory.clone()
+    changed[0, 3] = 9.0  # the second region of the first row, which is absent
+    one, other = head(memory, words, present)[1], head(changed, words, present)[1]
+    torch.testing.assert_close(one, other)
+    more = head(memory, words, torch.ones(2, 2))[1]
+    assert (more > one).all()  # each region that is there can only add
+
+
 def repeating(word, most=12):
     """A head that says one word for ever."""
     head = CaptionHead(WIDTH, words=9, most=most).eval()
@@ -80,7 +92,7 @@ def repeating(word, most=12):
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize(("most", "length"), [(None, 12), (5, 5), (1, 1), (99, 12)])
 def test_captions_stop_at_the_limit(most, length, cache):
-    found = repeating(7).generate(torch.randn(2, 4, WIDTH), most, cache)
+    found = repeating(7).generate(torch.randn(2, 4, WIDTH), most=most, cache=cache)
     assert found.tolist() == [[7] * length] * 2
 
 
@@ -221,12 +233,14 @@ def test_regions_say_where_they_are_and_how_large():
     given, head = tokens(), RegionTokens(WIDTH, [8, 12])
     regions = torch.zeros(2, 3, 4, 16, 16)
     regions[:, :, 1, :8, :8] = 1
-    found = head(given, regions)
+    found, present = head(given, regions)
     assert found.shape == (2, 3, 4, WIDTH)
+    torch.testing.assert_close(present[:, :, 1], torch.full((2, 3), 0.25 / 0.253))
+    assert present[:, :, [0, 2, 3]].max() == 0
     assert found[:, :, [0, 2, 3]].abs().max() == 0  # nothing is there
     assert found[:, :, 1].abs().min(-1).values.max() > 0
     regions[:, :, 1] = regions[:, :, 1].flip(-1)
-    assert not torch.allclose(head(given, regions)[:, :, 1], found[:, :, 1], atol=1e-3)
+    assert not torch.allclose(head(given, regions)[0][:, :, 1], found[:, :, 1], atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "shape"), [((4, 4), (4, 4)), ((3, 4), (3, 4)), ((16, 16), (8, 8))])

@@ -84,10 +84,16 @@ def test_tasks_come_as_often_as_their_weights():
 
 @pytest.mark.parametrize(
     ("mix", "expected"),
-    [("proportional", 10 / 17), ("uniform", 0.5), ("temperature", 10**0.5 / (10**0.5 + 7**0.5)), ("a=1,b=4", 0.2)],
+    [
+        ("proportional", 10 / 17),
+        ("uniform", 0.5),
+        ("temperature", 10**0.5 / (10**0.5 + 7**0.5)),
+        ("a=1,b=4", 0.2),
+        ("need", 0.25),
+    ],
 )
 def test_mixes(mix, expected):
-    assert task_weights(SIZES, mix)["a"] == pytest.approx(expected)
+    assert task_weights(SIZES, mix, {"b": 3.0})["a"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -562,7 +562,7 @@ def test_a_caption_by_hand():
     lines = captions(replace(scene, background=1, things=(thing, other, away)))
     wall = "in front of a striped wall"
     assert lines[0] == f"it is quiet and a large red drum stays still at the top left beside one other {wall}"
-    assert lines[3] == "a large red drum rolls at the top left to the left of a silent orange bell"
+    assert lines[3] == "a large red drum rolls at the top left to the left of something silent"
     assert lines[5] == "a large red drum rolls at the top left and an engine rumbles out of view"
     assert lines[6] == f"an engine rumbles somewhere out of view {wall}"
     both = captions(replace(scene, things=(thing, replace(other, sounding=((3.0, 5.0),)))))

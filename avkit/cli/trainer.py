@@ -44,6 +44,7 @@ def task_fields(tasks: str) -> dict[str, Any]:
             "may": list(task.may_read),
             "each": list(task.learns_from or task.reads),
             "stepwise": task.stepwise,
+            "need": task.need,
         }
         for name, task in found.items()
     }

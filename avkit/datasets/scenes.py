@@ -49,7 +49,8 @@ class Scenes:
         picture: Pixels of a side.
         untrimmed: Clips of 20 to 60 s with many events, without questions, instead of 10 s.
         hop: Seconds per step.
-        all_questions: Ask all that the scene admits, up to `ASKED_PER_TYPE`, for training; balance holds for the first question alone.
+        all_questions: Ask all that the scene admits, up to `ASKED_PER_TYPE`, for training; balance holds for the first
+            question alone.
 
     Raises:
         ValueError: If the split is unknown, or a size is not positive.

@@ -21,8 +21,6 @@ def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class SmallVisual(nn.Module):
     """A convolutional pyramid with strides 2 and 4, and patches at stride 8.
 
-    The finest map also carries the picture itself, averaged to its size, so that colours need not be learnt.
-
     Args:
         channels: Width at each stride; the last is the width of patches and frame.
     """
@@ -40,16 +38,15 @@ class SmallVisual(nn.Module):
             ]
         )
         self.width = three
-        self.pyramid_widths = [one + 3, two]
+        self.pyramid_widths = [one, two]
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
         x = frames.float() / 127.5 - 1 if frames.dtype == torch.uint8 else frames * 2 - 1
-        picture, maps = x, []
+        maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        maps[0] = torch.cat([maps[0], F.interpolate(picture, maps[0].shape[-2:], mode="area")], dim=1)
         patches = x.flatten(2).transpose(1, 2)
         return VisualFeatures(patches.mean(1), patches, (x.shape[2], x.shape[3]), maps[:2])
 

@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
+from avkit.heads.layers import mlp
 from avkit.heads.position import grid_code, time_code
 
 
@@ -44,6 +45,55 @@ class Grounding(nn.Module):
         return self.out(torch.cat([found, much], dim=-1))
 
 
+class ClassTable(nn.Module):
+    """One token per named class: whether, how long, how loud and since when it is heard, whether and where it is seen.
+
+    Steps and parts are matched with the classes' names, so the table is only as good as these lie together; counting,
+    comparing and ordering classes, which attention over single steps learns slowly, is then one step away.
+
+    Args:
+        width: Width D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.full((2,), -3.0))
+        self.facts = mlp(13, width, width)
+        self.norm = nn.LayerNorm(width)
+        self.sums = mlp(26, width, width)
+
+    def forward(
+        self, audio: Tensor, parts: Tensor, names: Tensor, grid: tuple[int, int], valid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """From audio (B, T, D), parts (B, T, P, D) on a grid and names (K, D), valid bool (B, T).
+
+        Returns:
+            A token per class, (B, K, D), and what they sum to, (B, D).
+        """
+        keep = valid[..., None].to(audio.dtype)
+        names_ = names.T / names.shape[1] ** 0.5
+        match = audio @ names_
+        heard = (match + self.bias[0]).sigmoid() * keep
+        places = (parts @ names_ + self.bias[1]).sigmoid() * keep[..., None]
+        seen = places.amax(2)
+        steps = torch.linspace(-1, 1, heard.shape[1], device=heard.device)[:, None]
+        rows, columns = (torch.linspace(-1, 1, n, device=heard.device) for n in grid)
+        spread = places.sum(1).unflatten(1, grid)  # (B, rows, columns, K)
+        total = spread.sum((1, 2)) + 1e-3
+        length = keep.sum(1)
+        facts = [
+            *(x for part in (heard, seen, heard * seen) for x in (part.amax(1), part.sum(1) / length)),
+            (match * heard).sum(1) / (heard.sum(1) + 1e-3),
+            *((part * steps).sum(1) / (part.sum(1) + 1e-3) for part in (heard, seen)),
+            (heard.cumsum(1).clamp(max=1).sum(1)) / length,
+            total / length,
+            torch.einsum("bhwk,h->bk", spread, rows) / total,
+            torch.einsum("bhwk,w->bk", spread, columns) / total,
+        ]
+        told = torch.stack(facts, dim=-1)
+        return self.norm(self.facts(told)) + names, self.sums(torch.cat([told.sum(1), told.amax(1)], dim=-1))
+
+
 class AnswerHead(nn.Module):
     """The question's words read the clip, then are read one after the other.
 
@@ -58,12 +108,13 @@ class AnswerHead(nn.Module):
 
     def __init__(self, width: int, answers: int, heads: int = 4) -> None:
         super().__init__()
-        self.hear, self.see = Grounding(width, heads), Grounding(width, heads)
+        self.hear, self.see, self.look_up = (Grounding(width, heads) for _ in range(3))
+        self.table = ClassTable(width)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "parts", "words", "order", "out")})
         self.audio, self.parts, self.both = (nn.Linear(width, width) for _ in range(3))
         self.order = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
         self.whole = nn.Linear(4 * width, width)
-        self.out = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, answers))
+        self.out = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, answers))
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Logits of the answers, (B, K).
@@ -87,11 +138,17 @@ class AnswerHead(nn.Module):
             + self.hear(words, audio, clock, tokens.valid)
             + self.see(words, flat, places, tokens.valid.repeat_interleave(cells, dim=1))
         )
+        whole = self._whole(audio, parts, tokens.valid)
+        if tokens.names is not None:
+            table, sums = self.table(audio, parts, tokens.names, tokens.grid, tokens.valid)
+            everywhere = torch.ones_like(table[..., 0], dtype=torch.bool)
+            words = words + self.look_up(words, table, torch.zeros_like(table[0]), everywhere)
+            whole = whole + sums
         words = self.norms["out"](words + self._in_order(self.norms["order"](words), tokens.text_valid))
         weights = tokens.text_valid.to(words.dtype)[..., None]
         sentence = (words * weights).sum(1) / weights.sum(1)
         peak = words.masked_fill(~tokens.text_valid[..., None], -torch.inf).amax(1)
-        return self.out(torch.cat([sentence, peak, self._whole(audio, parts, tokens.valid) * sentence], dim=-1))
+        return self.out(torch.cat([sentence, peak, whole * sentence, whole], dim=-1))
 
     def _in_order(self, words: Tensor, valid: Tensor) -> Tensor:
         """Each word after those before it and before those after it, (B, L, D)."""

@@ -7,16 +7,17 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import Cache, DecoderLayer, mlp
+from avkit.heads.layers import Cache, DecoderLayer
 from avkit.words import END, PAD, START
 
 
 class CaptionHead(nn.Module):
     """Autoregressive Transformer decoder over the picture and the sound of one step.
 
-    Which words the caption will have is guessed at once, from sound, picture and region; the guess's log-odds add to
-    the logits of every word, so that the decoder is left with their order. The guess has a loss of its own, see
-    `mentions_loss`, and learns what things are called long before the decoder would.
+    Which words the caption will have is guessed at once: a word is in it unless neither the picture and sound as a
+    whole nor any region calls for it (noisy or). The guess's log-odds add to the logits of every word, so that the
+    decoder is left with their order. The guess has a loss of its own, see `mentions_loss`, and learns what things are
+    called long before the decoder would.
 
     Args:
         width: Width D of the tokens.
@@ -39,9 +40,8 @@ class CaptionHead(nn.Module):
         self.position = nn.Parameter(torch.randn(most + 1, width) * 0.5)
         self.kind = nn.Parameter(torch.randn(3, width) * 0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout=dropout) for _ in range(layers))
-        self.topic = nn.Linear(3 * width, width)
-        self.mentions = nn.Sequential(nn.LayerNorm(3 * width), mlp(3 * width, 2 * width, words))
-        nn.init.constant_(self.mentions[1][2].bias, -3.0)  # a caption has few of all words
+        self.topic = nn.Linear(2 * width, width)
+        self.whole, self.each = (_guesser(2 * width, words) for _ in range(2))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, words)
 
@@ -55,24 +55,27 @@ class CaptionHead(nn.Module):
             parts.append(regions + self.kind[2])
         return rearrange(torch.cat([*parts, tokens.patches], dim=2), "b t m d -> (b t) m d")
 
-    def forward(self, memory: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """What comes after each of `words` (N, L), for memory (N, M, D).
+    def forward(self, memory: Tensor, words: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What comes after each of `words` (N, L), for memory (N, M, D) whose R regions are present by (N, R).
 
         Returns:
             Logits of the next word, (N, L, words), and of each word's being in the caption at all, (N, words).
         """
-        topic, mentions = self._guess(memory)
+        topic, mentions = self._guess(memory, present)
         x = self.embed(words) + self.position[: words.shape[1]] + topic
         for layer in self.layers:
             x = layer(x, memory, causal=True)
         return self._logits(x, mentions), mentions[:, 0]
 
     @torch.no_grad()
-    def generate(self, memory: Tensor, most: int | None = None, cache: bool = True) -> Tensor:
+    def generate(
+        self, memory: Tensor, present: Tensor | None = None, most: int | None = None, cache: bool = True
+    ) -> Tensor:
         """The likeliest word at each turn, until every row has ended.
 
         Args:
             memory: (N, M, D).
+            present: How present each of the memory's regions is, (N, R) in [0, 1]; None where it has none.
             most: Longest caption in words, end included; the head's own limit where None.
             cache: Keep keys and values of earlier words; without it the same words come, more slowly.
 
@@ -81,7 +84,7 @@ class CaptionHead(nn.Module):
         """
         limit = min(most or self.most, self.most)
         words = torch.full((len(memory), 1), START, device=memory.device)
-        topic, mentions = self._guess(memory)
+        topic, mentions = self._guess(memory, present)
         caches = [Cache() for _ in self.layers] if cache else [None] * len(self.layers)
         ended = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
         for turn in range(limit):
@@ -96,13 +99,26 @@ class CaptionHead(nn.Module):
                 break
         return words[:, 1:]
 
-    def _guess(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What every word is told directly, (N, 1, D), and which words are to be expected, (N, 1, words)."""
-        x = memory[:, :3].flatten(1)
-        return self.topic(x)[:, None], self.mentions(x)[:, None]
+    def _guess(self, memory: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What every word is told directly, (N, 1, D), and which words are to be expected, logits (N, 1, words)."""
+        whole = memory[:, :2].flatten(1)
+        doubt = F.softplus(self.whole(whole))  # minus the logarithm of the chance that nothing calls for the word
+        if present is not None:
+            regions = memory[:, 2 : 2 + present.shape[1]]
+            told = torch.cat([regions, memory[:, :1].expand_as(regions)], dim=-1)
+            doubt = doubt + (present[..., None] * F.softplus(self.each(told))).sum(1)
+        mentions = doubt + torch.log(-torch.expm1(-doubt.clamp(min=1e-6)))
+        return self.topic(whole)[:, None], mentions[:, None]
 
     def _logits(self, x: Tensor, mentions: Tensor) -> Tensor:
         return self.out(self.norm(x)) + mentions
+
+
+def _guesser(inputs: int, words: int) -> nn.Sequential:
+    """Logits of words, low to begin with, as a caption has few of all words."""
+    last = nn.Linear(inputs, words)
+    nn.init.constant_(last.bias, -4.0)
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, inputs), nn.GELU(), last)
 
 
 def mentions_loss(mentions: Tensor, words: Tensor) -> Tensor:

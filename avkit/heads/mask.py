@@ -147,7 +147,8 @@ class MaskHead(nn.Module):
     def _start_smooth(self, outputs: int) -> None:
         """Begin with the four pixels of each cell alike, so that no checkerboard has to be unlearnt."""
         last = self.combine[2]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         with torch.no_grad():
             last.weight.copy_(last.weight[:outputs].repeat_interleave(4, 0))
             last.bias.copy_(last.bias[:outputs].repeat_interleave(4, 0))

@@ -34,7 +34,7 @@ _TREND = 0.2
 
 _PATTERNS = {
     "sounding": "{thing} {verb} {place}{company}{unseen}",
-    "relation": " {side} {other}",
+    "relation": " {side} something silent",
     "alone": " with nothing else in view",
     "while": " while {other} {verb}",
     "and": " and {other} {verb} out of view",
@@ -68,7 +68,7 @@ CAPTION_WORDS = sorted(
             *_COUNTS[1:],
         ]
     )
-    | {"a", "an", "silent", "other", "others"}
+    | {"a", "an", "other", "others"}
     | {*CLASSES, *COLOURS, *SIZES, *BACKGROUNDS}
     | {verb for pair in VERBS.values() for verb in pair}
 )
@@ -170,7 +170,7 @@ class _Narrator:
             company=company if others else _PATTERNS["alone"],
         )
 
-    def motion(self, t: int, i: int) -> tuple[str, str]:
+    def motion(self, t: int, i: int) -> str:
         x, y = self.heading[i][t]
         if abs(x) > abs(y):
             return _MOTIONS[0] if x < 0 else _MOTIONS[1]
@@ -186,10 +186,7 @@ class _Narrator:
     def relation(self, t: int, first: int, seen: list[int]) -> str:
         """Where a thing is seen from the nearest other one."""
         x, y = self.centre[first][t]
-        gaps = [(i, x - self.centre[i][t][0], y - self.centre[i][t][1]) for i in seen if i != first]
-        nearest, right, down = min(gaps, key=lambda gap: gap[1] ** 2 + gap[2] ** 2)
+        gaps = [(x - self.centre[i][t][0], y - self.centre[i][t][1]) for i in seen if i != first]
+        right, down = min(gaps, key=lambda gap: gap[0] ** 2 + gap[1] ** 2)
         side = _SIDES[int(right > 0)] if abs(right) > abs(down) else _SIDES[2 + int(down > 0)]
-        return _PATTERNS["relation"].format(
-            side=side,
-            other=f"a silent {_coloured(self.things[nearest])}",
-        )
+        return _PATTERNS["relation"].format(side=side)

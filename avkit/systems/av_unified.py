@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -122,7 +121,8 @@ class AVUnified(nn.Module):
             audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
         if self.gate is not None:
             audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
-        return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, self._names())
+        names, picture = self._names(), batch.frames if pixels else None
+        return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, names, picture)
 
     def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the prompts, which of them are words, and the pooled prompts; equal prompts are read once."""

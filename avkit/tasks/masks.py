@@ -55,8 +55,8 @@ def mask_losses(out: MaskOutput, batch: Batch) -> dict[str, Tensor]:
     """`mask` of the first map and, where head and batch have classes, `classes` of the others and `heard` of the sound.
 
     The mask's loss is binary cross-entropy and Dice at the size of the true masks; the classes' is cross-entropy at the
-    size of the maps, with as much weight on what sounds as on all the background, since few pixels sound. The sound's is
-    binary cross-entropy on whether a class has a pixel, which is nearly whether it is heard: listening is learnt by
+    size of the maps, with as much weight on what sounds as on all the background, since few pixels sound. The sound's
+    is binary cross-entropy on whether a class has a pixel, which is nearly whether it is heard: listening is learnt by
     itself, long before masks are good enough to teach it.
 
     Args:

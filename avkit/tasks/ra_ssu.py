@@ -86,14 +86,16 @@ class RegionHead(nn.Module):
             true = true_regions(shown, regions)
             take = torch.rand(regions.shape[:2], device=regions.device)[..., None, None, None] < 0.5
             regions = torch.where(take & ~true.isnan(), true, regions)
-        memory = self.caption.memory(tokens, self.regions(tokens, regions))
+        found_regions, present = self.regions(tokens, regions)
+        memory, present = self.caption.memory(tokens, found_regions), present.flatten(0, 1)
         if words is None or taught is None:
             steps = tokens.valid.flatten()
-            found = self.caption.generate(memory[steps])
+            found = self.caption.generate(memory[steps], present[steps])
             rows = found.new_full((len(memory), found.shape[1]), PAD)
             rows[steps] = found
             return RegionOutput(mask, words=rows)
-        logits, mentions = self.caption(memory[taught.flatten()], words)
+        told = taught.flatten()
+        logits, mentions = self.caption(memory[told], words, present[told])
         return RegionOutput(mask, logits, mentions)
 
 
@@ -114,8 +116,9 @@ def true_regions(shown: Tensor, like: Tensor) -> Tensor:
 class RegionAwareUnderstanding(Task):
     """A mask and a caption per step.
 
-    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU), to which
-    the loss of the guess which words the caption has is added; where the data name the class of each source, class masks are learnt along with the mask.
+    Loss: `a` times the masks' and `1 - a` times the focal loss of the caption's words, a = 0.25 (RA-SSU), with
+    the loss of guessing which words the caption has; where the data name the class of each source, class masks are
+    learnt along with the mask.
     """
 
     name = "ra_ssu"
@@ -123,6 +126,7 @@ class RegionAwareUnderstanding(Task):
     learns_from = ("caption",)
     may_read = ("class_mask",)
     stepwise = True
+    need = 2.0
     prompt = "segment what makes a sound and say what it is and does"
     monitor = "BLEU-4"
     headline = ("mIoU", "BLEU-4")
