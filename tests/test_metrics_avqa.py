@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.metrics.avqa import QUESTION_TYPES, AnswerAccuracy, question_type
 
@@ -86,10 +87,10 @@ def test_errors_say_what_to_do():
             question_type(text)
 
 
-@pytest.mark.golden
-def test_golden(golden):
-    data = np.load(golden / "metrics" / "avqa.npz")
-    texts = json.loads((golden / "metrics" / "avqa.json").read_text())
+@pytest.mark.parametrize("case", golden_cases("metrics/avqa"))
+def test_golden(case):
+    data = np.load(case.with_suffix(".npz"))
+    texts = json.loads(case.with_suffix(".json").read_text())
     logits, target, types = torch.from_numpy(data["logits"]), torch.from_numpy(data["target"]), texts["types"]
     np.testing.assert_array_equal(logits.argmax(1) == target, data["correct"])
     metric = AnswerAccuracy()

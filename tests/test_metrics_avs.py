@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.metrics.avs import (
     THRESHOLDS,
@@ -188,19 +189,18 @@ def test_errors_say_what_to_do():
         MaskFScore(videos_per_call=0)
 
 
-def load(golden, name):
-    data = np.load(golden / "metrics" / f"avs_{name}.npz")
+def load(case):
+    data = np.load(case.with_suffix(".npz"))
     logits = torch.from_numpy(data["logits_q"].astype(np.float32) * data["logits_scale"])
-    bits = np.unpackbits(data["gt_bits"], axis=1)[:, : 224 * 224]
-    target = torch.from_numpy(bits.reshape(-1, 224, 224))
+    bits = np.unpackbits(data["gt_bits"], axis=1)[:, : logits[0].numel()]
+    target = torch.from_numpy(bits).view(logits.shape)
     small = torch.from_numpy(data["small_logits"]), torch.from_numpy(data["small_gt"])
     return data, (logits, target), small
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("name", ["s4", "ms3"])
-def test_golden_functions(golden, name):
-    data, (logits, target), small = load(golden, name)
+@pytest.mark.parametrize("case", golden_cases("metrics/avs"))
+def test_golden_functions(case):
+    data, (logits, target), small = load(case)
     np.testing.assert_array_equal(THRESHOLDS, data["thresholds"])
     np.testing.assert_allclose(frame_iou(logits, target), data["official_frame_iou"], atol=1e-6)
     frames = [f_score(x[None], y[None]) for x, y in zip(logits, target, strict=True)]
@@ -213,11 +213,10 @@ def test_golden_functions(golden, name):
         np.testing.assert_allclose([[mask_iou(*call), f_score(*call)] for call in calls], official, atol=1e-6)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("name", ["s4", "ms3"])
+@pytest.mark.parametrize("case", golden_cases("metrics/avs"))
 @pytest.mark.parametrize(("videos_per_call", "prefix"), [(1, ""), (2, ""), (4, ""), (1, "small_"), (2, "small_")])
-def test_golden_classes(golden, name, videos_per_call, prefix):
-    data, full, small = load(golden, name)
+def test_golden_classes(case, videos_per_call, prefix):
+    data, full, small = load(case)
     logits, target = (x.unflatten(0, (-1, 5)) for x in (small if prefix else full))
     for metric, key in ((MaskIoU(videos_per_call), "miou"), (MaskFScore(videos_per_call), "f")):
         for x, y in zip(logits.split(3), target.split(3), strict=True):

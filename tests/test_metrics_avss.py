@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.metrics.avss import SemanticMask, class_scores, predict_labels
 
@@ -124,25 +125,25 @@ def check(data, run, metric):
     np.testing.assert_allclose(metric.f_sum, data[f"official_{run}_f_sum"], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.golden
+@pytest.mark.parametrize("case", golden_cases("metrics/avss"))
 @pytest.mark.parametrize(("run", "videos"), [("batch4", 4), ("batch1", 1)])
-def test_golden_labels(golden, run, videos):
-    data = np.load(golden / "metrics" / "avss.npz")
+def test_golden_labels(case, run, videos):
+    data = np.load(case.with_suffix(".npz"))
     predicted, target = (torch.from_numpy(data[k]).unflatten(0, (-1, 10)) for k in ("pred_label", "gt_label"))
-    metric = SemanticMask()
+    metric = SemanticMask(len(data[f"official_{run}_count"]))
     for p, t in zip(predicted.split(videos), target.split(videos), strict=True):
         metric.update(p, t)
     check(data, run, metric)
-    iou, _, _ = class_scores(predicted.flatten(0, 1), target.flatten(0, 1), 71)
+    iou, _, _ = class_scores(predicted.flatten(0, 1), target.flatten(0, 1), metric.num_classes)
     np.testing.assert_allclose(iou.sum(1) / (iou > 0).sum(1), data[f"official_{run}_frame_miou"], atol=1e-6)
 
 
-@pytest.mark.golden
-def test_golden_logits(golden):
-    data = np.load(golden / "metrics" / "avss.npz")
+@pytest.mark.parametrize("case", golden_cases("metrics/avss"))
+def test_golden_logits(case):
+    data = np.load(case.with_suffix(".npz"))
     logits, target = torch.from_numpy(data["small_logits"])[None], torch.from_numpy(data["small_gt"])[None]
     np.testing.assert_array_equal(predict_labels(logits)[0], data["small_argmax_softmax"])
     assert (logits.argmax(2)[0].numpy() != data["small_argmax_softmax"]).any()
-    metric = SemanticMask()
+    metric = SemanticMask(logits.shape[2])
     metric.update(logits, target)
     check(data, "small", metric)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from golden import golden_cases
 
 from avkit.metrics import java, meteor
 from avkit.metrics.captions import CaptionScores, score_captions
@@ -267,8 +268,8 @@ def test_two_thousand_captions_are_cheap_without_java(no_java):
     assert time.process_time() - start < 3  # about 0.5 s on an idle core
 
 
-def load(golden):
-    data = json.loads((golden / "metrics" / "captions.json").read_text())
+def load(case):
+    data = json.loads(case.with_suffix(".json").read_text())
     items = data["items"]
     return data, items, [i["prediction"] for i in items], [i["references"] for i in items]
 
@@ -287,10 +288,10 @@ def check(values, official, names=OFFICIAL):
         assert values[name] == pytest.approx(expected, abs=1e-9), name
 
 
-@pytest.mark.golden
+@pytest.mark.parametrize("case", golden_cases("metrics/captions", "json"))
 @needs_java
-def test_golden_with_the_official_tokeniser(golden):
-    data, items, predictions, references = load(golden)
+def test_golden_with_the_official_tokeniser(case):
+    data, items, predictions, references = load(case)
     assert ptb_tokens(predictions) == [i["pred_tokens"] for i in items]
     result = score_captions(predictions, references, meteor=False)
     check(result.values, data["corpus"])
@@ -303,9 +304,9 @@ def test_golden_with_the_official_tokeniser(golden):
     check(score_captions(*zip(*kept, strict=True), meteor=False).values, data["corpus_without_blank_predictions"])
 
 
-@pytest.mark.golden
-def test_golden_with_the_plain_tokeniser(golden, no_java):
-    data, items, predictions, references = load(golden)
+@pytest.mark.parametrize("case", golden_cases("metrics/captions", "json"))
+def test_golden_with_the_plain_tokeniser(case, no_java):
+    data, items, predictions, references = load(case)
     assert plain_tokens(predictions) == [i["pred_tokens"] for i in items]
     for refs, item in zip(references, items, strict=True):
         assert plain_tokens(refs) == item["ref_tokens"]

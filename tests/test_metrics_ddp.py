@@ -7,15 +7,35 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from avkit.metrics import AnswerAccuracy, CaptionScores, MaskFScore, MaskIoU, SemanticMask
+from avkit.metrics import (
+    AnswerAccuracy,
+    CaptionScores,
+    EventDetectionMAP,
+    MaskFScore,
+    MaskIoU,
+    ParsingF1,
+    SegmentAccuracy,
+    SemanticMask,
+    SourceLocalization,
+)
 
 
 def make_metrics():
-    return [MaskIoU(), MaskFScore(), SemanticMask(3), AnswerAccuracy(), CaptionScores("plain", meteor=False)]
+    return [
+        MaskIoU(),
+        MaskFScore(),
+        SemanticMask(3),
+        AnswerAccuracy(),
+        CaptionScores("plain", meteor=False),
+        SegmentAccuracy(6),
+        ParsingF1(6),
+        SourceLocalization(side=6, clean=True),
+        EventDetectionMAP(),
+    ]
 
 
 def update(metrics, clips):
-    iou, f, semantic, answers, captions = metrics
+    iou, f, semantic, answers, captions, segments, parsing, places, events = metrics
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 2, 6, 6, generator=generator)
     target = torch.randint(0, 3, (3, 2, 6, 6), generator=generator)
@@ -26,6 +46,13 @@ def update(metrics, clips):
         f.update(logits[row], target[row] > 0)
         semantic.update((target[row] + i) % 3, target[row])
         answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"])
+        segments.update(logits[row, 0], target[row, 0, 0] * 2)
+        chance = logits[row, 0].sigmoid()
+        parsing.update(chance, 1 - chance, target[row, 0] > 0, target[row, 1] > 0)
+        places.update(logits[row, 0, :4, :4], (target[row, 0] > 0).float())
+        spans = torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])
+        guess = {"segments": spans, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.5, 0.5])}
+        events.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": torch.tensor([0, 1])}])
         captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]])
 
 

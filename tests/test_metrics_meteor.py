@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from golden import golden_cases
 
 from avkit.metrics import meteor
 from avkit.metrics.captions import score_captions
@@ -12,10 +13,10 @@ from avkit.metrics.captions import score_captions
 pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
 
 
-@pytest.mark.golden
-def test_golden_meteor(golden):
+@pytest.mark.parametrize("case", golden_cases("metrics/captions", "json"))
+def test_golden_meteor(case):
     """One start of the real program serves all three sets; a blank caption scores 0."""
-    data = json.loads((golden / "metrics" / "captions.json").read_text())
+    data = json.loads(case.with_suffix(".json").read_text())
     items = data["items"]
     sets = {
         "corpus": [(i["pred_tokens"], i["ref_tokens"]) for i in items],

@@ -17,9 +17,13 @@ from avkit.errors import unknown_name
 METRICS: dict[str, str] = {
     "AnswerAccuracy": "avkit.metrics.avqa:AnswerAccuracy",
     "CaptionScores": "avkit.metrics.captions:CaptionScores",
+    "EventDetectionMAP": "avkit.metrics.davel:EventDetectionMAP",
     "MaskFScore": "avkit.metrics.avs:MaskFScore",
     "MaskIoU": "avkit.metrics.avs:MaskIoU",
+    "ParsingF1": "avkit.metrics.avvp:ParsingF1",
+    "SegmentAccuracy": "avkit.metrics.ave:SegmentAccuracy",
     "SemanticMask": "avkit.metrics.avss:SemanticMask",
+    "SourceLocalization": "avkit.metrics.ssl:SourceLocalization",
 }
 
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Audio-visual event localisation (AVE): accuracy over one-second segments, background among the classes.
+
+Source:
+    YapengTian/AVE-ECCV18 at commit 93f843fed72f, `compute_acc`; jasongief/PSP_CVPR_2021 at commit ddd20f3b0a17.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:
+    """The class of every segment: the highest score, the lowest class of equals.
+
+    Args:
+        scores: Score of every class, (..., K), any real type.
+        softmax: Take a float32 softmax first, which makes equals of scores closer than its rounding. PSP does so in its
+            weakly supervised test, nobody else does.
+
+    Returns:
+        int64 (...).
+    """
+    if softmax:
+        scores = scores.float().softmax(-1)
+    return scores.max(-1).indices if scores.numel() else scores.new_zeros(scores.shape[:-1], dtype=torch.long)
+
+
+class SegmentAccuracy(Metric):  # type: ignore[misc]
+    """Share of segments whose class is right, pooled over all segments of all videos.
+
+    The background counts like any class. Full and weak supervision are scored alike. Tables show percent; the value is
+    a fraction.
+
+    Args:
+        num_classes: Number of classes K, background included.
+        softmax: See `segment_labels`.
+        **kwargs: For `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: For fewer than two classes.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    right: Tensor
+    total: Tensor
+
+    def __init__(self, num_classes: int = 29, softmax: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}; give 2 or more, background included; AVE has 29.")
+        self.num_classes, self.softmax = num_classes, softmax
+        for name in ("right", "total"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+        """Add videos.
+
+        Args:
+            scores: Score of every class in every segment, (B, T, K).
+            target: Class of every segment, integers (B, T), or one-hot rows (B, T, K); a row of zeros is class 0 and of
+                several ones the lowest counts, as in the official code.
+            valid: bool (B, T), False on padding. None keeps all.
+
+        Raises:
+            ValueError: If shapes do not fit, a score is NaN or a class is out of range.
+        """
+        classes = self.num_classes
+        if scores.ndim != 3 or scores.shape[2] != classes or target.shape not in (scores.shape, scores.shape[:2]):
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)} and target of shape {tuple(target.shape)}; give scores "
+                f"(B, T, {classes}) and target (B, T), or (B, T, {classes}) one-hot."
+            )
+        if valid is not None and valid.shape != scores.shape[:2]:
+            raise ValueError(f"valid of shape {tuple(valid.shape)}; give {tuple(scores.shape[:2])} like the segments.")
+        if bool(scores.isnan().any()):
+            raise ValueError("scores has NaN; a segment without a class cannot be scored.")
+        if target.ndim == 3:
+            target = segment_labels(target)
+        elif target.is_floating_point() or bool(((target < 0) | (target >= classes)).any()):
+            raise ValueError(
+                f"target is {target.dtype} with values {sorted(set(target.flatten().tolist()))[:8]}; give integers "
+                f"from 0 to {classes - 1}."
+            )
+        right = segment_labels(scores, self.softmax) == target
+        keep = torch.ones_like(right) if valid is None else valid.bool()
+        self.right += (right & keep).sum()
+        self.total += keep.sum()
+
+    def compute(self) -> dict[str, float]:
+        """`accuracy` in [0, 1]; NaN before the first segment."""
+        total = int(self.total)
+        return {"accuracy": int(self.right) / total if total else float("nan")}

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sound source localisation (VGG-SS, Flickr-SoundNet): cIoU of the better half of a heat map, and its success curve.
+
+Source:
+    stoneMo/EZ-VSL at commit 95ff5bff3019, `validate` and `Evaluator`; LVS, hche11/Localizing-Visual-Sounds-the-Hard-Way
+    at commit 8fe8cbbf810e, `test.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from avkit.errors import unknown_name
+
+#: Height and width at which the benchmarks are scored.
+SIDE = 224
+#: Thresholds of the success curve, in float64 as the official code multiplies them.
+_CURVE = torch.arange(21, dtype=torch.double) * 0.05
+
+Protocol = Literal["ez_vsl", "lvs"]
+
+
+def boxes_to_map(boxes: Tensor, side: int = SIDE) -> Tensor:
+    """Truth of VGG-SS: the union of boxes, 0 or 1.
+
+    Args:
+        boxes: x1 y1 x2 y2 in [0, 1] each, (N, 4); rows of NaN are left out. Values outside are clipped, and reversed or
+            empty boxes cover nothing.
+        side: Pixels of a side; edges are cut to whole pixels, the far ones excluded.
+
+    Returns:
+        float32 (side, side).
+    """
+    out = torch.zeros(side, side)
+    _check_boxes(boxes)
+    for x1, y1, x2, y2 in (side * boxes.double().clamp(0, 1)).tolist():
+        if x1 == x1:
+            out[int(y1) : int(y2), int(x1) : int(x2)] = 1
+    return out
+
+
+def annotators_to_map(boxes: Tensor, side: int = SIDE, grid: int = 256) -> Tensor:
+    """Truth of Flickr-SoundNet: half the number of annotators whose box holds the pixel, at most 1.
+
+    Args:
+        boxes: x1 y1 x2 y2 in pixels of a picture of `grid`, one box per annotator, (N, 4); negative rows are left out.
+        side: Pixels of a side.
+        grid: Pixels of a side on which the boxes were drawn.
+
+    Returns:
+        float32 (side, side): 0, 0.5 or 1.
+    """
+    out = torch.zeros(side, side)
+    _check_boxes(boxes)
+    for row in boxes.tolist():
+        if row[0] >= 0:
+            x1, y1, x2, y2 = (int(side * x / grid) for x in row)
+            out[y1:y2, x1:x2] += 1
+    return (out / 2).clamp(max=1)
+
+
+def resize(maps: Tensor, side: int = SIDE, protocol: Protocol = "ez_vsl") -> Tensor:
+    """Bilinear to (N, side, side) in float32; EZ-VSL aligns corners, LVS centres of pixels (as cv2 does)."""
+    x = maps.float()
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x[:, None], (side, side), mode="bilinear", align_corners=protocol == "ez_vsl")[:, 0]
+
+
+def normalise(maps: Tensor) -> Tensor:
+    """Each map (N, H, W) to [0, 1] by its least and greatest value; a constant map stays as it is."""
+    flat = maps.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    scale = high - low
+    return torch.where(scale > 0, (flat - low) / torch.where(scale > 0, scale, 1), flat).view_as(maps)
+
+
+def combine(audio_visual: Tensor, objects: Tensor, alpha: float = 0.4) -> Tensor:
+    """EZ-VSL's third map: `alpha` times the audio-visual one plus the rest times that of objects, each normalised.
+
+    Args:
+        audio_visual: (N, H, W), already resized.
+        objects: (N, H, W).
+        alpha: Weight in [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha}; give a weight from 0 to 1.")
+    return normalise(alpha * normalise(audio_visual) + (1 - alpha) * normalise(objects))
+
+
+def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
+    """The half of each map that is taken for the source.
+
+    Args:
+        maps: float32 (N, H, W), as the network gives them after `resize`.
+        protocol: `ez_vsl` takes pixels at or above the upper median of the normalised map, ties included. `lvs` takes
+            those above it or at its maximum; of a constant map everything if it is not negative, else nothing.
+
+    Returns:
+        bool (N, H, W).
+    """
+    x = normalise(maps) if protocol == "ez_vsl" else 1 - normalise(-maps)
+    middle = _smallest(x.flatten(1), int(x[0].numel() * 0.5) if len(x) else 0)[:, None, None]
+    return x >= middle if protocol == "ez_vsl" else (x > middle) | (x >= 1)
+
+
+def consensus_iou(region: Tensor, truth: Tensor) -> Tensor:
+    """Weight found over all weight plus pixels found where there is none, float64 (N,); 0 for an empty truth.
+
+    Args:
+        region: bool (N, H, W).
+        truth: Weights in [0, 1], (N, H, W).
+    """
+    found, weights = region.flatten(1), truth.flatten(1).to(region.device)
+    inside = (weights * found).sum(1, dtype=torch.double)
+    outside = (found & (weights == 0)).sum(1)
+    total = weights.sum(1, dtype=torch.double) + outside
+    return torch.where(total > 0, inside / total.clamp(min=1e-12), 0)
+
+
+def pixel_precision(maps: Tensor, truth: Tensor) -> Tensor:
+    """Average precision of pixels ranked by the map against truth above 0, float64 (N,); NaN for an empty truth.
+
+    Pixels of equal value are one step of the curve, so their order does not matter.
+    """
+    order = maps.flatten(1).argsort(1, descending=True)
+    values = maps.flatten(1).gather(1, order)
+    hit = (truth.flatten(1) > 0).gather(1, order).double()
+    found = hit.cumsum(1)
+    ranks = torch.arange(1, hit.shape[1] + 1, device=hit.device)
+    last = torch.cat([values[:, 1:] != values[:, :-1], torch.ones_like(values[:, :1], dtype=torch.bool)], 1)
+    precision = (found / ranks).masked_fill(~last, 0)
+    before = torch.cat([torch.zeros_like(found[:, :1]), (found * last).cummax(1).values[:, :-1]], 1)
+    return (precision * (found - before)).sum(1) / found[:, -1]
+
+
+class SourceLocalization(Metric):  # type: ignore[misc]
+    """cIoU@0.5 and AUC of heat maps, as published for VGG-SS and Flickr-SoundNet, and clean figures beside them.
+
+    Args:
+        protocol: `ez_vsl`, the one of the newer tables, or `lvs`; they differ in how maps are enlarged and halved.
+        clean: Add `cIoU_adaptive`, the mean cIoU where the region has as many pixels as the truth instead of half of
+            all, and `pixel_AP`, the mean `pixel_precision` over maps with a truth.
+        side: Pixels of a side at which maps are scored.
+        **kwargs: For `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: For an unknown protocol.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    passed: Tensor
+    total: Tensor
+    extra: Tensor
+    maps: Tensor
+    ranked: Tensor
+
+    def __init__(self, protocol: Protocol = "ez_vsl", clean: bool = False, side: int = SIDE, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if protocol not in ("ez_vsl", "lvs"):
+            raise unknown_name("protocol", protocol, ("ez_vsl", "lvs"))
+        self.protocol, self.clean, self.side = protocol, clean, side
+        self.add_state("passed", default=torch.zeros(len(_CURVE) + 1, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("total", default=torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
+        self.add_state("extra", default=torch.zeros(2, dtype=torch.double), dist_reduce_fx="sum")
+        for name in ("maps", "ranked"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, maps: Tensor, truth: Tensor) -> None:
+        """Add heat maps.
+
+        Args:
+            maps: One per picture, (B, h, w) of any size; high where the source is. Half precision is widened first.
+            truth: Weights, (B, side, side), see `boxes_to_map` and `annotators_to_map`.
+
+        Raises:
+            ValueError: If shapes do not fit, a map is not finite or a weight is outside [0, 1].
+        """
+        if maps.ndim != 3 or truth.shape != (len(maps), self.side, self.side):
+            raise ValueError(
+                f"maps of shape {tuple(maps.shape)} and truth of shape {tuple(truth.shape)}; give maps (B, h, w) and "
+                f"truth (B, {self.side}, {self.side})."
+            )
+        if not bool(maps.isfinite().all()):
+            raise ValueError("maps has values that are not finite; such a map has no half.")
+        if not bool(((truth >= 0) & (truth <= 1)).all()):
+            raise ValueError("truth has weights outside [0, 1]; make it with boxes_to_map or annotators_to_map.")
+        if not len(maps):
+            return
+        large = resize(maps, self.side, self.protocol)
+        scores = consensus_iou(regions(large, self.protocol), truth)
+        levels = torch.cat([_CURVE, _CURVE.new_tensor([0.5])]).to(scores.device)
+        self.passed += (scores[:, None] >= levels).sum(0)
+        self.total += scores.sum()
+        self.maps += len(scores)
+        if self.clean:
+            self._add_clean(large, truth)
+
+    def compute(self) -> dict[str, float]:
+        """`cIoU@0.5`, `AUC` and `mean_cIoU`, and the clean ones where asked for; NaN before the first map."""
+        count = int(self.maps)
+        if not count:
+            names = ("cIoU@0.5", "AUC", "mean_cIoU", *(("cIoU_adaptive", "pixel_AP") if self.clean else ()))
+            return dict.fromkeys(names, float("nan"))
+        rates = self.passed.double() / count
+        curve = rates[:-1]
+        area = float(torch.trapezoid(curve, _CURVE.to(curve.device)))
+        values = {"cIoU@0.5": float(rates[-1]), "AUC": area, "mean_cIoU": float(self.total) / count}
+        if self.clean:
+            ranked = int(self.ranked)
+            values["cIoU_adaptive"] = float(self.extra[0]) / count
+            values["pixel_AP"] = float(self.extra[1]) / ranked if ranked else float("nan")
+        return values
+
+    def _add_clean(self, large: Tensor, truth: Tensor) -> None:
+        flat, size = large.flatten(1), (truth > 0).flatten(1).sum(1)
+        ranks = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        self.extra[0] += consensus_iou((ranks < size[:, None]).view_as(large), truth).sum()
+        precision = pixel_precision(large, truth)
+        self.extra[1] += precision.nansum()
+        self.ranked += (size > 0).sum()
+
+
+def _smallest(x: Tensor, place: int) -> Tensor:
+    """The value at `place`, from 0, of each row in ascending order; numpy's selection is the faster on a CPU."""
+    if not len(x):
+        return x.new_zeros(0)
+    if x.device.type != "cpu":
+        return x.kthvalue(place + 1, dim=1).values
+    return torch.from_numpy(np.partition(x.numpy(), place, axis=1)[:, place].copy())
+
+
+def _check_boxes(boxes: Tensor | Sequence[Sequence[float]]) -> None:
+    shape = tuple(boxes.shape) if isinstance(boxes, Tensor) else None
+    if shape is None or len(shape) != 2 or shape[1] != 4:
+        raise ValueError(f"boxes of shape {shape}; give a tensor (N, 4) of x1 y1 x2 y2.")

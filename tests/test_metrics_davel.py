@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden import golden_cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avkit.metrics import EventDetectionMAP
+from avkit.metrics.davel import Events, average_precision, distinct, precision_by_duration, temporal_iou
+
+
+def events(*rows):
+    """Rows of video, start, end, label and, for detections, score."""
+    rows = [(*row, 0.0)[:5] for row in rows]
+    video, start, end, label, score = (np.array(column) for column in zip(*rows, strict=True))
+    return Events(video, np.stack([start, end], 1).astype(float), label, score.astype(float))
+
+
+def at_half(found, true, **kwargs):
+    return average_precision(found, true, np.array([0.5]), **kwargs)[0][0].tolist()
+
+
+def test_a_double_takes_a_second_truth_that_still_passes():
+    true = events((0, 0.0, 10.0, 3), (0, 1.0, 11.0, 3))
+    found = events((0, 0.0, 10.0, 3, 0.9), (0, 0.0, 10.0, 3, 0.8))
+    assert at_half(found, true) == [1.0]
+    assert at_half(found, events((0, 0.0, 10.0, 3), (0, 20.0, 30.0, 3))) == [0.5]
+
+
+def test_precision_is_summed_over_changes_of_recall():
+    true = events((0, 0.0, 1.0, 0), (1, 0.0, 1.0, 0))
+    found = events((0, 5.0, 6.0, 0, 0.9), (0, 0.0, 1.0, 0, 0.8), (1, 0.0, 1.0, 0, 0.7))
+    assert at_half(found, true) == [pytest.approx(2 / 3)]
+
+
+def test_classes_without_detections_count_and_unknown_videos_are_false():
+    true = events((0, 0.0, 1.0, 4), (0, 0.0, 1.0, 9))
+    found = events((7, 0.0, 1.0, 4, 0.9), (0, 0.0, 1.0, 4, 0.8))
+    assert at_half(found, true) == [0.5, 0.0]
+
+
+def test_labels_that_no_truth_has_keep_their_number_or_are_dropped():
+    true = events((0, 0.0, 1.0, 5))  # label 5 becomes class 0, and label 0 is taken for it
+    found = events((0, 3.0, 4.0, 0, 0.9), (0, 0.0, 1.0, 5, 0.8))
+    assert at_half(found, true) == [0.5]
+    assert at_half(found, true, unknown="drop") == [1.0]
+
+
+def test_ties():
+    true = events((0, 0.0, 1.0, 0))
+    found = events((0, 0.0, 1.0, 0, 0.5), (0, 5.0, 6.0, 0, 0.5))
+    assert at_half(found, true, ties="earlier_first") == [1.0]
+    assert at_half(found, true, ties="later_first") == [0.5]
+
+
+def test_doubles_among_truths():
+    span = np.array([[0.0, 1.0], [0.0005, 1.0], [0.0015, 1.0], [0.0, 1.0], [0.0, 1.002]])
+    assert distinct(span, np.array([0, 0, 0, 1, 0])).tolist() == [True, False, True, True, True]
+
+
+def test_no_length_no_overlap():
+    points = np.array([[1.0, 1.0], [0.0, 2.0]])
+    assert temporal_iou(points[:, None], points[None]).tolist() == [[0, 0], [0, 1]]
+
+
+def slow_ap(found, true, threshold):
+    """One class, the plain way."""
+    order = sorted(range(len(found.score)), key=lambda i: (found.score[i], i), reverse=True)
+    taken, hits = set(), []
+    for i in order:
+        rows = [j for j in range(len(true.video)) if true.video[j] == found.video[i]]
+        ious = [(temporal_iou(found.span[i], true.span[j]), j) for j in rows]
+        best = next((j for iou, j in sorted(ious, reverse=True) if iou >= threshold and j not in taken), None)
+        hits.append(best is not None)
+        taken.add(best)
+    right = np.cumsum(hits)
+    precision = right / np.arange(1, len(hits) + 1)
+    return sum(max(precision[i:]) for i, hit in enumerate(hits) if hit) / len(true.video)
+
+
+def draw(seed, count=25, truths=8, videos=3):
+    random = np.random.default_rng(seed)
+
+    def spans(n):
+        return np.sort(random.integers(0, 12, (n, 2)) / 2, 1) + np.array([0, 0.5])
+
+    zeros = np.zeros(count, int)
+    found = Events(random.integers(0, videos, count), spans(count), zeros, random.integers(0, 9, count) / 9)
+    true = Events(random.integers(0, videos, truths), spans(truths), zeros[:truths], np.zeros(truths))
+    return found, true
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31))
+def test_equals_the_plain_way(seed):
+    found, true = draw(seed)
+    mine, classes = average_precision(found, true, np.array([0.3, 0.5, 0.7]))
+    assert classes.tolist() == [0]
+    for value, threshold in zip(mine[:, 0], (0.3, 0.5, 0.7), strict=True):
+        assert value == pytest.approx(slow_ap(found, true, threshold), abs=1e-12)
+
+
+def clips(seed, videos=5, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+
+    def some(n, scored):
+        start = 10 * torch.rand(n, 1, generator=generator)
+        part = {
+            "segments": torch.cat([start, start + 0.1 + 5 * torch.rand(n, 1, generator=generator)], 1),
+            "labels": torch.randint(0, classes, (n,), generator=generator),
+        }
+        return part | ({"scores": torch.rand(n, generator=generator).round(decimals=1)} if scored else {})
+
+    found = [some(6, True) for _ in range(videos)]
+    return [f"v{i}" for i in range(videos)], found, [some(3, False) for _ in range(videos)]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 4))
+def test_order_and_batches_change_nothing_even_with_ties(seed, cut):
+    names, found, true = clips(seed)
+    whole, parts = EventDetectionMAP(), EventDetectionMAP()
+    whole.update(names, found, true)
+    for rows in torch.randperm(5, generator=torch.Generator().manual_seed(seed)).split(cut):
+        parts.update(*([x[i] for i in rows.tolist()] for x in (names, found, true)))
+    assert parts.compute() == whole.compute()
+    assert all(0 <= v <= 1 for v in whole.compute().values())
+    perfect = EventDetectionMAP()
+    perfect.update(names, [{**t, "scores": torch.ones(len(t["labels"]))} for t in true], true)
+    assert set(perfect.compute().values()) == {1.0}
+
+
+def test_names_thresholds_and_state():
+    metric = EventDetectionMAP()
+    assert list(metric.compute()) == [f"mAP@0.{i}" for i in range(1, 10)] + ["Avg"]
+    assert all(np.isnan(v) for v in metric.compute().values())
+    metric.persistent(True)
+    metric.update(*clips(0))
+    again = EventDetectionMAP()
+    again.persistent(True)
+    again.load_state_dict(metric.state_dict())
+    again._update_count = 1
+    assert again.compute() == metric.compute()
+    half = {"segments": torch.tensor([[0.0, 1.0]]).half(), "labels": torch.tensor([0]), "scores": torch.ones(1).half()}
+    metric.reset()
+    metric.update(["a"], [half], [half])
+    assert metric.compute()["Avg"] == 1
+
+
+def test_precision_by_duration():
+    true = events((0, 0.0, 2.0, 0), (0, 10.0, 30.0, 0))
+    found = events((0, 0.0, 2.0, 0, 0.9), (0, 5.0, 7.0, 0, 0.8), (0, 10.0, 30.0, 0, 0.7))
+    values = precision_by_duration(found, true, [0, 5, 10])
+    assert values["[0, 5)"] == 0.5
+    assert np.isnan(values["[5, 10)"])
+    assert values["[10, inf)"] == 1
+
+
+def test_errors_say_what_to_do():
+    metric, good = EventDetectionMAP(), {"segments": torch.tensor([[0.0, 1.0]]), "labels": torch.tensor([0])}
+    scored = {**good, "scores": torch.ones(1)}
+    with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of truths"):
+        metric.update(["a"], [scored] * 2, [good])
+    for change, message in (
+        ({"segments": torch.tensor([[2.0, 1.0]])}, r"found\['a'\] has segment \[2.0, 1.0\]; give 0 <= start <= end"),
+        ({"segments": torch.tensor([[-1.0, 1.0]])}, r"has segment \[-1.0, 1.0\]"),
+        ({"segments": torch.zeros(1, 3)}, r"segments \(1, 3\), 1 labels and 1 scores"),
+        ({"labels": torch.tensor([-1])}, "give whole numbers from 0"),
+        ({"labels": torch.tensor([0.5])}, "torch.float32 labels"),
+        ({"scores": torch.tensor([torch.nan])}, "a time or a score that is not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metric.update(["a"], [{**scored, **change}], [good])
+    with pytest.raises(ValueError, match="Unknown rule for ties 'later'"):
+        EventDetectionMAP(ties="later")
+    with pytest.raises(ValueError, match="Unknown rule for unknown labels 'keep'"):
+        EventDetectionMAP(unknown="keep")
+    with pytest.raises(ValueError, match="above 0 and up to 1"):
+        EventDetectionMAP(thresholds=[0.5, 1.5])
+
+
+def recorded(case):
+    data = np.load(case.with_suffix(".npz"))
+    for name, info in json.loads(case.with_suffix(".json").read_text()).items():
+        number = {video: i for i, video in enumerate(info["video_names"])}
+        rows = []
+        for video, entry in info["database"].items():
+            if entry["subset"].lower() == "test" and entry["annotations"]:
+                span = np.array([a["segment"] for a in entry["annotations"]], float)
+                label = np.array([a["label_id"] for a in entry["annotations"]])
+                keep = distinct(span, label)
+                at = number.setdefault(video, len(number))
+                rows += [(at, *s, k) for s, k in zip(span[keep].tolist(), label[keep].tolist(), strict=True)]
+        span = np.stack([data[f"{name}_start"], data[f"{name}_end"]], 1).astype(float)
+        video, label, score = (data[f"{name}_{key}"] for key in ("vid", "label", "score"))
+        yield name, data, Events(video.astype(int), span, label, score.astype(float)), events(*rows)
+
+
+@pytest.mark.parametrize("case", golden_cases("metrics/davel"))
+def test_golden(case):
+    for name, data, found, true in recorded(case):
+        assert len(true.video) == int(data[f"{name}_official_num_gt"]), name
+        for ties in ("later_first", "earlier_first"):
+            table, classes = average_precision(found, true, data["tiou"], ties)
+            key = f"{name}_{ties.replace('_', '')}_map"
+            if key in data:
+                np.testing.assert_allclose(table.mean(1), data[key], atol=1e-9)
+            elif len(np.unique(found.score)) == len(found.score):
+                np.testing.assert_array_equal(classes, data[f"{name}_official_classes"])
+                np.testing.assert_allclose(table, data[f"{name}_official_ap"], atol=1e-9)
+                np.testing.assert_allclose(table.mean(1), data[f"{name}_official_map"], atol=1e-9)
+                assert table.mean() == pytest.approx(float(data[f"{name}_official_avg"]), abs=1e-9)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from golden import golden_cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avkit.metrics import SourceLocalization
+from avkit.metrics.ssl import (
+    annotators_to_map,
+    boxes_to_map,
+    combine,
+    consensus_iou,
+    normalise,
+    pixel_precision,
+    regions,
+    resize,
+)
+
+
+def ramp(side=4):
+    return torch.arange(side * side, dtype=torch.float32).view(1, side, side)
+
+
+@pytest.mark.parametrize(("protocol", "kept"), [("ez_vsl", 8), ("lvs", 7)])
+def test_half_of_distinct_pixels(protocol, kept):
+    assert regions(ramp(), protocol).sum() == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "protocol", "kept"), [(2.0, "ez_vsl", 16), (-2.0, "ez_vsl", 16), (2.0, "lvs", 16), (-2.0, "lvs", 0)]
+)
+def test_constant_maps(value, protocol, kept):
+    assert regions(torch.full((1, 4, 4), value), protocol).sum() == kept
+
+
+def test_ciou_by_hand():
+    region = torch.tensor([[[True, True], [True, False]]])
+    assert consensus_iou(region, torch.tensor([[[1.0, 0.5], [0.0, 0.5]]])).item() == pytest.approx(1.5 / 3)
+    assert consensus_iou(region, torch.zeros(1, 2, 2)).item() == 0
+    assert consensus_iou(~region & region, torch.zeros(1, 2, 2)).item() == 0
+
+
+def test_boxes():
+    found = boxes_to_map(torch.tensor([[-0.1, 0.0, 0.5, 0.5], [0.75, 0.75, 2.0, 1.0], [0.9, 0.2, 0.1, 0.3]]), 8)
+    want = torch.zeros(8, 8)
+    want[:4, :4] = want[6:, 6:] = 1
+    assert torch.equal(found, want)
+    assert boxes_to_map(torch.full((2, 4), torch.nan)).sum() == 0
+    both = annotators_to_map(torch.tensor([[0, 0, 128, 256], [0, 0, 64, 256], [0, 0, 64, 256], [-1, -1, -1, -1]]), 8)
+    assert both[0].tolist() == [1, 1, 0.5, 0.5, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"boxes of shape \(4,\); give a tensor \(N, 4\)"):
+        boxes_to_map(torch.zeros(4))
+
+
+def test_resize_and_normalise():
+    small = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
+    corners = resize(small, 4)
+    assert corners[0, 0, 0] == 0
+    assert corners[0, -1, -1] == 3
+    assert resize(small, 4, "lvs")[0, 0].tolist() == [0, 0.25, 0.75, 1]
+    assert resize(small.half(), 2).dtype == torch.float32
+    assert normalise(ramp()).max() == 1
+    torch.testing.assert_close(combine(ramp(), ramp(), 0.3), normalise(ramp()))
+    with pytest.raises(ValueError, match=r"alpha=1.5; give a weight from 0 to 1"):
+        combine(ramp(), ramp(), 1.5)
+
+
+def test_pixel_precision_by_hand():
+    truth = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    assert pixel_precision(torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), truth).item() == pytest.approx((1 + 2 / 3) / 2)
+    assert pixel_precision(torch.ones(1, 2, 2), truth).item() == pytest.approx(0.5)
+    assert pixel_precision(torch.ones(1, 2, 2), 0 * truth).isnan().all()
+
+
+def metric_of(maps, truth, **kwargs):
+    metric = SourceLocalization(side=8, **kwargs)
+    metric.update(maps, truth)
+    return metric.compute()
+
+
+def test_perfect_and_failing():
+    truth = torch.zeros(2, 8, 8)
+    truth[:, :4] = 1
+    values = metric_of(truth, truth, clean=True)
+    assert values == {"cIoU@0.5": 1, "AUC": 1, "mean_cIoU": 1, "cIoU_adaptive": 1, "pixel_AP": 1}
+    failing = metric_of(1 - truth, truth)
+    assert failing["cIoU@0.5"] == 0
+    assert failing["AUC"] == pytest.approx(0.025)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 4), st.sampled_from(["ez_vsl", "lvs"]))
+def test_order_and_batches_change_nothing(seed, cut, protocol):
+    generator = torch.Generator().manual_seed(seed)
+    maps, truth = torch.randn(5, 3, 3, generator=generator), (torch.rand(5, 8, 8, generator=generator) > 0.7).float()
+    whole = metric_of(maps, truth, protocol=protocol, clean=True)
+    parts = SourceLocalization(protocol, clean=True, side=8)
+    for rows in torch.randperm(5, generator=generator).split(cut):
+        parts.update(maps[rows], truth[rows])
+    parts.update(maps[:0], truth[:0])
+    assert parts.compute() == pytest.approx(whole, abs=1e-12)
+    assert all(0 <= v <= 1 for v in whole.values())
+
+
+def test_errors_say_what_to_do():
+    metric, truth = SourceLocalization(side=8), torch.zeros(1, 8, 8)
+    with pytest.raises(ValueError, match=r"give maps \(B, h, w\) and truth \(B, 8, 8\)"):
+        metric.update(torch.zeros(1, 3, 3), truth[:, :7])
+    with pytest.raises(ValueError, match="maps has values that are not finite"):
+        metric.update(torch.full((1, 3, 3), torch.nan), truth)
+    with pytest.raises(ValueError, match=r"truth has weights outside \[0, 1\]"):
+        metric.update(torch.zeros(1, 3, 3), truth + 2)
+    with pytest.raises(ValueError, match=r"Unknown protocol 'ezvsl'. Did you mean 'ez_vsl'"):
+        SourceLocalization("ezvsl")
+    assert all(np.isnan(v) for v in SourceLocalization(clean=True).compute().values())
+
+
+def bits(packed, side=224):
+    return torch.from_numpy(np.unpackbits(packed, axis=1)[:, : side * side].reshape(-1, side, side))
+
+
+def scored(maps, truth, protocol="ez_vsl", side=224):
+    metric = SourceLocalization(protocol, side=side)
+    for x, y in zip(maps.split(20), truth.split(20), strict=True):
+        metric.update(x, y)
+    return metric.compute()
+
+
+def load(case):
+    data = np.load(case.with_suffix(".npz"))
+    vgg = torch.stack([boxes_to_map(torch.from_numpy(b)) for b in data["boxes_vggss"]])
+    flickr = torch.stack([annotators_to_map(torch.from_numpy(b)) for b in data["boxes_flickr"]])
+    return data, {"vggss": vgg, "flickr": flickr}
+
+
+@pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
+def test_golden_truth(case):
+    data, truth = load(case)
+    assert torch.equal(truth["vggss"], bits(data["gt_vggss_bits"]).float())
+    some, full = np.split(np.unpackbits(data["gt_flickr_x2"], axis=1)[:, : 2 * 224 * 224], 2, axis=1)
+    np.testing.assert_array_equal(truth["flickr"].flatten(1), (some.astype(np.float32) + full) / 2)
+
+
+@pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
+def test_golden_lvs(case):
+    data, truth = load(case)
+    maps = torch.from_numpy(data["lvs_heat"])
+    found = regions(resize(maps, protocol="lvs"), "lvs")
+    for name, weights in truth.items():
+        np.testing.assert_allclose(consensus_iou(found, weights), data[f"lvs_{name}_ciou"], atol=1e-3)
+        values = scored(maps, weights, "lvs")
+        assert values["cIoU@0.5"] == pytest.approx(float(data[f"lvs_{name}_ciou50"]), abs=1e-12)
+        assert values["AUC"] == pytest.approx(float(data[f"lvs_{name}_auc"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
+def test_golden_ez_vsl(case):
+    data, truth = load(case)
+    maps = {name: resize(torch.from_numpy(data[f"ez_heat_{name}"])) for name in ("av", "obj")}
+    maps["av_obj"] = combine(maps["av"], maps["obj"])
+    for kind, x in maps.items():
+        for name, weights in truth.items():
+            np.testing.assert_allclose(consensus_iou(regions(x), weights), data[f"ez_{name}_{kind}_ciou"], atol=1e-3)
+            values = scored(x, weights)
+            for key, official in (("cIoU@0.5", "ap50"), ("AUC", "auc"), ("mean_cIoU", "mean")):
+                want = float(data[f"ez_{name}_{kind}_{official}"])
+                assert values[key] == pytest.approx(want, abs=1e-9 if key != "mean_cIoU" else 1e-4)
+
+
+@pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
+def test_golden_maps_with_many_ties(case):
+    """These were scored as they are, neither enlarged nor normalised: any rising change of values keeps the region."""
+    data, truth = load(case)
+    maps = torch.from_numpy(data["grey_maps"]).float()
+    values = scored(maps, truth["vggss"][: len(maps)])
+    np.testing.assert_allclose(consensus_iou(regions(maps), truth["vggss"][: len(maps)]), data["grey_ciou"], atol=1e-12)
+    assert values["cIoU@0.5"] == pytest.approx(float(data["grey_ap50"]))
+    assert values["AUC"] == pytest.approx(float(data["grey_auc"]))
+    assert values["mean_cIoU"] == pytest.approx(float(data["grey_mean"]))
