@@ -292,6 +292,14 @@ class EventDetectionMAP(Metric):  # type: ignore[misc]
         values = {f"mAP@{t:g}": float(m) for t, m in zip(self.thresholds, means, strict=True)}
         return {**values, "Avg": float(means.mean())}
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the events of all ranks."""
+        for name in ("found", "true", "found_video", "true_video"):
+            if isinstance(getattr(self, name), list) and not getattr(self, name):
+                # torchmetrics would stand in float32 for a rank without data, which cannot be gathered with these
+                getattr(self, name).append(_nothing(name).to(self.device))
+        super().sync(*args, **kwargs)
+
     def events(self) -> tuple[Events, Events]:
         """All detections and all truths so far, by the names of videos."""
         return self._events("found"), self._events("true")
@@ -306,8 +314,12 @@ class EventDetectionMAP(Metric):  # type: ignore[misc]
         parts = getattr(self, name)
         if isinstance(parts, Tensor):  # after a reduction over processes
             parts = [parts]
-        empty = torch.zeros(0, dtype=torch.long) if name.endswith("video") else torch.zeros(0, 4, dtype=torch.double)
-        return torch.cat([p.cpu() for p in parts] or [empty]).numpy()
+        return torch.cat([p.cpu() for p in parts] or [_nothing(name)]).numpy()
+
+
+def _nothing(state: str) -> Tensor:
+    """What a state is before the first event."""
+    return torch.zeros(0, dtype=torch.long) if state.endswith("video") else torch.zeros(0, 4, dtype=torch.double)
 
 
 def _number(name: str) -> int:
