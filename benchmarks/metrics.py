@@ -2,7 +2,9 @@
 """Seconds that each metric takes on made-up predictions of the size of an official test set.
 
 Prints one JSON line per metric. Data are made batch by batch from a seed and are not timed. With `--fraction` fewer
-clips are scored and `seconds` is what was measured, not scaled up.
+clips are scored and `seconds` is what was measured, not scaled up. With `--official DIR`, a folder of checkouts of
+AVVP-ECCV20, EZ-VSL, AVSBench and UnAV by these names, the official code scores the same batches in the same run, and
+`ratio` says how many times longer it took; `--fraction 0.02` keeps that bearable.
 
     python benchmarks/metrics.py --only MaskFScore AnswerAccuracy --fraction 0.1
 """
@@ -11,17 +13,24 @@ import argparse
 import json
 import platform
 import random
+import resource
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from official_metrics import OFFICIAL
 
 from avkit import metrics
+from avkit.metrics.nms import suppress
 
-#: Clips (questions, captions) of the official test splits: AVSBench S4, AVSBench-semantic, MUSIC-AVQA; for captions
-#: 256 clips of ten steps.
-SIZES = {"S4": 740, "AVSS": 1554, "MUSIC-AVQA": 9185, "captions": 2560}
+#: Clips (questions, captions) of the official test splits: AVSBench S4, AVSBench-semantic, MUSIC-AVQA, AVE, LLP, VGG-SS,
+#: UnAV-100; of captions 2,000 pairs.
+SIZES = {
+    "S4": 740, "AVSS": 1554, "MUSIC-AVQA": 9185, "captions": 2000, "AVE": 402, "LLP": 1200, "VGG-SS": 5158,
+    "UnAV-100": 2167,
+}  # fmt: skip
 WORDS = [
     "a",
     "the",
@@ -84,6 +93,68 @@ def captions(count: int, device: str) -> Batches:
         yield [sentence() for _ in range(size)], [sentence() for _ in range(size)]
 
 
+def segments(clips: int, device: str) -> Batches:
+    """Ten segments of 29 classes, all clips at once as in the official loader."""
+    yield torch.randn(clips, 10, 29, device=device), torch.randint(0, 29, (clips, 10), device=device)
+
+
+def parsing(clips: int, device: str) -> Batches:
+    """Probabilities and truth of ten segments of 25 classes, few of them on."""
+    for start in range(0, clips, 200):
+        shape = (min(200, clips - start), 10, 25)
+        runs = [torch.rand(shape[0], 5, 25, device=device).gt(0.95).repeat_interleave(2, 1) for _ in range(2)]
+        chances = [(0.6 * run + 0.45 * torch.rand(shape, device=device)).clamp(max=1) for run in runs]
+        yield *chances, *runs, torch.rand(shape[0], 25, device=device) * 0.5 + 0.4
+
+
+def heat_maps(clips: int, device: str) -> Batches:
+    """Maps of 7 x 7 and a box each, 64 at a time."""
+    for start in range(0, clips, 64):
+        size = min(64, clips - start)
+        truth = torch.zeros(size, 224, 224, device=device)
+        for one in truth:
+            x, y = random.randrange(150), random.randrange(150)
+            one[y : y + random.randrange(30, 150), x : x + random.randrange(30, 150)] = 1
+        yield torch.randn(size, 7, 7, device=device), truth
+
+
+def events(clips: int, device: str) -> Batches:
+    """100 detections per video around about three truths of 100 classes, and elsewhere."""
+    for number in range(clips):
+        count = random.randint(1, 5)
+        start = 50 * torch.rand(count, 1)
+        true = {
+            "segments": torch.cat([start, start + 1 + 9 * torch.rand(count, 1)], 1),
+            "labels": torch.randint(100, (count,)),
+        }
+        near = torch.randint(count, (100,))
+        spans = (true["segments"][near] + torch.randn(100, 2)).clamp(min=0).sort(1).values
+        labels = torch.where(torch.rand(100) < 0.5, true["labels"][near], torch.randint(100, (100,)))
+        found = {"segments": spans + torch.tensor([0.0, 0.05]), "labels": labels, "scores": torch.rand(100)}
+        yield [f"video {number:05d}"], [found], [true]
+
+
+class SoftNMS:
+    """`suppress` timed like a metric: one call per video of 2,000 segments in 100 classes."""
+
+    def to(self, device: str) -> "SoftNMS":
+        return self
+
+    def update(self, segments: Any, scores: Any, labels: Any) -> None:
+        suppress(segments, scores, labels)
+
+    def compute(self) -> dict[str, float]:
+        return {}
+
+
+def dense(clips: int, device: str) -> Batches:
+    """2,000 segments of 100 classes per video."""
+    for _ in range(clips):
+        start = 200 * torch.rand(2000, 1)
+        spans = torch.cat([start, start + 0.2 + 20 * torch.rand(2000, 1)], 1)
+        yield spans.numpy(), torch.rand(2000).pow(4).numpy(), torch.randint(100, (2000,)).numpy()
+
+
 def _cases() -> dict[str, tuple[Callable[[], Any], Callable[[int, str], Batches], str]]:
     return {
         "MaskIoU": (metrics.MaskIoU, binary, "S4"),
@@ -96,12 +167,40 @@ def _cases() -> dict[str, tuple[Callable[[], Any], Callable[[int, str], Batches]
             captions,
             "captions",
         ),
+        "CaptionScores-python": (lambda: metrics.CaptionScores("plain", meteor=False), captions, "captions"),
         "CaptionScores": (metrics.CaptionScores, captions, "captions"),
+        "SegmentAccuracy": (metrics.SegmentAccuracy, segments, "AVE"),
+        "ParsingF1": (metrics.ParsingF1, parsing, "LLP"),
+        "SourceLocalization": (metrics.SourceLocalization, heat_maps, "VGG-SS"),
+        "EventDetectionMAP": (metrics.EventDetectionMAP, events, "UnAV-100"),
+        "soft-NMS": (SoftNMS, dense, "UnAV-100"),
     }
 
 
+def compare(name: str, fraction: float, seed: int, official: Path) -> dict[str, Any]:
+    """Seconds of ours and of the official code on the same batches, and both values."""
+    make, batches, data = _cases()[name]
+    torch.manual_seed(seed)
+    random.seed(seed)
+    given = list(batches(max(1, round(SIZES[data] * fraction)), "cpu"))
+    metric = make()
+    start = time.perf_counter()
+    for batch in given:
+        metric.update(*batch)
+    found = metric.compute()
+    seconds = time.perf_counter() - start
+    try:
+        theirs, value = OFFICIAL[name](official, given)
+    except ImportError as e:
+        return {"metric": name, "official": f"not run: {e}"}
+    keys = {"ParsingF1": "segment/Type", "SourceLocalization": "cIoU@0.5", "EventDetectionMAP": "Avg"}
+    mine = float(found[keys[name]] if name in keys else found)
+    row = {"metric": name, "fraction": fraction, "ours_s": round(seconds, 3), "official_s": round(theirs, 3)}
+    return {**row, "ratio": round(theirs / seconds, 1), "ours": mine, "official": value}
+
+
 def measure(name: str, fraction: float, seed: int, device: str) -> dict[str, Any]:
-    """Seconds of all updates and of `compute`."""
+    """Seconds of all updates and of `compute`, and the process's peak memory so far."""
     make, batches, data = _cases()[name]
     torch.manual_seed(seed)
     random.seed(seed)
@@ -115,6 +214,7 @@ def measure(name: str, fraction: float, seed: int, device: str) -> dict[str, Any
     start = time.perf_counter()
     metric.compute()
     seconds = {"update_s": round(update, 3), "compute_s": round(time.perf_counter() - start, 3)}
+    seconds["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     where = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
     return {"metric": name, "data": data, "count": count, **seconds, "seed": seed, **where, "cpu": platform.machine()}
 
@@ -126,8 +226,15 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--official", type=Path)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     for name in args.only:
+        if args.official:
+            if name in OFFICIAL:
+                print(json.dumps(compare(name, args.fraction, args.seed, args.official)), flush=True)
+            continue
         print(json.dumps(measure(name, args.fraction, args.seed, args.device)), flush=True)
 
 

@@ -223,3 +223,17 @@ def test_golden_classes(case, videos_per_call, prefix):
             metric.update(x, y)
         official = data[f"official_{prefix}{key}_batch{videos_per_call}"]
         assert metric.compute().item() == pytest.approx(float(official), abs=1e-6)
+
+
+def test_pooled_counts_all_pixels_of_the_set_together():
+    logits = torch.full((2, 1, 2, 2), -5.0)
+    logits[0, 0, 0] = 5.0  # two pixels found, one of them true
+    logits[1, 0, 0, 0] = 5.0  # a false alarm
+    target = torch.zeros(2, 1, 2, 2, dtype=torch.long)
+    target[0, 0, 0, 0] = target[0, 0, 1, 1] = 1
+    metric = MaskIoU(variant="pooled")
+    for row in range(2):
+        metric.update(logits[row : row + 1], target[row : row + 1])
+    assert metric.compute().item() == pytest.approx(1 / 4)
+    with pytest.raises(ValueError, match="Unknown variant 'pooled'"):
+        MaskFScore(variant="pooled")

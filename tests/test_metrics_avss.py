@@ -147,3 +147,14 @@ def test_golden_logits(case):
     metric = SemanticMask(logits.shape[2])
     metric.update(logits, target)
     check(data, "small", metric)
+
+
+def test_pooled_is_the_confusion_matrix():
+    predicted = torch.tensor([[[[0, 1], [1, 1]], [[2, 2], [0, 0]]]])
+    target = torch.tensor([[[[0, 1], [1, 0]], [[1, 2], [0, 0]]]])
+    metric = SemanticMask(4, "pooled")
+    metric.update(predicted[:, :1], target[:, :1])
+    metric.update(predicted[:, 1:], target[:, 1:])
+    values = metric.compute()
+    assert values["mIoU"] == pytest.approx((3 / 4 + 2 / 4 + 1 / 2) / 3)
+    assert values["mIoU_noBg"] == pytest.approx((2 / 4 + 1 / 2) / 2)

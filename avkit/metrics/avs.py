@@ -118,12 +118,13 @@ class _VideoMetric(Metric):  # type: ignore[misc]
     #: Flat rows of one video each: how many frames count, then the sum of their values.
     records: list[Tensor]
 
-    def __init__(
-        self, videos_per_call: int = 1, variant: Literal["official", "clean"] = "official", **kwargs: Any
-    ) -> None:
+    #: Accepted variants.
+    variants: tuple[str, ...] = ("official", "clean")
+
+    def __init__(self, videos_per_call: int = 1, variant: str = "official", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if variant not in ("official", "clean"):
-            raise unknown_name("variant", variant, ("official", "clean"))
+        if variant not in self.variants:
+            raise unknown_name("variant", variant, self.variants)
         if videos_per_call < 1:
             raise ValueError(f"videos_per_call={videos_per_call}; give 1 or more: AVSBench uses 1, AVSegFormer 2.")
         self.videos_per_call = videos_per_call
@@ -176,21 +177,38 @@ class MaskIoU(_VideoMetric):
 
     `official`: mean over frames within a call, then over calls; frames without truth take part with the share of
     their pixels left empty. `clean`: mean over all frames that have truth, each with equal weight; it does not see
-    false alarms on silent frames, so read it beside the official figure.
+    false alarms on silent frames, so read it beside the official figure. `pooled`: intersection over union of all
+    pixels of all frames, so large sources weigh more and false alarms on silent frames count.
 
     Args:
         videos_per_call: Videos of one official call; matters only where calls differ in their number of frames. In
             distributed runs calls are made of the videos of one rank.
-        variant: `official` or `clean`; `clean` ignores `videos_per_call`.
+        variant: `official`, `clean` or `pooled`; only `official` heeds `videos_per_call`.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
         ValueError: For an unknown variant or a call of no video.
     """
 
-    width = 1
+    variants = ("official", "clean", "pooled")
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """One value per frame; pooled, intersection and union."""
+        return 2 if self.variant == "pooled" else 1
+
+    def compute(self) -> Tensor:
+        """The score so far, a float32 scalar in [0, 1]; NaN if nothing was there to score."""
+        if self.variant != "pooled" or (isinstance(self.records, list) and not self.records):
+            return super().compute()
+        shared, union = dim_zero_cat(self.records).view(-1, 3)[:, 1:].double().sum(0)
+        return (shared / union).float()
 
     def _frames(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if self.variant == "pooled":
+            found, true = logits.float().sigmoid() > 0.5, target.bool()
+            pixels = torch.stack([(found & true).flatten(1).sum(1), (found | true).flatten(1).sum(1)], 1)
+            return pixels.float(), torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
         truth = _has_truth(target)
         return _iou(logits, target)[:, None], truth if self.variant == "clean" else torch.ones_like(truth)
 

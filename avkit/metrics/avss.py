@@ -52,9 +52,18 @@ def class_scores(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[T
             f"predicted of shape {tuple(predicted.shape)} and target of shape {tuple(target.shape)}; "
             "both must be (N, H, W)."
         )
+    return scores_of_counts(*class_counts(predicted, target, num_classes))
+
+
+def class_counts(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels of every class in every frame that both, the prediction and the truth have: (N, K) each."""
     predicted, target = _labels("predicted", predicted, num_classes), _labels("target", target, num_classes)
     shared = _count(target, num_classes, keep=predicted == target)
-    in_prediction, in_truth = _count(predicted, num_classes), _count(target, num_classes)
+    return shared, _count(predicted, num_classes), _count(target, num_classes)
+
+
+def scores_of_counts(shared: Tensor, in_prediction: Tensor, in_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """IoU and F of `class_counts`, and which classes are predicted or true."""
     union = in_prediction + in_truth - shared
     precision, recall = shared / in_prediction, shared / in_truth
     f = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
@@ -66,14 +75,15 @@ class SemanticMask(Metric):  # type: ignore[misc]
 
     Every class is averaged over the frames in which it is predicted or true, then classes are averaged. `official`
     counts a class that never occurs as 0, and its `noBg` figures leave out the last class, although the background is
-    index 0. `clean` averages over the classes that occur, and its `noBg` figures leave out class 0.
+    index 0. `clean` averages over the classes that occur, and its `noBg` figures leave out class 0. `pooled` is `clean`
+    over the pixels of all frames together, the usual mIoU of a confusion matrix.
 
     The official loader pads clips of 5 seconds to 10 frames of background and scores them all: to repeat published
     numbers pass those frames as valid ones.
 
     Args:
         num_classes: Number of classes K, background among them.
-        variant: `official` or `clean`.
+        variant: `official`, `clean` or `pooled`.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
@@ -87,19 +97,21 @@ class SemanticMask(Metric):  # type: ignore[misc]
     iou_sum: Tensor
     f_sum: Tensor
     count: Tensor
+    pixels: Tensor
 
     def __init__(
-        self, num_classes: int = 71, variant: Literal["official", "clean"] = "official", **kwargs: Any
+        self, num_classes: int = 71, variant: Literal["official", "clean", "pooled"] = "official", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if variant not in ("official", "clean"):
-            raise unknown_name("variant", variant, ("official", "clean"))
+        if variant not in ("official", "clean", "pooled"):
+            raise unknown_name("variant", variant, ("official", "clean", "pooled"))
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; give 2 or more, background included; AVSBench has 71.")
         self.num_classes = num_classes
         self.variant = variant
         for name in ("iou_sum", "f_sum", "count"):
             self.add_state(name, default=torch.zeros(num_classes), dist_reduce_fx="sum")
+        self.add_state("pixels", default=torch.zeros(3, num_classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
         """Add clips.
@@ -117,8 +129,10 @@ class SemanticMask(Metric):  # type: ignore[misc]
             predicted = predict_labels(predicted)
         if valid is not None:
             predicted, target = predicted[valid], target[valid]
-        pixels = target.shape[-2:]
-        iou, f, seen = class_scores(predicted.reshape(-1, *pixels), target.reshape(-1, *pixels), self.num_classes)
+        size = target.shape[-2:]
+        counts = class_counts(predicted.reshape(-1, *size), target.reshape(-1, *size), self.num_classes)
+        iou, f, seen = scores_of_counts(*counts)
+        self.pixels += torch.stack([part.sum(0).long() for part in counts])
         self.iou_sum += iou.sum(0)
         self.f_sum += f.sum(0)
         self.count += seen.sum(0)
@@ -127,7 +141,11 @@ class SemanticMask(Metric):  # type: ignore[misc]
         """`mIoU`, `F`, `mIoU_noBg` and `F_noBg` in [0, 1]; NaN before the first frame."""
         if not self.count.any():
             return dict.fromkeys(("mIoU", "F", "mIoU_noBg", "F_noBg"), float("nan"))
-        scores = torch.stack([self.iou_sum, self.f_sum]) / self.count
+        if self.variant == "pooled":
+            iou_of_all, f_of_all, seen = scores_of_counts(*self.pixels.double())
+            scores = torch.stack([iou_of_all, f_of_all]).masked_fill(~seen, torch.nan)
+        else:
+            scores = torch.stack([self.iou_sum, self.f_sum]) / self.count
         if self.variant == "official":
             scores = scores.nan_to_num(0.0)
             foreground = scores[:, :-1]
