@@ -25,8 +25,7 @@ from official_metrics import OFFICIAL
 from avkit import metrics
 from avkit.metrics.nms import suppress
 
-#: Clips (questions, captions) of the official test splits: AVSBench S4, AVSBench-semantic, MUSIC-AVQA, AVE, LLP, VGG-SS,
-#: UnAV-100; of captions 2,000 pairs.
+#: Clips, or questions, of the official test splits; of captions 2,000 pairs.
 SIZES = {
     "S4": 740, "AVSS": 1554, "MUSIC-AVQA": 9185, "captions": 2000, "AVE": 402, "LLP": 1200, "VGG-SS": 5158,
     "UnAV-100": 2167,
@@ -138,12 +137,15 @@ class SoftNMS:
     """`suppress` timed like a metric: one call per video of 2,000 segments in 100 classes."""
 
     def to(self, device: str) -> "SoftNMS":
+        """It stays where it is."""
         return self
 
     def update(self, segments: Any, scores: Any, labels: Any) -> None:
+        """Suppress one video."""
         suppress(segments, scores, labels)
 
     def compute(self) -> dict[str, float]:
+        """Nothing to add."""
         return {}
 
 

@@ -56,7 +56,8 @@ def rows_to_segments(rows: Iterable[tuple[float, float, int]], steps: int, class
 
 def segment_counts(predicted: Tensor, target: Tensor) -> Tensor:
     """True positives, false positives and false negatives over segments: bool (N, T, K) each to int64 (N, K, 3)."""
-    return torch.stack([predicted & target, predicted & ~target, target & ~predicted], -1).sum(1)
+    both, found, true = (x.sum(1) for x in (predicted & target, predicted, target))
+    return torch.stack([both, found - both, true - both], -1)
 
 
 def event_counts(predicted: Tensor, target: Tensor) -> Tensor:

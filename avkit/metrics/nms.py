@@ -135,16 +135,18 @@ class _Groups:
             weight = np.exp(shared, out=shared)
         else:
             weight = np.where(shared >= iou, 1 - shared if method == "linear" else np.float32(0), np.float32(1))
-        waiting = np.arange(turn + 1, wide) < self.left[:last, None]
         score = self.score[rest]
+        waiting = score > -np.inf
         np.multiply(score, weight, out=score, where=waiting)
-        low = (score < min_score) & waiting
-        if low.any():
+        low = score < min_score
+        low &= waiting
+        dropped = np.count_nonzero(low, axis=1)
+        if dropped.any():
+            self.left[:last] -= dropped
             self._drop(turn, last, wide, low, waiting)
 
     def _drop(self, turn: int, last: int, wide: int, low: NDArray[np.bool_], waiting: NDArray[np.bool_]) -> None:
         """Fill each hole with the last that still waits, from the front to the back."""
-        self.left[:last] -= low.sum(1)
         inside = np.arange(turn + 1, wide) < self.left[:last, None]
         hole = np.nonzero(low & inside)
         stays = (waiting & ~low & ~inside)[:, ::-1]
