@@ -9,7 +9,7 @@ Source of every formula here:
     `Eval_Fmeasure` and the loop of `test.py`.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
