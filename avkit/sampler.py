@@ -42,7 +42,8 @@ def _given(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
         raw = {k.strip(): float(v) for k, _, v in (part.partition("=") for part in mix.split(","))}
     except ValueError as e:
         raise ValueError(f"mix is {mix!r}; it takes {wanted}.") from e
-    if raw.keys() != sizes.keys() or not all(0 < w < float("inf") for w in raw.values()):
+    named = mix.count("=")
+    if named > len(raw) or raw.keys() != sizes.keys() or not all(0 < w < float("inf") for w in raw.values()):
         raise ValueError(f"mix is {mix!r}; it takes {wanted}.")
     return raw
 

@@ -97,7 +97,8 @@ def test_mixes(mix, expected):
 
 
 @pytest.mark.parametrize(
-    "mix", ["proportionall", "a=1", "a=1,c=2", "a=0,b=1", "a=-1,b=1", "a=x,b=1", "a=nan,b=1", "a=inf,b=1", ""]
+    "mix",
+    ["proportionall", "a=1", "a=1,c=2", "a=0,b=1", "a=-1,b=1", "a=x,b=1", "a=nan,b=1", "a=inf,b=1", "a=1,a=2,b=1", ""],
 )
 def test_mix_that_makes_no_sense(mix):
     with pytest.raises(ValueError, match="a positive weight for each of a, b, such as a=1,b=1"):

@@ -81,15 +81,15 @@ class _Groups:
         starts = np.cumsum(self.left) - self.left
         column = np.arange(len(row)) - starts[row[by_row]]
         shape = (len(kinds), int(self.left.max()))
-        self.index = np.full(shape, -1)
-        self.index[row[by_row], column] = by_row
-        filled = self.index >= 0
-        self.start, self.end, self.score = (np.zeros(shape, np.float32) for _ in range(3))
-        self.start[filled], self.end[filled] = segments[self.index[filled]].T
-        self.score[filled] = scores[self.index[filled]]
-        self.score[~filled] = -np.inf
-        self.length = self.end - self.start + _LENGTH
-        self.planes = [self.start, self.end, self.length, self.score, self.index]
+        # one array, so that segments change places in one go; float32 holds row numbers up to 16 million exactly
+        self.planes = np.zeros((5, *shape), np.float32)
+        self.start, self.end, self.length, self.score, self.index = self.planes
+        self.score[:] = -np.inf
+        at = row[by_row], column
+        self.start[at], self.end[at] = segments[by_row].T
+        self.score[at], self.index[at] = scores[by_row], by_row
+        np.subtract(self.end, self.start, out=self.length)
+        self.length += _LENGTH
 
     def run(self, sigma: np.float32, min_score: np.float32, method: Method, iou: np.float32, most: int | None) -> None:
         """Take until nothing is left, or `most` of each class."""
@@ -117,8 +117,9 @@ class _Groups:
         moved = best != turn
         if moved.any():
             rows, best = rows[moved], best[moved]
-            for plane in self.planes:
-                plane[rows, best], plane[rows, turn] = plane[rows, turn], plane[rows, best]
+            chosen = self.planes[:, rows, best]
+            self.planes[:, rows, best] = self.planes[:, rows, turn]
+            self.planes[:, rows, turn] = chosen
 
     def _lower(
         self, turn: int, last: int, wide: int, sigma: np.float32, min_score: np.float32, method: Method, iou: np.float32
@@ -151,11 +152,9 @@ class _Groups:
         hole = np.nonzero(low & inside)
         stays = (waiting & ~low & ~inside)[:, ::-1]
         row, back = np.nonzero(stays)
-        source = row, wide - turn - 2 - back
-        for plane in self.planes:
-            part = plane[:last, turn + 1 : wide]
-            part[hole] = part[source]
-        self.score[:last, turn + 1 : wide][~inside] = -np.inf
+        part = self.planes[:, :last, turn + 1 : wide]
+        part[:, hole[0], hole[1]] = part[:, row, wide - turn - 2 - back]
+        np.copyto(part[3], -np.inf, where=~inside)
 
 
 def hard_nms(
