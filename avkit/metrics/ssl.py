@@ -114,7 +114,9 @@ def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
 
 
 def consensus_iou(region: Tensor, truth: Tensor) -> Tensor:
-    """Weight found over all weight plus pixels found where there is none, float64 (N,) on the CPU; 0 for an empty truth.
+    """Weight found over all weight plus pixels found where there is none; 0 for an empty truth.
+
+    float64 (N,) on the CPU.
 
     Args:
         region: bool (N, H, W).
