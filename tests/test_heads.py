@@ -181,7 +181,7 @@ def test_answers_ignore_padding_of_words_and_of_time():
     for name in ("audio", "frame", "patches"):
         getattr(longer, name)[:, :3] = getattr(given, name)
     longer.valid[:, 3:] = False
-    longer.text[:, :5], longer.prompt = given.text, given.prompt
+    longer.text[:, :5], longer.prompt, longer.names = given.text, given.prompt, given.names
     longer.text_valid[:, 5:] = False
     torch.testing.assert_close(head(longer), alone, atol=1e-5, rtol=1e-5)
 

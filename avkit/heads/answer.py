@@ -76,7 +76,7 @@ class ClassTable(nn.Module):
         heard = (match + self.bias[0]).sigmoid() * keep
         places = (parts @ names_ + self.bias[1]).sigmoid() * keep[..., None]
         seen = places.amax(2)
-        steps = torch.linspace(-1, 1, heard.shape[1], device=heard.device)[:, None]
+        steps = 0.1 * torch.arange(heard.shape[1], device=heard.device)[:, None]
         rows, columns = (torch.linspace(-1, 1, n, device=heard.device) for n in grid)
         spread = places.sum(1).unflatten(1, grid)  # (B, rows, columns, K)
         total = spread.sum((1, 2)) + 1e-3
@@ -85,7 +85,7 @@ class ClassTable(nn.Module):
             *(x for part in (heard, seen, heard * seen) for x in (part.amax(1), part.sum(1) / length)),
             (match * heard).sum(1) / (heard.sum(1) + 1e-3),
             *((part * steps).sum(1) / (part.sum(1) + 1e-3) for part in (heard, seen)),
-            (heard.cumsum(1).clamp(max=1).sum(1)) / length,
+            (heard.cumsum(1).clamp(max=1) * keep).sum(1) / length,
             total / length,
             torch.einsum("bhwk,h->bk", spread, rows) / total,
             torch.einsum("bhwk,w->bk", spread, columns) / total,

@@ -24,7 +24,7 @@ class QuestionAnswering(Task):
     name = "avqa"
     reads = ("answer", "question_type")
     pixels = False
-    need = 3.0
+    need = 2.5
     prompt = "answer the question about what is seen and heard"
     monitor = "Overall"
     headline = ("Overall",)

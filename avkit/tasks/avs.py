@@ -35,6 +35,7 @@ class Segmentation(Task):
     reads = ("mask", "mask_known")
     may_read = ("class_mask",)
     stepwise = True
+    need = 1.5
     prompt = "segment everything in the picture that makes a sound"
     monitor = "mIoU"
     headline = ("mIoU", "F")
