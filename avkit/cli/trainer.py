@@ -24,7 +24,7 @@ from avkit.training import AtomicCheckpointIO, callbacks
 
 #: What a trainer of ours differs in from Lightning's.
 TRAINER = {
-    "max_epochs": 4,
+    "max_epochs": 2,
     "devices": 1,
     "gradient_clip_val": 1.0,
     "logger": False,
