@@ -154,7 +154,7 @@ class AVDataModule(L.LightningDataModule):
         manifest: str | None = None,
         batch_size: int = 16,
         whole_batch: int = 6,
-        steps_per_epoch: int = 460,
+        steps_per_epoch: int = 430,
         mix: str = "need",
         workers: int = 1,
         picture: int = 64,
