@@ -7,7 +7,7 @@ from golden import golden_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avkit.metrics.nms import candidates, hard_nms, soft_nms, suppress, to_seconds, vote
+from avkit.metrics.nms import candidates, hard_nms, soft_nms, suppress, suppress_all, to_seconds, vote
 
 
 def slow_soft_nms(segments, scores, sigma, min_score, method, iou):
@@ -75,6 +75,15 @@ def test_by_hand():
     assert hard_nms(segments, scores, 0.5, np.array([0, 1, 0])).tolist() == [0, 2, 1]
     low = soft_nms(segments, scores * 1e-5)
     assert low[0].tolist() == [0]  # the first pick is never dropped
+
+
+@pytest.mark.parametrize("options", [{}, {"multiclass": False, "voting": 0.5}, {"soft": False, "iou": 0.3}])
+def test_videos_at_once_equal_one_after_the_other(options):
+    videos = [draw(seed, count) for seed, count in enumerate((30, 0, 7, 25))]
+    for found, video in zip(suppress_all(videos, most=12, **options), videos, strict=True):
+        for mine, alone in zip(found, suppress(*video, most=12, **options), strict=True):
+            np.testing.assert_array_equal(mine, alone)
+    assert suppress_all([]) == []
 
 
 def test_votes():

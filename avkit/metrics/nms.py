@@ -8,6 +8,7 @@ Source:
     happyharrycn/actionformer_release at commit 61ea7eb9308a for the other form of voting.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ from avkit.errors import unknown_name
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Method = Literal["gaussian", "linear", "hard"]
+#: Segments (N, 2), scores (N,) and labels (N,) of one video.
+Detections = tuple[Floats, Floats, Ints]
 
 #: Added to the length of a segment, in its own unit.
 _LENGTH = np.float32(1e-6)
@@ -71,23 +74,23 @@ class _Groups:
     """Segments of each class in a row, the largest class first; columns before the turn are taken, the rest wait."""
 
     def __init__(self, segments: Floats, scores: Floats, labels: Ints) -> None:
-        kinds, group, count = np.unique(labels, return_inverse=True, return_counts=True)
+        by_label = np.argsort(labels, kind="stable")
+        new = np.flatnonzero(np.diff(labels[by_label], prepend=labels[by_label[0]] - 1))
+        count = np.diff(new, append=len(labels))
         self.order = np.argsort(-count, kind="stable")
-        rank = np.empty(len(kinds), np.int64)
-        rank[self.order] = np.arange(len(kinds))
-        row = rank[group.reshape(-1)]
-        by_row = np.argsort(row, kind="stable")
         self.left = count[self.order]
-        starts = np.cumsum(self.left) - self.left
-        column = np.arange(len(row)) - starts[row[by_row]]
-        shape = (len(kinds), int(self.left.max()))
+        rank = np.empty(len(count), np.int64)
+        rank[self.order] = np.arange(len(count))
+        row, column = np.repeat(rank, count), np.arange(len(labels)) - np.repeat(new, count)
+        shape = (len(count), int(self.left.max()))
         # one array, so that segments change places in one go; float32 holds row numbers up to 16 million exactly
         self.planes = np.zeros((5, *shape), np.float32)
         self.start, self.end, self.length, self.score, self.index = self.planes
         self.score[:] = -np.inf
-        at = row[by_row], column
-        self.start[at], self.end[at] = segments[by_row].T
-        self.score[at], self.index[at] = scores[by_row], by_row
+        at = row * shape[1] + column
+        flat = self.planes.reshape(5, -1)
+        flat[0, at], flat[1, at] = segments[by_label].T
+        flat[3, at], flat[4, at] = scores[by_label], by_label
         np.subtract(self.end, self.start, out=self.length)
         self.length += _LENGTH
 
@@ -137,23 +140,24 @@ class _Groups:
         else:
             weight = np.where(shared >= iou, 1 - shared if method == "linear" else np.float32(0), np.float32(1))
         score = self.score[rest]
-        waiting = score > -np.inf
-        np.multiply(score, weight, out=score, where=waiting)
+        waiting = np.arange(turn + 1, wide) < self.left[:last, None]
+        with np.errstate(invalid="ignore"):
+            score *= weight
+        np.fmax(score, -np.inf, out=score)  # an empty place stays empty: -inf times a weight of 0 is NaN
         low = score < min_score
         low &= waiting
-        dropped = np.count_nonzero(low, axis=1)
-        if dropped.any():
-            self.left[:last] -= dropped
+        if low.any():
+            self.left[:last] -= low.sum(1)
             self._drop(turn, last, wide, low, waiting)
 
     def _drop(self, turn: int, last: int, wide: int, low: NDArray[np.bool_], waiting: NDArray[np.bool_]) -> None:
         """Fill each hole with the last that still waits, from the front to the back."""
         inside = np.arange(turn + 1, wide) < self.left[:last, None]
         hole = np.nonzero(low & inside)
-        stays = (waiting & ~low & ~inside)[:, ::-1]
-        row, back = np.nonzero(stays)
+        row, back = np.nonzero((waiting > (low | inside))[:, ::-1])
         part = self.planes[:, :last, turn + 1 : wide]
-        part[:, hole[0], hole[1]] = part[:, row, wide - turn - 2 - back]
+        if len(row):
+            part[:, hole[0], hole[1]] = part[:, row, wide - turn - 2 - back]
         np.copyto(part[3], -np.inf, where=~inside)
 
 
@@ -245,7 +249,7 @@ def suppress(
     most: int = 100,
     voting: float = 0.0,
     weigh_by_iou: bool = False,
-) -> tuple[Floats, Floats, Ints]:
+) -> Detections:
     """The whole post-processing of one video, as UnAV and CCNet configure it.
 
     Args:
@@ -264,19 +268,51 @@ def suppress(
     Returns:
         Segments (M, 2), scores (M,) and labels (M,) by descending score, at most `most`.
     """
-    segments, scores, labels = _checked(segments, scores, labels)
-    groups = labels if multiclass else None
+    videos = [(segments, scores, labels)]
+    return suppress_all(videos, soft, multiclass, sigma, min_score, iou, most, voting, weigh_by_iou)[0]
+
+
+def suppress_all(
+    videos: Sequence[Detections],
+    soft: bool = True,
+    multiclass: bool = True,
+    sigma: float = 0.4,
+    min_score: float = 0.001,
+    iou: float = 0.7,
+    most: int = 100,
+    voting: float = 0.0,
+    weigh_by_iou: bool = False,
+) -> list[Detections]:
+    """`suppress` of several videos, the same numbers in less than half the time.
+
+    Args:
+        videos: Segments, scores and labels of each; ten at a time are enough.
+        soft: And all others: see `suppress`.
+
+    Returns:
+        Segments, scores and labels of each video.
+    """
+    if not videos:
+        return []
+    given = [_checked(*video) for video in videos]
+    segments, scores, labels = (np.concatenate(part) for part in zip(*given, strict=True))
+    video = np.repeat(np.arange(len(given)), [len(part[1]) for part in given])
+    groups = video * (np.ptp(labels) + 1) + labels - labels.min() if multiclass and len(labels) else video
     if soft:
         rows, kept = soft_nms(segments, scores, sigma, min_score, "gaussian", iou, groups, most)
     else:
         enough = np.flatnonzero(scores > np.float32(min_score))
-        rows = enough[hard_nms(segments[enough], scores[enough], iou, None if groups is None else groups[enough], most)]
+        rows = enough[hard_nms(segments[enough], scores[enough], iou, groups[enough], most)]
         kept = scores[rows]
-    chosen = segments[rows]
-    if voting > 0 and not multiclass:
-        chosen = vote(chosen, segments, scores, voting, weigh_by_iou)
-    order = np.argsort(-kept, kind="stable")[:most]
-    return chosen[order], kept[order], labels[rows][order]
+    out = []
+    for number, (every, weights, _) in enumerate(given):
+        mine = np.flatnonzero(video[rows] == number)
+        mine = mine[np.argsort(-kept[mine], kind="stable")[:most]]
+        chosen = segments[rows[mine]]
+        if voting > 0 and not multiclass:
+            chosen = vote(chosen, every, weights, voting, weigh_by_iou)
+        out.append((chosen, kept[mine], labels[rows[mine]]))
+    return out
 
 
 def to_seconds(segments: Floats, stride: float, window: float, rate: float, duration: float | None = None) -> Floats:
