@@ -158,3 +158,14 @@ def test_pooled_is_the_confusion_matrix():
     values = metric.compute()
     assert values["mIoU"] == pytest.approx((3 / 4 + 2 / 4 + 1 / 2) / 3)
     assert values["mIoU_noBg"] == pytest.approx((2 / 4 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-3, 1.0, 300.0])
+def test_labels_are_those_of_the_softmax_even_where_classes_are_nearly_equal(scale):
+    logits = (torch.randn(2, 3, 7, 90, 70, generator=torch.Generator().manual_seed(0)) * scale).round(decimals=7)
+    logits[0, 0, 3] = logits[0, 0, 1]
+    want = torch.stack([clip.softmax(1).argmax(1) for clip in logits])
+    assert torch.equal(predict_labels(logits), want)
+    assert torch.equal(predict_labels(logits[:0]), want[:0])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        predict_labels(logits.index_fill(2, torch.tensor(4), torch.nan))

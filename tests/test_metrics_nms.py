@@ -7,7 +7,7 @@ from golden import golden_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avkit.metrics.nms import candidates, hard_nms, soft_nms, suppress, suppress_all, to_seconds, vote
+from avkit.metrics.nms import candidates, hard_nms, soft_nms, suppress, to_seconds, vote
 
 
 def slow_soft_nms(segments, scores, sigma, min_score, method, iou):
@@ -80,10 +80,10 @@ def test_by_hand():
 @pytest.mark.parametrize("options", [{}, {"multiclass": False, "voting": 0.5}, {"soft": False, "iou": 0.3}])
 def test_videos_at_once_equal_one_after_the_other(options):
     videos = [draw(seed, count) for seed, count in enumerate((30, 0, 7, 25))]
-    for found, video in zip(suppress_all(videos, most=12, **options), videos, strict=True):
-        for mine, alone in zip(found, suppress(*video, most=12, **options), strict=True):
+    for found, video in zip(suppress(videos, most=12, **options), videos, strict=True):
+        for mine, alone in zip(found, suppress([video], most=12, **options)[0], strict=True):
             np.testing.assert_array_equal(mine, alone)
-    assert suppress_all([]) == []
+    assert suppress([]) == []
 
 
 def test_votes():
@@ -111,8 +111,8 @@ def test_a_level_is_decoded():
 
 def test_nothing_and_errors():
     nothing = np.zeros((0, 2)), np.zeros(0), np.zeros(0, int)
-    assert all(len(x) == 0 for x in suppress(*nothing))
-    assert len(suppress(*nothing, soft=False)[0]) == 0
+    assert all(len(x) == 0 for x in suppress([nothing])[0])
+    assert len(suppress([nothing], soft=False)[0][0]) == 0
     with pytest.raises(ValueError, match=r"segments \(2, 2\), scores \(1,\)"):
         soft_nms(np.zeros((2, 2)), np.zeros(1))
     with pytest.raises(ValueError, match=r"segments has \[2.0, 1.0\]; give start <= end"):
@@ -138,8 +138,8 @@ def test_golden(case):
         elif one["kind"] == "nms":
             np.testing.assert_array_equal(hard_nms(segments, scores, one["iou"]), data[f"{key}_inds"], key)
         else:
-            found = suppress(
-                segments, scores, data[f"{key}_labels"], one["use_soft_nms"], one["multiclass"], one["sigma"],
+            (found,) = suppress(
+                [(segments, scores, data[f"{key}_labels"])], one["use_soft_nms"], one["multiclass"], one["sigma"],
                 one["min_score"], one["iou_threshold"], one["max_seg_num"], one["voting_thresh"],
                 weigh_by_iou=one["code"] == "actionformer",
             )  # fmt: skip

@@ -35,6 +35,24 @@ def test_constant_maps(value, protocol, kept):
     assert regions(torch.full((1, 4, 4), value), protocol).sum() == kept
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 2**31), st.sampled_from([0.0, 1.0, -7.0, 1e4]), st.sampled_from([1e-6, 1.0, 300.0]), st.booleans()
+)
+def test_the_cut_takes_what_normalising_every_pixel_takes(seed, shift, scale, steps):
+    maps = np.random.default_rng(seed).normal(size=(3, 13, 11)).astype(np.float32)
+    maps = (np.round(maps * 2) / 2 if steps else maps) * np.float32(scale) + np.float32(shift)
+    for protocol in ("ez_vsl", "lvs"):
+        for one, found in zip(maps, regions(torch.from_numpy(maps), protocol).numpy(), strict=True):
+            raw = one if protocol == "ez_vsl" else -one
+            width = raw.max() - raw.min()
+            x = (raw - raw.min()) / width if width else raw
+            x = x if protocol == "ez_vsl" else 1 - x
+            middle = np.sort(x, axis=None)[x.size // 2]
+            want = x >= middle if protocol == "ez_vsl" else (x > middle) | (x >= 1)
+            np.testing.assert_array_equal(found, want)
+
+
 def test_ciou_by_hand():
     region = torch.tensor([[[True, True], [True, False]]])
     assert consensus_iou(region, torch.tensor([[[1.0, 0.5], [0.0, 0.5]]])).item() == pytest.approx(1.5 / 3)

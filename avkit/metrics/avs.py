@@ -328,9 +328,8 @@ def _check(logits: Tensor, target: Tensor, ndim: int, shape: str) -> None:
     if logits.amax().isnan():  # which a NaN anywhere makes it
         raise ValueError("logits hold NaN; look at the loss of the run, it has probably diverged.")
     least, most = target.aminmax()
-    if least != 0 and least != 1 or most != 0 and most != 1 or target.is_floating_point() and not bool(
-        ((target == 0) | (target == 1)).all()
-    ):
+    between = target.is_floating_point() and not bool(((target == 0) | (target == 1)).all())
+    if least < 0 or most > 1 or between:
         raise ValueError(
             f"target goes from {target.min().item()} to {target.max().item()}; give 0 and 1 only, for class or object "
             "masks use `mask > 0`."

@@ -8,6 +8,7 @@ Source:
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -16,21 +17,59 @@ from avkit.errors import unknown_name
 
 BETA_SQUARED = 0.3
 
+#: Pixels worked on at a time, few enough for a processor's cache with 71 classes.
+_TILE = 4096
+#: Scores closer than this to the highest may be its equals after a softmax in float32.
+_NEARLY = np.float32(1e-5)
+#: Most cells of the confusion matrices that are held at a time.
+_CELLS = 2**18
+_NOT_FINITE = "logits hold NaN or infinity; look at the loss of the run, it has probably diverged."
+
 
 def predict_labels(logits: Tensor) -> Tensor:
     """The most likely class of every pixel, as the official evaluator picks it.
 
     The softmax comes before the argmax: in float32 it makes equals of scores that differ by less than rounding, and
-    the lowest class wins. One clip is worked on at a time to keep memory low.
+    the lowest class wins.
 
     Args:
         logits: Scores before the softmax, (B, T, K, H, W), any float type.
 
     Returns:
         Class of every pixel, int64 (B, T, H, W).
+
+    Raises:
+        ValueError: If the highest score of a pixel is NaN or infinite.
     """
+    if logits.device.type == "cpu":
+        return torch.stack([_highest(clip) for clip in logits]) if len(logits) else logits.amax(2).long()
+    if not bool(logits.amax(2).isfinite().all()):
+        raise ValueError(_NOT_FINITE)
     # max gives the first of equals as argmax does, in less than half the time
     return torch.stack([clip.float().softmax(1).max(1).indices for clip in logits])
+
+
+def _highest(clip: Tensor) -> Tensor:
+    """`predict_labels` of one clip (T, K, H, W): softmax only at the few pixels where two classes are nearly equal."""
+    frames, classes, *size = clip.shape
+    scores = clip.detach().float().flatten(2).numpy()
+    kind = np.uint8 if classes < 256 else np.uint16
+    numbers = np.arange(classes, dtype=kind)[:, None]
+    out = np.empty((frames, scores.shape[2]), np.int64)
+    for frame, labels in zip(scores, out, strict=True):
+        for start in range(0, len(labels), _TILE):
+            part = frame[:, start : start + _TILE]
+            best = part.max(0)
+            if not np.isfinite(best).all():
+                raise ValueError(_NOT_FINITE)
+            best -= _NEARLY
+            near = (part >= best).view(np.uint8).astype(kind, copy=False)
+            several = np.flatnonzero(np.add.reduce(near, axis=0, dtype=kind) != 1)
+            near *= numbers
+            labels[start : start + _TILE] = near.max(0)
+            if len(several):
+                labels[start + several] = torch.from_numpy(part[:, several]).softmax(0).max(0).indices
+    return torch.from_numpy(out).view(frames, *size)
 
 
 def class_scores(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,8 +97,10 @@ def class_scores(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[T
 def class_counts(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels of every class in every frame that both, the prediction and the truth have: (N, K) each."""
     predicted, target = _labels("predicted", predicted, num_classes), _labels("target", target, num_classes)
-    shared = _count(target, num_classes, keep=predicted == target)
-    return shared, _count(predicted, num_classes), _count(target, num_classes)
+    at_once = max(1, _CELLS // num_classes**2)
+    parts = zip(predicted.split(at_once), target.split(at_once), strict=True)
+    confused = torch.cat([_confusion(x, y, num_classes) for x, y in parts])
+    return confused.diagonal(dim1=1, dim2=2), confused.sum(1), confused.sum(2)
 
 
 def scores_of_counts(shared: Tensor, in_prediction: Tensor, in_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,18 +196,20 @@ class SemanticMask(Metric):  # type: ignore[misc]
         return {"mIoU": iou, "F": f, "mIoU_noBg": iou_nobg, "F_noBg": f_nobg}
 
 
-def _count(labels: Tensor, num_classes: int, keep: Tensor | None = None) -> Tensor:
-    """Pixels of every class in every frame, int64 (N, K)."""
-    frames = len(labels)
-    keys = labels + num_classes * torch.arange(frames, device=labels.device)[:, None, None]
-    keys = keys.flatten() if keep is None else keys[keep]
-    return torch.bincount(keys, minlength=frames * num_classes).view(frames, num_classes)
+def _confusion(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Pixels of every pair of classes in every frame, truth in rows, int64 (N, K, K)."""
+    frames, cells = len(target), num_classes**2
+    keys = target.int() * num_classes
+    keys += predicted.int()
+    keys += torch.arange(0, frames * cells, cells, device=target.device, dtype=torch.int32)[:, None, None]
+    return torch.bincount(keys.flatten(), minlength=frames * cells).view(frames, num_classes, num_classes)
 
 
 def _labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
     if labels.is_floating_point():
         raise ValueError(f"{name} is {labels.dtype}; give integer labels, or logits of shape (B, T, K, H, W).")
-    labels = labels.long()
+    if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # which torch cannot compare
+        labels = labels.long()
     if labels.numel() and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
             f"{name} has labels from {labels.min().item()} to {labels.max().item()}; accepted are 0 to "

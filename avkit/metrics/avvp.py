@@ -66,28 +66,29 @@ def event_counts(predicted: Tensor, target: Tensor) -> Tensor:
     A predicted event is right if a true one of its class has an intersection over union of at least 0.5 with it, and a
     true event is missed if no prediction does. Such a partner is unique, so no assignment is needed.
     """
-    one, other = _runs(predicted), _runs(target)
-    matched = one["start"] & _matched(one, other)
-    missed = other["start"] & ~_matched(other, one)
-    found = one["start"].sum(1)
-    right = matched.sum(1)
-    return torch.stack([right, found - right, missed.sum(1)], -1)
+    active = (predicted | target).any(1)  # few classes occur in a video; the others count nothing
+    one, other = (_runs(x.transpose(1, 2)[active]) for x in (predicted, target))
+    found, right = one["start"].sum(1), (one["start"] & _matched(one, other)).sum(1)
+    missed = (other["start"] & ~_matched(other, one)).sum(1)
+    counts = torch.zeros(*active.shape, 3, dtype=torch.long, device=predicted.device)
+    counts[active] = torch.stack([right, found - right, missed], -1)
+    return counts
 
 
 def _runs(x: Tensor) -> dict[str, Tensor]:
-    """For bool (N, T, K): where runs start, and for every segment where its run begins and ends (exclusive)."""
+    """For bool (M, T): where runs start, and for every segment where its run begins and ends (exclusive)."""
     steps = x.shape[1]
-    index = torch.arange(steps, device=x.device)[:, None].expand_as(x)
+    index = torch.arange(steps, device=x.device, dtype=torch.int32).expand_as(x)
     edge = torch.zeros_like(x[:, :1])
     start = x & ~torch.cat([edge, x[:, :-1]], 1)
     end = x & ~torch.cat([x[:, 1:], edge], 1)
-    begin = torch.where(start, index, 0).cummax(1).values
-    stop = steps - torch.where(end, steps - 1 - index, 0).flip(1).cummax(1).values.flip(1)
+    begin = (index * start).cummax(1).values
+    stop = steps - (index.flip(1) * end).flip(1).cummax(1).values.flip(1)
     return {"on": x, "start": start, "begin": begin, "stop": stop}
 
 
 def _matched(own: dict[str, Tensor], other: dict[str, Tensor]) -> Tensor:
-    """Whether the run of each segment has a partner, at the run's first segment: bool (N, T, K).
+    """Whether the run of each segment has a partner, at the run's first segment: bool (M, T).
 
     A partner of an IoU of a half covers some segment of the run, so it is enough to ask at each segment for the run of
     the other that is on there, and to carry a yes back to the run's start.
@@ -97,8 +98,7 @@ def _matched(own: dict[str, Tensor], other: dict[str, Tensor]) -> Tensor:
     union = torch.maximum(own["stop"], other["stop"]) - torch.minimum(own["begin"], other["begin"])
     good = both & (2 * (high - low) >= union)
     out = torch.zeros_like(own["begin"])
-    out.scatter_add_(1, own["begin"], good.long())
-    return out > 0
+    return out.scatter_add_(1, own["begin"].long(), good.int()) > 0
 
 
 def f_scores(counts: Tensor) -> Tensor:

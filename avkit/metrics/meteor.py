@@ -40,7 +40,8 @@ def meteor_scores(
         requests = [" ||| ".join(["SCORE", *map(_one_line, refs), _one_line(caption)]) for caption, refs in pairs]
         try:
             process = _running()
-            statistics = [_ask(process, request, 1, timeout)[0] for request in requests]
+            known = {request: _ask(process, request, 1, timeout)[0] for request in dict.fromkeys(requests)}
+            statistics = [known[request] for request in requests]
             scores = _ask(process, " ||| ".join(["EVAL", *statistics]), len(statistics) + 1, timeout)
         except BaseException:  # an interrupt too: unread answers would be taken for those of the next call
             close()

@@ -23,9 +23,7 @@ SIDE = 224
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
 _CURVE = torch.arange(21, dtype=torch.double) * 0.05
 
-#: Maps scored at a time.
-_CACHED = 4
-
+Floats = NDArray[np.float32]
 Protocol = Literal["ez_vsl", "lvs"]
 
 
@@ -106,11 +104,56 @@ def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
         bool (N, H, W), on the CPU.
     """
     rows = _rows(maps)
-    x = _scaled(rows) if protocol == "ez_vsl" else 1 - _scaled(-rows)
-    place = x.shape[1] // 2
-    middle = np.partition(x, place, axis=1)[:, place : place + 1]
-    found = x >= middle if protocol == "ez_vsl" else (x > middle) | (x >= 1)
-    return torch.from_numpy(found).view(maps.shape)
+    place, scratch = rows.shape[1] // 2, np.empty_like(rows[:1]).reshape(-1)
+    low, middle, high = (np.empty((len(rows), 1), np.float32) for _ in range(3))
+    for number, row in enumerate(rows):
+        scratch[:] = row
+        scratch.partition(place)
+        low[number], middle[number], high[number] = scratch[:place].min(), scratch[place], scratch[place:].max()
+    return torch.from_numpy(rows >= _cut(low, middle, high, protocol)).view(maps.shape)
+
+
+def _cut(low: Floats, middle: Floats, high: Floats, protocol: Protocol) -> Floats:
+    """The least value of each map that belongs to its region, found by halving instead of normalising every pixel.
+
+    Normalising keeps the order of pixels but may make equals of them, so the cut is the least float32 whose normalised
+    value is in the region, at or below `high`; NaN where nothing is.
+    """
+    if protocol == "ez_vsl":
+        flat, scale = low == high, high - low
+        shift = np.where(flat, np.float32(0), low)
+        scale[flat] = 1
+        pivot = (middle - shift) / scale
+
+        def taken(x: Floats) -> NDArray[np.bool_]:
+            return np.asarray((x - shift) / scale >= pivot)
+    else:
+        flat, scale = low == high, high - low
+        shift = np.where(flat, np.float32(0), high)
+        scale[flat] = 1
+        pivot = 1 - (shift - middle) / scale
+
+        def taken(x: Floats) -> NDArray[np.bool_]:
+            normal = 1 - (shift - x) / scale
+            return np.asarray((normal > pivot) | (normal >= 1))
+
+    no, yes = _order(low).astype(np.int64) - 1, _order(high).astype(np.int64)
+    while (yes - no > 1).any():
+        half = (no + yes) // 2
+        inside = taken(_value(half))
+        yes, no = np.where(inside, half, yes), np.where(inside, no, half)
+    return np.where(taken(high), _value(yes), np.float32(np.nan))
+
+
+def _order(x: Floats) -> NDArray[np.int32]:
+    """Whole numbers in the order of the float32 that they stand for."""
+    bits = x.view(np.int32)
+    return np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
+
+
+def _value(order: NDArray[np.int64]) -> Floats:
+    bits = order.astype(np.int32)
+    return np.where(bits < 0, np.int32(-(2**31)) - bits, bits).view(np.float32)
 
 
 def consensus_iou(region: Tensor, truth: Tensor) -> Tensor:
@@ -123,9 +166,18 @@ def consensus_iou(region: Tensor, truth: Tensor) -> Tensor:
         truth: Weights in [0, 1], (N, H, W).
     """
     found, weights = region.cpu().numpy().reshape(len(region), -1), _rows(truth)
-    inside = (weights * found).sum(1, dtype=np.float64)
-    total = weights.sum(1, dtype=np.float64) + np.count_nonzero(found & (weights == 0), axis=1)
-    return torch.from_numpy(np.divide(inside, total, out=np.zeros_like(inside), where=total > 0))
+    return torch.tensor([_consensus(f, w) for f, w in zip(found, weights, strict=True)], dtype=torch.double)
+
+
+def _consensus(found: NDArray[np.bool_], weights: Floats) -> float:
+    none = weights == 0
+    full = weights == 1
+    if np.count_nonzero(none) + np.count_nonzero(full) == len(weights):  # boxes: counting is enough
+        inside, total = float(np.count_nonzero(found & full)), float(np.count_nonzero(full))
+    else:
+        inside, total = ((weights * x).sum(dtype=np.float64) for x in (found, True))
+    total += np.count_nonzero(found & none)
+    return inside / total if total else 0.0
 
 
 def pixel_precision(maps: Tensor, truth: Tensor) -> Tensor:
@@ -196,14 +248,13 @@ class SourceLocalization(Metric):  # type: ignore[misc]
             )
         if not bool(maps.isfinite().all()):
             raise ValueError("maps has values that are not finite; such a map has no half.")
-        if len(truth) and not 0 <= float(truth.min()) <= float(truth.max()) <= 1:
+        least, most = truth.aminmax() if truth.numel() else (0, 0)
+        if not 0 <= float(least) <= float(most) <= 1:
             raise ValueError("truth has weights outside [0, 1]; make it with boxes_to_map or annotators_to_map.")
         if not len(maps):
             return
         large = resize(maps, self.side, self.protocol)
-        # few maps at a time stay in the processor's cache
-        parts = zip(large.split(_CACHED), truth.split(_CACHED), strict=True)
-        scores = torch.cat([consensus_iou(regions(x, self.protocol), y) for x, y in parts]).to(self.total.device)
+        scores = consensus_iou(regions(large, self.protocol), truth).to(self.total.device)
         levels = torch.cat([_CURVE, _CURVE.new_tensor([0.5])]).to(scores.device)
         self.passed += (scores[:, None] >= levels).sum(0)
         self.total += scores.sum()
@@ -236,13 +287,13 @@ class SourceLocalization(Metric):  # type: ignore[misc]
         self.ranked += (size > 0).sum()
 
 
-def _rows(maps: Tensor) -> NDArray[np.float32]:
+def _rows(maps: Tensor) -> Floats:
     """Maps (N, H, W) as rows of float32 (N, H W): for this much picking and counting numpy on a CPU is the fastest."""
-    rows: NDArray[np.float32] = maps.detach().float().cpu().numpy().reshape(len(maps), -1)
+    rows: Floats = maps.detach().float().cpu().numpy().reshape(len(maps), -1)
     return rows
 
 
-def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _scaled(rows: Floats) -> Floats:
     low = rows.min(1, keepdims=True)
     scale = rows.max(1, keepdims=True) - low
     low[scale == 0], scale[scale == 0] = 0, 1

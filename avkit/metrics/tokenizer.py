@@ -8,6 +8,7 @@ Source:
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from avkit.metrics.java import JavaError, JavaProcess, find_jar
 
@@ -58,7 +59,12 @@ def plain_tokens(captions: Sequence[str]) -> list[str]:
     Returns:
         N strings, lower case, tokens separated by one space.
     """
-    return [_join(_plain(caption)) for caption in captions]
+    return [_plain_line(caption) for caption in captions]
+
+
+@lru_cache(maxsize=2**16)  # references come again with every system that is scored against them
+def _plain_line(caption: str) -> str:
+    return _join(_plain(caption))
 
 
 _REPLACED = {
