@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of all tests: no network, one thread, and the shared material where it is present."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -39,12 +38,6 @@ def _folder(path: Path, what: str) -> Path:
     if not path.exists():
         pytest.skip(f"{what} is absent: {path.name} is not beside the checkout")
     return path
-
-
-@pytest.fixture(scope="session")
-def golden() -> Path:
-    """Recorded output of the official code; AVKIT_GOLDEN names another folder of the same layout."""
-    return _folder(Path(os.environ.get("AVKIT_GOLDEN", SHARED / "golden")), "golden output")
 
 
 @pytest.fixture(scope="session")

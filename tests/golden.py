@@ -11,14 +11,17 @@ import pytest
 GOLDEN = Path(os.environ.get("AVKIT_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 
 
-def golden_cases(kind: str, suffix: str = "npz"):
+def golden_cases(kind: str, suffix: str = "npz", but: str = ""):
     """Parameters of `@pytest.mark.parametrize("case", ...)`: the path of every case of a kind, without its suffix.
 
-    A case of kind `metrics/avvp` is any file below `metrics` called `avvp` or `avvp_...`; its id is its path.
+    A case of kind `metrics/avvp` is any file below `metrics` called `avvp` or `avvp_...`, those that are cases of the
+    kind `but` left out; its id is its path.
     """
     folder, _, name = kind.rpartition("/")
     fits = re.compile(rf"{re.escape(name)}(_.*)?$")
-    found = sorted(p for p in (GOLDEN / folder).rglob(f"*.{suffix}") if fits.match(p.stem))
+    other = re.compile(rf"{re.escape(but)}(_.*)?$" if but else r"(?!)")
+    every = (GOLDEN / folder).rglob(f"*.{suffix}")
+    found = sorted(p for p in every if fits.match(p.stem) and not other.match(p.stem))
     if not found:
         skip = pytest.mark.skip(reason=f"no recorded output {kind!r}: {GOLDEN.name} is absent or has none")
         return [pytest.param(None, id=kind, marks=[pytest.mark.golden, skip])]

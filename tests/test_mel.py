@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.media.mel import cut_steps, log_mel, mel_matrix, per_second_mel, vggish_examples
 
@@ -106,9 +107,9 @@ def test_hop_too_short():
         per_second_mel(torch.zeros(1, 16_000), steps=1, hop=0.01)
 
 
-@pytest.mark.golden
-def test_official_front_end(golden):
-    recorded = np.load(golden / "models/spatial/vggish_mel.npz")
+@pytest.mark.parametrize("case", golden_cases("models/spatial/vggish_mel"))
+def test_official_front_end(case):
+    recorded = np.load(case.with_suffix(".npz"))
     waveform = torch.from_numpy(recorded["test_wav_int16"] / 32768.0)
     assert waveform.dtype == torch.float64
     np.testing.assert_array_equal(vggish_examples(waveform).float().numpy(), recorded["test_examples"])

@@ -133,19 +133,11 @@ def test_order_and_batches_change_nothing_even_with_ties(seed, cut):
     assert set(perfect.compute().values()) == {1.0}
 
 
-def test_names_thresholds_and_state():
+def test_names_thresholds_and_half_precision():
     metric = EventDetectionMAP()
     assert list(metric.compute()) == [f"mAP@0.{i}" for i in range(1, 10)] + ["Avg"]
     assert all(np.isnan(v) for v in metric.compute().values())
-    metric.persistent(True)
-    metric.update(*clips(0))
-    again = EventDetectionMAP()
-    again.persistent(True)
-    again.load_state_dict(metric.state_dict())
-    again._update_count = 1
-    assert again.compute() == metric.compute()
     half = {"segments": torch.tensor([[0.0, 1.0]]).half(), "labels": torch.tensor([0]), "scores": torch.ones(1).half()}
-    metric.reset()
     metric.update(["a"], [half], [half])
     assert metric.compute()["Avg"] == 1
 

@@ -34,11 +34,13 @@ def make_metrics():
     ]
 
 
-def update(metrics, clips):
+def update(metrics, clips, change=lambda x: x):
+    """Score some of three clips; `change` is applied to every tensor of floats on its way in."""
     iou, f, semantic, answers, captions, segments, parsing, places, events = metrics
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 2, 6, 6, generator=generator)
-    target = torch.randint(0, 3, (3, 2, 6, 6), generator=generator)
+    raw = torch.randn(3, 2, 6, 6, generator=generator)
+    logits, heard, seen = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
+    target = torch.randint(0, 3, (3, 2, 6, 6), generator=generator).to(logits.device)
     texts = ["a dog barks at a man", "a cat meows — softly", "two women sing"]
     for i in clips:
         row = slice(i, i + 1)
@@ -47,12 +49,11 @@ def update(metrics, clips):
         semantic.update((target[row] + i) % 3, target[row])
         answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"])
         segments.update(logits[row, 0], target[row, 0, 0] * 2)
-        chance = logits[row, 0].sigmoid()
-        parsing.update(chance, 1 - chance, target[row, 0] > 0, target[row, 1] > 0)
-        places.update(logits[row, 0, :4, :4], (target[row, 0] > 0).float())
-        spans = torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])
-        guess = {"segments": spans, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.5, 0.5])}
-        events.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": torch.tensor([0, 1])}])
+        parsing.update(heard[row], seen[row], target[row, 0] > 0, target[row, 1] > 0)
+        places.update(logits[row, 0, :4, :4], change((target[row, 0] > 0).float()))
+        spans, labels = change(torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])), torch.tensor([0, 1]).to(logits.device)
+        guess = {"segments": spans, "labels": labels, "scores": change(torch.tensor([0.5, 0.5]))}
+        events.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
         captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]])
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.encoders.vggish import VGGish, VGGishAudio, VGGishPostprocessor
 from avkit.media.mel import log_mel
@@ -70,10 +71,9 @@ def digest(state):
     return sha.hexdigest()
 
 
-@pytest.mark.golden
-def test_vggish_equals_the_official_network(golden):
-    folder = golden / "models/spatial"
-    facts, recorded = json.loads((folder / "vggish.json").read_text()), np.load(folder / "vggish.npz")
+@pytest.mark.parametrize("case", golden_cases("models/spatial/vggish", but="vggish_mel"))
+def test_vggish_equals_the_official_network(case):
+    facts, recorded = json.loads(case.with_suffix(".json").read_text()), np.load(case.with_suffix(".npz"))
     state = filled(facts["keys"], facts["scale"])
     assert digest(state) == facts["weights_sha256"]
     network = VGGish().eval()
@@ -83,7 +83,9 @@ def test_vggish_equals_the_official_network(golden):
     with torch.no_grad():
         close(network(torch.from_numpy(x)).numpy(), recorded["embed"])
         close(network.features(torch.from_numpy(x))[:, ::16].numpy(), recorded["features"])
-        mel = torch.from_numpy(np.load(folder / "vggish_mel.npz")["test_examples"])
+        mel = torch.from_numpy(
+            np.load(case.parent / f"{case.name.replace('vggish', 'vggish_mel', 1)}.npz")["test_examples"]
+        )
         close(network(mel).numpy(), recorded["embed_wav"])
     post = VGGishPostprocessor()
     post.load_state_dict(filled(facts["pproc_keys"], 0.05))

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from avkit.metrics.base import ScoreMetric
 
 
 def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:
@@ -28,7 +29,7 @@ def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:
     return scores.max(-1).indices if scores.numel() else scores.new_zeros(scores.shape[:-1], dtype=torch.long)
 
 
-class SegmentAccuracy(Metric):  # type: ignore[misc]
+class SegmentAccuracy(ScoreMetric):
     """Share of segments whose class is right, pooled over all segments of all videos.
 
     The background counts like any class. Full and weak supervision are scored alike. Tables show percent; the value is
@@ -42,10 +43,6 @@ class SegmentAccuracy(Metric):  # type: ignore[misc]
     Raises:
         ValueError: For fewer than two classes.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     right: Tensor
     total: Tensor

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from avkit.metrics.base import ScoreMetric
 
 #: The nine question types by modality, in the order of the published tables.
 QUESTION_TYPES: dict[str, tuple[str, ...]] = {
@@ -89,15 +90,11 @@ def accuracies(counts: Tensor) -> dict[str, float]:
     return {**result, "Overall": _ratio(list(rows.values())), "Macro": macro}
 
 
-class AnswerAccuracy(Metric):  # type: ignore[misc]
+class AnswerAccuracy(ScoreMetric):
     """Accuracy of answers, as published for MUSIC-AVQA; see `accuracies` for the names.
 
     The published tables show percent; values here are fractions.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     counts: Tensor
 

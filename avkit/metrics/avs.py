@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 
 BETA_SQUARED = 0.3
 
@@ -110,12 +110,8 @@ def f_score(logits: Tensor, target: Tensor) -> Tensor:
     return (curves[counted].sum(0) / counted.sum().clamp(min=1)).max()
 
 
-class _VideoMetric(Metric):  # type: ignore[misc]
+class _VideoMetric(ScoreMetric):
     """Sums of frame scores per video, kept in order, so that any loader batch size gives the same official calls."""
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     #: Values per frame.
     width: int

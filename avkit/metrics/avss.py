@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 
 BETA_SQUARED = 0.3
 
@@ -111,7 +111,7 @@ def scores_of_counts(shared: Tensor, in_prediction: Tensor, in_truth: Tensor) ->
     return shared / union.clamp(min=1), f.nan_to_num(0.0), union > 0
 
 
-class SemanticMask(Metric):  # type: ignore[misc]
+class SemanticMask(ScoreMetric):
     """mIoU and F-score of semantic masks, as published for AVSBench-semantic.
 
     Every class is averaged over the frames in which it is predicted or true, then classes are averaged. `official`
@@ -130,10 +130,6 @@ class SemanticMask(Metric):  # type: ignore[misc]
     Raises:
         ValueError: For an unknown variant or fewer than two classes.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     iou_sum: Tensor
     f_sum: Tensor

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 
 #: The four scores of a video, in the official order.
 KINDS = ("A", "V", "Event", "AV")
@@ -110,7 +110,7 @@ def f_scores(counts: Tensor) -> Tensor:
     return torch.where(present > 0, f.sum(1) / present.clamp(min=1), 1.0)
 
 
-class ParsingF1(Metric):  # type: ignore[misc]
+class ParsingF1(ScoreMetric):
     """The ten F-scores of LLP: A, V, AV, Type@AV and Event@AV, over segments and over events.
 
     `official`: F of each class in a video, mean over the classes that occur in it (1 if none does), mean over videos.
@@ -127,10 +127,6 @@ class ParsingF1(Metric):  # type: ignore[misc]
     Raises:
         ValueError: For an unknown variant or no class.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     scores: Tensor
     counts: Tensor

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 from avkit.metrics.java import JavaError
 from avkit.metrics.meteor import meteor_scores
 from avkit.metrics.tokenizer import plain_tokens, ptb_tokens
@@ -89,7 +89,7 @@ def score_captions(
     return result
 
 
-class CaptionScores(Metric):  # type: ignore[misc]
+class CaptionScores(ScoreMetric):
     """Scores of captions as a metric; see `score_captions` for what each means.
 
     After `compute`, `notes` holds by score name what a reader has to know, such as why METEOR was not run. For
@@ -106,10 +106,6 @@ class CaptionScores(Metric):  # type: ignore[misc]
     Raises:
         ValueError: If the tokeniser is unknown.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     #: Lines of JSON in UTF-8, uint8: text in the one form that ranks can gather.
     captions: list[Tensor]

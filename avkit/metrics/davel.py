@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 
 #: The nine thresholds, as numpy spaces them (the third is 0.30000000000000004).
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
@@ -209,7 +209,7 @@ def precision_by_duration(
     return out
 
 
-class EventDetectionMAP(Metric):  # type: ignore[misc]
+class EventDetectionMAP(ScoreMetric):
     """mAP at tIoU 0.1 to 0.9 and their mean `Avg`, as published for UnAV-100.
 
     Classes are those of the truths; one without detections counts as 0. Videos are scored in the order of their names,
@@ -224,10 +224,6 @@ class EventDetectionMAP(Metric):  # type: ignore[misc]
     Raises:
         ValueError: For an unknown rule or thresholds outside (0, 1].
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     found: list[Tensor]
     true: list[Tensor]

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
 
 from avkit.errors import unknown_name
+from avkit.metrics.base import ScoreMetric
 
 #: Height and width at which the benchmarks are scored.
 SIDE = 224
@@ -196,7 +196,7 @@ def pixel_precision(maps: Tensor, truth: Tensor) -> Tensor:
     return (precision * (found - before)).sum(1) / found[:, -1]
 
 
-class SourceLocalization(Metric):  # type: ignore[misc]
+class SourceLocalization(ScoreMetric):
     """cIoU@0.5 and AUC of heat maps, as published for VGG-SS and Flickr-SoundNet, and clean figures beside them.
 
     Args:
@@ -209,10 +209,6 @@ class SourceLocalization(Metric):  # type: ignore[misc]
     Raises:
         ValueError: For an unknown protocol.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     passed: Tensor
     total: Tensor
