@@ -76,6 +76,8 @@ def test_both_forms_of_a_type():
 
 def test_errors_say_what_to_do():
     metric = AnswerAccuracy()
+    with pytest.raises(ValueError, match="scores has NaN"):
+        AnswerAccuracy().update(torch.full((1, 3), torch.nan), torch.tensor([0]), ["Audio Counting"])
     with pytest.raises(ValueError, match=r"scores of shape \(1, 4\), target of shape \(2,\) and 1 types"):
         metric.update(scores(0), torch.tensor([0, 1]), ["Audio Counting"])
     with pytest.raises(ValueError, match=r"values \[4\]; give integers from 0 to 3, or -1"):

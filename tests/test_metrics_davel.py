@@ -154,6 +154,8 @@ def test_precision_by_duration():
 def test_errors_say_what_to_do():
     metric, good = EventDetectionMAP(), {"segments": torch.tensor([[0.0, 1.0]]), "labels": torch.tensor([0])}
     scored = {**good, "scores": torch.ones(1)}
+    with pytest.raises(ValueError, match=r"found\['a'\] has no scores; it has segments, labels"):
+        EventDetectionMAP().update(["a"], [{"segments": torch.zeros(1, 2), "labels": torch.tensor([0])}], [{}])
     with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of truths"):
         metric.update(["a"], [scored] * 2, [good])
     for change, message in (

@@ -111,7 +111,7 @@ class AnswerAccuracy(ScoreMetric):
             types: Question type of each, see `question_type`.
 
         Raises:
-            ValueError: If lengths differ or a target is not an index of `scores`.
+            ValueError: If lengths differ, a score is NaN or a target is not an index of `scores`.
         """
         if scores.ndim != 2 or target.shape != scores.shape[:1] or len(types) != len(scores):
             raise ValueError(
@@ -123,6 +123,8 @@ class AnswerAccuracy(ScoreMetric):
                 f"target is {target.dtype} with values {sorted(set(target.tolist()))}; give integers from 0 to "
                 f"{scores.shape[1] - 1}, or -1 for an answer outside the vocabulary."
             )
+        if bool(scores.isnan().any()):
+            raise ValueError("scores has NaN; a question without a highest score cannot be answered.")
         self.counts += count_answers(scores.argmax(1) == target, types)
 
     def compute(self) -> dict[str, float]:

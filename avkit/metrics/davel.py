@@ -325,6 +325,9 @@ def _number(name: str) -> int:
 
 def _rows(what: str, events: Mapping[str, Tensor], scored: bool) -> Tensor:
     """Checked events as float64 (N, 4): start, end, label, score."""
+    lacking = [key for key in ("segments", "labels", *(["scores"] if scored else [])) if key not in events]
+    if lacking:
+        raise ValueError(f"{what} has no {', '.join(lacking)}; it has {', '.join(events) or 'nothing'}.")
     segments, labels = events["segments"], events["labels"]
     scores = events["scores"] if scored else torch.zeros(len(labels), device=labels.device)
     if segments.ndim != 2 or segments.shape[1] != 2 or not len(segments) == len(labels) == len(scores):
