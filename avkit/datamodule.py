@@ -130,7 +130,8 @@ class AVDataModule(L.LightningDataModule):
         dataset: `scenes`, or a dataset on disk.
         root: Folder of the dataset on disk; media paths of a manifest are relative to it.
         manifest: A JSON Lines file of your own clips; naming one chooses the dataset `manifest`.
-        batch_size: Clips per step, for tasks that answer step by step and are trained on crops.
+        batch_size: Clips per step, for tasks that answer step by step and are trained on crops; several processes
+            share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         steps_per_epoch: Training steps between two validations.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
@@ -197,8 +198,9 @@ class AVDataModule(L.LightningDataModule):
         data, trainer = self.split("train"), self.trainer
         numbers = {task: self._numbers(data, task) for task in self.reads}
         sizes = {task: len(found) for task, found in numbers.items()}
-        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        batch = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
+        rank, ranks = self._place()
+        clips = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
+        batch = {task: count // ranks for task, count in clips.items()}
         weights = task_weights(sizes, self.mix, {task: read.need for task, read in self.reads.items()})
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks)
         loader = PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
@@ -258,11 +260,16 @@ class AVDataModule(L.LightningDataModule):
             )
         return found
 
+    def _place(self) -> tuple[int, int]:
+        """The number of this process, and of all that share the work."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def _in_order(self, split: str) -> DataLoader[Batch]:
         data = self.split(split)
+        rank, ranks = self._place()
         batches = []
         for task in self.reads:
-            keys = [(task, i, 0.0) for i in self._numbers(data, task)]
+            keys = [(task, i, 0.0) for i in self._numbers(data, task)[rank::ranks]]
             batches += [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
         return DataLoader(TaskItems(data, self.reads), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 

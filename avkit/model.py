@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
@@ -175,9 +176,7 @@ class AVModel(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the tasks and heads mean, and the state of the random numbers."""
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
-        checkpoint["random"] = {"torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            checkpoint["random"]["cuda"] = torch.cuda.get_rng_state_all()
+        checkpoint["random"] = gather(_random_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other tasks or another vocabulary; keep its random numbers for the first step.
@@ -189,7 +188,8 @@ class AVModel(L.LightningModule):
         if not facts:
             raise RunError("This checkpoint was not written by avkit: it does not name its tasks.")
         check_same(facts, list(self.tasks), self.vocabulary)
-        self._random = checkpoint["random"]
+        states = checkpoint["random"]
+        self._random = states[self.trainer.global_rank % len(states)]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Go on with the random numbers of the checkpoint, so late that nothing draws from them before."""
@@ -197,8 +197,22 @@ class AVModel(L.LightningModule):
             return
         torch.set_rng_state(self._random["torch"].cpu())
         if torch.cuda.is_available() and "cuda" in self._random:
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._random["cuda"]])
+            torch.cuda.set_rng_state(self._random["cuda"].cpu())
         self._random = None
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"torch": torch.get_rng_state()}
+    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+
+
+def gather(state: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """What every process has, in their order."""
+    if not dist.is_initialized():
+        return [state]
+    states: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(states, state)
+    return states
 
 
 def _key(task: str) -> str:

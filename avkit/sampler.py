@@ -51,8 +51,8 @@ def _given(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
 class BatchPlan:
     """Batches of one task each, in an order that depends on nothing but seed, sizes and step.
 
-    Every sample of a task is taken once before any is taken again. In a distributed run all ranks take the same task,
-    and each its own part of the batch.
+    Every sample of a task is taken once before any is taken again. With several processes all ranks take the same
+    task, and each its own part of what one process would take with a batch as large as all of theirs.
 
     Args:
         sizes: Samples per task.
@@ -88,8 +88,8 @@ class BatchPlan:
         taken = np.bincount(drawn[:first], minlength=len(self.names))
         for step, task in enumerate(drawn[first:], first):
             name = self.names[task]
-            draws = np.random.Generator(np.random.PCG64([self.seed, 2, step, self.rank])).random(self.batch[name])
-            yield name, self._samples(name, int(taken[task])), draws
+            every = np.random.Generator(np.random.PCG64([self.seed, 2, step])).random((self.ranks, self.batch[name]))
+            yield name, self._samples(name, int(taken[task])), every[self.rank]
             taken[task] += 1
 
     def _draw(self, count: int) -> np.ndarray:

@@ -28,22 +28,28 @@ class Scoreboard:
     def update(self, prediction: Prediction, batch: Batch, contestant: str = "model") -> None:
         """Score one prediction; contestants other than the model get the quick metrics."""
         task = self.tasks[batch.task]
-        key = (batch.task, contestant)
-        if key not in self.metrics:
-            made = task.metrics(self.quick or contestant != "model")
-            self.metrics[key] = {name: metric.to(batch.valid.device) for name, metric in made.items()}
-        task.score(self.metrics[key], prediction, batch)
+        made = self._metrics(batch.task, contestant)
+        task.score({name: metric.to(batch.valid.device) for name, metric in made.items()}, prediction, batch)
         if contestant == "model":
             self.clips[batch.task] = self.clips.get(batch.task, 0) + len(batch)
 
     def compute(self, task: str, contestant: str = "model") -> dict[str, float]:
-        """Figures by name; a metric that gives several puts its own name before theirs."""
+        """Figures by name; a metric that gives several puts its own name before theirs.
+
+        With several processes all have to ask, also one that saw nothing of the task.
+        """
         figures: dict[str, float] = {}
-        for name, metric in self.metrics.get((task, contestant), {}).items():
+        for name, metric in self._metrics(task, contestant).items():
             value = metric.compute()
             several = value if isinstance(value, Mapping) else {"": value}
             figures |= {f"{name} {key}".strip(): float(v) for key, v in several.items()}
         return figures
+
+    def _metrics(self, task: str, contestant: str) -> dict[str, Metric]:
+        key = (task, contestant)
+        if key not in self.metrics:
+            self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != "model")
+        return self.metrics[key]
 
     def contestants(self, task: str) -> list[str]:
         """Who was scored on a task."""

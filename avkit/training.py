@@ -66,6 +66,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save if it is time."""
         due = time.monotonic() - self.saved >= self.seconds
+        if trainer.world_size > 1:  # clocks differ, and all processes take part in a save
+            due = trainer.strategy.broadcast(due)
         if due or (self.steps and trainer.global_step % self.steps == 0):
             self._save(trainer)
 
@@ -179,7 +181,8 @@ class TaskProgressBar(RichProgressBar):
         return {**figures, **{k: v for k, v in shown.items() if k != "v_num"}}
 
 
-def callbacks(run: RunFolder, minutes: float, steps: int) -> list[Callback]:
-    """The callbacks of every fit: history, best and last checkpoint, progress."""
+def callbacks(run: RunFolder, minutes: float, steps: int, first: bool = True) -> list[Callback]:
+    """The callbacks of every fit: checkpoints, and in the first of several processes history and progress."""
     best = ModelCheckpoint(run.checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
-    return [History(run), best, LastCheckpoint(run, minutes, steps), TaskProgressBar(leave=True)]
+    saved: list[Callback] = [best, LastCheckpoint(run, minutes, steps)]
+    return [History(run), *saved, TaskProgressBar(leave=True)] if first else saved

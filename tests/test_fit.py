@@ -13,6 +13,7 @@ import pytest
 import torch
 from clips import tone
 from clips import write_clip as write_media
+from safetensors.torch import load_file
 
 import avkit
 from avkit.cli import main
@@ -54,6 +55,45 @@ def test_fit_leaves_a_complete_run(whole):
     assert [row["step"] for row in losses(whole)] == list(range(1, 11))
     assert {row["task"] for row in losses(whole)} <= {"ra_ssu", "avs", "avqa"}
     assert not [p.name for p in whole.path.rglob(".*")]
+
+
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
+    same = ("--model.system.dropout", "0", "--report", "false", "--trainer.max_epochs", "1")
+    plain = ("--optimizer", "torch.optim.SGD", "--optimizer.lr")  # which does not enlarge tiny gradients
+    for name, lr, devices in (("start", "0", "1"), ("one", "0.05", "1"), ("two", "0.05", "2")):
+        assert fit(tmp_path, name, *same, *plain, lr, "--trainer.devices", devices, tasks="avs") == 0
+    runs = [RunFolder(tmp_path / name) for name in ("start", "one", "two")]
+    start, one, two = (
+        torch.cat([x.flatten() for x in load_file(run.last.with_suffix(".safetensors")).values()]) for run in runs
+    )
+    # classes are balanced within the batch of a process, so the losses differ a little
+    assert (two - one).norm() < 0.02 * (one - start).norm()
+    scores = [next(row["val/score"] for row in read_history(run.history) if "val/score" in row) for run in runs]
+    assert scores[2] == pytest.approx(scores[1], abs=1e-3)
+
+
+def test_two_processes_resume_where_they_were_stopped(tmp_path):
+    two = ("--trainer.devices", "2", "--report", "false")
+    assert fit(tmp_path, "through", *two, tasks="ra_ssu,avs") == 0
+    command = [sys.executable, "-m", "avkit", "fit", "--tasks", "ra_ssu,avs", "--out", str(tmp_path)]
+    command += ["--name", "killed", *TINY, *two, "--save_steps", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    killed, limit = RunFolder(tmp_path / "killed"), time.monotonic() + 120
+    while len(losses(killed)) < 4 and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 4 <= len(losses(killed)) < 10
+    assert fit(tmp_path, "killed", *two, "--ckpt_path", "last", tasks="ra_ssu,avs") == 0
+    assert losses(killed) == losses(RunFolder(tmp_path / "through"))
+
+
+def test_processes_that_cannot_share_a_batch(tmp_path, capsys):
+    assert fit(tmp_path, "odd", "--trainer.devices", "2", "--data.batch_size", "3") == 2
+    assert (
+        "data.batch_size is 3, which 2 processes cannot share evenly. Give a multiple of 2" in capsys.readouterr().err
+    )
+    assert fit(tmp_path, "odd", "--trainer.devices", "many") == 2
 
 
 def test_report_has_every_headline_with_baseline_and_listening(whole):

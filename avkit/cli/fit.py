@@ -4,30 +4,63 @@
 import time
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
+from avkit.cli import processes
 from avkit.cli.trainer import AVCLI, make_cli, run_name
+from avkit.errors import AvkitError
 from avkit.runs import RunFolder, new_run, newest_run
+from avkit.training import History
 
 
 def run(args: list[str]) -> int:
     """Train; `args` are the words after `avkit fit`."""
     start = time.perf_counter()
-    cli = make_cli(args)
-    run, checkpoint = _folder(cli)
-    run.create()
-    cli.write_facts(run, args)
-    cli.attach(run, training=True)
-    print(
-        f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, "
-        f"{cli.trainer.strategy.root_device}, into {run.path}"
-    )
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+    cli = make_cli(args, training=True)
+    if processes.rank():
+        folder, checkpoint = processes.receive()
+        _train(cli, RunFolder(folder), checkpoint)
+        return 0
+    try:
+        run, checkpoint = _folder(cli)
+        run.create()
+        cli.write_facts(run, args)
+        cli.others.send(str(run.path), checkpoint)
+        together = f" in {len(cli.others.others) + 1} processes" if cli.others.others else ""
+        print(
+            f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, "
+            f"{cli.trainer.strategy.root_device}{together}, into {run.path}"
+        )
+        _train(cli, run, checkpoint)
+    except RuntimeError as e:
+        if not isinstance(e, AvkitError):  # a torn connection, perhaps: then the other process knows more
+            cli.others.join(failed=True)
+        raise
+    else:
+        cli.others.join()
+    finally:
+        cli.others.end()
     minutes = (time.perf_counter() - start) / 60
     print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
     if cli.config.report and not cli.trainer.interrupted:
         from avkit.cli.report import report_run
 
-        report_run(cli, run, training_minutes=minutes)
+        history = next(c for c in vars(cli.trainer)["callbacks"] if isinstance(c, History))
+        cli.trainer = cli.alone()
+        report_run(cli, run, history, training_minutes=minutes)
     return 0
+
+
+def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
+    """Train in this process, with the others where there are some."""
+    cli.attach(run, training=True)
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+            torch.set_num_threads(processes.cores())
 
 
 def _folder(cli: AVCLI) -> tuple[RunFolder, str | None]:

@@ -28,7 +28,9 @@ COUNTED = 256
 SHOWN = 4
 
 
-def report_run(cli: AVCLI, run: RunFolder, training_minutes: float | None = None) -> Path:
+def report_run(
+    cli: AVCLI, run: RunFolder, history: History | None = None, training_minutes: float | None = None
+) -> Path:
     """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     checkpoint = run.best if run.best.exists() else run.last
@@ -37,7 +39,6 @@ def report_run(cli: AVCLI, run: RunFolder, training_minutes: float | None = None
     trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
     rows = list(score_rows(model, data.dataset, "test", {t: len(data.samples("test", t)) for t in model.tasks}))
-    history = next((c for c in vars(trainer)["callbacks"] if isinstance(c, History)), None)
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",

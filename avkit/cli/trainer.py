@@ -2,6 +2,7 @@
 """Lightning's command line over our model and data, shared by fit, validate and test."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit import __version__
+from avkit.cli import processes
 from avkit.datamodule import AVDataModule
 from avkit.files import write_file
 from avkit.model import AVModel, check_same
@@ -63,7 +65,21 @@ def no_gpu(accelerator: str, option: str = "") -> str | None:
 
 
 class AVCLI(LightningCLI):
-    """`--tasks` goes to model and data; the data's vocabulary goes to the model."""
+    """`--tasks` goes to model and data; the data's vocabulary goes to the model.
+
+    Args:
+        words: Of a command that trains, in as many processes as pay; without them there is one process.
+    """
+
+    def __init__(self, *args: Any, words: list[str] | None = None, **kwargs: Any) -> None:
+        self.words = words
+        #: The processes that train together with this one.
+        self.others = processes.Processes([], 1)
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            self.others.end()
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that are neither Lightning's nor the model's nor the data's."""
@@ -87,8 +103,47 @@ class AVCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what would otherwise fail late or in Lightning's words."""
         split_names(self.config.tasks)
-        if (reason := no_gpu(str(self.config.trainer.accelerator))) is not None:
+        trainer = self.config.trainer
+        if (reason := no_gpu(str(trainer.accelerator))) is not None:
             raise ValueError(reason)
+        count = self._processes() if self.words else 1
+        if count > 1:
+            trainer.devices = count
+            trainer.strategy = "ddp_find_unused_parameters_true"  # a step's gradients reach one task's head alone
+            torch.set_num_threads(max(1, processes.cores() // count))
+            if self.words and not processes.rank():
+                self.others = processes.Processes(self.words, count)
+        elif not isinstance(trainer.devices, list):  # such as [1], which names a GPU
+            trainer.devices, trainer.strategy = 1, "auto"
+
+    def _processes(self) -> int:
+        """How many processes train together: as many as devices were asked for.
+
+        Raises:
+            ValueError: If devices are no number, or a batch cannot be shared out to as many.
+        """
+        data, devices = self.config.data, self.config.trainer.devices
+        if processes.COUNT in os.environ:  # this is one of them
+            return int(os.environ[processes.COUNT])
+        if "LOCAL_RANK" in os.environ:
+            raise ValueError("avkit fit starts its processes itself. Start it once, with --trainer.devices NUMBER.")
+        if isinstance(devices, list) and len(devices) == 1:
+            return 1
+        if not str(devices).isdigit() or not int(devices):
+            raise ValueError(f"trainer.devices is {devices!r}; it takes a number of processes, or [GPU].")
+        for name in ("batch_size", "whole_batch"):
+            if data[name] % int(devices):
+                raise ValueError(
+                    f"data.{name} is {data[name]}, which {devices} processes cannot share evenly. Give a multiple of "
+                    f"{devices}, or another --trainer.devices."
+                )
+        return int(devices)
+
+    def alone(self) -> L.Trainer:
+        """A trainer of this process alone, for what comes after training."""
+        given = self.config.trainer
+        same = {name: given[name] for name in ("accelerator", "precision", "enable_progress_bar", "default_root_dir")}
+        return L.Trainer(**{**TRAINER, **same, "devices": 1})
 
     def attach(self, run: RunFolder, training: bool) -> None:
         """Give the trainer the run's folder, our checkpoints and, for training, our callbacks."""
@@ -98,7 +153,7 @@ class AVCLI(LightningCLI):
             minutes, steps = self.config.save_minutes, self.config.save_steps
             theirs = ("ModelCheckpoint", "TQDMProgressBar", "RichProgressBar")
             kept = [c for c in trainer.callbacks if type(c).__name__ not in theirs]  # type: ignore[attr-defined]
-            ours = callbacks(run, minutes, steps)
+            ours = callbacks(run, minutes, steps, first=processes.rank() == 0)
             trainer.callbacks = trainer._callback_connector._reorder_callbacks([*kept, *ours])  # type: ignore[attr-defined]
 
     def write_facts(self, run: RunFolder, args: list[str]) -> None:
@@ -122,12 +177,13 @@ class AVCLI(LightningCLI):
         )
 
 
-def make_cli(args: list[str]) -> AVCLI:
-    """Parse and build trainer, model and data."""
+def make_cli(args: list[str], training: bool = False) -> AVCLI:
+    """Parse and build trainer, model and data; `training` starts the processes that train together with this one."""
     quiet()
     return AVCLI(
         AVModel,
         AVDataModule,
+        words=["fit", *args] if training else None,
         run=False,
         args=args,
         save_config_callback=None,
@@ -171,8 +227,8 @@ def quiet() -> None:
     """Silence advice of Lightning that does not apply to us."""
     import logging
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
         ".*num_workers.*",
@@ -184,6 +240,10 @@ def quiet() -> None:
         ".*exists and is not empty.*",
         ".*callbacks used to create the checkpoint.*",
         ".*dirpath has changed.*",
+        ".*sync_dist=True.*",
+        ".*was called before the ``update`` method.*",
+        ".*Grad strides do not match.*",
+        ".*find_unused_parameters=True was specified.*",
     ):
         warnings.filterwarnings("ignore", text)
 
