@@ -27,6 +27,7 @@ class Reads:
 
     Attributes:
         needs: Targets that the dataset must have.
+        scored: Those of them that only the scored splits must have.
         each: Those of them that every sample must carry.
         may: Targets used where the dataset has them.
         stepwise: Whether the task answers each step by itself.
@@ -35,6 +36,7 @@ class Reads:
 
     needs: frozenset[str]
     each: frozenset[str]
+    scored: frozenset[str] = frozenset()
     may: frozenset[str] = frozenset()
     stepwise: bool = False
     need: float = 1.0
@@ -52,7 +54,7 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
     def __init__(self, dataset: Dataset, reads: dict[str, Reads], crop: int = 0) -> None:
         provided = frozenset(dataset.provides)
         self.dataset, self.crop = dataset, crop
-        self.fields = {task: read.needs | (read.may & provided) for task, read in reads.items()}
+        self.fields = {task: (read.needs | read.may) & provided for task, read in reads.items()}
         self.stepwise = {task for task, read in reads.items() if read.stepwise}
         self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
@@ -171,7 +173,14 @@ class AVDataModule(L.LightningDataModule):
             if count < 1:
                 raise ValueError(f"data.{name} is {count}; it is at least 1.")
         self.reads = {
-            task: Reads(frozenset(f["needs"]), frozenset(f["each"]), frozenset(f["may"]), f["stepwise"], f["need"])
+            task: Reads(
+                needs=frozenset(f["needs"]),
+                each=frozenset(f["each"]),
+                scored=frozenset(f["scored"]),
+                may=frozenset(f["may"]),
+                stepwise=f["stepwise"],
+                need=f["need"],
+            )
             for task, f in (fields or {}).items()
         }
         self.crop = crop
@@ -196,7 +205,7 @@ class AVDataModule(L.LightningDataModule):
     def train_dataloader(self) -> PlanLoader:
         """Batches by the plan; the order depends on the seed and the step alone."""
         data, trainer = self.split("train"), self.trainer
-        numbers = {task: self._numbers(data, task) for task in self.reads}
+        numbers = {task: self._numbers("train", task) for task in self.reads}
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = self._place()
         clips = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
@@ -222,13 +231,13 @@ class AVDataModule(L.LightningDataModule):
         items = TaskItems(data, self.reads)
         out = {}
         for task in self.reads:
-            found = [items[task, i, 0.0][1] for i in self._numbers(data, task)[:count]]
+            found = [items[task, i, 0.0][1] for i in self._numbers(split, task)[:count]]
             out[task] = [collate(found[i : i + self.batch_size], task) for i in range(0, len(found), self.batch_size)]
         return out
 
     def samples(self, split: str, task: str) -> list[int]:
         """Numbers of the samples of a split that carry what the task reads."""
-        return self._numbers(self.split(split), task)
+        return self._numbers(split, task)
 
     def _open(self, name: str) -> Dataset:
         cls = find_dataset(self.dataset)
@@ -242,9 +251,10 @@ class AVDataModule(L.LightningDataModule):
         read: Dataset = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
         return read
 
-    def _numbers(self, data: Dataset, task: str) -> list[int]:
+    def _numbers(self, split: str, task: str) -> list[int]:
         """Samples of a task; an error names what the dataset lacks."""
-        needs = self.reads[task].needs
+        data, read = self.split(split), self.reads[task]
+        needs = read.needs - read.scored if split == "train" else read.needs
         missing = sorted(needs - frozenset(data.provides))
         if missing:
             wanted, has = ", ".join(sorted(needs)), ", ".join(sorted(data.provides))
@@ -252,7 +262,7 @@ class AVDataModule(L.LightningDataModule):
                 f"Task {task!r} reads {wanted}; dataset {self.dataset!r} has no {', '.join(missing)}. It has {has}. "
                 f"Leave {task!r} out of --tasks or add them."
             )
-        each = self.reads[task].each
+        each = read.each
         found = data.indices(each)
         if not found:
             raise ValueError(
@@ -269,7 +279,7 @@ class AVDataModule(L.LightningDataModule):
         rank, ranks = self._place()
         batches = []
         for task in self.reads:
-            keys = [(task, i, 0.0) for i in self._numbers(data, task)[rank::ranks]]
+            keys = [(task, i, 0.0) for i in self._numbers(split, task)[rank::ranks]]
             batches += [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
         return DataLoader(TaskItems(data, self.reads), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 

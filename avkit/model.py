@@ -78,7 +78,8 @@ class AVModel(L.LightningModule):
     def encode(self, batch: Batch) -> Tokens:
         """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
         prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
-        tokens: Tokens = self.system(batch, prompts, self.tasks[batch.task].pixels)
+        task = self.tasks[batch.task]
+        tokens: Tokens = self.system(batch, prompts, task.pixels, task.mixed)
         return tokens
 
     def forward(self, batch: Batch) -> Prediction:

@@ -39,7 +39,8 @@ class Scoreboard:
         With several processes all have to ask, also one that saw nothing of the task.
         """
         figures: dict[str, float] = {}
-        for name, metric in self._metrics(task, contestant).items():
+        scored = self._metrics(task, contestant) if contestant == "model" else self.metrics.get((task, contestant), {})
+        for name, metric in scored.items():
             value = metric.compute()
             several = value if isinstance(value, Mapping) else {"": value}
             figures |= {f"{name} {key}".strip(): float(v) for key, v in several.items()}

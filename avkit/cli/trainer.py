@@ -44,7 +44,8 @@ def task_fields(tasks: str) -> dict[str, Any]:
         name: {
             "needs": list(task.reads),
             "may": list(task.may_read),
-            "each": list(task.learns_from or task.reads),
+            "scored": list(task.scored_by),
+            "each": list(task.each()),
             "stepwise": task.stepwise,
             "need": task.need,
         }

@@ -94,7 +94,7 @@ class AVUnified(nn.Module):
         """Widths of the pyramid's maps, finest first; empty for encoders without one."""
         return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
 
-    def forward(self, batch: Batch, prompts: list[str], pixels: bool = True) -> Tokens:
+    def forward(self, batch: Batch, prompts: list[str], pixels: bool = True, mixed: bool = True) -> Tokens:
         """Encode and mix a batch.
 
         Args:
@@ -102,6 +102,7 @@ class AVUnified(nn.Module):
             prompts: One text per sample.
             pixels: False for answers that are not about pixels: each picture is then read in `config.parts` squared
                 parts at most, after the spatial module, and there is no pyramid.
+            mixed: False leaves sound and sight to themselves: the three modules are left out.
         """
         seen = self._see(batch)
         audio = self.norms["audio"](self.audio_in(self._hear(batch)))
@@ -109,9 +110,9 @@ class AVUnified(nn.Module):
         patches = self.norms["patches"](self.patch_in(seen.patches))
         patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
         words, spoken, prompt = self._read(prompts)
-        if self.temporal is not None:
+        if self.temporal is not None and mixed:
             audio, frame = self.temporal(audio, frame, batch.valid)
-        if self.spatial is not None:
+        if self.spatial is not None and mixed:
             audio, patches = self.spatial(audio, patches, batch.valid)
         valid, pyramid, grid = batch.valid, seen.pyramid, seen.grid
         if not pixels:
@@ -119,7 +120,7 @@ class AVUnified(nn.Module):
             pyramid = []
         if batch.clip is not None:  # several samples share a clip, and part only here, where their prompts come in
             audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
-        if self.gate is not None:
+        if self.gate is not None and mixed:
             audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
         names, picture = self._names(), batch.frames if pixels else None
         return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, names, picture)

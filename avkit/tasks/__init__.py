@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 #: Name on the command line, and where the task lives.
 TASKS: dict[str, str] = {
     "ra_ssu": "avkit.tasks.ra_ssu:RegionAwareUnderstanding",
+    "ave": "avkit.tasks.ave:EventLocalization",
+    "ave_weak": "avkit.tasks.ave:WeakEventLocalization",
+    "avvp": "avkit.tasks.avvp:VideoParsing",
+    "ssl": "avkit.tasks.ssl:SoundLocalization",
     "avs": "avkit.tasks.avs:Segmentation",
     "avqa": "avkit.tasks.avqa:QuestionAnswering",
 }
+
+#: Those that ask what another asks, learnt otherwise; `all` leaves them out.
+VARIANTS = ("ave_weak",)
 
 
 def split_names(tasks: str | list[str]) -> list[str]:
@@ -27,7 +34,7 @@ def split_names(tasks: str | list[str]) -> list[str]:
     names = [n.strip() for n in (tasks.split(",") if isinstance(tasks, str) else tasks) if n.strip()]
     if not names:
         raise ValueError(f"No task is named. Name one or more of {', '.join(TASKS)}, such as --tasks avs,avqa, or all.")
-    names = list(TASKS) if names == ["all"] else names
+    names = [name for name in TASKS if name not in VARIANTS] if names == ["all"] else names
     for name in names:
         if name not in TASKS and ":" not in name:
             raise unknown_name("task", name, [*TASKS, "all"])

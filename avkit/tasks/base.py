@@ -25,7 +25,9 @@ class Task(ABC):
     name: ClassVar[str]
     #: Targets without which the task cannot be trained or scored, see `avkit.batch.FIELDS`.
     reads: ClassVar[tuple[str, ...]]
-    #: Those of `reads` that a sample cannot do without; others may be unknown in some. All of them where None.
+    #: Those of `reads` that scores alone need: training does without.
+    scored_by: ClassVar[tuple[str, ...]] = ()
+    #: Those of `reads` that a sample cannot do without; others may be unknown in some. All but `scored_by` where None.
     learns_from: ClassVar[tuple[str, ...] | None] = None
     #: Targets used where the dataset has them.
     may_read: ClassVar[tuple[str, ...]] = ()
@@ -35,6 +37,8 @@ class Task(ABC):
     need: ClassVar[float] = 1.0
     #: Whether the answer is about pixels; others read each picture in few parts, which costs less.
     pixels: ClassVar[bool] = True
+    #: Whether sound and sight meet before the head; what learns from their pairing alone must not know it beforehand.
+    mixed: ClassVar[bool] = True
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint, higher is better.
@@ -44,6 +48,11 @@ class Task(ABC):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+
+    @classmethod
+    def each(cls) -> tuple[str, ...]:
+        """Targets that every sample must carry to be learnt from."""
+        return tuple(x for x in cls.reads if x not in cls.scored_by) if cls.learns_from is None else cls.learns_from
 
     @abstractmethod
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
@@ -72,3 +81,17 @@ class Task(ABC):
     @abstractmethod
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant rules by name, fitted by counting over some batches of the training split."""
+
+
+def need_classes(task: Task) -> int:
+    """The number of classes of the dataset.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    if not task.vocabulary.classes:
+        raise ValueError(
+            f"Task {task.name!r} needs the names of classes, and the dataset's vocabulary has none. Use a dataset that "
+            "names what is heard and seen."
+        )
+    return len(task.vocabulary.classes)
