@@ -41,7 +41,7 @@ def test_info_as_table_and_json(capsys):
     assert "ra_ssu" in capsys.readouterr().out
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts["tasks"]) == {"ra_ssu", "avs", "avqa"}
+    assert {"ra_ssu", "avs", "avqa"} <= set(facts["tasks"])
 
 
 @pytest.mark.parametrize("extra", [[], ["--untrimmed"]])
