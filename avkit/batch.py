@@ -94,7 +94,7 @@ class Batch:
         task: The one task this batch is for.
         valid: bool (B, T), False on padding.
         text: One question per sample, or None.
-        targets: Tensors padded to (B, T, ...) or (B, N, ...), anything else as a list of B.
+        targets: Tensors padded to (B, T, ...) or (B, N, ...); `events` and what is no tensor as a list of B.
         clip: int64 (B,), the clip that each sample is about, or None where every clip is one sample.
     """
 
@@ -121,6 +121,8 @@ class Batch:
         def move(x: Any) -> Any:
             if isinstance(x, Tensor):
                 return x.to(device, non_blocking=non_blocking)
+            if isinstance(x, list) and x and isinstance(x[0], Tensor):
+                return [move(v) for v in x]
             return {k: move(v) for k, v in x.items()} if isinstance(x, dict) else x
 
         return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
@@ -187,12 +189,17 @@ def crop(item: Item, start: int, steps: int) -> Item:
     part = slice(start, start + steps)
     rate = round(item.hop * SAMPLE_RATE)
     sound = item.waveform[start * rate : (start + steps) * rate] if item.waveform is not None else None
+    duration = min(steps * item.hop, item.duration - start * item.hop)
     by_step = {name for name, shape in FIELDS.items() if "(T" in shape or shape.startswith("T ")}
+    targets = {name: x[part] if name in by_step else x for name, x in item.targets.items()}
+    if "events" in targets:
+        times = (targets["events"][:, :2] - start * item.hop).clamp(0, duration)
+        targets["events"] = torch.cat([times, targets["events"][:, 2:]], 1)[times[:, 1] > times[:, 0]]
     return replace(
         item,
-        duration=min(steps * item.hop, item.duration - start * item.hop),
+        duration=duration,
         waveform=sound,
-        targets={name: x[part] if name in by_step else x for name, x in item.targets.items()},
+        targets=targets,
         **{name: x[part] for name in ("frames", "visual", "audio") if (x := getattr(item, name)) is not None},
     )
 
@@ -241,9 +248,19 @@ def collate(items: Sequence[Item], task: str) -> Batch:
 def _targets(name: str, items: Sequence[Item]) -> Any:
     """A target of all items; of several questions one after the other."""
     values = [item.targets[name] for item in items]
+    if name == "events":  # as many as there are: padding would be an event
+        return values
+    if name == "boxes":
+        return _stack(_pad_boxes(values), name, items)
     if name not in ("answer", "question_type"):
         return _stack(values, name, items)
     return [v for value in values for v in (value if isinstance(value, list) else [value])]
+
+
+def _pad_boxes(values: list[Tensor]) -> list[Tensor]:
+    """Boxes (T, N, 4) with rows of NaN up to the same N."""
+    most = max(x.shape[1] for x in values)
+    return [torch.nn.functional.pad(x, (0, 0, 0, most - x.shape[1]), value=torch.nan) for x in values]
 
 
 def _check_finite(item: Item) -> None:

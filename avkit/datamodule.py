@@ -31,6 +31,7 @@ class Reads:
         each: Those of them that every sample must carry.
         may: Targets used where the dataset has them.
         stepwise: Whether the task answers each step by itself.
+        untrimmed: Whether its clips are long.
         need: Training steps that the task needs, relative to the others.
     """
 
@@ -39,6 +40,7 @@ class Reads:
     scored: frozenset[str] = frozenset()
     may: frozenset[str] = frozenset()
     stepwise: bool = False
+    untrimmed: bool = False
     need: float = 1.0
 
 
@@ -135,6 +137,7 @@ class AVDataModule(L.LightningDataModule):
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops; several processes
             share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
+        long_batch: Clips per step for tasks on untrimmed clips.
         steps_per_epoch: Training steps between two validations.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
             its samples), temperature (between the two), or weights such as avs=2,avqa=1.
@@ -157,6 +160,7 @@ class AVDataModule(L.LightningDataModule):
         manifest: str | None = None,
         batch_size: int = 16,
         whole_batch: int = 6,
+        long_batch: int = 4,
         steps_per_epoch: int = 430,
         mix: str = "need",
         workers: int = 1,
@@ -168,7 +172,8 @@ class AVDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        counts = {"batch_size": batch_size, "whole_batch": whole_batch, "steps_per_epoch": steps_per_epoch}
+        counts = {"batch_size": batch_size, "whole_batch": whole_batch, "long_batch": long_batch}
+        counts["steps_per_epoch"] = steps_per_epoch
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"data.{name} is {count}; it is at least 1.")
@@ -179,6 +184,7 @@ class AVDataModule(L.LightningDataModule):
                 scored=frozenset(f["scored"]),
                 may=frozenset(f["may"]),
                 stepwise=f["stepwise"],
+                untrimmed=f["untrimmed"],
                 need=f["need"],
             )
             for task, f in (fields or {}).items()
@@ -186,7 +192,7 @@ class AVDataModule(L.LightningDataModule):
         self.crop = crop
         self.dataset = "manifest" if manifest else dataset
         self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch, mix
-        self.batch_size, self.whole_batch = batch_size, whole_batch
+        self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
         self.workers, self.picture, self.seed = workers, picture, seed
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
         self._splits: dict[str, Dataset] = {}
@@ -208,8 +214,7 @@ class AVDataModule(L.LightningDataModule):
         numbers = {task: self._numbers("train", task) for task in self.reads}
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = self._place()
-        clips = {task: self.batch_size if read.stepwise else self.whole_batch for task, read in self.reads.items()}
-        batch = {task: count // ranks for task, count in clips.items()}
+        batch = {task: self._clips(read) // ranks for task, read in self.reads.items()}
         weights = task_weights(sizes, self.mix, {task: read.need for task, read in self.reads.items()})
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks)
         loader = PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
@@ -269,6 +274,12 @@ class AVDataModule(L.LightningDataModule):
                 f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(each))}."
             )
         return found
+
+    def _clips(self, read: Reads) -> int:
+        """Clips per training step of a task."""
+        if read.untrimmed:
+            return self.long_batch
+        return self.batch_size if read.stepwise else self.whole_batch
 
     def _place(self) -> tuple[int, int]:
         """The number of this process, and of all that share the work."""

@@ -61,3 +61,41 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int =
     keep = target != ignore
     log_p = logits[keep].log_softmax(-1).gather(-1, target[keep][:, None])[:, 0]
     return -((1 - log_p.exp()) ** gamma * log_p).sum() / torch.clamp(keep.sum(), min=1)
+
+
+def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal binary cross-entropy of each logit, not reduced.
+
+    Args:
+        logits: Any shape.
+        target: 0 or 1, the same shape.
+        alpha: Weight of positives; negatives have the rest.
+        gamma: 0 gives weighted cross-entropy.
+
+    Source:
+        ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/losses.py`.
+    """
+    p = logits.sigmoid()
+    missed = torch.where(target > 0, 1 - p, p)
+    weight = torch.where(target > 0, alpha, 1 - alpha)
+    return weight * missed**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def distance_iou_loss(found: Tensor, true: Tensor) -> Tensor:
+    """One minus the overlap of segments around a common point, plus the distance of their middles, not reduced.
+
+    Args:
+        found: Reach to the start and to the end, (..., 2), 0 or more.
+        true: The same of the truth.
+
+    Returns:
+        (...), from 0.
+
+    Source:
+        ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/losses.py`, the one-dimensional distance-IoU.
+    """
+    shared = torch.minimum(found, true).sum(-1)
+    hull = torch.maximum(found, true).sum(-1).clamp(min=1e-6)
+    union = (found.sum(-1) + true.sum(-1) - shared).clamp(min=1e-6)
+    apart = 0.5 * ((found[..., 1] - found[..., 0]) - (true[..., 1] - true[..., 0]))
+    return 1 - shared / union + (apart / hull) ** 2

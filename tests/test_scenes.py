@@ -104,7 +104,7 @@ def test_items_form_a_batch():
     batch = collate([dataset.item(i, {"mask", "boxes", "events", "caption"}) for i in range(3)], "avs")
     assert batch.targets["mask"].shape == (3, 10, 32, 32)
     assert batch.targets["boxes"].shape == (3, 10, 4, 4)
-    assert batch.targets["events"].shape[0] == 3
+    assert [x.shape[1] for x in batch.targets["events"]] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ def same(a, b):
     for name, value in a.values.items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, b.values[name], atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        elif name == "event_list":
+            for one, other in zip(value, b.values[name], strict=True):
+                torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
         else:
             assert value == b.values[name], name
 
@@ -156,6 +159,8 @@ def test_truth_scores_perfectly_and_baselines_run(task):
         both = (truth["audio_segments"] & truth["visual_segments"]).float()
         values["event_scores"] = torch.cat([torch.full_like(both[..., :1], 0.5), both], -1)
         values["clip_scores"] = torch.ones(len(given), len(VOCABULARY.classes))
+    if "events" in truth:
+        values["event_list"] = [torch.cat([x, torch.ones(len(x), 1)], 1) for x in truth["events"]]
     if task == "ssl":
         values["heat"] = truth["mask"].float()
     board = Scoreboard(tasks, quick=True)

@@ -47,6 +47,7 @@ def task_fields(tasks: str) -> dict[str, Any]:
             "scored": list(task.scored_by),
             "each": list(task.each()),
             "stepwise": task.stepwise,
+            "untrimmed": task.untrimmed,
             "need": task.need,
         }
         for name, task in found.items()
@@ -132,7 +133,7 @@ class AVCLI(LightningCLI):
             return 1
         if not str(devices).isdigit() or not int(devices):
             raise ValueError(f"trainer.devices is {devices!r}; it takes a number of processes, or [GPU].")
-        for name in ("batch_size", "whole_batch"):
+        for name in ("batch_size", "whole_batch", "long_batch"):
             if data[name] % int(devices):
                 raise ValueError(
                     f"data.{name} is {data[name]}, which {devices} processes cannot share evenly. Give a multiple of "

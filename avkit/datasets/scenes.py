@@ -40,7 +40,8 @@ class Scenes:
 
     An item is asked for by the fields wanted, and only those are computed. With `answer` or `question_type` among them
     it is an item of question answering: its scene is searched such that types, and answers within a type, are balanced.
-    Without, it is a scene of the usual mixture. Both are made for any index, and differ.
+    With `events` alone it is an untrimmed scene. Otherwise it is a scene of the usual mixture. All three are made for
+    any index, and differ.
 
     Args:
         split: `train`, `val` or `test`.
@@ -125,7 +126,10 @@ class Scenes:
         for name in sorted(wanted):
             if name not in self.provides:
                 raise unknown_name(f"field of {'untrimmed ' * self.untrimmed}scenes", name, self.provides)
-        scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
+        if wanted == {"events"} and not self.untrimmed:
+            scene, question = sample_scene(index, self.split, self.seed, untrimmed=True), None
+        else:
+            scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
         frames, sound, truth = render(scene, self.picture, self.hop, sorted(wanted - QUESTION_FIELDS))
         targets: dict[str, Any] = {
             name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in truth.items()

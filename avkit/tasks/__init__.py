@@ -19,6 +19,7 @@ TASKS: dict[str, str] = {
     "ssl": "avkit.tasks.ssl:SoundLocalization",
     "avs": "avkit.tasks.avs:Segmentation",
     "avqa": "avkit.tasks.avqa:QuestionAnswering",
+    "davel": "avkit.tasks.davel:DenseEvents",
 }
 
 #: Those that ask what another asks, learnt otherwise; `all` leaves them out.

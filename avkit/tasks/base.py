@@ -33,6 +33,8 @@ class Task(ABC):
     may_read: ClassVar[tuple[str, ...]] = ()
     #: Whether each step is answered by itself, so that a part of a clip can be learnt from.
     stepwise: ClassVar[bool] = False
+    #: Whether clips are long and of any length, and therefore fewer make a batch.
+    untrimmed: ClassVar[bool] = False
     #: Training steps that the task needs in joint training, relative to the others.
     need: ClassVar[float] = 1.0
     #: Whether the answer is about pixels; others read each picture in few parts, which costs less.
