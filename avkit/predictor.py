@@ -5,10 +5,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,13 +19,15 @@ from avkit.batch import Batch, Item, Prediction, Vocabulary, collate
 from avkit.errors import RunError, unknown_name
 from avkit.media.decode import Clip, iter_frames, read_clip, write_video
 from avkit.model import AVModel
-from avkit.report import Answer, Result, overlay_frames, save_result
+from avkit.report import Answer, Event, Result, overlay_frames, save_result
 from avkit.runs import RunFolder
 from avkit.systems.av_unified import AVUnifiedConfig
 from avkit.words import split_words
 
 #: Steps that are predicted in one go by tasks which answer step by step; bounds memory on long videos.
 PIECE = 60
+#: Least probability of a dense event that is shown.
+SURE_EVENT = 0.25
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Predictor:
         audio: Path | str | None = None,
         silent_ok: bool = False,
     ) -> ClipResult:
-        """Masks, captions and answers for one video.
+        """Masks, captions, answers, events and heat maps for one video.
 
         Args:
             path: Any video, or a still picture with `audio`.
@@ -126,7 +130,9 @@ class Predictor:
             sound=Path(audio) if audio else None,
         )
         for name in names:
-            if name == "avqa":
+            if self.model.tasks[name].untrimmed:
+                self._list_events(clip, name, result)
+            elif name == "avqa":
                 result.answers = [self._answer(clip, q) for q in questions]
                 notes += [note for q in questions if (note := self._unknown_words(q))]
             else:
@@ -179,8 +185,15 @@ class Predictor:
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs})
 
+    def _list_events(self, clip: Clip, task: str, result: ClipResult) -> None:
+        """Fill in the events of a task that looks at the whole clip."""
+        names = self.model.vocabulary.classes
+        rows = self._run(clip, task, slice(0, clip.steps))["event_list"][0].tolist()
+        found = [(start, end, names[int(k)], score) for start, end, k, score in rows if score >= SURE_EVENT]
+        result.events += [Event(task, "both", name, start, end, score) for start, end, name, score in sorted(found)]
+
     def _describe(self, clip: Clip, task: str, result: ClipResult) -> None:
-        """Fill in masks and captions, piece by piece."""
+        """Fill in what a task says about each step, piece by piece."""
         parts = [self._run(clip, task, slice(i, min(i + PIECE, clip.steps))) for i in range(0, clip.steps, PIECE)]
 
         def join(name: str) -> Tensor:
@@ -192,6 +205,22 @@ class Predictor:
         if "class_mask" in found:
             result.class_mask = join("class_mask").numpy()
             result.class_names = self.model.vocabulary.classes
+        if "heat" in found:
+            result.heat = join("heat").numpy()
+        if "event" in found:
+            spoken = self.model.vocabulary.classes
+            labels = [text for p in parts for text in p["event"][0]]
+            result.events += runs(
+                task, "both", spoken, np.array([[x == name for name in spoken] for x in labels]), result
+            )
+        if "audio_scores" in found:
+            sure = [p["clip_scores"][0] >= 0.5 for p in parts]
+
+            def steps(field: str) -> NDArray[np.bool_]:
+                return torch.cat([(p[field][0] >= 0.5) & s for p, s in zip(parts, sure, strict=True)]).cpu().numpy()
+
+            result.events += runs(task, "heard", self.model.vocabulary.classes, steps("audio_scores"), result)
+            result.events += runs(task, "seen", self.model.vocabulary.classes, steps("visual_scores"), result)
         if "caption" in found:
             result.captions = [text for p in parts for text in p["caption"][0]]
 
@@ -201,6 +230,18 @@ class Predictor:
         known = set(self.model.vocabulary.words)
         strange = [w for w in dict.fromkeys(split_words(question)) if w.isalnum() and w not in known]
         return f"The run never saw these words of {question!r}: {', '.join(strange)}." if strange else ""
+
+
+def runs(
+    task: str, modality: Literal["heard", "seen", "both"], names: Sequence[str], on: NDArray[np.bool_], result: Result
+) -> list[Event]:
+    """Stretches of steps in which a class is on, from bool (T, K), by their start."""
+    edges = np.diff(np.pad(on.astype(np.int8), ((1, 1), (0, 0))), axis=0)
+    found = []
+    for k, name in enumerate(names):
+        for first, after in zip(*(np.flatnonzero(edges[:, k] == sign) for sign in (1, -1)), strict=True):
+            found.append(Event(task, modality, name, result.span(int(first))[0], result.span(int(after) - 1)[1]))
+    return sorted(found, key=lambda event: (event.start, event.name))
 
 
 def load(run: Path | str, device: str | None = None) -> Predictor:

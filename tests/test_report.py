@@ -13,8 +13,10 @@ from PIL import Image, ImageFont
 from rich.console import Console
 
 from avkit.files import WriteError, write_file
+from avkit.predictor import runs
 from avkit.report import (
     Answer,
+    Event,
     Example,
     Result,
     Row,
@@ -26,7 +28,7 @@ from avkit.report import (
 )
 from avkit.report import run as run_module
 from avkit.report.files import markdown, strict_json
-from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline
+from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline, warm
 from avkit.report.overlay import wrap
 from avkit.report.run import loss_curve, row_cells, smooth
 from avkit.report.timeline import log_spectrogram, timeline
@@ -432,6 +434,42 @@ def test_wrap_cuts_with_an_ellipsis():
 
 
 # --- result
+
+
+def test_events_and_heat_are_written(tmp_path):
+    heat = np.zeros((3, 4, 4), dtype=np.float32)
+    heat[1, 3, 0] = 2
+    events = [Event("avvp", "heard", EVIL, 0, 1), Event("davel", "both", "dog", 0.5, 2.5, 0.75)]
+    paths = save_result(tmp_path / "out", result(tmp_path, heat=heat, events=events))
+    record = json.loads(paths["result"].read_text())
+    assert record["events"][1] == {
+        "task": "davel", "modality": "both", "name": "dog", "start": 0.5, "end": 2.5, "score": 0.75
+    }  # fmt: skip
+    assert record["steps"][1]["source"] == [0.125, 0.875]
+    hot = np.asarray(Image.open(tmp_path / "out" / record["steps"][1]["heat_file"]))
+    assert hot.shape == (80, 120)
+    assert hot[-1, 0] == 255
+    assert hot[0, -1] == 0
+    text = check_page(paths["report"]).text
+    assert "Events heard and seen (davel)" in text
+    assert "75.0 %" in text
+    shorter = save_result(tmp_path / "out", result(tmp_path, heat=heat[:2], steps=2))
+    assert sorted(p.name for p in shorter["heat"].iterdir()) == ["00000.png", "00001.png"]
+
+
+def test_runs_of_steps():
+    clip = Result("x", 4.5, 1.0, [])
+    on = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [1, 0]], dtype=bool)
+    found = [(e.name, e.start, e.end) for e in runs("avvp", "seen", ["a", "b"], on, clip)]
+    assert found == [("a", 0, 2), ("b", 2, 4), ("a", 3, 4.5)]
+
+
+def test_heat_glows_at_its_peak_alone():
+    image = np.full((8, 8, 3), 100, dtype=np.uint8)
+    assert (warm(image, np.zeros((2, 2))) == image).all()
+    glowing = warm(image, np.array([[1.0, 0.0], [0.0, 0.0]]))
+    assert glowing[0, 0, 0] > 200
+    assert (glowing[-1, -1] == 100).all()
 
 
 def test_result_files(tmp_path):

@@ -2,13 +2,14 @@
 """Reports: what a run scored, and what a model says about one clip."""
 
 from avkit.report.overlay import overlay_frames
-from avkit.report.records import Answer, Curve, Example, Result, Row, RunReport
+from avkit.report.records import Answer, Curve, Event, Example, Result, Row, RunReport
 from avkit.report.result import save_result
 from avkit.report.run import terminal_table, write_report
 
 __all__ = [
     "Answer",
     "Curve",
+    "Event",
     "Example",
     "Result",
     "Row",

@@ -133,6 +133,24 @@ def picture(image: Pixels, width: int, mask: NDArray[Any] | None = None, truth: 
     return out if truth is None else Layer.of(truth_outline(fit_labels(truth, size))).over(out)
 
 
+def heat_picture(heat: NDArray[Any], size: tuple[int, int] | None) -> Pixels:
+    """A heat map (h, w) from 0 at its coldest to 255 at its hottest, uint8 of `size`; black where it is even."""
+    low, high = float(heat.min()), float(heat.max())
+    level = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
+    image = Image.fromarray(np.ascontiguousarray(255 * level))
+    if size is not None:
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.rint(np.asarray(image)).clip(0, 255).astype(np.uint8)
+
+
+def warm(image: Pixels, heat: NDArray[Any]) -> Pixels:
+    """A frame (H, W, 3) with the upper part of a heat map glowing on it."""
+    level = heat_picture(heat, image.shape[:2])[..., None].astype(np.float32) / 255
+    share = 0.75 * ((level - 0.5) / 0.5).clip(0, 1)
+    glow = np.concatenate([np.full_like(level, 255), 220 * level, 40 * level], -1)
+    return np.rint(image * (1 - share) + glow * share).astype(np.uint8)
+
+
 def strip(images: Sequence[Pixels], gap: int = 4, color: Sequence[int] = (255, 255, 255)) -> Pixels:
     """Pictures of one height side by side, `gap` pixels of a colour between them."""
     space = np.broadcast_to(np.array(color, dtype=np.uint8), (images[0].shape[0], gap, 3))

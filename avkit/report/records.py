@@ -158,6 +158,25 @@ class Answer:
 
 
 @dataclass
+class Event:
+    """Something that happens from `start` to `end`, in seconds.
+
+    Attributes:
+        task: Who says so.
+        modality: `heard`, `seen`, or `both`.
+        name: Its class.
+        score: Probability, or None where the task gives none.
+    """
+
+    task: str
+    modality: Literal["heard", "seen", "both"]
+    name: str
+    start: float
+    end: float
+    score: float | None = None
+
+
+@dataclass
 class Result:
     """What the model says about one clip. Arrays may come as tensors on the CPU.
 
@@ -168,6 +187,8 @@ class Result:
         masks: float32 (T, H, W) at any size, the probability that a pixel shows something sounding.
         class_mask: int (T, H, W) at any size, 0 background, k + 1 for `class_names[k]`.
         captions: T strings.
+        events: What is heard, seen or both, and when.
+        heat: float32 (T, h, w) at any size, high where the sound comes from.
         waveform: float32 (samples,), mono at `avkit.batch.SAMPLE_RATE`.
         frames: uint8 (T, 3, H, W), one picture per step.
         size: Height and width of the source in pixels; by default that of `frames`, else that of the masks.
@@ -185,6 +206,8 @@ class Result:
     class_names: list[str] = field(default_factory=list)
     captions: list[str] | None = None
     answers: list[Answer] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    heat: Array | None = None
     waveform: Array | None = None
     frames: Array | None = None
     notes: list[str] = field(default_factory=list)
@@ -194,10 +217,10 @@ class Result:
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):
             raise ValueError(f"Result: duration={self.duration} and hop={self.hop} must be positive seconds.")
-        for name in ("masks", "class_mask", "waveform", "frames"):
+        for name in ("masks", "class_mask", "heat", "waveform", "frames"):
             if getattr(self, name) is not None:
                 setattr(self, name, np.asarray(getattr(self, name)))
-        parts = {name: getattr(self, name) for name in ("frames", "masks", "class_mask", "captions")}
+        parts = {name: getattr(self, name) for name in ("frames", "masks", "class_mask", "captions", "heat")}
         counts = {name: len(part) for name, part in parts.items() if part is not None}
         if len(set(counts.values())) > 1:
             raise ValueError(f"Result: the parts have different numbers of steps: {counts}. Cut them to the same T.")
@@ -212,6 +235,13 @@ class Result:
         """Start and end of a step in seconds; the last one ends with the clip."""
         end = self.duration if step == self.steps - 1 else (step + 1) * self.hop
         return step * self.hop, max(min(end, self.duration), step * self.hop)
+
+    def lanes(self) -> dict[tuple[str, str], list[Event]]:
+        """Events by task and modality, in the order of their first."""
+        found: dict[tuple[str, str], list[Event]] = {}
+        for event in self.events:
+            found.setdefault((event.task, event.modality), []).append(event)
+        return found
 
     def captions_merged(self) -> list[tuple[float, float, str]]:
         """Start, end and text of each caption, equal neighbours as one, empty ones left out."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
-from avkit.report.images import Labels, fit_labels, jpeg_uri, picture, png, png_uri
+from avkit.report.images import Labels, fit_labels, heat_picture, jpeg_uri, picture, png, png_uri
 from avkit.report.overlay import step_labels
 from avkit.report.records import Array, Result
 from avkit.report.timeline import sounding_area, timeline
@@ -30,6 +30,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     |---|---|
     | `masks/00000.png` ... | one per step, at source size, 8 bit: 255 where something visible sounds, else 0 |
     | `class_masks/00000.png` ... | one per step, at source size, 8 bit: 0 background, k + 1 for class k |
+    | `heat/00000.png` ... | one per step, at source size, 8 bit: from 0 to 255 at the likeliest source of the sound |
     | `timeline.png` | the clip over time |
     | `report.html` | all of it on one page that needs no other file |
     | `result.json` | see below |
@@ -39,9 +40,11 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
 
     - `steps`: for each step `start` and `end` in seconds; `caption` or null; `mask` or null, with `file`, `area` (share
       of the picture) and `box` [x1, y1, x2, y2] in [0, 1] around all that sounds, null where nothing does; `classes`,
-      null or a list with `name`, `area` and `box` of each class present, and `class_file`.
+      null or a list with `name`, `area` and `box` of each class present, and `class_file`;
+      `source`, [x, y] in [0, 1], the likeliest place that the sound comes from, or null, and `heat_file`.
     - `sounding`: [start, end] of each stretch of steps where something visible sounds.
     - `captions`: `start`, `end` and `text`, equal neighbours joined.
+    - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score` or null.
     - `answers`: `question`, `answer` and `scores`, the probability of the best few.
     - `notes` and `provenance`.
 
@@ -50,7 +53,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
         result: What was predicted.
 
     Returns:
-        Path by name: `result`, `timeline`, `report`, and `masks` and `class_masks` (folders) where there are any.
+        Path by name: `result`, `timeline`, `report`, and the folders of pictures where there are any.
     """
     light, dark = timeline(result), timeline(result, "dark")
     record = strict_json(_record(result))
@@ -66,6 +69,12 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
         count = 0 if masks is None else _write_masks(folder / name, masks, result)
         _remove_masks(folder / name, count)
         paths |= {name: folder / name} if masks is not None else {}
+    count = 0 if result.heat is None else len(result.heat)
+    for step in range(count):
+        assert result.heat is not None
+        write_file(folder / "heat" / f"{step:05d}.png", png(heat_picture(result.heat[step], result.size)))
+    _remove_masks(folder / "heat", count)
+    paths |= {"heat": folder / "heat"} if count else {}
     paths["timeline"] = write_file(folder / "timeline.png", light)
     paths["report"] = write_file(folder / "report.html", page)
     paths["result"] = write_file(folder / "result.json", record)
@@ -107,6 +116,7 @@ def _record(result: Result) -> dict[str, Any]:
         "steps": [_step(result, step) for step in range(result.steps)],
         "sounding": _sounding(result),
         "captions": [{"start": a, "end": b, "text": t} for a, b, t in result.captions_merged()],
+        "events": result.events,
         "answers": result.answers,
         "notes": result.notes,
         "provenance": result.provenance,
@@ -124,7 +134,15 @@ def _step(result: Result, step: int) -> dict[str, Any]:
         "mask": None if mask is None else {"file": f"masks/{step:05d}.png", **_region(mask > 0)},
         "classes": None if classes is None else _classes(result, classes),
         "class_file": None if classes is None else f"class_masks/{step:05d}.png",
+        "source": None if result.heat is None else _peak(result.heat[step]),
+        "heat_file": None if result.heat is None else f"heat/{step:05d}.png",
     }
+
+
+def _peak(heat: Array) -> list[float]:
+    """Middle of the hottest cell, x and y in [0, 1]."""
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    return [round((float(column) + 0.5) / heat.shape[1], 4), round((float(row) + 0.5) / heat.shape[0], 4)]
 
 
 def _classes(result: Result, labels: Labels) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 
 import io
 import textwrap
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-from avkit.report.images import palette, picture, strip
+from avkit.report.images import palette, picture, strip, warm
 from avkit.report.overlay import step_labels
-from avkit.report.records import Result
+from avkit.report.records import Event, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +37,9 @@ Row = tuple[float, Callable[["Axes"], None]]
 def timeline(result: Result, theme: str = "light") -> bytes:
     """Draw a result over time as PNG file.
 
-    Rows without data are left out: thumbnails with tinted masks; waveform and spectrogram; share of the picture that
-    sounds; one bar per class; captions, equal neighbours joined; questions with answers.
+    Rows without data are left out: thumbnails with tinted masks; waveform and spectrogram; thumbnails that glow where
+    the sound comes from; share of the picture that sounds; one bar per class; events by task and modality; captions,
+    equal neighbours joined; questions with answers.
 
     Args:
         result: What was predicted.
@@ -47,10 +49,12 @@ def timeline(result: Result, theme: str = "light") -> bytes:
     rows = [
         *_picture_rows(result, colors),
         *_sound_rows(result, colors),
+        *_heat_rows(result, colors),
         *_mask_rows(result, colors),
+        *_event_rows(result, colors),
         *_text_rows(result, colors),
     ]
-    rows = rows or [_lines_row(["No masks, captions or answers were predicted."], colors)]
+    rows = rows or [_lines_row(["Nothing was predicted."], colors)]
     figure, axes = _figure(rows)
     timed = []
     for axis, (_, draw) in zip(axes, rows, strict=True):
@@ -128,19 +132,42 @@ def _picture_rows(result: Result, colors: dict[str, str]) -> list[Row]:
     frames = result.frames
     if frames is None or not len(frames):
         return []
-    shown = min(len(frames), _THUMBNAILS)
-    steps = ((np.arange(shown) + 0.5) * len(frames) / shown).astype(int)
     size = frames.shape[-2:]
-    thumbs = [picture(frames[s].transpose(1, 2, 0), 200, step_labels(result, s, size)) for s in steps]
-    row = strip(thumbs, color=tuple(bytes.fromhex(colors["paper"][1:])))
+    return [_thumbnails(result, colors, lambda s: picture(_frame(result, s), 200, step_labels(result, s, size)))]
+
+
+def _heat_rows(result: Result, colors: dict[str, str]) -> list[Row]:
+    heat = result.heat
+    if heat is None or result.frames is None:
+        return []
+    return [_thumbnails(result, colors, lambda s: warm(picture(_frame(result, s), 200), heat[s]), "source")]
+
+
+def _frame(result: Result, step: int) -> NDArray[np.uint8]:
+    assert result.frames is not None
+    return np.asarray(result.frames[step].transpose(1, 2, 0))
+
+
+def _thumbnails(
+    result: Result, colors: dict[str, str], make: Callable[[int], NDArray[np.uint8]], label: str = ""
+) -> Row:
+    """A strip of pictures made for evenly chosen steps."""
+    shown = min(result.steps, _THUMBNAILS)
+    steps = ((np.arange(shown) + 0.5) * result.steps / shown).astype(int).tolist()
+    row = strip([make(s) for s in steps], color=tuple(bytes.fromhex(colors["paper"][1:])))
     inches = (_RIGHT - _LEFT) * _WIDTH * row.shape[0] / row.shape[1]
 
     def draw(axis: "Axes") -> None:
         axis.imshow(row, extent=(0, result.steps * result.hop, 0, 1), aspect="auto")
         axis.set_xlim(0, result.duration)
-        axis.axis("off")
+        if not label:
+            axis.axis("off")
+            return
+        axis.set_yticks([])
+        axis.set_ylabel(label)
+        axis.spines[["left", "bottom"]].set_visible(False)
 
-    return [(min(inches, 3.0), draw)]
+    return min(inches, 3.0), draw
 
 
 def _sound_rows(result: Result, colors: dict[str, str]) -> list[Row]:
@@ -209,6 +236,30 @@ def _class_rows(result: Result, edges: NDArray[np.float64], colors: dict[str, st
         axis.set_ylim(len(present) - 0.5, -0.5)
 
     return [(0.22 * len(present) + 0.05, draw)]
+
+
+def _event_rows(result: Result, colors: dict[str, str]) -> list[Row]:
+    """One lane per task and modality, in it one bar per class."""
+    return [_lane(task, modality, events) for (task, modality), events in result.lanes().items()]
+
+
+def _lane(task: str, modality: str, events: list[Event]) -> Row:
+    names = list(dict.fromkeys(event.name for event in events))[:_LISTED]
+
+    def draw(axis: "Axes") -> None:
+        for row, name in enumerate(names):
+            for event in (e for e in events if e.name == name):
+                strength = 0.9 if event.score is None else 0.25 + 0.65 * event.score
+                span = [(event.start, event.end - event.start)]
+                color = palette()[1 + zlib.crc32(name.encode()) % 24] / 255
+                axis.broken_barh(span, (row - 0.35, 0.7), color=color, alpha=strength)
+        axis.set_yticks(range(len(names)))
+        axis.set_yticklabels([name[:15] for name in names], parse_math=False)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_ylabel(f"{task}\n{modality}")
+        axis.yaxis.set_label_coords(-0.085, 0.5)
+
+    return max(0.5, 0.22 * len(names) + 0.05), draw
 
 
 def _text_rows(result: Result, colors: dict[str, str]) -> list[Row]:
