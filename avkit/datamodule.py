@@ -140,7 +140,7 @@ class AVDataModule(L.LightningDataModule):
         long_batch: Clips per step for tasks on untrimmed clips.
         steps_per_epoch: Training steps between two validations.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
-            its samples), temperature (between the two), or weights such as avs=2,avqa=1.
+            its samples), temperature or temperature=T (between the two), or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
         picture: Height and width of the pictures, in pixels.
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,

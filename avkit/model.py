@@ -12,8 +12,9 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
+from avkit.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
-from avkit.errors import DivergedError, RunError
+from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.scoreboard import Scoreboard, silence, swap_sound
 from avkit.systems.av_unified import AVUnified, AVUnifiedConfig
 from avkit.tasks import build_tasks, split_names
@@ -33,6 +34,8 @@ class AVModel(L.LightningModule):
         weight_decay: Of AdamW, on matrices alone.
         warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
         loss_weights: Factor of each task's loss, 1 where not named.
+        balance: `fixed` leaves it at that; `uncertainty` learns a further factor per task, see `UncertaintyWeights`.
+        surgery: Take out of each step's gradient of the shared part what opposes other tasks, see `GradientSurgery`.
     """
 
     def __init__(
@@ -45,14 +48,20 @@ class AVModel(L.LightningModule):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         loss_weights: dict[str, float] | None = None,
+        balance: str = "fixed",
+        surgery: bool = False,
     ) -> None:
         super().__init__()
+        if balance not in BALANCES:
+            raise unknown_name("balance", balance, BALANCES)
         self.vocabulary = vocabulary or Vocabulary()
         self.tasks = build_tasks(split_names(tasks), self.vocabulary)
         self._check_names("prompts", prompts)
         self._check_names("loss_weights", loss_weights)
         self.prompts = {name: task.prompt for name, task in self.tasks.items()} | (prompts or {})
         self.loss_weights = loss_weights or {}
+        self.balance = UncertaintyWeights(list(self.tasks)) if balance == "uncertainty" else None
+        self.surgery = GradientSurgery() if surgery else None
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
         self.system = AVUnified(system or AVUnifiedConfig(), spoken)
@@ -104,7 +113,15 @@ class AVModel(L.LightningModule):
             )
         shown = {f"train/{name}/{k}": v.detach() for k, v in losses.items()}
         self.log_dict(shown, batch_size=len(batch), on_step=True, on_epoch=False)
-        return {"loss": losses["loss"] * self.loss_weights.get(name, 1.0), "parts": shown}
+        loss = losses["loss"] * self.loss_weights.get(name, 1.0)
+        return {"loss": loss if self.balance is None else self.balance(name, loss), "parts": shown}
+
+    def on_after_backward(self) -> None:
+        """Surgery, where it is wanted."""
+        if self.surgery is not None:
+            if self.trainer.accumulate_grad_batches > 1:
+                raise ValueError("model.surgery works on single steps; set --trainer.accumulate_grad_batches 1.")
+            self.surgery.operate(self.current_task, self.system.parameters())
 
     def on_validation_epoch_start(self) -> None:
         """Start a new board."""
@@ -178,6 +195,8 @@ class AVModel(L.LightningModule):
         """Keep what the tasks and heads mean, and the state of the random numbers."""
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
         checkpoint["random"] = gather(_random_state())
+        if self.surgery is not None:
+            checkpoint["surgery"] = self.surgery.last
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other tasks or another vocabulary; keep its random numbers for the first step.
@@ -189,6 +208,8 @@ class AVModel(L.LightningModule):
         if not facts:
             raise RunError("This checkpoint was not written by avkit: it does not name its tasks.")
         check_same(facts, list(self.tasks), self.vocabulary)
+        if self.surgery is not None:
+            self.surgery.last = {k: x.to(self.device) for k, x in checkpoint.get("surgery", {}).items()}
         states = checkpoint["random"]
         self._random = states[self.trainer.global_rank % len(states)]
 

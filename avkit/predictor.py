@@ -261,7 +261,7 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
     system.visual_weights = system.audio_weights = system.text_weights = None  # the run's own are loaded below
     model = AVModel(",".join(facts["tasks"]), Vocabulary(**facts["vocabulary"]), system, config.get("prompts"))
     try:
-        model.load_state_dict(load_file(weights))
+        model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
     except RuntimeError as e:
         raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
     predictor = Predictor(model, str(run), facts["picture"], device)

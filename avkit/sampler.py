@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-#: How often each task is drawn: as much as it says it needs, by its number of samples, equally, by the samples' root
-#: (temperature 2), or as given.
+#: How often each task is drawn: as much as it says it needs, by its number of samples, equally, or between the two, by
+#: the samples to the power of 1 / temperature.
 MIXES = ("need", "proportional", "uniform", "temperature")
 
 
@@ -17,7 +17,7 @@ def task_weights(
 
     Args:
         sizes: Samples per task.
-        mix: One of `MIXES`, or weights such as `avs=2,avqa=1`.
+        mix: One of `MIXES`, or weights such as `avs=2,avqa=1`; `temperature=T` gives another than 2.
         need: Steps that a task needs, relative to the others, for the mix of that name; 1 where not named.
 
     Raises:
@@ -25,13 +25,29 @@ def task_weights(
     """
     if mix == "need":
         raw = {task: (need or {}).get(task, 1.0) for task in sizes}
-    elif mix in MIXES:
-        power = {"proportional": 1.0, "uniform": 0.0, "temperature": 0.5}[mix]
+    elif mix in MIXES or mix.startswith("temperature="):
+        power = {"proportional": 1.0, "uniform": 0.0}.get(mix, 1 / _temperature(mix))
         raw = {task: float(size) ** power for task, size in sizes.items()}
     else:
         raw = _given(sizes, mix)
     total = sum(raw.values())
     return {task: weight / total for task, weight in raw.items()}
+
+
+def _temperature(mix: str) -> float:
+    """Of `temperature=T`; 2 where none is given.
+
+    Raises:
+        ValueError: If it is no positive number.
+    """
+    _, _, given = mix.partition("=")
+    try:
+        found = float(given or 2)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise ValueError(f"mix is {mix!r}; a temperature is a positive number: 1 is proportional, large is uniform.")
+    return found
 
 
 def _given(sizes: Mapping[str, int], mix: str) -> dict[str, float]:

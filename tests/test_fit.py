@@ -72,22 +72,6 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
     assert scores[2] == pytest.approx(scores[1], abs=1e-3)
 
 
-def test_two_processes_resume_where_they_were_stopped(tmp_path):
-    two = ("--trainer.devices", "2", "--report", "false")
-    assert fit(tmp_path, "through", *two, tasks="ra_ssu,avs") == 0
-    command = [sys.executable, "-m", "avkit", "fit", "--tasks", "ra_ssu,avs", "--out", str(tmp_path)]
-    command += ["--name", "killed", *TINY, *two, "--save_steps", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    killed, limit = RunFolder(tmp_path / "killed"), time.monotonic() + 120
-    while len(losses(killed)) < 4 and process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert 4 <= len(losses(killed)) < 10
-    assert fit(tmp_path, "killed", *two, "--ckpt_path", "last", tasks="ra_ssu,avs") == 0
-    assert losses(killed) == losses(RunFolder(tmp_path / "through"))
-
-
 def test_processes_that_cannot_share_a_batch(tmp_path, capsys):
     assert fit(tmp_path, "odd", "--trainer.devices", "2", "--data.batch_size", "3") == 2
     assert (
@@ -107,11 +91,11 @@ def test_report_has_every_headline_with_baseline_and_listening(whole):
     assert (whole.path / "report.html").read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("kill_at", [2, 6, 8])
-def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
-    run = RunFolder(tmp_path / "killed")
-    command = [sys.executable, "-m", "avkit", "fit", "--tasks", "ra_ssu,avs,avqa", "--out", str(tmp_path)]
-    command += ["--name", "killed", *TINY, "--save_steps", "1", "--report", "false"]
+def kill_and_resume(folder, kill_at, *extra, tasks="ra_ssu,avs,avqa"):
+    """The losses of a run that is killed once `kill_at` steps are on disk, and resumed."""
+    run = RunFolder(folder / "killed")
+    command = [sys.executable, "-m", "avkit", "fit", "--tasks", tasks, "--out", str(folder), "--name", "killed"]
+    command += [*TINY, *extra, "--save_steps", "1", "--report", "false"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     limit = time.monotonic() + 120
@@ -120,8 +104,30 @@ def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert kill_at <= len(losses(run)) < 10, "the run was not killed in the middle"
-    assert fit(tmp_path, "killed", "--ckpt_path", "last", "--report", "false") == 0
-    assert losses(run) == losses(whole)
+    assert fit(folder, "killed", *extra, "--ckpt_path", "last", "--report", "false", tasks=tasks) == 0
+    return losses(run)
+
+
+@pytest.mark.parametrize("kill_at", [2, 6, 8])
+def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
+    assert kill_and_resume(tmp_path, kill_at) == losses(whole)
+
+
+def test_two_processes_resume_where_they_were_killed(tmp_path):
+    two = ("--trainer.devices", "2")
+    assert fit(tmp_path, "through", *two, "--report", "false", tasks="ra_ssu,avs") == 0
+    assert kill_and_resume(tmp_path, 4, *two, tasks="ra_ssu,avs") == losses(RunFolder(tmp_path / "through"))
+
+
+def test_balanced_tasks_resume_where_they_were_killed(tmp_path):
+    balanced = ("--model.surgery", "true", "--model.balance", "uncertainty")
+    assert fit(tmp_path, "through", *balanced, "--report", "false", tasks="avs,avqa") == 0
+    through = RunFolder(tmp_path / "through")
+    assert kill_and_resume(tmp_path, 6, *balanced, tasks="avs,avqa") == losses(through)
+    state = torch.load(through.last, weights_only=True)
+    assert set(state["surgery"]) == {"avs", "avqa"}
+    assert state["state_dict"]["balance.log_variance"].abs().sum() > 0
+    assert avkit.load(through.path, device="cpu").tasks == ["avs", "avqa"]
 
 
 def test_test_and_validate_of_a_run(whole, capsys):

@@ -16,6 +16,7 @@ MAY: dict[str, str] = {
     "words": "",
     "losses": "",
     "sampler": "",
+    "balancing": "",
     "files": "errors",
     "media": "batch errors files",
     "metrics": "batch errors files",
@@ -29,7 +30,7 @@ MAY: dict[str, str] = {
     "systems": "encoders backbone heads losses batch errors",
     "scoreboard": "tasks batch",
     "datamodule": "datasets sampler batch errors",
-    "model": "systems tasks scoreboard batch errors words",
+    "model": "systems tasks scoreboard balancing batch errors words",
     "runs": "errors files",
     "training": "batch errors files runs",
     "predictor": "media model report runs systems batch errors words files avkit",  # avkit itself for the version

@@ -109,3 +109,12 @@ def test_draws_lie_in_the_unit_interval():
     draws = np.concatenate([d for _, _, d in plan().steps(0, 50)])
     assert ((draws >= 0) & (draws < 1)).all()
     assert len(np.unique(draws)) == len(draws)
+
+
+def test_temperature_lies_between_proportional_and_uniform():
+    assert task_weights(SIZES, "temperature=1") == pytest.approx(task_weights(SIZES, "proportional"))
+    assert task_weights(SIZES, "temperature=1e9") == pytest.approx(task_weights(SIZES, "uniform"))
+    assert task_weights(SIZES, "temperature=2") == task_weights(SIZES, "temperature")
+    for wrong in ("temperature=-1", "temperature=0", "temperature=warm"):
+        with pytest.raises(ValueError, match=f"mix is '{wrong}'; a temperature is a positive number"):
+            task_weights(SIZES, wrong)
