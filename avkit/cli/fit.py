@@ -60,7 +60,7 @@ def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-            torch.set_num_threads(processes.cores())
+        torch.set_num_threads(cli.threads)
 
 
 def _folder(cli: AVCLI) -> tuple[RunFolder, str | None]:

@@ -24,11 +24,6 @@ def rank() -> int:
     return int(os.environ.get(RANK, "0"))
 
 
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Processes:
     """The further processes of a command; each is ended when the command is.
 

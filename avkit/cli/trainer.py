@@ -75,6 +75,8 @@ class AVCLI(LightningCLI):
 
     def __init__(self, *args: Any, words: list[str] | None = None, **kwargs: Any) -> None:
         self.words = words
+        #: Threads of this process, before several had to share the cores.
+        self.threads = torch.get_num_threads()
         #: The processes that train together with this one.
         self.others = processes.Processes([], 1)
         try:
@@ -112,7 +114,7 @@ class AVCLI(LightningCLI):
         if count > 1:
             trainer.devices = count
             trainer.strategy = "ddp_find_unused_parameters_true"  # a step's gradients reach one task's head alone
-            torch.set_num_threads(max(1, processes.cores() // count))
+            torch.set_num_threads(max(1, self.threads // count))
             if self.words and not processes.rank():
                 self.others = processes.Processes(self.words, count)
         elif not isinstance(trainer.devices, list):  # such as [1], which names a GPU
