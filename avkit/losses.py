@@ -2,12 +2,36 @@
 """Losses that more than one task or paper uses."""
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 
+def mean_of(total: Tensor, count: Tensor | float) -> Tensor:
+    """`total / count`, 0 where nothing counts.
+
+    Where several processes share a batch `count` is its mean over them: the mean of their gradients is then that of one
+    process with the whole batch, however unevenly what counts is spread.
+
+    Args:
+        total: Sum of a loss over what counts in this process, a scalar.
+        count: How much that is.
+    """
+    number = over_processes(torch.as_tensor(count, dtype=total.dtype, device=total.device))
+    return total / torch.where(number > 0, number, 1)
+
+
+def over_processes(x: Tensor) -> Tensor:
+    """Mean over the processes that train together, which all have to call this; without gradient."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return x.detach()
+    mean = x.detach().clone()
+    dist.all_reduce(mean)
+    return mean / dist.get_world_size()
+
+
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice loss, mean over maps.
+    """Dice loss of each map, not reduced, (N,).
 
     `1 - 2 sum(p g) / (sum p^2 + sum g^2 + 0.002)` with p the sigmoid of the logits.
 
@@ -19,7 +43,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
         AVSegFormer, `loss/loss.py` at commit 7083cb6586d1.
     """
     p, g = logits.sigmoid().flatten(1), target.to(logits.dtype).flatten(1)
-    return (1 - 2 * (p * g).sum(1) / ((p * p).sum(1) + (g * g).sum(1) + 0.002)).mean()
+    return 1 - 2 * (p * g).sum(1) / ((p * p).sum(1) + (g * g).sum(1) + 0.002)
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -29,11 +53,9 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
         logits: (N, H, W).
         target: 0 or 1, (N, H, W).
     """
-    if not len(target):
-        return logits.sum() * 0
-    bce = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+    bce = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="sum")
     full = target.flatten(1).any(1).bool()
-    return bce + dice_loss(logits[full], target[full]) if full.any() else bce
+    return mean_of(bce, target.numel()) + mean_of(dice_loss(logits[full], target[full]).sum(), full.sum())
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -45,8 +67,10 @@ def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """
     losses = F.cross_entropy(logits, target, reduction="none")
     foreground = (target > 0).to(losses.dtype)
-    parts = [(losses * weight).sum() / weight.sum() for weight in (foreground, 1 - foreground) if weight.any()]
-    return torch.stack(parts).mean() if parts else logits.sum() * 0
+    counts = over_processes(torch.stack([foreground.sum(), (1 - foreground).sum()]))
+    totals = torch.stack([(losses * foreground).sum(), (losses * (1 - foreground)).sum()])
+    present = counts > 0
+    return (totals / torch.where(present, counts, 1)).sum() / present.sum().clamp(min=1)
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int = -100) -> Tensor:
@@ -60,7 +84,18 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int =
     """
     keep = target != ignore
     log_p = logits[keep].log_softmax(-1).gather(-1, target[keep][:, None])[:, 0]
-    return -((1 - log_p.exp()) ** gamma * log_p).sum() / torch.clamp(keep.sum(), min=1)
+    return mean_of(-((1 - log_p.exp()) ** gamma * log_p).sum(), keep.sum())
+
+
+def mentions_loss(mentions: Tensor, words: Tensor, ignore: int) -> Tensor:
+    """Binary cross-entropy of mentions (N, V) on which words a caption has, int64 (N, L); mean over words.
+
+    Summed over the vocabulary and divided by the number of words said, so that it is of the size of a word's loss.
+    Words equal to `ignore` are not said.
+    """
+    said = torch.zeros_like(mentions).scatter_(1, words, 1.0)
+    said[:, ignore] = 0
+    return mean_of(F.binary_cross_entropy_with_logits(mentions, said, reduction="sum"), said.sum())
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from avkit.batch import Tokens
 from avkit.heads.answer import AnswerHead, Grounding
-from avkit.heads.caption import CaptionHead, mentions_loss
+from avkit.heads.caption import CaptionHead
 from avkit.heads.mask import MaskHead
 from avkit.heads.region import RegionTokens, shrink
-from avkit.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss
+from avkit.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss, mentions_loss
 from avkit.words import END, PAD
 
 WIDTH = 16
@@ -256,9 +256,9 @@ def test_mentions_by_hand():
     mentions = torch.full((2, 8), -50.0)
     for row, said in enumerate(([1, 2, 5], [1, 2, 5, 6])):
         mentions[row, said] = 50.0
-    assert mentions_loss(mentions, words).item() == pytest.approx(0, abs=1e-6)
+    assert mentions_loss(mentions, words, PAD).item() == pytest.approx(0, abs=1e-6)
     mentions[0, 5] = -50.0
-    assert mentions_loss(mentions, words).item() == pytest.approx(50 / 7)
+    assert mentions_loss(mentions, words, PAD).item() == pytest.approx(50 / 7)
 
 
 def test_answers_depend_on_order_in_time():
@@ -281,7 +281,7 @@ def test_dice_by_hand():
     first = 1 - 2 * 0.5 / (0.5 + 1 + 0.002)
     assert dice_loss(logits, target).item() == pytest.approx(first)
     two = torch.cat([logits, torch.full((1, 1, 2), -50.0)]), torch.cat([target, torch.ones_like(target)])
-    assert dice_loss(*two).item() == pytest.approx((first + 1) / 2)  # the mean over maps; the second finds nothing
+    assert dice_loss(*two).tolist() == pytest.approx([first, 1])  # the second finds nothing
 
 
 def test_mask_loss_without_maps_is_zero_with_a_gradient():
@@ -297,7 +297,7 @@ def test_empty_targets_count_in_the_cross_entropy_alone():
     expected = F.binary_cross_entropy_with_logits(logits, target.float())
     torch.testing.assert_close(mask_loss(logits, target), expected)
     target[0, 0] = 1
-    expected = F.binary_cross_entropy_with_logits(logits, target.float()) + dice_loss(logits[:1], target[:1])
+    expected = F.binary_cross_entropy_with_logits(logits, target.float()) + dice_loss(logits[:1], target[:1])[0]
     torch.testing.assert_close(mask_loss(logits, target), expected)
 
 

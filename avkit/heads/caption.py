@@ -16,8 +16,8 @@ class CaptionHead(nn.Module):
 
     Which words the caption will have is guessed at once: a word is in it unless neither the picture and sound as a
     whole nor any region calls for it (noisy or). The guess's log-odds add to the logits of every word, so that the
-    decoder is left with their order. The guess has a loss of its own, see `mentions_loss`, and learns what things are
-    called long before the decoder would.
+    decoder is left with their order. The guess has a loss of its own, see `avkit.losses.mentions_loss`, and learns what
+    things are called long before the decoder would.
 
     Args:
         width: Width D of the tokens.
@@ -119,14 +119,3 @@ def _guesser(inputs: int, words: int) -> nn.Sequential:
     last = nn.Linear(inputs, words)
     nn.init.constant_(last.bias, -4.0)
     return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, inputs), nn.GELU(), last)
-
-
-def mentions_loss(mentions: Tensor, words: Tensor) -> Tensor:
-    """Binary cross-entropy of mentions (N, V) on which words a caption has, int64 (N, L) with `PAD`; mean over words.
-
-    Summed over the vocabulary and divided by the number of words said, so that it is of the size of a word's loss.
-    """
-    said = torch.zeros_like(mentions).scatter_(1, words, 1.0)
-    said[:, PAD] = 0
-    total = F.binary_cross_entropy_with_logits(mentions, said, reduction="sum")
-    return total / said.sum().clamp(min=1)

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.segment import EventHead
+from avkit.losses import mean_of
 from avkit.metrics.ave import SegmentAccuracy
 from avkit.tasks.base import Baseline, Task, need_classes
 
@@ -36,7 +37,7 @@ class EventLocalization(Task):
         """`segments`."""
         target, keep = _target(batch)
         losses = F.cross_entropy(out.flatten(0, 1), target.flatten(), reduction="none")
-        segments = (losses * keep.flatten()).sum() / keep.sum().clamp(min=1)
+        segments = mean_of((losses * keep.flatten()).sum(), keep.sum())
         return {"loss": segments, "segments": segments}
 
     def predict(self, out: Tensor, batch: Batch) -> Prediction:

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.heads.answer import AnswerHead
+from avkit.losses import mean_of
 from avkit.metrics.avqa import AnswerAccuracy
 from avkit.tasks.base import Baseline, Task
 
@@ -45,7 +46,7 @@ class QuestionAnswering(Task):
         """Cross-entropy; zero where no true answer is in the vocabulary."""
         target = self._target(batch).to(out.device)
         total = F.cross_entropy(out, target, ignore_index=-1, reduction="sum")
-        return {"loss": total / torch.clamp((target >= 0).sum(), min=1)}
+        return {"loss": mean_of(total, (target >= 0).sum())}
 
     def predict(self, out: Tensor, batch: Batch) -> Prediction:
         """`answer` and `answer_scores`, logits (B, K)."""

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.pyramid import Level, PyramidHead
-from avkit.losses import distance_iou_loss, sigmoid_focal_loss
+from avkit.losses import distance_iou_loss, mean_of, sigmoid_focal_loss
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.nms import candidates, suppress
 from avkit.tasks.base import Baseline, Task, need_classes
@@ -50,8 +50,10 @@ class DenseEvents(Task):
             classes.append(sigmoid_focal_loss(logits, positive[level.valid].to(logits.dtype)).sum())
             segments.append(distance_iou_loss(level.reach[positive], target[positive]).sum())
             positives = positives + positive.sum()
-        count = positives.clamp(min=1)
-        losses = {"classes": sum(classes, count * 0) / count, "segments": sum(segments, count * 0) / count}
+        losses = {
+            name: mean_of(sum(x, positives * 0), positives)
+            for name, x in (("classes", classes), ("segments", segments))
+        }
         return {"loss": losses["classes"] + losses["segments"], **losses}
 
     def predict(self, out: list[Level], batch: Batch) -> Prediction:

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.heads.mask import MaskOutput
-from avkit.losses import balanced_cross_entropy, mask_loss
+from avkit.losses import balanced_cross_entropy, mask_loss, mean_of
 from avkit.metrics.avs import MaskFScore, MaskIoU
 
 #: Logit of a pixel that a constant mask is sure of.
@@ -76,10 +76,8 @@ def mask_losses(out: MaskOutput, batch: Batch) -> dict[str, Tensor]:
 
 def _heard_loss(heard: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of (N, K) on which classes have a pixel in (N, h, w), summed over classes, mean over N."""
-    if not len(target):
-        return heard.sum() * 0
-    present = F.one_hot(target.flatten(1), heard.shape[1] + 1).amax(1)[:, 1:].to(heard.dtype)
-    return F.binary_cross_entropy_with_logits(heard, present, reduction="none").sum(1).mean()
+    present = F.one_hot(target, heard.shape[1] + 1).flatten(1, 2).any(1)[:, 1:].to(heard.dtype)
+    return mean_of(F.binary_cross_entropy_with_logits(heard, present, reduction="sum"), len(target))
 
 
 def count_classes(vocabulary: Vocabulary) -> int:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
-from avkit.heads.caption import CaptionHead, mentions_loss
+from avkit.heads.caption import CaptionHead
 from avkit.heads.mask import MaskHead, MaskOutput
 from avkit.heads.region import RegionTokens
-from avkit.losses import focal_loss
+from avkit.losses import focal_loss, mentions_loss
 from avkit.metrics.captions import CaptionScores
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
@@ -155,7 +155,7 @@ class RegionAwareUnderstanding(Task):
         words, _ = self._taught(batch)
         masks = mask_losses(out.mask, batch)
         said = focal_loss(out.word_logits.flatten(0, 1), words[:, 1:].flatten(), ignore=PAD)
-        mentions = mentions_loss(out.mentions, words)
+        mentions = mentions_loss(out.mentions, words, PAD)
         seen = torch.stack(list(masks.values())).sum()
         total = MASK_WEIGHT * seen + (1 - MASK_WEIGHT) * (said + mentions)
         return {"loss": total, **masks, "words": said, "mentions": mentions}
