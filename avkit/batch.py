@@ -169,7 +169,10 @@ class Prediction:
         values: By field name as in `FIELDS`, with B in front: `mask` is float32 (B, T, H, W), the probability that the
             pixel shows something sounding; `mask_logits` the same before the sigmoid; `class_scores` float32
             (B, T, K + 1, H, W), logits with background first; `class_mask` its argmax; `caption` B lists of T strings;
-            `answer` B strings; `answer_scores` float32 (B, answers).
+            `answer` B strings; `answer_scores` float32 (B, answers); `event` B lists of T class names, empty for none;
+            `event_scores` float32 (B, T, K + 1), logits with background first; `audio_scores` and `visual_scores`
+            float32 (B, T, K) and `clip_scores` (B, K), probabilities; `heat` float32 (B, T, h, w); `event_list` B
+            tensors (N, 4) of start s, end s, class index and score.
     """
 
     task: str

@@ -47,7 +47,8 @@ def run(args: list[str]) -> int:
         from avkit.cli.report import report_run
 
         history = next(c for c in vars(cli.trainer)["callbacks"] if isinstance(c, History))
-        cli.trainer = cli.alone()
+        if cli.trainer.world_size > 1:
+            cli.trainer = cli.alone()
         report_run(cli, run, history, training_minutes=minutes)
     return 0
 

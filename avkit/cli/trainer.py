@@ -146,8 +146,10 @@ class AVCLI(LightningCLI):
     def alone(self) -> L.Trainer:
         """A trainer of this process alone, for what comes after training."""
         given = self.config.trainer
-        same = {name: given[name] for name in ("accelerator", "precision", "enable_progress_bar", "default_root_dir")}
-        return L.Trainer(**{**TRAINER, **same, "devices": 1})
+        kept = ("accelerator", "precision", "enable_progress_bar", "default_root_dir", "limit_test_batches")
+        trainer = L.Trainer(**{**TRAINER, **{name: given[name] for name in kept}, "devices": 1})
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
 
     def attach(self, run: RunFolder, training: bool) -> None:
         """Give the trainer the run's folder, our checkpoints and, for training, our callbacks."""

@@ -109,7 +109,7 @@ def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
     for number, row in enumerate(rows):
         scratch[:] = row
         scratch.partition(place)
-        low[number], middle[number], high[number] = scratch[:place].min(), scratch[place], scratch[place:].max()
+        low[number], middle[number], high[number] = scratch[: place + 1].min(), scratch[place], scratch[place:].max()
     return torch.from_numpy(rows >= _cut(low, middle, high, protocol)).view(maps.shape)
 
 
@@ -119,18 +119,16 @@ def _cut(low: Floats, middle: Floats, high: Floats, protocol: Protocol) -> Float
     Normalising keeps the order of pixels but may make equals of them, so the cut is the least float32 whose normalised
     value is in the region, at or below `high`; NaN where nothing is.
     """
+    flat, scale = low == high, high - low
+    scale[flat] = 1
     if protocol == "ez_vsl":
-        flat, scale = low == high, high - low
         shift = np.where(flat, np.float32(0), low)
-        scale[flat] = 1
         pivot = (middle - shift) / scale
 
         def taken(x: Floats) -> NDArray[np.bool_]:
             return np.asarray((x - shift) / scale >= pivot)
     else:
-        flat, scale = low == high, high - low
         shift = np.where(flat, np.float32(0), high)
-        scale[flat] = 1
         pivot = 1 - (shift - middle) / scale
 
         def taken(x: Floats) -> NDArray[np.bool_]:

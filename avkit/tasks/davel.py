@@ -17,7 +17,7 @@ from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.nms import candidates, suppress
 from avkit.tasks.base import Baseline, Task, need_classes
 
-#: Reach of events that a level answers for, in its own stride: from half of the one below's to its own.
+#: Farthest reach that a level answers for, in its own stride; half of it, which is the level below's, is the least.
 _LONGEST = 4.0
 
 
