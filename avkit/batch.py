@@ -22,6 +22,7 @@ FIELDS: dict[str, str] = {
     "class_mask": "uint8 (T, H, W), 0 background, k + 1 for class k that is visible and sounds",
     "instance_mask": "uint8 (T, H, W), 0 background, i + 1 for object i, sounding or not",
     "boxes": "float32 (T, N, 4), x1 y1 x2 y2 in [0, 1] of each object, NaN where it is not visible",
+    "source": "float32 (T, H, W) in [0, 1], how far each pixel counts as where the sound comes from; 0 where unknown",
     "caption": "T strings, what sounds at each step and how; the empty string where nothing was written",
     "audio_segments": "uint8 (T, K), classes heard at each step",
     "visual_segments": "uint8 (T, K), classes seen at each step",

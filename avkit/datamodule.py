@@ -51,30 +51,31 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         dataset: Where samples come from.
         reads: What each task takes.
         crop: Longest clip in steps for tasks that answer step by step; 0 for no limit.
+        window: The same for tasks on untrimmed clips.
     """
 
-    def __init__(self, dataset: Dataset, reads: dict[str, Reads], crop: int = 0) -> None:
+    def __init__(self, dataset: Dataset, reads: dict[str, Reads], crop: int = 0, window: int = 0) -> None:
         provided = frozenset(dataset.provides)
-        self.dataset, self.crop = dataset, crop
+        self.dataset = dataset
+        self.longest = {t: window if r.untrimmed else crop if r.stepwise else 0 for t, r in reads.items()}
         self.fields = {task: (read.needs | read.may) & provided for task, read in reads.items()}
-        self.stepwise = {task for task, read in reads.items() if read.stepwise}
         self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
     def __getitem__(self, key: Key) -> tuple[str, Item]:
         task, index, draw = key
         item = self.dataset.item(index, self.fields[task])
-        if self.crop and task in self.stepwise:
-            starts = self._starts(item, task)
-            item = crop(item, starts[int(draw * len(starts))], self.crop)
+        if longest := self.longest[task]:
+            starts = self._starts(item, task, longest)
+            item = crop(item, starts[int(draw * len(starts))], longest)
         return task, item
 
-    def _starts(self, item: Item, task: str) -> Sequence[int]:
+    def _starts(self, item: Item, task: str, longest: int) -> Sequence[int]:
         """Where a crop may begin; for a task that needs masks, so that it holds an annotated step if there is one."""
-        every = range(max(1, item.steps - self.crop + 1))
+        every = range(max(1, item.steps - longest + 1))
         if task not in self.needs_masks or bool(item.targets["mask_known"].all()):
             return every
         known = item.targets["mask_known"].tolist()
-        return [start for start in every if any(known[start : start + self.crop])] or every
+        return [start for start in every if any(known[start : start + longest])] or every
 
 
 class PlanLoader(DataLoader[Batch]):
@@ -137,7 +138,7 @@ class AVDataModule(L.LightningDataModule):
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops; several processes
             share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
-        long_batch: Clips per step for tasks on untrimmed clips.
+        long_batch: Clips per step for tasks on untrimmed clips, each cut to `window`.
         steps_per_epoch: Training steps between two validations.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
             its samples), temperature or temperature=T (between the two), or weights such as avs=2,avqa=1.
@@ -145,6 +146,7 @@ class AVDataModule(L.LightningDataModule):
         picture: Height and width of the pictures, in pixels.
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
             which shows more different clips in the same time. 0 for whole clips.
+        window: Longest training clip in steps for tasks on untrimmed clips, likewise.
         train_size: Different training scenes.
         val_size: Scenes of the validation split.
         test_size: Scenes of the test split.
@@ -160,12 +162,13 @@ class AVDataModule(L.LightningDataModule):
         manifest: str | None = None,
         batch_size: int = 16,
         whole_batch: int = 6,
-        long_batch: int = 4,
+        long_batch: int = 6,
         steps_per_epoch: int = 430,
         mix: str = "need",
         workers: int = 1,
         picture: int = 64,
         crop: int = 2,
+        window: int = 16,
         train_size: int = 20_000,
         val_size: int = 64,
         test_size: int = 256,
@@ -189,7 +192,7 @@ class AVDataModule(L.LightningDataModule):
             )
             for task, f in (fields or {}).items()
         }
-        self.crop = crop
+        self.crop, self.window = crop, window
         self.dataset = "manifest" if manifest else dataset
         self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch, mix
         self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
@@ -217,7 +220,9 @@ class AVDataModule(L.LightningDataModule):
         batch = {task: self._clips(read) // ranks for task, read in self.reads.items()}
         weights = task_weights(sizes, self.mix, {task: read.need for task, read in self.reads.items()})
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks)
-        loader = PlanLoader(TaskItems(data, self.reads, self.crop), plan, numbers, self.steps, **self._loading())
+        loader = PlanLoader(
+            TaskItems(data, self.reads, self.crop, self.window), plan, numbers, self.steps, **self._loading()
+        )
         if trainer:  # Lightning gives a loader its state back in the middle of an epoch only, not between two
             loader.done = trainer.global_step * trainer.accumulate_grad_batches
         return loader

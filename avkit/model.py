@@ -15,11 +15,16 @@ from torch import nn
 from avkit.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
 from avkit.errors import DivergedError, RunError, unknown_name
+from avkit.heads.codec import Codec
+from avkit.heads.sequence import SequenceHead
 from avkit.scoreboard import Scoreboard, silence, swap_sound
-from avkit.systems.av_unified import AVUnified, AVUnifiedConfig
+from avkit.systems.av_unified import AVUnified, AVUnifiedConfig, Senses
 from avkit.tasks import build_tasks, split_names
 from avkit.tasks.base import Baseline
 from avkit.words import count_words
+
+#: What `--model.interface` takes.
+INTERFACES = ("heads", "sequence")
 
 
 class AVModel(L.LightningModule):
@@ -34,6 +39,7 @@ class AVModel(L.LightningModule):
         weight_decay: Of AdamW, on matrices alone.
         warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
         loss_weights: Factor of each task's loss, 1 where not named.
+        interface: `heads` gives each task a head of its own; `sequence` has one decoder write all answers as tokens.
         balance: `fixed` leaves it at that; `uncertainty` learns a further factor per task, see `UncertaintyWeights`.
         surgery: Take out of each step's gradient of the shared part what opposes other tasks, see `GradientSurgery`.
     """
@@ -48,12 +54,14 @@ class AVModel(L.LightningModule):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         loss_weights: dict[str, float] | None = None,
+        interface: str = "heads",
         balance: str = "fixed",
         surgery: bool = False,
     ) -> None:
         super().__init__()
-        if balance not in BALANCES:
-            raise unknown_name("balance", balance, BALANCES)
+        for name, given, known in (("balance", balance, BALANCES), ("interface", interface, INTERFACES)):
+            if given not in known:
+                raise unknown_name(name, given, known)
         self.vocabulary = vocabulary or Vocabulary()
         self.tasks = build_tasks(split_names(tasks), self.vocabulary)
         self._check_names("prompts", prompts)
@@ -66,13 +74,24 @@ class AVModel(L.LightningModule):
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
         self.system = AVUnified(system or AVUnifiedConfig(), spoken)
         width, pyramid = self.system.config.width, self.system.pyramid_widths
-        self.heads = nn.ModuleDict({_key(name): task.head(width, pyramid) for name, task in self.tasks.items()})
+        self.decoder = self._decoder(width, spoken) if interface == "sequence" else None
+        headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weak}
+        self.heads = nn.ModuleDict({_key(name): task.head(width, pyramid) for name, task in headed.items()})
         self.board = Scoreboard(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
         self.listen = True
         self._random: dict[str, Any] | None = None
+
+    def _decoder(self, width: int, spoken: Vocabulary) -> SequenceHead:
+        silent = [name for name, task in self.tasks.items() if not task.forms]
+        if silent:
+            raise ValueError(
+                f"Task {', '.join(silent)} has no form of a sequence (`Task.forms`); use --model.interface heads."
+            )
+        forms = dict.fromkeys(form for task in self.tasks.values() for form in task.forms)
+        return SequenceHead(width, Codec(spoken), list(forms))
 
     def _words(self) -> list[str]:
         """The dataset's words and those of the prompts."""
@@ -84,16 +103,36 @@ class AVModel(L.LightningModule):
         if unknown:
             raise ValueError(f"{what} names {', '.join(unknown)}; the tasks of this run are {', '.join(self.tasks)}.")
 
-    def encode(self, batch: Batch) -> Tokens:
+    def encode(self, batch: Batch, senses: Senses | None = None) -> Tokens:
         """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
         prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
         task = self.tasks[batch.task]
-        tokens: Tokens = self.system(batch, prompts, task.pixels, task.mixed)
+        tokens: Tokens = self.system(batch, prompts, task.pixels, task.meet, senses)
         return tokens
 
-    def forward(self, batch: Batch) -> Prediction:
-        """What the task of the batch answers, in the user's units."""
-        return self.tasks[batch.task].predict(self.heads[_key(batch.task)](self.encode(batch)), batch)
+    def forward(self, batch: Batch, senses: Senses | None = None) -> Prediction:
+        """What the task of the batch answers, in the user's units; `senses` where the encoders have run before."""
+        task, tokens = self.tasks[batch.task], self.encode(batch, senses)
+        if self.decoder is None:
+            return task.predict(self.heads[_key(batch.task)](tokens), batch)
+        values: dict[str, Any] = {}
+        for form in task.forms:
+            values |= self.decoder.predict(tokens, form, batch)
+        return Prediction(batch.task, batch.id, values)
+
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The loss of the batch's task and its parts, by name; `loss` is the one to minimise."""
+        task, tokens, fields = self.tasks[batch.task], self.encode(batch), batch.targets
+        losses: dict[str, torch.Tensor] = {}
+        if _key(batch.task) in self.heads:
+            out = self.heads[_key(batch.task)](tokens, **task.inputs(batch))
+            losses = task.loss(out, batch)
+            if self.decoder is not None:
+                fields = fields | task.teach(out, batch)
+        if self.decoder is not None:
+            told = {f"next in {form}": self.decoder.loss(tokens, form, fields, batch) for form in task.forms}
+            losses = {**losses, **told, "loss": sum(told.values(), losses.get("loss", tokens.audio.new_zeros(())))}
+        return losses
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The loss of the batch's task, and its parts.
@@ -102,8 +141,7 @@ class AVModel(L.LightningModule):
             DivergedError: If the loss is not a finite number.
         """
         name = self.current_task = batch.task
-        task = self.tasks[name]
-        losses = task.loss(self.heads[_key(name)](self.encode(batch), **task.inputs(batch)), batch)
+        losses = self.losses(batch)
         if not torch.isfinite(losses["loss"]):
             parts = ", ".join(f"{k} {v.item():g}" for k, v in losses.items())
             raise DivergedError(
@@ -147,12 +185,13 @@ class AVModel(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the model, what it says in silence and under another sound, and the baselines."""
-        self.board.update(self(batch), batch)
+        senses = self.system.sense(batch)
+        self.board.update(self(batch, senses), batch)
         for name, rule in self.baselines.get(batch.task, {}).items():
             self.board.update(rule(batch), batch, f"baseline: {name}")
         if self.listen:
-            self.board.update(self(silence(batch)), batch, "silence")
-            self.board.update(self(swap_sound(batch)), batch, "swapped")
+            for name, other in (("silence", silence(batch)), ("swapped", swap_sound(batch))):
+                self.board.update(self(other, self.system.sense(other, senses.seen)), batch, name)
 
     def on_test_epoch_end(self) -> None:
         """Log each task's figures."""

@@ -21,7 +21,7 @@ from avkit.media.decode import Clip, iter_frames, read_clip, write_video
 from avkit.model import AVModel
 from avkit.report import Answer, Event, Result, overlay_frames, save_result
 from avkit.runs import RunFolder
-from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.av_unified import AVUnifiedConfig, Senses, join_senses
 from avkit.words import split_words
 
 #: Steps that are predicted in one go by tasks which answer step by step; bounds memory on long videos.
@@ -129,14 +129,15 @@ class Predictor:
             fps=clip.fps,
             sound=Path(audio) if audio else None,
         )
+        senses = self._sense(clip)
         for name in names:
             if self.model.tasks[name].untrimmed:
-                self._list_events(clip, name, result)
+                self._list_events(clip, senses, name, result)
             elif name == "avqa":
-                result.answers = [self._answer(clip, q) for q in questions]
+                result.answers = [self._answer(clip, senses, q) for q in questions]
                 notes += [note for q in questions if (note := self._unknown_words(q))]
             else:
-                self._describe(clip, name, result)
+                self._describe(clip, senses, name, result)
         result.notes = notes
         return result
 
@@ -167,34 +168,44 @@ class Predictor:
             return [n for n in names if n != "avqa"], ["avqa was left out: no question was asked."]
         return list(dict.fromkeys(names)), []
 
-    def _run(self, clip: Clip, task: str, steps: slice, text: str | None = None) -> Prediction:
+    def _batch(self, clip: Clip, task: str, steps: slice, text: str | None = None) -> Batch:
         rate = round(clip.hop * 16_000)
         frames = clip.frames[steps]
         sound = clip.waveform[steps.start * rate : (steps.start + len(frames)) * rate]
         item = Item("clip", len(frames) * clip.hop, clip.hop, frames, sound, text=text)
-        batch: Batch = collate([item], task).to(self.device)
-        with torch.inference_mode():
-            prediction: Prediction = self.model(batch)
+        return collate([item], task).to(self.device)
+
+    @torch.inference_mode()
+    def _sense(self, clip: Clip) -> Senses:
+        """What the encoders make of the clip, once for all tasks."""
+        return join_senses([self.model.system.sense(self._batch(clip, "", part)) for part in _pieces(clip)])
+
+    @torch.inference_mode()
+    def _run(self, clip: Clip, senses: Senses, task: str, steps: slice, text: str | None = None) -> Prediction:
+        prediction: Prediction = self.model(self._batch(clip, task, steps, text), senses.steps(steps))
         return prediction
 
-    def _answer(self, clip: Clip, question: str) -> Answer:
-        found = self._run(clip, "avqa", slice(0, clip.steps), question)
+    def _answer(self, clip: Clip, senses: Senses, question: str) -> Answer:
+        found = self._run(clip, senses, "avqa", slice(0, clip.steps), question)
         scores = found["answer_scores"][0].softmax(-1).cpu()
         best = scores.topk(min(5, len(scores)))
         words = self.model.vocabulary.answers
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs})
 
-    def _list_events(self, clip: Clip, task: str, result: ClipResult) -> None:
-        """Fill in the events of a task that looks at the whole clip."""
+    def _list_events(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
+        """Fill in the events of a task that looks at the whole clip, or at pieces where answers are sequences."""
         names = self.model.vocabulary.classes
-        rows = self._run(clip, task, slice(0, clip.steps))["event_list"][0].tolist()
-        found = [(start, end, names[int(k)], score) for start, end, k, score in rows if score >= SURE_EVENT]
+        found = []
+        for part in [slice(0, clip.steps)] if self.model.decoder is None else _pieces(clip):
+            for start, end, k, score in self._run(clip, senses, task, part)["event_list"][0].tolist():
+                if score >= SURE_EVENT:
+                    found.append((start + part.start * clip.hop, end + part.start * clip.hop, names[int(k)], score))
         result.events += [Event(task, "both", name, start, end, score) for start, end, name, score in sorted(found)]
 
-    def _describe(self, clip: Clip, task: str, result: ClipResult) -> None:
+    def _describe(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
         """Fill in what a task says about each step, piece by piece."""
-        parts = [self._run(clip, task, slice(i, min(i + PIECE, clip.steps))) for i in range(0, clip.steps, PIECE)]
+        parts = [self._run(clip, senses, task, part) for part in _pieces(clip)]
 
         def join(name: str) -> Tensor:
             return torch.cat([p[name][0].cpu() for p in parts])
@@ -232,6 +243,11 @@ class Predictor:
         return f"The run never saw these words of {question!r}: {', '.join(strange)}." if strange else ""
 
 
+def _pieces(clip: Clip) -> list[slice]:
+    """Steps of a clip, at most `PIECE` in each part."""
+    return [slice(i, min(i + PIECE, clip.steps)) for i in range(0, clip.steps, PIECE)]
+
+
 def runs(
     task: str, modality: Literal["heard", "seen", "both"], names: Sequence[str], on: NDArray[np.bool_], result: Result
 ) -> list[Event]:
@@ -259,7 +275,13 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
     config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["model"]
     system = AVUnifiedConfig(**config["system"]) if config.get("system") else AVUnifiedConfig()
     system.visual_weights = system.audio_weights = system.text_weights = None  # the run's own are loaded below
-    model = AVModel(",".join(facts["tasks"]), Vocabulary(**facts["vocabulary"]), system, config.get("prompts"))
+    model = AVModel(
+        ",".join(facts["tasks"]),
+        Vocabulary(**facts["vocabulary"]),
+        system,
+        config.get("prompts"),
+        interface=config.get("interface", "heads"),
+    )
     try:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
     except RuntimeError as e:

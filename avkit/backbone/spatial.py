@@ -34,17 +34,21 @@ class SpatialPerception(nn.Module):
             nn.Sequential(nn.LayerNorm(width), FeedForward(width, dropout=dropout)) if feed_forward else None
         )
 
-    def forward(self, audio: Tensor, patches: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix audio (B, T, D) and patches (B, T, P, D) step by step; shapes stay, padding becomes zero."""
+    def forward(self, audio: Tensor, patches: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
+        """Mix audio (B, T, D) and patches (B, T, P, D) step by step; shapes stay, padding becomes zero.
+
+        Without `meet` patches are mixed by themselves, and the audio stays.
+        """
         batch = len(audio)
         a = rearrange(self.norm_audio(audio), "b t d -> (b t) 1 d")
         p = rearrange(patches, "b t p d -> (b t) p d")
         normed = self.norm_patches(p)
         p = p + self.patch_self(normed, normed)
-        guided = p + self.audio_to_patch(a)
+        guided = p + self.audio_to_patch(a) if meet else p
         if self.feed_forward is not None:
             guided = guided + self.feed_forward(guided)
-        heard = self.patch_to_audio(a, self.norm_patches(p))
-        audio = audio + rearrange(heard, "(b t) 1 d -> b t d", b=batch)
+        if meet:
+            heard = self.patch_to_audio(a, self.norm_patches(p))
+            audio = audio + rearrange(heard, "(b t) 1 d -> b t d", b=batch)
         out = rearrange(guided, "(b t) p d -> b t p d", b=batch)
         return audio * valid[..., None], out * valid[..., None, None]

@@ -25,11 +25,12 @@ class TemporalScale(nn.Module):
             WindowAttention(width, heads, window // 2, dropout) for _ in range(4)
         )
 
-    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
         """Mix audio (B, T, D) and frame (B, T, D) within the window; padding neither gives nor takes."""
-        a = self.audio_self(audio, audio, valid) + self.audio_cross(audio, frame, valid)
-        v = self.frame_self(frame, frame, valid) + self.frame_cross(frame, audio, valid)
-        return a, v
+        a, v = self.audio_self(audio, audio, valid), self.frame_self(frame, frame, valid)
+        if not meet:
+            return a, v
+        return a + self.audio_cross(audio, frame, valid), v + self.frame_cross(frame, audio, valid)
 
 
 class TemporalPerception(nn.Module):
@@ -55,10 +56,13 @@ class TemporalPerception(nn.Module):
         self.scales = nn.ModuleList(TemporalScale(width, heads, s, dropout) for s in windows)
         self.join_audio, self.join_frame = (nn.Linear(width * (1 + len(windows)), width) for _ in range(2))
 
-    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix over time: audio (B, T, D), frame (B, T, D), valid bool (B, T); shapes stay."""
+    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
+        """Mix over time: audio (B, T, D), frame (B, T, D), valid bool (B, T); shapes stay.
+
+        Without `meet` each modality is mixed by itself.
+        """
         a, v = self.norm_audio(audio), self.norm_frame(frame)
-        mixed = [scale(a, v, valid) for scale in self.scales]
+        mixed = [scale(a, v, valid, meet) for scale in self.scales]
         audio = audio + self.join_audio(torch.cat([a, *(m[0] for m in mixed)], dim=-1))
         frame = frame + self.join_frame(torch.cat([v, *(m[1] for m in mixed)], dim=-1))
         keep = valid[..., None]

@@ -11,6 +11,7 @@ COMMANDS: dict[str, str] = {
     "fit": "train tasks on the built-in scenes or your data, test them, write a report",
     "validate": "the validation figures of a run",
     "test": "official metrics of a run on the test split, with a report",
+    "report": "what joint training brings: runs of one task beside a run of several",
     "predict": "what a run says about your videos: masks, captions, answers",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes",

@@ -44,7 +44,7 @@ def run(args: list[str]) -> int:
     minutes = (time.perf_counter() - start) / 60
     print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
     if cli.config.report and not cli.trainer.interrupted:
-        from avkit.cli.report import report_run
+        from avkit.cli.evaluate import report_run
 
         history = next(c for c in vars(cli.trainer)["callbacks"] if isinstance(c, History))
         if cli.trainer.world_size > 1:

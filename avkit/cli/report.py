@@ -1,195 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test a run with everything it is compared with, and write its report."""
+"""`avkit report`: runs of one task beside a run of several."""
 
-import hashlib
-import math
-import platform
-import shlex
-import time
-from collections.abc import Iterator
+import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
-
-from avkit.batch import Batch, Prediction
-from avkit.cli.trainer import AVCLI, versions
-from avkit.model import AVModel
-from avkit.report import Curve, Example, Row, RunReport, terminal_table, write_report
+from avkit.errors import RunError
 from avkit.runs import RunFolder
-from avkit.scoreboard import Scoreboard, fit_baselines
-from avkit.training import History, read_history
 
-#: Training samples per task that baselines are counted over.
-COUNTED = 256
-#: Test samples per task shown in the report.
-SHOWN = 4
+if TYPE_CHECKING:
+    from avkit.report.transfer import Scores
 
 
-def report_run(
-    cli: AVCLI, run: RunFolder, history: History | None = None, training_minutes: float | None = None
-) -> Path:
-    """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
-    model, data, trainer = cli.model, cli.datamodule, cli.trainer
-    checkpoint = run.best if run.best.exists() else run.last
-    model.baselines = fit_baselines(model.tasks, data.sample("train", COUNTED))
-    start = time.perf_counter()
-    trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
-    seconds = time.perf_counter() - start
-    rows = list(score_rows(model, data.dataset, "test", {t: len(data.samples("test", t)) for t in model.tasks}))
-    report = RunReport(
-        name=run.path.name,
-        title=f"{', '.join(model.tasks)} on {data.dataset}",
-        rows=rows,
-        examples=list(examples(model, data.sample("test", SHOWN))),
-        curves=curves(run),
-        facts={
-            "model": model_facts(model, data.sample("test", 1)),
-            "speed": speed_facts(history, training_minutes, seconds, model.board, run),
-            "provenance": provenance(run, checkpoint, cli.config.seed_everything),
-        },
-        notes=notes(model),
+def run(args: list[str]) -> int:
+    """Print and write the transfer table; `args` are the words after `avkit report`."""
+    p = argparse.ArgumentParser(
+        prog="avkit report",
+        description="What joint training brings: joint minus single for each task and metric, with its spread over "
+        "seeds. Name runs of several tasks and runs of one task each, all tested.",
     )
-    path = write_report(run.path, report)
+    p.add_argument("runs", nargs="+", type=Path, help="run folders, such as runs/*")
+    p.add_argument("--out", type=Path, default=Path("transfer"), help="folder of transfer.html, .md and .json")
+    p.add_argument("--all", action="store_true", help="print every metric, not only those that tasks are judged by")
+    options = p.parse_args(args)
+    from rich.console import Console
+
+    from avkit.report.transfer import compare, transfer_table, write_transfer
+    from avkit.tasks import find_task
+
+    report = compare([read_scores(path) for path in options.runs])
+    path = write_transfer(options.out, report)
+    if not options.all:
+        report.rows = [row for row in report.rows if row.metric in find_task(row.task).headline]
     console = Console()
-    console.print(terminal_table(rows))
+    console.print(transfer_table(report))
     for note in report.notes:
         console.print(note, style="dim", highlight=False, markup=False)
-    console.print(f"report: {path}", highlight=False, markup=False, soft_wrap=True)
-    return path
+    better, compared = report.gains()
+    print(f"joint training is at least as good on {better} of {compared} tasks")
+    print(f"report: {path}")
+    return 0
 
 
-def score_rows(model: AVModel, dataset: str, split: str, sizes: dict[str, int]) -> Iterator[Row]:
-    """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
-    board = model.board
-    for name, task in model.tasks.items():
-        scored = {who: board.compute(name, who) for who in board.contestants(name)}
-        said = board.notes(name)
-        figures = scored["model"]
-        order = [*task.headline, *(k for k in figures if k not in task.headline)]
-        for metric in order:
-            rules = {
-                who.removeprefix("baseline: "): found[metric]
-                for who, found in scored.items()
-                if who.startswith("baseline: ") and not math.isnan(found.get(metric, math.nan))
-            }
-            best = max(rules, key=lambda rule: rules[rule]) if rules else ""
-            yield Row(
-                name,
-                dataset,
-                split,
-                metric,
-                figures[metric],
-                baseline=rules.get(best),
-                baseline_name=best,
-                silence=scored.get("silence", {}).get(metric),
-                swapped=scored.get("swapped", {}).get(metric),
-                clips=board.clips[name],
-                of=sizes[name],
-                note=said.get(metric, ""),
-                unit="number" if metric == "CIDEr" else "fraction",
-            )
+def read_scores(path: Path) -> "Scores":
+    """The scores of a run that was tested.
 
+    Raises:
+        RunError: If it is no run, or was not tested.
+    """
+    from avkit.report.transfer import Scores
+    from avkit.training import read_history
 
-def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Example]:
-    """A few test samples of each task with what the model says."""
-    model.eval()
-    for name, several in batches.items():
-        for batch in several:
-            with torch.inference_mode():
-                prediction = model(batch.to(model.device))
-            for row in range(len(batch)):
-                yield _example(name, batch, prediction, row)
-
-
-def _example(name: str, batch: Batch, prediction: Prediction, row: int) -> Example:
-    clip = row if batch.clip is None else int(batch.clip[row])
-    steps = int(batch.valid[clip].sum())
-    found, truth = prediction.values, batch.targets
-    example = Example(name, batch.id[row])
-    if batch.frames is not None:
-        example.images = list(batch.frames[clip, :steps].permute(0, 2, 3, 1).numpy())
-        example.times = [(t + 0.5) * batch.hop for t in range(steps)]
-    if "mask" in found and example.images:
-        example.masks = found["mask"][row, :steps].cpu().numpy()
-        example.truth_masks = truth["mask"][row, :steps].numpy() if bool(truth["mask_known"][row].any()) else None
-    if "caption" in found:
-        example.captions = found["caption"][row][:steps]
-        example.truth_captions = truth["caption"][row][:steps]
-    if "answer" in found:
-        example.question = (batch.text or [""] * len(batch))[row]
-        example.answer, example.truth_answer = found["answer"][row], truth["answer"][row]
-        example.note = truth["question_type"][row]
-    return example
-
-
-def curves(run: RunFolder) -> dict[str, Curve]:
-    """The loss of each task over the steps."""
-    found: dict[str, Curve] = {}
-    for line in read_history(run.history):
-        loss = line.get(f"train/{line.get('task')}/loss")
-        if loss is not None:
-            curve = found.setdefault(line["task"], {"step": [], "loss": []})
-            curve["step"].append(line["step"])
-            curve["loss"].append(loss)
-    return found
-
-
-def model_facts(model: AVModel, batches: dict[str, list[Batch]]) -> dict[str, str]:
-    """Parameters of each part, and operations for one clip of each task."""
-
-    def count(module: torch.nn.Module, trained: bool = False) -> int:
-        return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
-
-    facts = {"parameters": f"{count(model):,}", "trained": f"{count(model, trained=True):,}"}
-    facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items()}
-    for name, (batch, *_) in batches.items():
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            model(batch.to(model.device))
-        steps = int(batch.valid.sum())
-        facts[f"FLOPs {name}, one clip of {steps} steps"] = f"{counter.get_total_flops() / 1e9:.2f} G"
-    return facts
-
-
-def speed_facts(
-    history: History | None, minutes: float | None, seconds: float, board: Scoreboard, run: RunFolder
-) -> dict[str, str]:
-    """How long training and test took, and how long training waited for data."""
-    facts = {"hardware": hardware()}
-    if history is not None and minutes is not None and history.worked:
-        steps = sum("task" in line for line in read_history(run.history))
-        facts["training"] = f"{minutes:.1f} min, {steps} steps, {history.rate:.2f} steps/s"
-        facts["waiting for data"] = f"{100 * history.waiting:.1f} % of the steps' time"
-    clips = sum(board.clips.values())
-    facts["test"] = f"{seconds:.1f} s for {clips} clips, with baselines, silence and other sounds"
-    return facts
-
-
-def hardware() -> str:
-    """The device's name."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def provenance(run: RunFolder, checkpoint: Path, seed: Any) -> dict[str, str]:
-    """Where the figures come from."""
+    run = RunFolder(path)
     facts = run.read_facts()
-    digest = hashlib.sha256(checkpoint.with_suffix(".safetensors").read_bytes()).hexdigest()
-    return {
-        "command": shlex.join(facts["command"]),
-        "config": str(run.config),
-        "checkpoint": f"{checkpoint.stem}, sha256 {digest[:16]}",
-        "seed": str(seed),
-        "commit": facts.get("commit", "") or "not in a git checkout",
-        "date": time.strftime("%Y-%m-%d %H:%M %z"),
-        "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
-    }
-
-
-def notes(model: AVModel) -> list[str]:
-    """What metrics have to say, and what the columns mean."""
-    said = [f"{name} {metric}: {text}" for name in model.tasks for metric, text in model.board.notes(name).items()]
-    return list(dict.fromkeys(said))
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        rows = [row for row in report["rows"] if row["value"] is not None]
+        steps: dict[str, int] = {}
+        for line in read_history(run.history):
+            if "task" in line:
+                steps[line["task"]] = steps.get(line["task"], 0) + 1
+        return Scores(
+            name=str(path),
+            tasks=facts["tasks"],
+            dataset=facts["dataset"],
+            seed=facts["seed"],
+            steps=steps,
+            values={(row["task"], row["metric"]): row["value"] for row in rows},
+            units={(row["task"], row["metric"]): row["unit"] for row in rows},
+        )
+    except FileNotFoundError:
+        raise RunError(f"{path} has no report.json. Test it first: avkit test {path}") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as e:
+        raise RunError(f"{path / 'report.json'} is no report of avkit ({e!r}). Test again: avkit test {path}") from e

@@ -16,6 +16,7 @@ def run(args: list[str]) -> int:
     preview.add_argument("--first", type=int, default=0, help="number of the first scene")
     preview.add_argument("--seed", type=int, default=0, help="of the world")
     preview.add_argument("--untrimmed", action="store_true", help="long scenes with dense events")
+    preview.add_argument("--close", action="store_true", help="close-ups of two things, for sound localisation")
     options = p.parse_args(args)
     if options.count < 1:
         raise ValueError(f"--count is {options.count}; draw at least 1 scene.")
@@ -23,7 +24,7 @@ def run(args: list[str]) -> int:
     from avkit.scenes.preview import contact_sheet
 
     numbers = range(options.first, options.first + options.count)
-    scenes = [sample_scene(i, options.split, options.seed, options.untrimmed) for i in numbers]
+    scenes = [sample_scene(i, options.split, options.seed, options.untrimmed, options.close) for i in numbers]
     contact_sheet(scenes, options.out)
     print(options.out)
     return 0

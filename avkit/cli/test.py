@@ -7,7 +7,7 @@ from avkit.cli.trainer import open_run
 def run(args: list[str]) -> int:
     """Test; `args` are a run folder and options that replace those of its config."""
     cli, run = open_run("test", args)
-    from avkit.cli.report import report_run
+    from avkit.cli.evaluate import report_run
 
     report_run(cli, run)
     return 0

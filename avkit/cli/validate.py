@@ -10,7 +10,7 @@ from avkit.report import terminal_table
 def run(args: list[str]) -> int:
     """Validate; `args` are a run folder and options that replace those of its config."""
     cli, run = open_run("validate", args)
-    from avkit.cli.report import score_rows
+    from avkit.cli.evaluate import score_rows
 
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)

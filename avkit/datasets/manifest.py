@@ -20,6 +20,7 @@ from avkit.datasets.manifest_pixels import COLOURED, pixel_values, value_of
 from avkit.datasets.manifest_schema import GIVES, SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
 from avkit.media import decode
+from avkit.scenes.truth import box_maps
 from avkit.words import count_words
 
 __all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]
@@ -145,7 +146,7 @@ class Manifest:
         line = self.lines[number]
         carried = line.fields - (GIVES["questions"] if q is None else frozenset())
         fields = carried if fields is None else fields
-        unknown = fields & GIVES["masks"] if "mask" not in carried else frozenset()
+        unknown = (fields & GIVES["masks"]) - carried if "mask" not in carried else frozenset()
         if not fields - unknown <= carried:
             raise line.fault(
                 "",
@@ -262,13 +263,14 @@ class Manifest:
                     out["class_mask"][step] = torch.from_numpy(classes)
             return out
 
-        return self._cache.get((line.data["id"], "masks"), read)
+        found = self._cache.get((line.data["id"], "masks"), read)
+        return {**found, "source": found["mask"].float()}
 
     def _unknown_masks(self, clip: decode.Clip) -> dict[str, Any]:
         """Masks of a clip that has none."""
         empty = torch.zeros((clip.steps, self.picture, self.picture), dtype=torch.uint8)
         known = torch.zeros(clip.steps, dtype=torch.bool)
-        return {"mask": empty, "class_mask": empty, "mask_known": known}
+        return {"mask": empty, "class_mask": empty, "mask_known": known, "source": empty.float()}
 
     def _nearest(self, line: Line, clip: decode.Clip) -> Iterator[tuple[int, int]]:
         """Step and number of the mask to use, for each step that has one."""
@@ -358,7 +360,7 @@ class Manifest:
         for step, boxes in rows.items():
             if step < clip.steps:
                 out[step, : len(boxes)] = torch.tensor(boxes, dtype=torch.float32)
-        return {"boxes": out}
+        return {"boxes": out, "source": torch.from_numpy(box_maps(out.numpy(), self.picture))}
 
     def _covered(self, line: Line, clip: decode.Clip, entry: dict[str, Any], field: str) -> NDArray[np.bool_]:
         """Steps, bool (T,), whose middle lies in a span; the one around the span's own middle if it holds none."""

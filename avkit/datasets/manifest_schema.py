@@ -12,12 +12,12 @@ SPLITS = ("train", "val", "test")
 
 #: The fields that each key of a line gives; `class_mask` comes with masks that all name their classes.
 GIVES: dict[str, frozenset[str]] = {
-    "masks": frozenset({"mask", "mask_known", "class_mask"}),
+    "masks": frozenset({"mask", "mask_known", "class_mask", "source"}),
     "captions": frozenset({"caption"}),
     "questions": frozenset({"answer", "question_type"}),
     "events": frozenset({"events", "audio_segments", "visual_segments", "video_labels"}),
     "labels": frozenset({"video_labels"}),
-    "boxes": frozenset({"boxes"}),
+    "boxes": frozenset({"boxes", "source"}),
 }
 
 _COLOUR = "#[0-9a-fA-F]{6}"

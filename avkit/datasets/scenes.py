@@ -40,8 +40,9 @@ class Scenes:
 
     An item is asked for by the fields wanted, and only those are computed. With `answer` or `question_type` among them
     it is an item of question answering: its scene is searched such that types, and answers within a type, are balanced.
-    With `events` alone it is an untrimmed scene. Otherwise it is a scene of the usual mixture. All three are made for
-    any index, and differ.
+    With `events` alone it is an untrimmed scene, with `source` alone a close-up, since the official figures of sound
+    localisation take half of the picture for the source. Otherwise it is a scene of the usual mixture. All four are
+    made for any index, and differ.
 
     Args:
         split: `train`, `val` or `test`.
@@ -126,8 +127,9 @@ class Scenes:
         for name in sorted(wanted):
             if name not in self.provides:
                 raise unknown_name(f"field of {'untrimmed ' * self.untrimmed}scenes", name, self.provides)
-        if wanted == {"events"} and not self.untrimmed:
-            scene, question = sample_scene(index, self.split, self.seed, untrimmed=True), None
+        if wanted in ({"events"}, {"source"}) and not self.untrimmed:
+            kind = {"untrimmed": True} if "events" in wanted else {"close": True}
+            scene, question = sample_scene(index, self.split, self.seed, **kind), None
         else:
             scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
         frames, sound, truth = render(scene, self.picture, self.hop, sorted(wanted - QUESTION_FIELDS))

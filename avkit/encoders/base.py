@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every encoder returns; the backbone projects it to its own width."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +23,10 @@ class VisualFeatures:
     patches: Tensor
     grid: tuple[int, int]
     pyramid: list[Tensor] = field(default_factory=list)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "VisualFeatures":
+        """The same with every tensor changed."""
+        return VisualFeatures(change(self.frame), change(self.patches), self.grid, [change(x) for x in self.pyramid])
 
 
 @dataclass

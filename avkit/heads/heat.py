@@ -11,24 +11,29 @@ from avkit.heads.layers import mlp
 
 
 class HeatHead(nn.Module):
-    """Cosine of every patch with the sound of its step.
+    """How well every patch goes with the sound of its step: their cosine, plus how far both match the same name.
 
-    It has to be given tokens of modalities that have not met, else pairing is known without looking.
+    Names stand for kinds of things, which pairing alone can fill with meaning; where other tasks have taught them, that
+    serves here from the start. It has to be given tokens of modalities that have not met, else pairing is known without
+    looking.
 
     Args:
         width: Width D of the tokens.
-        channels: Width in which the two are compared.
     """
 
-    def __init__(self, width: int, channels: int = 64) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "patches")})
-        self.hear, self.see = mlp(width, width, channels), mlp(width, width, channels)
+        self.hear, self.see = mlp(width, width, width), mlp(width, width, width)
 
     def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Unit vectors of the sound, (B, T, C), and of the patches, (B, T, h, w, C)."""
-        heard = F.normalize(self.hear(self.norms["audio"](tokens.audio)), dim=-1)
-        seen = F.normalize(self.see(self.norms["patches"](tokens.patches)), dim=-1)
+        """Vectors of the sound, (B, T, C), and of the patches, (B, T, h, w, C), whose product says how well they go."""
+        audio, patches = self.norms["audio"](tokens.audio), self.norms["patches"](tokens.patches)
+        heard, seen = F.normalize(self.hear(audio), dim=-1), F.normalize(self.see(patches), dim=-1)
+        if tokens.names is not None:
+            names = tokens.names.T / tokens.names.shape[1] ** 0.5
+            heard = torch.cat([heard, (audio @ names).softmax(-1)], -1)
+            seen = torch.cat([seen, (patches @ names).tanh()], -1)
         return heard, rearrange(seen, "b t (h w) c -> b t h w c", h=tokens.grid[0])
 
 
@@ -39,8 +44,8 @@ def pairing_loss(heard: Tensor, seen: Tensor, clip: Tensor, temperature: float =
     show much the same.
 
     Args:
-        heard: Unit vectors (N, C) of sounds.
-        seen: Unit vectors (N, P, C) of the pictures' patches.
+        heard: Vectors (N, C) of sounds.
+        seen: Vectors (N, P, C) of the pictures' patches.
         clip: Number of the clip of each, (N,).
         temperature: Of the softmax; EZ-VSL has 0.03.
 

@@ -77,20 +77,21 @@ def row_cells(row: Row) -> dict[str, str]:
         Texts of `value`, `baseline`, `published`, `error_removed`, `silence`, `swapped`, `silence_change`,
         `swapped_change` (from `value`, in points) and `clips`. A score that is missing is a dash, a value `not run`.
     """
-    cells = {name: _number(getattr(row, name), row.unit) for name in ("baseline", "published", "silence", "swapped")}
+    cells = {name: number(getattr(row, name), row.unit) for name in ("baseline", "published", "silence", "swapped")}
     for name in ("silence", "swapped"):
         score = getattr(row, name)
         known = score is not None and row.value is not None
-        cells[f"{name}_change"] = _number(score - row.value, row.unit, sign=True) if known else ""
+        cells[f"{name}_change"] = number(score - row.value, row.unit, sign=True) if known else ""
     removed = row.error_removed
     return cells | {
-        "value": _number(row.value, row.unit) if row.value is not None else "not run",
-        "error_removed": f"{_number(removed, 'fraction')} %" if removed is not None else _MISSING,
+        "value": number(row.value, row.unit) if row.value is not None else "not run",
+        "error_removed": f"{number(removed, 'fraction')} %" if removed is not None else _MISSING,
         "clips": f"{row.clips} of {row.of}" if row.of else _MISSING,
     }
 
 
-def _number(x: float | None, unit: str, sign: bool = False) -> str:
+def number(x: float | None, unit: str, sign: bool = False) -> str:
+    """A score as text, in percent with one decimal if it is a fraction; a dash where there is none."""
     if x is None:
         return _MISSING
     text = f"{100 * x:.1f}" if unit == "fraction" else f"{x:.3f}"

@@ -90,7 +90,7 @@ class _Patch:
     def __init__(self, thing: Thing, state: Track, i: int, size: int) -> None:
         self.thing, self.size = thing, size
         self.steps = np.flatnonzero(state.seen[i])
-        self.side = min(size, int(2 * thing.margin * size) + 3)
+        self.side = min(size, int(2 * thing.reach * size) + 3)
         loudness = state.loudness[i, self.steps]
         centre = state.centre[i, self.steps] * size
         self.corner = np.clip(np.floor(centre - self.side / 2 + 0.5).astype(np.int64), 0, size - self.side)

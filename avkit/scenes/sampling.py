@@ -2,6 +2,7 @@
 """How scenes are drawn at random: first who is seen and heard, then when, then everything else, independently."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -31,6 +32,7 @@ Cast = tuple[int, int, int]
 #: Where a thing is at time 0, and its velocity.
 Path = tuple[tuple[float, float], tuple[float, float]]
 _CENTRE: Path = ((0.5, 0.5), (0.0, 0.0))
+_HUGE = SIZES.index("huge")
 
 #: How often each cast appears in a ten-second scene, in percent.
 CASTS: dict[Cast, int] = {
@@ -79,6 +81,7 @@ def sample_scene(
     split: str = "train",
     seed: int = 0,
     untrimmed: bool = False,
+    close: bool = False,
     hint: Sequence[Cast] | None = None,
     attempt: int = 0,
 ) -> Scene:
@@ -89,6 +92,7 @@ def sample_scene(
         split: One of `SPLITS`; no scene is in two of them.
         seed: Another seed gives another world.
         untrimmed: 20 to 60 s in which things come and go, instead of 10 s with one to four things.
+        close: 10 s of two huge things side by side or one above the other, of which one sounds.
         hint: Casts to choose from with equal chance, instead of the usual mixture; nothing else depends on it.
         attempt: Another number gives another scene of the same index, for those who search.
 
@@ -99,10 +103,13 @@ def sample_scene(
         raise unknown_name("split", split, SPLITS)
     if min(index, seed, attempt) < 0:
         raise ValueError(f"index={index}, seed={seed}, attempt={attempt}: a scene is named by numbers from 0 upwards.")
-    draws = Draws(seed, SPLITS.index(split), index, attempt, int(untrimmed))
+    draws = Draws(seed, SPLITS.index(split), index, attempt, 2 if close else int(untrimmed))
     if untrimmed:
         duration = draws.integer(20, 61)
         things = _passing_things(draws, duration)
+    elif close:
+        duration = 10
+        things = _close_things(draws)
     else:
         duration = 10
         things = _ten_second_things(draws, _cast(draws, hint))
@@ -173,6 +180,22 @@ def _with_pause(draws: Draws, spans: tuple[Span, ...], visible: tuple[Span, ...]
     return spans if visible and length(overlap(visible, paused)) < 2 else paused
 
 
+def _close_things(draws: Draws) -> list[Thing]:
+    """Two things at opposite sides of the picture, of which the first sounds; either may be in front."""
+    kinds, colours = draws.sample(len(CLASSES), 2), draws.sample(len(COLOURS), 2)
+    sounding = _whole_seconds(draws)
+    across, first = draws.chance(0.5), draws.chance(0.5)
+    things = []
+    for i in draws.sample(2, 2):
+        near = draws.uniform(0.1, 0.18)
+        along, aside = (near if first == (i == 0) else 1 - near), draws.uniform(0.42, 0.58)
+        thing = _place(draws, [], kinds[i], colours[i], ((0.0, 10.0),), sounding if i == 0 else (), 10)
+        things.append(
+            replace(thing, size=_HUGE, start=(along, aside) if across else (aside, along), velocity=(0.0, 0.0))
+        )
+    return things
+
+
 def _passing_things(draws: Draws, duration: int) -> list[Thing]:
     """About one thing per five seconds, at most four in view at once and each class once."""
     things: list[Thing] = []
@@ -221,7 +244,7 @@ def _place(
     duration: int,
 ) -> Thing:
     """A thing with every other attribute drawn, on the freest of a few paths."""
-    size = draws.integer(0, len(SIZES))
+    size = draws.integer(0, _HUGE)
     start, velocity = _free_path(draws, others, MARGINS[size], visible, duration) if visible else _CENTRE
     return Thing(
         kind=kind,

@@ -75,6 +75,14 @@ def _boxes(painting: Painting | None) -> NDArray[np.float32]:
     return np.pad(boxes, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
 
+def box_maps(boxes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """What boxes (T, N, 4), x1 y1 x2 y2 in [0, 1], cover: float32 (T, size, size) of 0 and 1; NaN covers nothing."""
+    middles = (np.arange(size) + 0.5) / size
+    low, high = boxes[..., None, :2], boxes[..., None, 2:]
+    inside = (middles[:, None] >= low) & (middles[:, None] < high)  # (T, N, size, 2)
+    return np.asarray((inside[..., None, :, 0] & inside[..., :, None, 1]).any(1), np.float32)
+
+
 def _segments(scene: Scene, state: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Classes at each step, (T, K), from things at each step, (N, T)."""
     out = np.zeros((state.shape[1], len(CLASSES)), np.uint8)
@@ -101,6 +109,9 @@ TRUTHS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
     "class_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).sounding),
     "instance_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).instance),
     "boxes": lambda scene, hop, state, painting: _boxes(painting),
+    "source": lambda scene, hop, state, painting: box_maps(
+        np.where(state.heard.T[..., None], _painted(painting).boxes, np.nan), _painted(painting).instance.shape[-1]
+    ),
     "caption": lambda scene, hop, state, painting: captions(scene, hop, state),
     "audio_segments": lambda scene, hop, state, painting: _segments(scene, state.heard),
     "visual_segments": lambda scene, hop, state, painting: _segments(scene, state.seen),
@@ -108,4 +119,4 @@ TRUTHS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
     "events": lambda scene, hop, state, painting: _events(scene),
 }
 #: Fields that need the pixels' owners.
-PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes"})
+PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes", "source"})

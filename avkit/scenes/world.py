@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 
 CLASSES = ["drum", "bell", "horn", "flute", "clock", "engine", "siren", "bird", "frog", "bee", "guitar", "kettle"]
 COLOURS = ["red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white"]
-SIZES = ["small", "medium", "large"]
+SIZES = ["small", "medium", "large", "huge"]
 PITCHES = ["deep", "plain", "shrill"]
 RHYTHMS = ["steady", "pulsing"]
 BACKGROUNDS = ["plain", "striped", "checked", "dotted", "cloudy", "grainy"]
 SPLITS = ["train", "val", "test"]
 
-#: Radius of each size before it moves with the loudness: 9, 13 and 18 pixels of a picture of 96.
-RADII = (9 / 96, 13 / 96, 18 / 96)
+#: Radius of each size before it moves with the loudness: 9, 13, 18 and 44 pixels of a picture of 96.
+RADII = (9 / 96, 13 / 96, 18 / 96, 44 / 96)
 
 #: Radius over `RADII` and brightness over the pure colour, at loudness e: offset + slope * e.
 SWELL = (0.85, 0.3)
 GLOW = (0.65, 0.35)
 
-#: How near the centre of each size comes to the border of the picture: its radius at loudness 1.
-MARGINS = tuple(radius * sum(SWELL) for radius in RADII)
+#: How near the centre of each size comes to the border of the picture: its radius at loudness 1. What is huge is seen
+#: in close-ups alone, and not as a whole.
+MARGINS = (*(radius * sum(SWELL) for radius in RADII[:3]), 0.1)
 
 Span = tuple[float, float]
 
@@ -72,8 +73,13 @@ class Thing:
 
     @property
     def margin(self) -> float:
-        """How near its centre comes to the border of the picture: its largest radius."""
+        """How near its centre comes to the border of the picture."""
         return MARGINS[self.size]
+
+    @property
+    def reach(self) -> float:
+        """Its largest radius."""
+        return RADII[self.size] * sum(SWELL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """AV-Unified: encoders, temporal perception, spatial perception and the prompt's gate, shared by all tasks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -59,6 +61,32 @@ class AVUnifiedConfig:
     gate: bool = True
 
 
+@dataclass
+class Senses:
+    """What the encoders make of a batch, whatever is asked about it: one pass serves all tasks.
+
+    Attributes:
+        seen: Visual features with (C, T) in front.
+        heard: Audio features, (C, T, width of the encoder).
+    """
+
+    seen: VisualFeatures
+    heard: Tensor
+
+    def steps(self, part: slice) -> "Senses":
+        """Those of some steps."""
+        return Senses(self.seen.map(lambda x: x[:, part]), self.heard[:, part])
+
+
+def join_senses(parts: Sequence[Senses]) -> Senses:
+    """One after the other in time."""
+    seen = [part.seen for part in parts]
+    maps = [torch.cat(level, 1) for level in zip(*(x.pyramid for x in seen), strict=True)]
+    frame, patches = torch.cat([x.frame for x in seen], 1), torch.cat([x.patches for x in seen], 1)
+    heard = torch.cat([part.heard for part in parts], 1)
+    return Senses(VisualFeatures(frame, patches, seen[0].grid, maps), heard)
+
+
 class AVUnified(nn.Module):
     """From a batch to tokens that every head can read.
 
@@ -94,7 +122,13 @@ class AVUnified(nn.Module):
         """Widths of the pyramid's maps, finest first; empty for encoders without one."""
         return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
 
-    def forward(self, batch: Batch, prompts: list[str], pixels: bool = True, mixed: bool = True) -> Tokens:
+    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
+        """Encode pictures, unless they are given as `seen`, and sound."""
+        return Senses(self._see(batch) if seen is None else seen, self._hear(batch))
+
+    def forward(
+        self, batch: Batch, prompts: list[str], pixels: bool = True, meet: bool = True, senses: Senses | None = None
+    ) -> Tokens:
         """Encode and mix a batch.
 
         Args:
@@ -102,25 +136,27 @@ class AVUnified(nn.Module):
             prompts: One text per sample.
             pixels: False for answers that are not about pixels: each picture is then read in `config.parts` squared
                 parts at most, after the spatial module, and there is no pyramid.
-            mixed: False leaves sound and sight to themselves: the three modules are left out.
+            meet: False leaves sound and sight to themselves: they do not attend to each other, and there is no gate.
+            senses: What `sense` made of the batch, where that is known.
         """
-        seen = self._see(batch)
-        audio = self.norms["audio"](self.audio_in(self._hear(batch)))
+        senses = senses or self.sense(batch)
+        seen = senses.seen
+        audio = self.norms["audio"](self.audio_in(senses.heard))
         frame = self.norms["frame"](self.frame_in(seen.frame))
         patches = self.norms["patches"](self.patch_in(seen.patches))
         patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
         words, spoken, prompt = self._read(prompts)
-        if self.temporal is not None and mixed:
-            audio, frame = self.temporal(audio, frame, batch.valid)
-        if self.spatial is not None and mixed:
-            audio, patches = self.spatial(audio, patches, batch.valid)
+        if self.temporal is not None:
+            audio, frame = self.temporal(audio, frame, batch.valid, meet)
+        if self.spatial is not None:
+            audio, patches = self.spatial(audio, patches, batch.valid, meet)
         valid, pyramid, grid = batch.valid, seen.pyramid, seen.grid
         if not pixels:
             patches, grid = self._parts(patches, grid)
             pyramid = []
         if batch.clip is not None:  # several samples share a clip, and part only here, where their prompts come in
             audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
-        if self.gate is not None and mixed:
+        if self.gate is not None and meet:
             audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
         names, picture = self._names(), batch.frames if pixels else None
         return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, names, picture)
@@ -189,8 +225,7 @@ class AVUnified(nn.Module):
             out[batch.valid] = x
             return out
 
-        maps = [spread(m) for m in seen.pyramid]
-        return VisualFeatures(spread(seen.frame), spread(seen.patches), seen.grid, maps)
+        return seen.map(spread)
 
     def _hear(self, batch: Batch) -> Tensor:
         """Audio features (B, T, width of the encoder)."""

@@ -23,7 +23,9 @@ class EventLocalization(Task):
     """
 
     name = "ave"
+    forms = ("events",)
     reads = ("audio_segments", "visual_segments")
+    stepwise = True
     pixels = False
     prompt = "find when an event is both heard and seen"
     monitor = "accuracy"
@@ -84,6 +86,8 @@ class WeakEventLocalization(EventLocalization):
     """
 
     name = "ave_weak"
+    stepwise = False
+    weak = True
 
     def loss(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`clip`."""
@@ -93,6 +97,13 @@ class WeakEventLocalization(EventLocalization):
         mean = share.sum(1) / batch.valid.sum(1, keepdim=True)
         clip = F.binary_cross_entropy(mean.clamp(1e-6, 1 - 1e-6), present)
         return {"loss": clip, "clip": clip}
+
+    def teach(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The likeliest of background and the clip's events in each step."""
+        possible = F.pad(_both(batch).any(1, keepdim=True), (1, 0), value=True)
+        best = out.detach().masked_fill(~possible, -torch.inf).argmax(-1)
+        steps = F.one_hot(best, out.shape[-1])[..., 1:].to(torch.uint8)
+        return {"audio_segments": steps, "visual_segments": steps}
 
 
 def _both(batch: Batch) -> Tensor:

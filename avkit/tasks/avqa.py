@@ -23,6 +23,7 @@ class QuestionAnswering(Task):
     """
 
     name = "avqa"
+    forms = ("answer",)
     reads = ("answer", "question_type")
     pixels = False
     need = 2.5

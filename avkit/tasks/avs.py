@@ -32,6 +32,7 @@ class Segmentation(Task):
     """
 
     name = "avs"
+    forms = ("masks",)
     reads = ("mask", "mask_known")
     may_read = ("class_mask",)
     stepwise = True

@@ -20,14 +20,19 @@ _SMOOTH = {"heard": 1.0, "seen": 0.9}
 class VideoParsing(Task):
     """Probabilities of every class by sound and by sight in every step.
 
-    Learns from `video_labels` alone. Loss: binary cross-entropy of what pooling over steps and modalities makes of the
-    clip, and of what it makes of either modality against smoothed labels (HAN).
+    Learns from `video_labels` alone. Sound and sight do not meet before the head: a label does not say which of the two
+    it is about, and sound that knew what is seen would take all labels for its own. Loss: binary cross-entropy of what
+    pooling over steps and modalities makes of the clip, and of what it makes of either modality against smoothed labels
+    (HAN).
     """
 
     name = "avvp"
+    forms = ("parsing",)
+    weak = True
     reads = ("video_labels", "audio_segments", "visual_segments")
     scored_by = ("audio_segments", "visual_segments")
     pixels = False
+    meet = False
     prompt = "find which events are heard and which are seen"
     monitor = "segment/Type"
     headline = ("segment/Type", "segment/Event")
@@ -50,6 +55,11 @@ class VideoParsing(Task):
             "seen": F.binary_cross_entropy(seen, trust(_SMOOTH["seen"])),
         }
         return {"loss": sum(losses.values(), both.new_zeros(())), **losses}
+
+    def teach(self, out: ParsingOutput, batch: Batch) -> dict[str, Tensor]:
+        """The clip's events in the steps where the head is surer than not."""
+        heard, seen = ((out.steps.detach() >= 0.5) & batch.targets["video_labels"].bool()[:, None, None]).unbind(2)
+        return {"audio_segments": heard, "visual_segments": seen}
 
     def predict(self, out: ParsingOutput, batch: Batch) -> Prediction:
         """`audio_scores` and `visual_scores`, probabilities (B, T, K), and `clip_scores` (B, K)."""

@@ -40,7 +40,11 @@ class Task(ABC):
     #: Whether the answer is about pixels; others read each picture in few parts, which costs less.
     pixels: ClassVar[bool] = True
     #: Whether sound and sight meet before the head; what learns from their pairing alone must not know it beforehand.
-    mixed: ClassVar[bool] = True
+    meet: ClassVar[bool] = True
+    #: Forms of rows in which the answer is told as a sequence, see `avkit.heads.forms`.
+    forms: ClassVar[tuple[str, ...]] = ()
+    #: Whether the labels do not say all that is answered: a sequence is then taught by the head, see `teach`.
+    weak: ClassVar[bool] = False
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint, higher is better.
@@ -67,6 +71,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, out: Any, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name, with `loss` the one to minimise."""
+
+    def teach(self, out: Any, batch: Batch) -> dict[str, Any]:
+        """Of a `weak` task: targets by field name, as far as the head's output and the labels tell them."""
+        raise NotImplementedError(f"Task {self.name!r} is not weak.")
 
     @abstractmethod
     def predict(self, out: Any, batch: Batch) -> Prediction:

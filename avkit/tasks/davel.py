@@ -29,6 +29,7 @@ class DenseEvents(Task):
     """
 
     name = "davel"
+    forms = ("dense",)
     reads = ("events",)
     pixels = False
     untrimmed = True

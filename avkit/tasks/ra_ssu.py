@@ -122,6 +122,7 @@ class RegionAwareUnderstanding(Task):
     """
 
     name = "ra_ssu"
+    forms = ("masks", "caption")
     reads = ("mask", "mask_known", "caption")
     learns_from = ("caption",)
     may_read = ("class_mask",)

@@ -12,7 +12,6 @@ from avkit.batch import Batch, Prediction
 from avkit.heads.heat import HeatHead, pairing_loss
 from avkit.metrics.ssl import SIDE, SourceLocalization
 from avkit.tasks.base import Baseline, Task
-from avkit.tasks.masks import known_steps
 
 Out = tuple[Tensor, Tensor]
 
@@ -20,18 +19,20 @@ Out = tuple[Tensor, Tensor]
 class SoundLocalization(Task):
     """A heat map per step.
 
-    The true masks are read for scores alone; training looks only at which sound goes with which picture, and modalities
-    do not meet before the head. Loss: see `pairing_loss`.
+    Where sources are is read for scores alone; training looks only at which sound goes with which picture, and
+    modalities do not meet before the head. Loss: see `pairing_loss`.
     """
 
     name = "ssl"
-    reads = ("mask", "mask_known")
+    forms = ("boxes",)
+    weak = True
+    reads = ("source",)
     scored_by = reads
     stepwise = True
-    mixed = False
+    meet = False
     prompt = "find where in the picture the sound comes from"
-    monitor = "cIoU_adaptive"
-    headline = ("cIoU@0.5", "cIoU_adaptive")
+    monitor = "cIoU@0.5"
+    headline = ("cIoU@0.5", "AUC")
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
         """Sounds and patches as vectors that can be compared."""
@@ -45,30 +46,41 @@ class SoundLocalization(Task):
         pairs = pairing_loss(heard[keep], seen[keep].flatten(1, 2), clip[keep])
         return {"loss": pairs, "pairs": pairs}
 
+    def teach(self, out: Out, batch: Batch) -> dict[str, Tensor]:
+        """The box around the warmer half of each heat map's range."""
+        heat = self.predict(out, batch)["heat"].detach()
+        hot = heat >= (heat.amax((2, 3), keepdim=True) + heat.amin((2, 3), keepdim=True)) / 2
+        edges = []
+        for on in (hot.any(2), hot.any(3)):  # columns, then rows
+            size = on.shape[-1]
+            edges += [on.int().argmax(-1) / size, 1 - on.flip(-1).int().argmax(-1) / size]
+        left, right, top, bottom = edges
+        return {"boxes": torch.stack([left, top, right, bottom], -1)[:, :, None]}
+
     def predict(self, out: Out, batch: Batch) -> Prediction:
         """`heat`, (B, T, h, w), the cosine of patch and sound."""
         heard, seen = out
         return Prediction(self.name, batch.id, {"heat": torch.einsum("btc,bthwc->bthw", heard, seen).float()})
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
-        """The official figures, and those beside them that suit small sources."""
-        return {"": SourceLocalization(clean=True)}
+        """The official figures and, unless `quick`, those beside them that suit small sources."""
+        return {"": SourceLocalization(clean=not quick)}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score the steps in which something that sounds is seen."""
         heat = prediction["heat"]
-        truth = batch.targets["mask"].to(heat.device)
-        sounding = known_steps(batch).to(heat.device) & truth.flatten(2).any(2).bool()
-        large = F.interpolate(truth[sounding][None].float(), (SIDE, SIDE), mode="nearest")[0]
+        truth = batch.targets["source"].to(heat.device)
+        sounding = batch.valid.to(heat.device) & truth.flatten(2).any(2)
+        large = F.interpolate(truth[sounding][None], (SIDE, SIDE), mode="nearest")[0]
         metrics[""].update(heat[sounding], large)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The middle of the picture, and where sources of the training pictures lie."""
         place = torch.linspace(-1, 1, 33)
         rules = {"middle": -(place[:, None] ** 2 + place[None] ** 2)}
-        if all("mask" in batch.targets for batch in batches):
-            masks = [batch.targets["mask"][known_steps(batch)].float().mean(0) for batch in batches]
-            rules["where sources usually are"] = torch.stack(masks).mean(0).cpu()
+        if all("source" in batch.targets for batch in batches):
+            sources = [batch.targets["source"][batch.valid].mean(0) for batch in batches]
+            rules["where sources usually are"] = torch.stack(sources).mean(0).cpu()
 
         def constant(heat: Tensor) -> Baseline:
             def answer(batch: Batch) -> Prediction:

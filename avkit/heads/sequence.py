@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One decoder for every task: answers as rows of tokens, written one after the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avkit.batch import Batch, Tokens
+from avkit.heads.codec import END, PAD, Codec, Written
+from avkit.heads.layers import Cache, DecoderLayer
+from avkit.heads.position import time_code
+from avkit.losses import mean_of
+
+
+class SequenceHead(nn.Module):
+    """Autoregressive Transformer decoder over sound, picture and words, with one vocabulary for all forms of answers.
+
+    Rows about a step look at that step alone, rows about a clip at all of its steps and at the question or prompt.
+
+    Args:
+        width: Width D of the tokens.
+        codec: What tokens mean.
+        forms: Names of the forms that will be written.
+        layers: Decoder layers.
+        heads: Attention heads.
+
+    Source:
+        AV-Unified, section III-A: inputs and outputs of all tasks as sequences of discrete tokens; the paper leaves the
+        decoder open.
+    """
+
+    def __init__(self, width: int, codec: Codec, forms: Sequence[str], layers: int = 3, heads: int = 4) -> None:
+        super().__init__()
+        self.codec, self.forms = codec, tuple(forms)
+        self.embed = nn.Embedding(len(codec), width, padding_idx=PAD)
+        self.position = nn.Parameter(torch.randn(codec.longest(forms), width) * 0.5)
+        self.kind = nn.Parameter(torch.randn(4, width) * 0.5)
+        self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, len(codec))
+
+    def memory(self, tokens: Tokens, form: str) -> tuple[Tensor, Tensor]:
+        """What rows of a form may look at, (N, M, D), and what of it there is, bool (N, 1, 1, M)."""
+        sound, picture = tokens.audio[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]
+        seen = torch.cat([sound, picture, tokens.patches + self.kind[2]], 2)
+        if self.codec.form(form).per_step:
+            seen = seen.flatten(0, 1)
+            return seen, torch.ones(len(seen), 1, 1, seen.shape[1], dtype=torch.bool, device=seen.device)
+        size = seen.shape[2]
+        seen = rearrange(seen + time_code(tokens.audio)[:, None], "b t m d -> b (t m) d")
+        there = tokens.valid.repeat_interleave(size, 1)
+        if tokens.text is not None and tokens.text_valid is not None:
+            seen = torch.cat([seen, tokens.text + self.kind[3]], 1)
+            there = torch.cat([there, tokens.text_valid], 1)
+        return seen, there[:, None, None]
+
+    def forward(self, memory: Tensor, there: Tensor, rows: Tensor) -> Tensor:
+        """Logits of what comes after each token of rows (N, L): (N, L, vocabulary)."""
+        x = self.embed(rows) + self.position[: rows.shape[1]]
+        for layer in self.layers:
+            x = layer(x, memory, there, causal=True)
+        logits: Tensor = self.out(self.norm(x))
+        return logits
+
+    def loss(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> Tensor:
+        """Cross-entropy of the next token, mean over all tokens of the rows; 0 where nothing is annotated."""
+        rows, kept = self.codec.encode(form, fields, batch)
+        memory, there = (x[kept.flatten()] for x in self.memory(tokens, form))
+        logits = self(memory, there, rows[:, :-1])
+        target = rows[:, 1:]
+        total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
+        return mean_of(total, (target != PAD).sum())
+
+    @torch.no_grad()
+    def write(self, tokens: Tokens, form: str, cache: bool = True) -> Written:
+        """The likeliest token at each turn among those that may come, until every row has ended.
+
+        Args:
+            tokens: What there is to see and hear.
+            form: What to write, a row per clip or per step.
+            cache: Keep keys and values of earlier tokens; without it the same rows come, more slowly.
+        """
+        memory, there = self.memory(tokens, form)
+        steps = tokens.valid.sum(1)
+        if self.codec.form(form).per_step:
+            steps = steps.repeat_interleave(tokens.valid.shape[1])
+        rows = torch.full((len(memory), 1), self.codec.start(form), device=memory.device)
+        chances, first = [torch.ones_like(rows, dtype=memory.dtype)], None
+        caches = [Cache() for _ in self.layers] if cache else [None] * len(self.layers)
+        ended = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        while not ended.all():
+            turn = rows.shape[1] - 1
+            x = self.embed(rows[:, turn:] if cache else rows)
+            x = x + (self.position[turn] if cache else self.position[: turn + 1])
+            for layer, kept in zip(self.layers, caches, strict=True):
+                x = layer(x, memory, there, causal=not cache, cache=kept)
+            logits = self.out(self.norm(x[:, -1])).float()
+            allowed = self.codec.allowed(form, rows, steps)
+            allowed[ended] = False
+            allowed[:, PAD] |= ended
+            log_p = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)
+            first = log_p if first is None else first
+            best = log_p.max(-1)
+            rows = torch.cat([rows, best.indices[:, None]], 1)
+            chances.append(best.values.exp()[:, None])
+            ended |= best.indices == END
+        assert first is not None
+        return Written(rows, torch.cat(chances, 1), first)
+
+    def predict(self, tokens: Tokens, form: str, batch: Batch) -> dict[str, Any]:
+        """What a form says about a batch, as the values of a `Prediction`."""
+        self.codec.check(batch)
+        return self.codec.decode(form, self.write(tokens, form), batch)

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as sequences: what is told can be read back, nothing else can be written, and it can be learnt."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avkit.batch import Item, Prediction, Vocabulary, collate, crop
+from avkit.datasets.scenes import Scenes
+from avkit.heads.codec import END, PAD, Codec, Written
+from avkit.heads.forms import FORMS
+from avkit.heads.mask_code import MaskCode
+from avkit.model import AVModel
+from avkit.scoreboard import Scoreboard
+from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.tasks import find_task, split_names
+from avkit.tasks.ave import _target
+
+SCENES = Scenes("val", size=40, picture=64)
+VOCABULARY = SCENES.vocabulary
+#: Form, the task whose clips it is tried on, and what the task does not read.
+TOLD = [
+    ("events", "ave"),
+    ("parsing", "avvp"),
+    ("dense", "davel"),
+    ("boxes", "ssl"),
+    ("masks", "avs"),
+    ("caption", "ra_ssu"),
+    ("answer", "avqa"),
+]
+
+
+def batch(task, count=4, first=0):
+    cls = find_task(task)
+    items = [SCENES.item(i, frozenset(cls.reads) | frozenset(cls.may_read)) for i in range(first, first + count)]
+    if task == "ssl":  # its boxes come from the head that teaches
+        items = [replace(x, targets=SCENES.item(i, frozenset({"boxes"})).targets) for i, x in enumerate(items)]
+    items[0] = crop(items[0], 1, 6)  # padding, too
+    return collate(items, task)
+
+
+def sure(tokens):
+    """As if a decoder had written these rows and had been sure."""
+    return Written(tokens, torch.ones(tokens.shape), torch.zeros(len(tokens), 1))
+
+
+def every_row(codec, form, given):
+    """Rows of all clips or steps, those that are not annotated ended at once."""
+    rows, kept = codec.encode(form, given.targets, given)
+    out = torch.full((kept.numel(), rows.shape[1]), PAD)
+    out[:, 0], out[:, 1] = codec.start(form), END
+    out[kept.flatten()] = rows
+    return out
+
+
+def test_every_form_is_tried_here_and_every_task_has_one():
+    assert [form for form, _ in TOLD] == list(FORMS)
+    for task in split_names("all"):
+        assert set(find_task(task).forms) <= set(FORMS)
+        assert find_task(task).forms
+
+
+def test_one_vocabulary_holds_all_kinds_side_by_side():
+    codec = Codec(VOCABULARY)
+    place = 0
+    for first, count in codec.spans.values():
+        assert first == place
+        place += count
+    assert len(codec) == place
+    counts = {kind: count for kind, (_, count) in codec.spans.items()}
+    assert counts["answer"] == len(VOCABULARY.answers)
+    assert counts["class"] == len(VOCABULARY.classes) + 1
+    assert counts["code"] == len(codec.code)
+
+
+class TestRoundTrip:
+    """What is encoded comes back."""
+
+    def test_events(self):
+        given, codec = batch("ave", 12), Codec(VOCABULARY)
+        found = codec.decode("events", sure(every_row(codec, "events", given)), given)
+        true, keep = _target(given)
+        assert torch.equal(found["event_scores"].argmax(-1)[keep], true[keep])
+        assert found["event"][1][0] == ["", *VOCABULARY.classes][true[1, 0]]
+
+    def test_parsing(self):
+        given, codec = batch("avvp", 12), Codec(VOCABULARY)
+        found = codec.decode("parsing", sure(every_row(codec, "parsing", given)), given)
+        for ours, true in (("audio_scores", "audio_segments"), ("visual_scores", "visual_segments")):
+            assert torch.equal(found[ours].byte(), given.targets[true])
+        assert torch.equal(found["clip_scores"][1:].byte(), given.targets["video_labels"][1:])
+
+    @pytest.mark.parametrize("hop", [1.0, 0.32])
+    def test_dense_events_to_the_part_of_a_step(self, hop):
+        scenes = Scenes("val", size=8, picture=24, hop=hop)
+        items = [crop(scenes.item(i, frozenset({"events"})), 0, 64) for i in range(8)]
+        given, codec = collate(items, "davel"), Codec(VOCABULARY)
+        found = codec.decode("dense", sure(every_row(codec, "dense", given)), given)["event_list"]
+        for rows, true in zip(found, given.targets["events"], strict=True):
+            order = torch.tensor(sorted(range(len(true)), key=lambda k: true[k].tolist()), dtype=torch.long)
+            assert torch.equal(rows[:, 2], true[order, 2])
+            torch.testing.assert_close(rows[:, :2], true[order, :2], atol=hop / 20 + 1e-5, rtol=0)
+
+    def test_boxes_to_half_a_bin(self):
+        given, codec = batch("ssl"), Codec(VOCABULARY)
+        found = codec.decode("boxes", sure(every_row(codec, "boxes", given)), given)["boxes"]
+        for rows, true in zip(found.flatten(0, 1), given.targets["boxes"].flatten(0, 1), strict=True):
+            there = true[true.isfinite().all(-1) & (true.sum(-1) > 0)]  # padded steps hold zeros
+            torch.testing.assert_close(rows[: len(there)], there, atol=0.5 / codec.bins + 1e-6, rtol=0)
+
+    def test_heat_is_highest_in_the_box_and_falls_with_the_distance(self):
+        codec, given = Codec(VOCABULARY), batch("ssl", 1)
+        given = replace(given, valid=given.valid[:, :1], targets={"boxes": torch.tensor([[[[0.25, 0.5, 0.5, 1.0]]]])})
+        heat = codec.decode("boxes", sure(every_row(codec, "boxes", given)), given)["heat"][0, 0]
+        assert (heat[32:, 16:32] == 0).all()
+        assert heat[:32].max() < 0
+        assert (heat[40, 32:].diff() < 0).all()
+
+    def test_captions(self):
+        given, codec = batch("ra_ssu"), Codec(VOCABULARY)
+        found = codec.decode("caption", sure(every_row(codec, "caption", given)), given)["caption"]
+        assert [row[: len(true)] for row, true in zip(found, given.targets["caption"], strict=True)] == given.targets[
+            "caption"
+        ]
+
+    def test_answers(self):
+        given, codec = batch("avqa"), Codec(VOCABULARY)
+        rows, _ = codec.encode("answer", given.targets, given)
+        written = Written(rows, torch.ones(rows.shape), torch.zeros(len(rows), len(codec)))
+        assert codec.decode("answer", written, given)["answer"] == given.targets["answer"]
+
+    def test_masks_of_classes_lose_what_the_code_loses(self):
+        given, codec = batch("avs", 12), Codec(VOCABULARY)
+        found = codec.decode("masks", sure(every_row(codec, "masks", given)), given)
+        true, ours = given.targets["class_mask"].long(), found["class_mask"]
+        some = (true > 0).flatten(2).any(2)
+        same = ((true == ours) & (true > 0)).flatten(2).sum(2) / ((true > 0) | (ours > 0)).flatten(2).sum(2)
+        assert same[some].mean() > 0.8
+        assert torch.equal(ours.flatten(2).any(2), some)
+
+    def test_masks_without_classes(self):
+        given, codec = batch("avs"), Codec(VOCABULARY)
+        del given.targets["class_mask"]
+        found = codec.decode("masks", sure(every_row(codec, "masks", given)), given)
+        true, ours = given.targets["mask"].bool(), found["mask"].bool()
+        some = true.flatten(2).any(2)
+        assert ((true & ours).flatten(2).sum(2) / (true | ours).flatten(2).sum(2))[some].mean() > 0.8
+        assert not found["class_mask"].any()
+
+    def test_what_is_not_annotated_has_no_row(self):
+        codec, given = Codec(VOCABULARY), batch("ra_ssu")
+        given.targets["mask_known"][:, 2:] = False
+        given.targets["caption"][1][0] = ""
+        rows, kept = codec.encode("masks", given.targets, given)
+        assert len(rows) == kept.sum() == 8
+        _, kept = codec.encode("caption", given.targets, given)
+        assert not kept[1, 0]
+        unknown = {"answer": ["never heard of", VOCABULARY.answers[0]]}
+        two = batch("avqa", 2)
+        rows, kept = codec.encode("answer", unknown, two)
+        assert kept.tolist() == [False, True]
+        assert len(rows) == 1
+
+
+class TestGrammar:
+    """Nothing can be written that cannot be read."""
+
+    @pytest.mark.parametrize(("form", "task"), TOLD)
+    def test_the_truth_is_allowed(self, form, task):
+        codec, given = Codec(VOCABULARY), batch(task)
+        rows, kept = codec.encode(form, given.targets, given)
+        steps = given.valid.sum(1)
+        steps = steps[:, None].expand_as(kept)[kept] if kept.ndim == 2 else steps[kept]
+        for turn in range(1, rows.shape[1]):
+            going = rows[:, turn] != PAD
+            allowed = codec.allowed(form, rows[going, :turn], steps[going])
+            assert allowed[torch.arange(len(allowed)), rows[going, turn]].all(), turn
+
+    @pytest.mark.parametrize(("form", "task"), TOLD)
+    def test_whatever_is_drawn_can_be_read(self, form, task):
+        """Tokens at random among the allowed, ends among them: rows end in time, say something, and say it again."""
+        torch.manual_seed(1)
+        codec, given = Codec(VOCABULARY), batch(task, 8)
+        count = given.valid.numel() if codec.form(form).per_step else len(given)
+        steps = given.valid.sum(1)
+        steps = steps.repeat_interleave(given.valid.shape[1]) if codec.form(form).per_step else steps
+        rows = torch.full((count, 1), codec.start(form))
+        ended = torch.zeros(count, dtype=torch.bool)
+        while not ended.all():
+            allowed = codec.allowed(form, rows, steps)
+            assert allowed[~ended].any(1).all()
+            allowed[ended] = False
+            allowed[:, PAD] |= ended
+            drawn = allowed.float().multinomial(1)
+            ended |= drawn[:, 0] == END
+            rows = torch.cat([rows, drawn], 1)
+            assert rows.shape[1] <= codec.longest([form])
+        written = Written(rows, torch.ones(rows.shape), torch.zeros(count, len(codec)))
+        values = codec.decode(form, written, given)
+        assert values
+        net = find_task(task)(VOCABULARY)
+        if task not in ("ra_ssu", "ssl"):  # ra_ssu needs two forms, and ssl's clips here carry boxes
+            board = Scoreboard({task: net}, quick=True)
+            board.update(Prediction(task, given.id, values), given)
+            assert all(0 <= value <= 1 for value in board.compute(task).values() if value == value)
+
+    def test_rows_end_where_there_is_no_room(self):
+        codec = Codec(VOCABULARY)
+        first, step = codec.spans["class"][0], codec.spans["step"][0]
+        row = torch.tensor([[codec.start("events"), first, step, step + 5]])
+        assert codec.allowed("events", row, torch.tensor([5])).nonzero()[:, 1].tolist() == [END]
+        assert len(codec.allowed("events", row, torch.tensor([6])).nonzero()) == 1 + len(VOCABULARY.classes)
+
+    @pytest.mark.parametrize(
+        ("row", "text"),
+        [([3, 1], "no whole row"), ([2, 11, 24, 1], "no whole row"), ([2, 11, 24, 25], "no whole row")],
+    )
+    def test_a_broken_row_is_refused(self, row, text):
+        with pytest.raises(ValueError, match=text):
+            Codec(VOCABULARY).read("events", torch.tensor([row]))
+
+    def test_refusals(self):
+        codec = Codec(VOCABULARY, steps=8)
+        with pytest.raises(ValueError, match=r"10 steps; sequences tell 8 apart\. Cut it, .*interface heads"):
+            codec.encode("events", {}, batch("ave"))
+        with pytest.raises(ValueError, match=r"Unknown form of a sequence 'mask'.*masks"):
+            codec.form("mask")
+        with pytest.raises(ValueError, match="blocks=0"):
+            MaskCode(blocks=0)
+
+
+class TestMaskCode:
+    """Masks as edges."""
+
+    def test_exact_where_edges_are_straight(self):
+        code, masks = MaskCode(), torch.zeros(4, 64, 64)
+        masks[1] = 1
+        masks[2, 8:40, 16:64] = 1
+        masks[3, :, 20:] = 1
+        assert torch.equal(code.decode(code.encode(masks), (64, 64)).float()[:3], masks[:3])
+        assert code.encode(masks[:2]).unique().tolist() == [0, 1]
+        assert code.encode(masks).shape == (4, code.length)
+
+    @pytest.mark.parametrize(("blocks", "least"), [(8, 0.86), (16, 0.93)])
+    def test_overlap_of_the_round_trip_on_scenes(self, blocks, least):
+        masks = torch.cat([SCENES.item(i, frozenset({"mask"})).targets["mask"] for i in range(20)]).bool()
+        masks = masks[masks.flatten(1).any(1)]
+        code = MaskCode(blocks)
+        found = code.decode(code.encode(masks), (64, 64))
+        overlap = (found & masks).flatten(1).sum(1) / (found | masks).flatten(1).sum(1)
+        assert least < overlap.mean() < 1
+
+    def test_any_size(self):
+        code = MaskCode()
+        for size in (48, 200):
+            place = torch.linspace(-1, 1, size) ** 2
+            mask = (place[:, None] + place < 0.4)[None]
+            found = code.decode(code.encode(mask), mask.shape[-2:])  # type: ignore[arg-type]
+            assert (found & mask).sum() / (found | mask).sum() > 0.93
+
+
+def model(tasks, **kwargs):
+    torch.manual_seed(0)
+    return AVModel(tasks, VOCABULARY, AVUnifiedConfig(width=32), interface="sequence", **kwargs)
+
+
+@pytest.mark.parametrize("task", ["ra_ssu", "davel", "avqa"])
+def test_with_and_without_a_cache_the_same_is_written(task):
+    net, given = model(task).eval(), batch(task, 2)
+    with torch.no_grad():
+        tokens = net.encode(given)
+        form = find_task(task).forms[-1]
+        ours, plain = net.decoder.write(tokens, form), net.decoder.write(tokens, form, cache=False)
+    assert torch.equal(ours.tokens, plain.tokens)
+    torch.testing.assert_close(ours.chance, plain.chance, atol=1e-4, rtol=1e-3)
+
+
+def test_tasks_that_labels_do_not_teach_keep_their_heads_and_others_lose_them():
+    net = model("all")
+    assert set(net.heads) == {"avvp", "ssl"}
+    assert set(net.decoder.forms) == set(FORMS)
+
+
+@pytest.mark.parametrize("task", ["ave_weak", "avvp", "ssl"])
+def test_a_weak_task_teaches_no_more_than_its_labels_allow(task):
+    net = model(task).train()
+    cls = find_task(task)
+    given = collate([SCENES.item(i, frozenset(cls.reads)) for i in range(3)], task)
+    fields = net.tasks[task].teach(net.heads[task](net.encode(given)), given)
+    if task == "ssl":
+        left, top, right, bottom = fields["boxes"].unbind(-1)
+        assert (left >= 0).all()
+        assert (left < right).all()
+        assert (top < bottom).all()
+        assert (bottom <= 1).all()
+        return
+    labels = given.targets.get("video_labels")
+    if labels is None:
+        labels = (given.targets["audio_segments"] & given.targets["visual_segments"]).amax(1)
+    for name in ("audio_segments", "visual_segments"):
+        assert not (fields[name].bool() & ~labels.bool()[:, None]).any()
+
+
+@pytest.mark.parametrize("task", split_names("all"))
+def test_a_clip_is_learnt(task):
+    """Some steps on one clip, and its rows are written as they are."""
+    net = model(task, lr=3e-3).train()
+    cls = find_task(task)
+    fields = frozenset(cls.reads) | frozenset(cls.may_read)
+    item = crop(SCENES.item(3, fields), 0, 2 if cls.stepwise else 60)
+    given = collate([item], task)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    start = last = None
+    for _ in range(25):
+        losses = net.losses(given)
+        told = sum(loss for name, loss in losses.items() if name.startswith("next"))
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        last = float(told)
+        start = start or last
+    assert last < 0.5 * start
+
+
+def test_an_answer_is_written():
+    net = model("avqa").train()
+    given = collate([SCENES.item(i, frozenset({"answer", "question_type"})) for i in range(4)], "avqa")
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        net.losses(given)["loss"].backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert net.eval()(given)["answer"] == given.targets["answer"]
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="Unknown interface 'sequences'.*sequence"):
+        AVModel("avs", VOCABULARY, interface="sequences")
+    net = model("ave").eval()
+    item = SCENES.item(0, frozenset({"audio_segments", "visual_segments"}))
+    long = Item("long", 70.0, 1.0, item.frames.repeat(7, 1, 1, 1), item.waveform.repeat(7))
+    with pytest.raises(ValueError, match=r"70 steps; sequences tell 64 apart"), torch.no_grad():
+        net(collate([long], "ave"))
+
+
+def test_a_dataset_without_answers_or_words_has_a_vocabulary_too():
+    codec = Codec(Vocabulary(classes=["a", "b"]))
+    assert codec.spans["answer"][1] == 0
+    assert codec.spans["class"][1] == 3
