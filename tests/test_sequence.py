@@ -318,7 +318,7 @@ def test_a_clip_is_learnt(task):
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-        last = float(told)
+        last = told.item()
         start = start or last
     assert last < 0.5 * start
 

@@ -161,7 +161,9 @@ class Manifest:
         }
         targets: dict[str, Any] = {}
         for key, make in makers.items():
-            if fields & GIVES[key] - unknown:
+            # masks and boxes both tell the source: boxes, which come last, where there are both
+            wanted = fields if key in line.data else fields - {"source"}
+            if wanted & GIVES[key] - unknown:
                 targets |= make(line, clip)
         targets |= self._unknown_masks(clip) if unknown else {}
         question = line.data["questions"][q] if q is not None else {}
