@@ -150,7 +150,7 @@ def expected_mask():
 @pytest.mark.parametrize("file", ["grey.png", "bit.png", "palette.png", "deep.png"])
 def test_masks_of_every_kind(manifest, file):
     got = item(manifest, {"masks": [{"time": 1.2, "file": file}]}).targets
-    assert sorted(got) == ["mask", "mask_known"]
+    assert sorted(got) == ["mask", "mask_known", "source"]
     assert got["mask"].dtype == torch.uint8
     assert got["mask_known"].tolist() == [False, True, False]
     assert np.array_equal(got["mask"][1].numpy(), expected_mask() > 0)
@@ -186,7 +186,7 @@ def test_class_mask_holds_no_more_than_255_classes(manifest):
 def test_class_mask_needs_every_mask_to_name_its_classes(manifest):
     masks = [{"time": 0, "file": "grey.png"}, {"time": 1, "file": "colour.png", "classes": {"#408080": "clarinet"}}]
     data = manifest({"masks": masks})
-    assert data.provides == {"mask", "mask_known"}
+    assert data.provides == {"mask", "mask_known", "source"}
     with pytest.raises(DataError, match="no line of split 'train' has 'masks' whose masks all have 'classes', which"):
         data.indices(frozenset({"class_mask"}))
 
@@ -230,6 +230,16 @@ def test_boxes(manifest):
     assert got[1].tolist() == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
     assert got[0, 0].tolist() == [0, 0, 1, 1]
     assert got.isnan().all(2).tolist() == [[False, True], [False, False], [True, True]]
+
+
+def test_the_source_is_what_boxes_cover_else_what_masks_show(manifest):
+    masks, boxes = [{"time": 0, "file": "grey.png"}], [{"step": 1, "box": [0, 0, 0.5, 1]}]
+    got = item(manifest, {"masks": masks}).targets
+    assert np.array_equal(got["source"].numpy(), got["mask"].numpy())
+    got = item(manifest, {"masks": masks, "boxes": boxes}).targets["source"]
+    side = got.shape[-1]
+    assert got[1, :, : side // 2].all()
+    assert got.sum() == side * (side // 2)
 
 
 def test_each_question_is_a_sample_and_a_clip_is_not_repeated(manifest):

@@ -336,7 +336,7 @@ def test_an_answer_is_written():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="Unknown interface 'sequences'.*sequence"):
+    with pytest.raises(ValueError, match=r"Unknown interface 'sequences'.*sequence"):
         AVModel("avs", VOCABULARY, interface="sequences")
     net = model("ave").eval()
     item = SCENES.item(0, frozenset({"audio_segments", "visual_segments"}))

@@ -37,13 +37,14 @@ class SpatialPerception(nn.Module):
     def forward(self, audio: Tensor, patches: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
         """Mix audio (B, T, D) and patches (B, T, P, D) step by step; shapes stay, padding becomes zero.
 
-        Without `meet` patches are mixed by themselves, and the audio stays.
+        Without `meet` nothing is mixed: each patch passes the feed-forward layer by itself, and the audio stays.
         """
         batch = len(audio)
         a = rearrange(self.norm_audio(audio), "b t d -> (b t) 1 d")
         p = rearrange(patches, "b t p d -> (b t) p d")
-        normed = self.norm_patches(p)
-        p = p + self.patch_self(normed, normed)
+        if meet:
+            normed = self.norm_patches(p)
+            p = p + self.patch_self(normed, normed)
         guided = p + self.audio_to_patch(a) if meet else p
         if self.feed_forward is not None:
             guided = guided + self.feed_forward(guided)

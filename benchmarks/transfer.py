@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What joint training brings on scenes: seven tasks together and each alone, the same number of steps for every task.
+
+Trains (1 + number of tasks) x `--seeds` runs under `--out`, those that are there already left alone, and prints and
+writes the transfer table of `avkit report`. A task alone gets just the steps that the joint run of the same seed drew.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from avkit.sampler import BatchPlan
+from avkit.tasks import split_names
+
+AVKIT = [sys.executable, "-m", "avkit"]
+
+
+def steps_of(tasks: list[str], total: int, seed: int) -> dict[str, int]:
+    """Steps of each task that a joint run of `total` steps draws."""
+    plan = BatchPlan(dict.fromkeys(tasks, 1), dict.fromkeys(tasks, 1), dict.fromkeys(tasks, 1 / len(tasks)), seed)
+    return dict(Counter(plan.tasks(0, total)))
+
+
+def fit(out: Path, name: str, tasks: list[str], steps: int, seed: int, extra: list[str]) -> Path:
+    """Train and test one run, unless it is there."""
+    folder = out / name
+    if not (folder / "report.json").exists():
+        options = {
+            "tasks": ",".join(tasks),
+            "name": name,
+            "out": out,
+            "seed_everything": seed,
+            "data.mix": "uniform",
+            "data.steps_per_epoch": steps,
+            "trainer.max_epochs": 1,
+            "trainer.enable_progress_bar": "false",
+        }
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        with (out / f"{name}.log").open("w") as log:
+            subprocess.run([*AVKIT, "fit", *words, *extra], check=True, stdout=log, stderr=log)
+        print(name, flush=True)
+    return folder
+
+
+def main() -> None:
+    """Train what is missing, then compare; options not known here go to `avkit fit`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="all")
+    parser.add_argument("--steps", type=int, default=150, help="training steps per task, on average")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
+    args, extra = parser.parse_known_args()
+    tasks = split_names(args.tasks)
+    args.out.mkdir(parents=True, exist_ok=True)
+    wanted = []
+    for seed in range(args.seeds):
+        total = args.steps * len(tasks)
+        wanted.append((f"joint-{seed}", tasks, total, seed))
+        wanted += [(f"{task}-{seed}", [task], steps, seed) for task, steps in steps_of(tasks, total, seed).items()]
+    with ThreadPoolExecutor(args.at_once) as pool:
+        folders = list(pool.map(lambda job: fit(args.out, *job, extra), wanted))
+    subprocess.run([*AVKIT, "report", *map(str, folders), "--out", str(args.out)], check=True)
+
+
+if __name__ == "__main__":
+    main()
