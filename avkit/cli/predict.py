@@ -51,6 +51,8 @@ def run(args: list[str]) -> int:
         print(f"{clip}:")
         for start, end, text in result.captions_merged():
             print(f"  {start:5.1f} - {end:5.1f} s  {text}")
+        for event in result.events:
+            print(f"  {event.start:5.1f} - {event.end:5.1f} s  {event.modality}: {event.name}  ({event.task})")
         for answer in result.answers:
             print(f"  {answer.question}  ->  {answer.answer}")
         for note in result.notes:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All seven tasks in one tiny run, with a head each and as sequences; then one clip asked for everything."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_fit import TINY, losses, write_clip
+
+import avkit
+from avkit.cli import main
+from avkit.runs import RunFolder
+from avkit.systems.av_unified import join_senses
+from avkit.tasks import split_names
+
+ALL = split_names("all")
+
+
+@pytest.fixture(scope="module", params=["heads", "sequence"])
+def whole(request, tmp_path_factory):
+    """A run of all tasks with its report."""
+    out = tmp_path_factory.mktemp("runs")
+    words = ["fit", "--tasks", "all", "--out", str(out), "--name", "all", *TINY, "--data.mix", "uniform"]
+    words += ["--data.long_batch", "2", "--data.steps_per_epoch", "12", "--trainer.max_epochs", "1"]
+    assert main([*words, "--model.interface", request.param]) == 0
+    return RunFolder(out / "all")
+
+
+@pytest.fixture(scope="module")
+def predictor(whole):
+    return avkit.load(whole.path, device="cpu")
+
+
+def test_every_task_is_trained_and_reported(whole):
+    assert {row["task"] for row in losses(whole)} <= set(ALL)
+    assert len({row["task"] for row in losses(whole)}) > 4
+    rows = json.loads((whole.path / "report.json").read_text())["rows"]
+    assert {row["task"] for row in rows} == set(ALL)
+    for row in rows:
+        if row["metric"] in ("accuracy", "segment/Type", "cIoU@0.5", "mIoU", "Overall", "Avg"):
+            assert row["baseline"] is not None
+            assert row["silence"] is not None
+            assert row["swapped"] is not None
+
+
+def test_one_clip_is_asked_for_everything(whole, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=3)
+    words = ["predict", str(whole.path), str(clip), "--tasks", "all", "--question", "how many things are seen"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    result = json.loads((tmp_path / "out" / "clip" / "result.json").read_text())
+    assert result["tasks"] == ALL
+    assert len(result["answers"]) == 1
+    assert "report:" in capsys.readouterr().out
+
+
+def test_encoders_run_once_however_much_is_asked(predictor, tmp_path):
+    clip, calls = write_clip(tmp_path / "clip.mp4", seconds=3), []
+    system = predictor.model.system
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: calls.append(name))
+        for name, part in (("visual", system.visual), ("audio", system.audio))
+    ]
+    result = predictor.predict(clip, question=["how many things are seen", "how many different sounds are heard"])
+    for hook in hooks:
+        hook.remove()
+    assert sorted(calls) == ["audio", "visual"]
+    assert result.tasks == ALL
+    assert len(result.answers) == 2
+
+
+def test_a_task_says_the_same_alone_and_among_all(predictor, tmp_path):
+    clip, question = write_clip(tmp_path / "clip.mp4", seconds=3), "how many things are seen"
+    every = predictor.predict(clip, question=question)
+    assert predictor.predict(clip, ["avqa"], question).answers == every.answers
+    assert predictor.predict(clip, ["ra_ssu"]).captions == every.captions
+    assert (predictor.predict(clip, ["avs"]).masks == every.masks).all()
+    assert (predictor.predict(clip, ["ssl"]).heat == every.heat).all()
+    for task in ("ave", "avvp", "davel"):
+        assert predictor.predict(clip, [task]).events == [event for event in every.events if event.task == task]
+
+
+def test_a_clip_longer_than_a_piece(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("avkit.predictor.PIECE", 2)
+    result = predictor.predict(write_clip(tmp_path / "clip.mp4", seconds=5), question="how many things are seen")
+    assert len(result.captions) == len(result.masks) == len(result.heat) == 5
+    assert all(0 <= event.start < event.end <= 5 for event in result.events)
+
+
+def test_senses_of_parts_are_the_parts_of_senses(predictor):
+    from avkit.batch import Item, collate
+
+    torch.manual_seed(0)
+    item = Item("a", 5.0, 1.0, torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8), torch.randn(80_000) * 0.1)
+    first = replace(item, frames=item.frames[:3], waveform=item.waveform[:48_000])
+    second = replace(item, frames=item.frames[3:], waveform=item.waveform[48_000:])
+    with torch.no_grad():
+        whole, *parts = (predictor.model.system.sense(collate([x], "avs")) for x in (item, first, second))
+    joined = join_senses(parts)
+    torch.testing.assert_close(joined.heard, whole.heard)
+    torch.testing.assert_close(joined.seen.patches, whole.seen.patches)
+    torch.testing.assert_close(joined.steps(slice(3, 5)).seen.pyramid[0], whole.seen.pyramid[0][:, 3:])
