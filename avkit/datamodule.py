@@ -20,6 +20,9 @@ from avkit.sampler import BatchPlan, task_weights
 #: A sample of a task: the task's name, the sample's number in the dataset, and a draw in [0, 1) that places a crop.
 Key = tuple[str, int, float]
 
+#: Steps between two validations, and more where what the tasks need, see `Task.need`, adds up to more.
+_FEWEST_STEPS, _STEPS_PER_NEED = 430, 430 / 6
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -139,7 +142,8 @@ class AVDataModule(L.LightningDataModule):
             share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         long_batch: Clips per step for tasks on untrimmed clips, each cut to `window`.
-        steps_per_epoch: Training steps between two validations.
+        steps_per_epoch: Training steps between two validations; where not given 430, or more for many tasks that need
+            many steps.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
             its samples), temperature or temperature=T (between the two), or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
@@ -163,7 +167,7 @@ class AVDataModule(L.LightningDataModule):
         batch_size: int = 16,
         whole_batch: int = 6,
         long_batch: int = 6,
-        steps_per_epoch: int = 430,
+        steps_per_epoch: int | None = None,
         mix: str = "need",
         workers: int = 1,
         picture: int = 64,
@@ -176,7 +180,7 @@ class AVDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         counts = {"batch_size": batch_size, "whole_batch": whole_batch, "long_batch": long_batch}
-        counts["steps_per_epoch"] = steps_per_epoch
+        counts["steps_per_epoch"] = 1 if steps_per_epoch is None else steps_per_epoch
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"data.{name} is {count}; it is at least 1.")
@@ -194,7 +198,8 @@ class AVDataModule(L.LightningDataModule):
         }
         self.crop, self.window = crop, window
         self.dataset = "manifest" if manifest else dataset
-        self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch, mix
+        needed = max(_FEWEST_STEPS, round(_STEPS_PER_NEED * sum(read.need for read in self.reads.values())))
+        self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch or needed, mix
         self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
         self.workers, self.picture, self.seed = workers, picture, seed
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}

@@ -107,8 +107,17 @@ class AVModel(L.LightningModule):
         """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
         prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
         task = self.tasks[batch.task]
-        tokens: Tokens = self.system(batch, prompts, task.pixels, task.meet, senses)
+        meet = task.meet and not (self.training and self._apart())
+        pixels = task.pixels and (self.decoder is None or self.decoder.per_step(task.forms))
+        tokens: Tokens = self.system(batch, prompts, pixels, meet, senses)
         return tokens
+
+    def _apart(self) -> bool:
+        """Whether this is a step in which sound and sight do not meet: evenly spread, and the same in all processes."""
+        if all(task.meet for task in self.tasks.values()):
+            return False
+        step = self.trainer.global_step if self._trainer is not None else 0
+        return (step + 1) * (5**0.5 - 1) / 2 % 1 < self.system.config.apart
 
     def forward(self, batch: Batch, senses: Senses | None = None) -> Prediction:
         """What the task of the batch answers, in the user's units; `senses` where the encoders have run before."""

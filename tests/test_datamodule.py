@@ -171,3 +171,11 @@ def test_unknown_dataset_names_the_nearest():
 def test_manifest_needs_a_file():
     with pytest.raises(ValueError, match=r"--data\.manifest FILE\.jsonl"):
         data(dataset="manifest").train_dataloader()
+
+
+@pytest.mark.parametrize(("tasks", "steps"), [("avs", 430), ("ra_ssu,avs,avqa", 430), ("all", 1398)])
+def test_steps_follow_what_the_tasks_need(tasks, steps):
+    from avkit.cli.trainer import task_fields
+
+    assert AVDataModule(tasks, task_fields(tasks)).steps == steps
+    assert AVDataModule(tasks, task_fields(tasks), steps_per_epoch=7).steps == 7

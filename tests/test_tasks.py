@@ -451,3 +451,25 @@ def test_missing_library_names_the_extra(monkeypatch):
         build_encoder("visual", VISUAL, "pvt_v2_b0")
     with pytest.raises(ValueError, match="Did you mean 'small'"):
         build_encoder("visual", VISUAL, "smal")
+
+
+def test_sound_and_sight_stay_apart_in_a_share_of_the_steps_where_a_task_needs_it(monkeypatch):
+    net = model("avs,avvp", apart=0.3).train()
+    met = []
+    forward = net.system.forward
+    monkeypatch.setattr(net.system, "forward", lambda b, p, pixels, meet, senses: met.append(meet) or forward(b, p))
+    given = batch("avs", 1)
+
+    class Steps:
+        global_step = 0
+
+    monkeypatch.setattr(type(net), "trainer", Steps)
+    monkeypatch.setattr(net, "_trainer", Steps, raising=False)
+    for step in range(20):
+        Steps.global_step = step
+        net.encode(given)
+    assert met.count(False) == 6
+    net.eval().encode(given)
+    assert met[-1]
+    alone = model("avs", apart=0.3).train()
+    assert not alone._apart()

@@ -14,10 +14,11 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from avkit.batch import Batch, Prediction
+from avkit.batch import Batch
+from avkit.cli.examples import examples
 from avkit.cli.trainer import AVCLI, versions
 from avkit.model import AVModel
-from avkit.report import Curve, Example, Row, RunReport, terminal_table, write_report
+from avkit.report import Curve, Row, RunReport, terminal_table, write_report
 from avkit.runs import RunFolder
 from avkit.scoreboard import Scoreboard, fit_baselines
 from avkit.training import History, read_history
@@ -91,38 +92,6 @@ def score_rows(model: AVModel, dataset: str, split: str, sizes: dict[str, int]) 
                 note=said.get(metric, ""),
                 unit="number" if metric == "CIDEr" else "fraction",
             )
-
-
-def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Example]:
-    """A few test samples of each task with what the model says."""
-    model.eval()
-    for name, several in batches.items():
-        for batch in several:
-            with torch.inference_mode():
-                prediction = model(batch.to(model.device))
-            for row in range(len(batch)):
-                yield _example(name, batch, prediction, row)
-
-
-def _example(name: str, batch: Batch, prediction: Prediction, row: int) -> Example:
-    clip = row if batch.clip is None else int(batch.clip[row])
-    steps = int(batch.valid[clip].sum())
-    found, truth = prediction.values, batch.targets
-    example = Example(name, batch.id[row])
-    if batch.frames is not None:
-        example.images = list(batch.frames[clip, :steps].permute(0, 2, 3, 1).numpy())
-        example.times = [(t + 0.5) * batch.hop for t in range(steps)]
-    if "mask" in found and example.images:
-        example.masks = found["mask"][row, :steps].cpu().numpy()
-        example.truth_masks = truth["mask"][row, :steps].numpy() if bool(truth["mask_known"][row].any()) else None
-    if "caption" in found:
-        example.captions = found["caption"][row][:steps]
-        example.truth_captions = truth["caption"][row][:steps]
-    if "answer" in found:
-        example.question = (batch.text or [""] * len(batch))[row]
-        example.answer, example.truth_answer = found["answer"][row], truth["answer"][row]
-        example.note = truth["question_type"][row]
-    return example
 
 
 def curves(run: RunFolder) -> dict[str, Curve]:

@@ -128,8 +128,8 @@ class Scenes:
             if name not in self.provides:
                 raise unknown_name(f"field of {'untrimmed ' * self.untrimmed}scenes", name, self.provides)
         if wanted in ({"events"}, {"source"}) and not self.untrimmed:
-            kind = {"untrimmed": True} if "events" in wanted else {"close": True}
-            scene, question = sample_scene(index, self.split, self.seed, **kind), None
+            long = "events" in wanted
+            scene, question = sample_scene(index, self.split, self.seed, untrimmed=long, close=not long), None
         else:
             scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
         frames, sound, truth = render(scene, self.picture, self.hop, sorted(wanted - QUESTION_FIELDS))

@@ -5,7 +5,7 @@ Items are tuples of small whole numbers, one per slot: a class, a step, a bin. `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,7 +62,7 @@ class Form(ABC):
         return torch.zeros_like(steps), torch.full_like(steps, self.codec.spans[self.slots[slot]][1])
 
     @abstractmethod
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """The items of every row that is kept, at most `most`."""
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Events(Form):
             return torch.zeros_like(steps), (free < steps) * len(self.codec.vocabulary.classes)
         return (free, steps) if slot == 1 else (item[1] + 1, steps + 1)
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Runs of steps with the same class; of several at once the first."""
         both = fields["audio_segments"].bool() & fields["visual_segments"].bool() & batch.valid[..., None]
         label = torch.where(both.any(-1), both.int().argmax(-1), -1)
@@ -119,7 +119,7 @@ class Parsing(Form):
             return nothing, nothing + (len(self.codec.vocabulary.classes) if slot else 2)
         return (nothing, steps) if slot == 2 else (item[2] + 1, steps + 1)
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Runs of steps of each class, what is heard before what is seen."""
         on = torch.stack([fields["audio_segments"].bool(), fields["visual_segments"].bool()], 1)  # (B, 2, T, K)
         on = (on & batch.valid[:, None, :, None]).transpose(2, 3)
@@ -161,7 +161,7 @@ class Dense(Form):
         low = torch.where(item[3] == item[1], item[2] + 1, nothing)
         return low, torch.where(item[3] == steps, nothing + 1, nothing + parts)
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Events by their start, times rounded to parts of a step."""
         parts = self.codec.parts
         for events, steps in zip(fields["events"], batch.valid.sum(1).tolist(), strict=True):
@@ -206,7 +206,7 @@ class Boxes(Form):
         low = torch.zeros_like(steps) if slot < 2 else item[slot - 2] + 1
         return low, torch.full_like(steps, self.codec.bins + (slot >= 2))
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Boxes, edges rounded to bins."""
         bins = self.codec.bins
         for boxes in fields["boxes"][kept]:
@@ -253,14 +253,14 @@ class Masks(Form):
         low, high = super().bounds(slot, item, before, steps)
         return (before[0] + 1, high) if slot == 0 and before is not None else (low, high)
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """The largest masks of each step."""
         plain = len(self.codec.vocabulary.classes)
         for mask, labels in self._pictures(fields, kept, plain):
             present = labels[mask].unique(return_counts=True)
             kinds = present[0][present[1].argsort(descending=True)[: self.most]].sort().values
-            codes = self.codec.code.encode(mask & (labels == kinds[:, None, None])) if len(kinds) else []
-            yield [(int(k), *row) for k, row in zip(kinds, torch.as_tensor(codes).tolist(), strict=True)]
+            codes = self.codec.code.encode(mask & (labels == kinds[:, None, None]))
+            yield [(int(k), *row) for k, row in zip(kinds, codes.tolist(), strict=True)]
 
     def _pictures(self, fields: dict[str, Any], kept: Tensor, plain: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Mask, bool (H, W), and the class of each of its pixels."""
@@ -315,7 +315,7 @@ class Caption(Form):
         low, high = super().bounds(slot, item, before, steps)
         return low + 4, high
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Words, those that are not known as such."""
         index = self.codec.words.index
         for texts, row in zip(fields["caption"], kept.tolist(), strict=True):
@@ -340,7 +340,7 @@ class Answer(Form):
         known = set(self.codec.vocabulary.answers)
         return torch.tensor([answer in known for answer in fields["answer"]], device=batch.valid.device)
 
-    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[list[Item]]:
+    def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """The answer's number."""
         answers = self.codec.vocabulary.answers
         return [[(answers.index(a),)] for a, keep in zip(fields["answer"], kept.tolist(), strict=True) if keep]

@@ -42,6 +42,10 @@ class SequenceHead(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, len(codec))
 
+    def per_step(self, forms: Sequence[str]) -> bool:
+        """Whether any of the forms has a row for every step, which looks at pictures closely."""
+        return any(self.codec.form(form).per_step for form in forms)
+
     def memory(self, tokens: Tokens, form: str) -> tuple[Tensor, Tensor]:
         """What rows of a form may look at, (N, M, D), and what of it there is, bool (N, 1, 1, M)."""
         sound, picture = tokens.audio[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]

@@ -135,9 +135,9 @@ def compare(runs: Sequence[Scores]) -> TransferReport:
             continue
         notes += _unequal(task, joint, alone)
         for key in joint[0].values:
-            both = [{run.seed: run.values[key] for run in part if key in run.values} for part in (joint, alone)]
-            if key[0] == task and all(both):
-                rows.append(Transfer(*key, *both, joint[0].units.get(key, "fraction")))
+            ours, theirs = ({run.seed: run.values[key] for run in p if key in run.values} for p in (joint, alone))
+            if key[0] == task and ours and theirs:
+                rows.append(Transfer(*key, ours, theirs, joint[0].units.get(key, "fraction")))
     strange = sorted({run.tasks[0] for run in single} - set(joint[0].tasks))
     notes += [f"{task} is not among the tasks of the joint run, so its runs are left out." for task in strange]
     if not rows:

@@ -40,6 +40,8 @@ class AVUnifiedConfig:
         temporal: Use the temporal module.
         spatial: Use the spatial module.
         gate: Use the prompt's gate.
+        apart: Share of training steps in which sound and sight do not meet before the head though the task would have
+            them meet, in runs with tasks where they never do: what is learnt about classes then serves these too.
     """
 
     visual: str = "small"
@@ -59,6 +61,7 @@ class AVUnifiedConfig:
     temporal: bool = True
     spatial: bool = True
     gate: bool = True
+    apart: float = 0.3
 
 
 @dataclass

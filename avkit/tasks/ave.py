@@ -26,7 +26,7 @@ class EventLocalization(Task):
     forms = ("events",)
     reads = ("audio_segments", "visual_segments")
     stepwise = True
-    pixels = False
+    need = 1.5
     prompt = "find when an event is both heard and seen"
     monitor = "accuracy"
     headline = ("accuracy",)

@@ -31,8 +31,8 @@ class VideoParsing(Task):
     weak = True
     reads = ("video_labels", "audio_segments", "visual_segments")
     scored_by = ("audio_segments", "visual_segments")
-    pixels = False
     meet = False
+    need = 3.0
     prompt = "find which events are heard and which are seen"
     monitor = "segment/Type"
     headline = ("segment/Type", "segment/Event")

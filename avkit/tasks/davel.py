@@ -31,8 +31,8 @@ class DenseEvents(Task):
     name = "davel"
     forms = ("dense",)
     reads = ("events",)
-    pixels = False
     untrimmed = True
+    need = 4.0
     prompt = "find every event that is heard and seen, with its start and end"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")

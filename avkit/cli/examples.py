@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test samples of a run beside what the model says about them, for its report."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avkit.batch import Batch, Prediction
+from avkit.model import AVModel
+from avkit.report import Example
+
+#: Most pictures of a sample that are shown; of longer clips they are evenly apart.
+PICTURES = 12
+#: Least probability of a dense event that is told.
+_SURE = 0.25
+
+
+def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Example]:
+    """A few test samples of each task with what the model says."""
+    model.eval()
+    for name, several in batches.items():
+        for batch in several:
+            with torch.inference_mode():
+                prediction = model(batch.to(model.device))
+            for row in range(len(batch)):
+                yield _example(name, batch, prediction, row, model.vocabulary.classes)
+
+
+def _example(name: str, batch: Batch, prediction: Prediction, row: int, classes: Sequence[str]) -> Example:
+    clip = row if batch.clip is None else int(batch.clip[row])
+    count = int(batch.valid[clip].sum())
+    shown = np.unique(np.linspace(0, count - 1, min(count, PICTURES)).round().astype(int))
+    found, truth = prediction.values, batch.targets
+    example = Example(name, batch.id[row])
+
+    def part(values: Any) -> Any:
+        """The shown steps of this sample, as an array, or as a list where they are texts."""
+        steps = values[row]
+        return steps[torch.from_numpy(shown)].cpu().numpy() if isinstance(steps, Tensor) else [steps[t] for t in shown]
+
+    if batch.frames is not None:
+        example.images = list(batch.frames[clip].cpu().numpy()[shown].transpose(0, 2, 3, 1))
+        example.times = [(t + 0.5) * batch.hop for t in shown.tolist()]
+    if "mask" in found and example.images:
+        example.masks = part(found["mask"])
+        example.truth_masks = part(truth["mask"]) if bool(truth["mask_known"][row].any()) else None
+    if "heat" in found and example.images:
+        heat = part(found["heat"])
+        example.masks = heat >= np.median(heat, (1, 2), keepdims=True)  # the half that is scored
+        example.masks = example.masks.astype(np.float32)
+        example.truth_masks = part(truth["source"]) > 0 if "source" in truth else None
+    if "caption" in found:
+        example.captions, example.truth_captions = part(found["caption"]), part(truth["caption"])
+    if "event" in found:
+        both = truth["audio_segments"].bool() & truth["visual_segments"].bool()
+        example.captions = [text or "background" for text in part(found["event"])]
+        example.truth_captions = [_names(step, classes) or "background" for step in part(both)]
+    if "audio_scores" in found:
+        sure = (found["clip_scores"] >= 0.5)[:, None]
+        heard, seen = (part((found[f"{kind}_scores"] >= 0.5) & sure) for kind in ("audio", "visual"))
+        example.captions = _heard_and_seen(heard, seen, classes)
+        heard, seen = (part(truth[f"{kind}_segments"]) for kind in ("audio", "visual"))
+        example.truth_captions = _heard_and_seen(heard, seen, classes)
+    if "event_list" in found:
+        sure_of = found["event_list"][row]
+        told = _spans(sure_of[sure_of[:, 3] >= _SURE], classes), _spans(truth["events"][row], classes)
+        example.note = "Found: {}. True: {}.".format(*told)
+    if "answer" in found:
+        example.question = (batch.text or [""] * len(batch))[row]
+        example.answer, example.truth_answer = found["answer"][row], truth["answer"][row]
+        example.note = truth["question_type"][row]
+    return example
+
+
+def _names(on: Any, classes: Sequence[str]) -> str:
+    return ", ".join(name for name, there in zip(classes, on, strict=True) if there)
+
+
+def _heard_and_seen(heard: Any, seen: Any, classes: Sequence[str]) -> list[str]:
+    pairs = zip(heard, seen, strict=True)
+    return [f"heard {_names(a, classes) or 'nothing'}; seen {_names(v, classes) or 'nothing'}" for a, v in pairs]
+
+
+def _spans(events: Tensor, classes: Sequence[str]) -> str:
+    rows = sorted(events[:, :3].tolist())
+    return ", ".join(f"{classes[int(k)]} {start:.1f} to {end:.1f} s" for start, end, k in rows) or "nothing"
