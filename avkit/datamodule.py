@@ -20,8 +20,8 @@ from avkit.sampler import BatchPlan, task_weights
 #: A sample of a task: the task's name, the sample's number in the dataset, and a draw in [0, 1) that places a crop.
 Key = tuple[str, int, float]
 
-#: Steps between two validations, and more where what the tasks need, see `Task.need`, adds up to more.
-_FEWEST_STEPS, _STEPS_PER_NEED = 430, 430 / 6
+#: Steps between two validations with up to three tasks, and for each further one.
+_STEPS, _MORE_STEPS = 430, 240
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Reads:
         stepwise: Whether the task answers each step by itself.
         untrimmed: Whether its clips are long.
         need: Training steps that the task needs, relative to the others.
+        late: Whether it joins others after half an epoch, where the mix is what tasks need.
     """
 
     needs: frozenset[str]
@@ -45,6 +46,7 @@ class Reads:
     stepwise: bool = False
     untrimmed: bool = False
     need: float = 1.0
+    late: bool = False
 
 
 class TaskItems(TorchDataset[tuple[str, Item]]):
@@ -142,8 +144,7 @@ class AVDataModule(L.LightningDataModule):
             share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
         long_batch: Clips per step for tasks on untrimmed clips, each cut to `window`.
-        steps_per_epoch: Training steps between two validations; where not given 430, or more for many tasks that need
-            many steps.
+        steps_per_epoch: Training steps between two validations; where not given 430, and 240 for each task after three.
         mix: How often each task is drawn: need (as much as the task itself says it needs), uniform, proportional (to
             its samples), temperature or temperature=T (between the two), or weights such as avs=2,avqa=1.
         workers: Worker processes that read or render.
@@ -193,12 +194,13 @@ class AVDataModule(L.LightningDataModule):
                 stepwise=f["stepwise"],
                 untrimmed=f["untrimmed"],
                 need=f["need"],
+                late=f["late"],
             )
             for task, f in (fields or {}).items()
         }
         self.crop, self.window = crop, window
         self.dataset = "manifest" if manifest else dataset
-        needed = max(_FEWEST_STEPS, round(_STEPS_PER_NEED * sum(read.need for read in self.reads.values())))
+        needed = _STEPS + _MORE_STEPS * max(0, len(self.reads) - 3)
         self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch or needed, mix
         self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
         self.workers, self.picture, self.seed = workers, picture, seed
@@ -224,7 +226,8 @@ class AVDataModule(L.LightningDataModule):
         rank, ranks = self._place()
         batch = {task: self._clips(read) // ranks for task, read in self.reads.items()}
         weights = task_weights(sizes, self.mix, {task: read.need for task, read in self.reads.items()})
-        plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks)
+        late = [task for task, read in self.reads.items() if read.late and self.mix == "need"]
+        plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks, late, self.steps // 2)
         loader = PlanLoader(
             TaskItems(data, self.reads, self.crop, self.window), plan, numbers, self.steps, **self._loading()
         )

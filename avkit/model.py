@@ -107,7 +107,7 @@ class AVModel(L.LightningModule):
         """The tokens of a batch, prompted by its questions where it has them, else by the task's prompt."""
         prompts = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
         task = self.tasks[batch.task]
-        meet = task.meet and not (self.training and self._apart())
+        meet = task.meet and not (self.training and task.pixels and self._apart())
         pixels = task.pixels and (self.decoder is None or self.decoder.per_step(task.forms))
         tokens: Tokens = self.system(batch, prompts, pixels, meet, senses)
         return tokens

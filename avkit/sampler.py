@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which task each training step takes, and which samples: a pure function of seed and step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -77,6 +77,8 @@ class BatchPlan:
         seed: Of the order.
         rank: This process.
         ranks: Number of processes.
+        late: Tasks that are not drawn before step `start`, unless there are no others.
+        start: Their first step.
     """
 
     def __init__(
@@ -87,11 +89,16 @@ class BatchPlan:
         seed: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        late: Collection[str] = (),
+        start: int = 0,
     ) -> None:
         self.names = list(sizes)
         self.sizes, self.batch, self.seed = dict(sizes), dict(batch), seed
         self.rank, self.ranks = rank, ranks
         self.probabilities = np.array([weights[name] for name in self.names])
+        first = np.array([name not in late for name in self.names])
+        self.start = start if first.any() else 0
+        self.first = self.probabilities * first / max(1e-12, (self.probabilities * first).sum())
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def tasks(self, first: int, count: int) -> list[str]:
@@ -111,7 +118,8 @@ class BatchPlan:
     def _draw(self, count: int) -> np.ndarray:
         """Task numbers of the first `count` steps; the same for every `count` that reaches as far."""
         u = np.random.Generator(np.random.PCG64([self.seed, 0])).random(count)
-        return np.searchsorted(np.cumsum(self.probabilities)[:-1], u, side="right")
+        parts = ((u[: self.start], self.first), (u[self.start :], self.probabilities))
+        return np.concatenate([np.searchsorted(np.cumsum(p)[:-1], draws, side="right") for draws, p in parts])
 
     def _samples(self, task: str, number: int) -> np.ndarray:
         """Samples of the task's batch `number` on this rank."""

@@ -12,16 +12,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from avkit.sampler import BatchPlan
 from avkit.tasks import split_names
+from avkit.training import read_history
 
 AVKIT = [sys.executable, "-m", "avkit"]
 
 
-def steps_of(tasks: list[str], total: int, seed: int) -> dict[str, int]:
-    """Steps of each task that a joint run of `total` steps draws."""
-    plan = BatchPlan(dict.fromkeys(tasks, 1), dict.fromkeys(tasks, 1), dict.fromkeys(tasks, 1 / len(tasks)), seed)
-    return dict(Counter(plan.tasks(0, total)))
+def steps_of(run: Path) -> Counter[str]:
+    """Training steps of each task of a run."""
+    return Counter(line["task"] for line in read_history(run / "history.jsonl") if "task" in line)
 
 
 def fit(out: Path, name: str, tasks: list[str], steps: int, seed: int, extra: list[str]) -> Path:
@@ -33,7 +32,6 @@ def fit(out: Path, name: str, tasks: list[str], steps: int, seed: int, extra: li
             "name": name,
             "out": out,
             "seed_everything": seed,
-            "data.mix": "uniform",
             "data.steps_per_epoch": steps,
             "trainer.max_epochs": 1,
             "trainer.enable_progress_bar": "false",
@@ -49,20 +47,23 @@ def main() -> None:
     """Train what is missing, then compare; options not known here go to `avkit fit`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="all")
-    parser.add_argument("--steps", type=int, default=150, help="training steps per task, on average")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of a joint run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
     args, extra = parser.parse_known_args()
     tasks = split_names(args.tasks)
     args.out.mkdir(parents=True, exist_ok=True)
-    wanted = []
-    for seed in range(args.seeds):
-        total = args.steps * len(tasks)
-        wanted.append((f"joint-{seed}", tasks, total, seed))
-        wanted += [(f"{task}-{seed}", [task], steps, seed) for task, steps in steps_of(tasks, total, seed).items()]
     with ThreadPoolExecutor(args.at_once) as pool:
-        folders = list(pool.map(lambda job: fit(args.out, *job, extra), wanted))
+        joint = list(
+            pool.map(lambda seed: fit(args.out, f"joint-{seed}", tasks, args.steps, seed, extra), range(args.seeds))
+        )
+        wanted = [
+            (f"{task}-{seed}", [task], steps, seed)
+            for seed, run in enumerate(joint)
+            for task, steps in steps_of(run).items()
+        ]
+        folders = joint + list(pool.map(lambda job: fit(args.out, *job, extra), wanted))
     subprocess.run([*AVKIT, "report", *map(str, folders), "--out", str(args.out)], check=True)
 
 

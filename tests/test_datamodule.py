@@ -173,7 +173,7 @@ def test_manifest_needs_a_file():
         data(dataset="manifest").train_dataloader()
 
 
-@pytest.mark.parametrize(("tasks", "steps"), [("avs", 430), ("ra_ssu,avs,avqa", 430), ("all", 1398)])
+@pytest.mark.parametrize(("tasks", "steps"), [("avs", 430), ("ra_ssu,avs,avqa", 430), ("all", 1390)])
 def test_steps_follow_what_the_tasks_need(tasks, steps):
     from avkit.cli.trainer import task_fields
 

@@ -118,3 +118,26 @@ def test_temperature_lies_between_proportional_and_uniform():
     for wrong in ("temperature=-1", "temperature=0", "temperature=warm"):
         with pytest.raises(ValueError, match=f"mix is '{wrong}'; a temperature is a positive number"):
             task_weights(SIZES, wrong)
+
+
+class TestLate:
+    """Tasks that join later."""
+
+    def plan(self, late, start=40):
+        return BatchPlan(SIZES, {"a": 3, "b": 3}, task_weights(SIZES, "uniform"), seed=5, late=late, start=start)
+
+    def test_a_late_task_is_not_drawn_before_its_step(self):
+        tasks = self.plan({"b"}).tasks(0, 400)
+        assert set(tasks[:40]) == {"a"}
+        assert 140 < tasks[40:].count("b") < 220
+
+    def test_after_that_the_order_is_the_usual_one(self):
+        assert self.plan({"b"}).tasks(40, 100) == self.plan(()).tasks(40, 100)
+
+    def test_where_all_are_late_none_is(self):
+        assert self.plan({"a", "b"}).tasks(0, 100) == self.plan(()).tasks(0, 100)
+
+    def test_any_part_of_the_order_is_that_of_the_whole(self):
+        plan = self.plan({"b"})
+        whole = [(task, samples.tolist()) for task, samples, _ in plan.steps(0, 90)]
+        assert [(task, samples.tolist()) for task, samples, _ in self.plan({"b"}).steps(30, 60)] == whole[30:]

@@ -49,6 +49,7 @@ def task_fields(tasks: str) -> dict[str, Any]:
             "stepwise": task.stepwise,
             "untrimmed": task.untrimmed,
             "need": task.need,
+            "late": task.weak,
         }
         for name, task in found.items()
     }

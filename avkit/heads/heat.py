@@ -21,6 +21,9 @@ class HeatHead(nn.Module):
         width: Width D of the tokens.
     """
 
+    #: Logit of a patch that shows none of the names.
+    nothing = 2.0
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "patches")})
@@ -32,8 +35,9 @@ class HeatHead(nn.Module):
         heard, seen = F.normalize(self.hear(audio), dim=-1), F.normalize(self.see(patches), dim=-1)
         if tokens.names is not None:
             names = tokens.names.T / tokens.names.shape[1] ** 0.5
+            kinds = F.pad(patches @ names, (1, 0), value=self.nothing).softmax(-1)
             heard = torch.cat([heard, (audio @ names).softmax(-1)], -1)
-            seen = torch.cat([seen, (patches @ names).tanh()], -1)
+            seen = torch.cat([seen, kinds[..., 1:]], -1)
         return heard, rearrange(seen, "b t (h w) c -> b t h w c", h=tokens.grid[0])
 
 

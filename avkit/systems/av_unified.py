@@ -147,7 +147,8 @@ class AVUnified(nn.Module):
         audio = self.norms["audio"](self.audio_in(senses.heard))
         frame = self.norms["frame"](self.frame_in(seen.frame))
         patches = self.norms["patches"](self.patch_in(seen.patches))
-        patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
+        if meet:  # what is compared with sound alone must not know where it is
+            patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
         words, spoken, prompt = self._read(prompts)
         if self.temporal is not None:
             audio, frame = self.temporal(audio, frame, batch.valid, meet)

@@ -26,7 +26,7 @@ class EventLocalization(Task):
     forms = ("events",)
     reads = ("audio_segments", "visual_segments")
     stepwise = True
-    need = 1.5
+    need = 0.7
     prompt = "find when an event is both heard and seen"
     monitor = "accuracy"
     headline = ("accuracy",)

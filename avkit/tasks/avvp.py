@@ -32,7 +32,7 @@ class VideoParsing(Task):
     reads = ("video_labels", "audio_segments", "visual_segments")
     scored_by = ("audio_segments", "visual_segments")
     meet = False
-    need = 3.0
+    need = 1.0
     prompt = "find which events are heard and which are seen"
     monitor = "segment/Type"
     headline = ("segment/Type", "segment/Event")

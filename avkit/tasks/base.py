@@ -43,7 +43,8 @@ class Task(ABC):
     meet: ClassVar[bool] = True
     #: Forms of rows in which the answer is told as a sequence, see `avkit.heads.forms`.
     forms: ClassVar[tuple[str, ...]] = ()
-    #: Whether the labels do not say all that is answered: a sequence is then taught by the head, see `teach`.
+    #: Whether the labels do not say all that is answered: the task then joins others late, when they have taught what
+    #: things look and sound like, and a sequence is taught by the head, see `teach`.
     weak: ClassVar[bool] = False
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]

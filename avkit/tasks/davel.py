@@ -32,7 +32,7 @@ class DenseEvents(Task):
     forms = ("dense",)
     reads = ("events",)
     untrimmed = True
-    need = 4.0
+    need = 1.5
     prompt = "find every event that is heard and seen, with its start and end"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")

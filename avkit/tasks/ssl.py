@@ -30,7 +30,7 @@ class SoundLocalization(Task):
     scored_by = reads
     stepwise = True
     meet = False
-    need = 5.0
+    need = 2.0
     prompt = "find where in the picture the sound comes from"
     monitor = "cIoU@0.5"
     headline = ("cIoU@0.5", "AUC")
