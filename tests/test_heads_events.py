@@ -118,6 +118,10 @@ class TestPairing:
         rows = -math.log(math.exp(1) / (math.exp(1) + 1)), -math.log(math.exp(0.5) / (math.exp(0.5) + 1))
         found = pairing_loss(heard, seen, torch.tensor([0, 1]), temperature=1.0)
         assert found.item() == pytest.approx(sum(rows) / 2)
+        # with all patches the second half of each counts, too, and that is zero
+        rows = -math.log(math.exp(0.5) / (math.exp(0.5) + 1)), -math.log(math.exp(0.25) / (math.exp(0.25) + 1))
+        found = pairing_loss(heard, seen, torch.tensor([0, 1]), temperature=1.0, share=1.0)
+        assert found.item() == pytest.approx(sum(rows) / 2)
 
     def test_steps_of_one_clip_do_not_oppose_each_other(self):
         torch.manual_seed(0)
@@ -143,7 +147,7 @@ class TestPairing:
         for _ in range(500):
             given, _ = draw(32)
             heard, seen = head(given)
-            loss = pairing_loss(heard[:, 0], seen[:, 0].flatten(1, 2), torch.arange(32))
+            loss = pairing_loss(heard[:, 0], seen[:, 0].flatten(1, 2), torch.arange(32), share=0.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -37,7 +37,7 @@ class Task(ABC):
     untrimmed: ClassVar[bool] = False
     #: Training steps that the task needs in joint training, relative to the others.
     need: ClassVar[float] = 1.0
-    #: Whether small things matter; other tasks read each picture in few parts, which costs less.
+    #: Whether small things matter; other tasks read each picture in few parts, which costs less and shows more at once.
     pixels: ClassVar[bool] = True
     #: Whether sound and sight meet before the head; what learns from their pairing alone must not know it beforehand.
     meet: ClassVar[bool] = True

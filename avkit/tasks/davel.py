@@ -32,7 +32,7 @@ class DenseEvents(Task):
     forms = ("dense",)
     reads = ("events",)
     untrimmed = True
-    need = 1.5
+    need = 2.2
     prompt = "find every event that is heard and seen, with its start and end"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")

@@ -30,6 +30,7 @@ class SoundLocalization(Task):
     scored_by = reads
     stepwise = True
     meet = False
+    pixels = False
     need = 2.0
     prompt = "find where in the picture the sound comes from"
     monitor = "cIoU@0.5"
