@@ -14,9 +14,9 @@ class HeatHead(nn.Module):
     """How well every patch goes with the sound of its step: their cosine, plus how far both match the same name.
 
     From each sound the usual one is taken away, so that a patch that goes with all sounds alike, as a wall does, goes
-    with none. Names stand for kinds of things, which pairing alone can fill with meaning; where other tasks have taught them, that
-    serves here from the start. It has to be given tokens of modalities that have not met, else pairing is known without
-    looking.
+    with none. Names stand for kinds of things, which pairing alone can fill with meaning; where other tasks have taught
+    them, that serves here from the start. It has to be given tokens of modalities that have not met, else pairing is
+    known without looking.
 
     Args:
         width: Width D of the tokens.
