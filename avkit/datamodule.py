@@ -302,9 +302,10 @@ class AVDataModule(L.LightningDataModule):
         data = self.split(split)
         rank, ranks = self._place()
         batches = []
-        for task in self.reads:
+        for task, read in self.reads.items():
             keys = [(task, i, 0.0) for i in self._numbers(split, task)[rank::ranks]]
-            batches += [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]
+            size = self.long_batch if read.untrimmed else self.batch_size
+            batches += [keys[i : i + size] for i in range(0, len(keys), size)]
         return DataLoader(TaskItems(data, self.reads), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from avkit.heads.heat import HeatHead, pairing_loss
 from avkit.heads.pyramid import PyramidHead, mean_over
 from avkit.heads.segment import EventHead, ParsingHead
 from avkit.model import AVModel
+from avkit.scoreboard import Scoreboard
 from avkit.systems.av_unified import AVUnifiedConfig
 from avkit.tasks.davel import _targets
 
@@ -87,6 +88,16 @@ class TestPyramid:
         losses = net.losses(given)
         losses["loss"].backward()
         assert torch.isfinite(losses["loss"])
+
+    def test_a_class_that_is_never_seen(self):
+        net = davel(classes=5)
+        given = collate([clip([[2, 7, 0]]), clip([[8, 30, 1]])], "davel")
+        losses = net.losses(given)
+        losses["loss"].backward()
+        board = Scoreboard(net.tasks, quick=True)
+        with torch.no_grad():
+            board.update(net.eval()(given), given)
+        assert 0 <= board.compute("davel")["Avg"] <= 1
 
     @pytest.mark.parametrize("steps", [1, 2, 3, 17])
     def test_clips_shorter_than_windows_and_levels(self, steps):

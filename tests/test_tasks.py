@@ -307,6 +307,8 @@ def test_another_prompt_changes_the_tokens():
     other.prompts["avs"] = "answer the question"
     given = batch("avs", 1)
     assert not torch.allclose(net.encode(given).patches, other.encode(given).patches)
+    with pytest.raises(ValueError, match="loss_weights names avqa; the tasks of this run are avs"):
+        AVModel("avs", VOCABULARY, loss_weights={"avqa": 2.0})
     with pytest.raises(ValueError, match="prompts names avz; the tasks of this run are avs"):
         AVModel("avs", VOCABULARY, prompts={"avz": "x"})
 
