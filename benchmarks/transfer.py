@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from avkit.tasks import split_names
@@ -55,15 +55,16 @@ def main() -> None:
     tasks = split_names(args.tasks)
     args.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(args.at_once) as pool:
-        joint = list(
-            pool.map(lambda seed: fit(args.out, f"joint-{seed}", tasks, args.steps, seed, extra), range(args.seeds))
-        )
-        wanted = [
-            (f"{task}-{seed}", [task], steps, seed)
-            for seed, run in enumerate(joint)
-            for task, steps in steps_of(run).items()
+        joint = {
+            pool.submit(fit, args.out, f"joint-{seed}", tasks, args.steps, seed, extra): seed
+            for seed in range(args.seeds)
+        }
+        single = [
+            pool.submit(fit, args.out, f"{task}-{joint[run]}", [task], steps, joint[run], extra)
+            for run in as_completed(joint)
+            for task, steps in steps_of(run.result()).items()
         ]
-        folders = joint + list(pool.map(lambda job: fit(args.out, *job, extra), wanted))
+        folders = [run.result() for run in [*joint, *single]]
     subprocess.run([*AVKIT, "report", *map(str, folders), "--out", str(args.out)], check=True)
 
 
