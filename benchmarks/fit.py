@@ -2,8 +2,8 @@
 """The main job: `avkit fit` on scenes, or on the real clips, beside what it aims at. One line of JSON per figure.
 
 Without options it fits ra_ssu, avs and avqa, which takes minutes; `--tasks all` fits all seven, which takes twenty;
-`--real DATA` overfits benchmarks/real/manifest.jsonl, on the real clips under DATA; `--report runs/NAME` reads a run that
-is there.
+`--real DATA` overfits benchmarks/real/manifest.jsonl, on the real clips under DATA, instead; `--report runs/NAME` reads
+a run that is there.
 
     python benchmarks/fit.py --real ../shared/data/real
 """
