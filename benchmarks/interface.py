@@ -7,6 +7,7 @@ that are there already are left alone; options not known here go to `avkit fit`.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def fit(out: Path, interface: str, tasks: str, steps: int, extra: list[str]) -> 
     report = out / interface / "report.json"
     if not report.exists():
         out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out / interface, ignore_errors=True)  # cut short before
         words = ["fit", "--tasks", tasks, "--out", out, "--name", interface, "--model.interface", interface]
         words += ["--data.steps_per_epoch", steps, "--trainer.max_epochs", 1, "--trainer.enable_progress_bar", "false"]
         with (out / f"{interface}.log").open("w") as log:

@@ -6,6 +6,7 @@ writes the transfer table of `avkit report`. A task alone gets just the steps th
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,9 +25,10 @@ def steps_of(run: Path) -> Counter[str]:
 
 
 def fit(out: Path, name: str, tasks: list[str], steps: int, seed: int, extra: list[str]) -> Path:
-    """Train and test one run, unless it is there."""
+    """Train and test one run, unless it is there; one that was cut short is made anew."""
     folder = out / name
     if not (folder / "report.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
         options = {
             "tasks": ",".join(tasks),
             "name": name,
