@@ -9,7 +9,8 @@ Class, place, size, colour, order, pitch and rhythm are drawn independently of e
 the class of a thing in view, nothing but its timbre the class of a sound, and nothing in the pictures who sounds.
 
 Ten-second scenes have one to four things and spans in whole seconds, so that labels of one-second steps are exact.
-Untrimmed scenes of 20 to 60 s have spans in tenths of a second; a step has the state of its middle. Pictures are taken
+Close-ups show two huge things for ten seconds, of which one sounds: for sound localisation, whose official figures take
+half of the picture for the source. Untrimmed scenes of 20 to 60 s have spans in tenths of a second; a step has the state of its middle. Pictures are taken
 in the middle of each step.
 
 >>> scene = sample_scene(7, "val")
