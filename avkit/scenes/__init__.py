@@ -10,8 +10,8 @@ the class of a thing in view, nothing but its timbre the class of a sound, and n
 
 Ten-second scenes have one to four things and spans in whole seconds, so that labels of one-second steps are exact.
 Close-ups show two huge things for ten seconds, of which one sounds: for sound localisation, whose official figures take
-half of the picture for the source. Untrimmed scenes of 20 to 60 s have spans in tenths of a second; a step has the state of its middle. Pictures are taken
-in the middle of each step.
+half of the picture for the source. Untrimmed scenes of 20 to 60 s have spans in tenths of a second; a step has the
+state of its middle. Pictures are taken in the middle of each step.
 
 >>> scene = sample_scene(7, "val")
 >>> frames, sound, labels = render(scene, size=96, hop=1.0)
