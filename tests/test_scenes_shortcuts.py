@@ -16,7 +16,7 @@ from avkit.scenes.world import overlap
 from avkit.scoreboard import Scoreboard
 from avkit.tasks import build_tasks
 
-CLIPS = 200
+CLIPS = 120
 SCENES = Scenes("test", CLIPS, picture=24)
 
 

@@ -314,7 +314,7 @@ def test_a_clip_is_learnt(task):
     given = collate([item], task)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     start = last = None
-    for _ in range(25):
+    for _ in range(20):
         losses = net.losses(given)
         told = sum(loss for name, loss in losses.items() if name.startswith("next"))
         optimizer.zero_grad()
