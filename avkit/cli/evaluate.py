@@ -114,6 +114,7 @@ def model_facts(model: AVModel, batches: dict[str, list[Batch]]) -> dict[str, st
 
     facts = {"parameters": f"{count(model):,}", "trained": f"{count(model, trained=True):,}"}
     facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items()}
+    facts |= {"decoder of sequences": f"{count(model.decoder):,}"} if model.decoder is not None else {}
     for name, (batch, *_) in batches.items():
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model(batch.to(model.device))
