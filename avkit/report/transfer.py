@@ -146,8 +146,12 @@ def compare(runs: Sequence[Scores]) -> TransferReport:
 
 
 def _unequal(task: str, joint: Sequence[Scores], single: Sequence[Scores]) -> list[str]:
-    """A note where the task had more steps in one of the two."""
-    ours, theirs = (statistics.fmean(run.steps.get(task, 0) for run in part) for part in (joint, single))
+    """A note where the task had more steps in one of the two, by the seeds that both have where there are such."""
+    shared = {run.seed for run in joint} & {run.seed for run in single}
+    ours, theirs = (
+        statistics.fmean(run.steps.get(task, 0) for run in part if run.seed in shared or not shared)
+        for part in (joint, single)
+    )
     if abs(ours - theirs) <= _SAME_STEPS * max(ours, theirs):
         return []
     return [f"{task} had {ours:.0f} training steps jointly and {theirs:.0f} alone, so the two are not of equal effort."]
