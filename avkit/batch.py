@@ -56,11 +56,13 @@ class Item:
         id: Name of the clip, unique in its split.
         duration: Length in seconds.
         hop: Seconds per step.
+        offset: Seconds from the start of the clip to the start of step 0; features whose window is longer than their
+            hop have one.
         frames: uint8 (T, 3, H, W), RGB, one picture per step; None where `visual` is given.
         waveform: float32 (samples,), mono in [-1, 1] at `SAMPLE_RATE`; None where `audio` is given.
         visual: Stored visual features instead of frames, float (T, P, Dv).
         audio: Stored audio features instead of the waveform, float (T, Da).
-        text: Question, or several about the same clip, or None.
+        text: Question, or several about the same clip, or what to look for, or None.
         targets: Ground truth by field name, see `FIELDS`; with several questions `answer` and `question_type` are lists
             of as many.
     """
@@ -74,6 +76,7 @@ class Item:
     audio: Tensor | None = None
     text: str | list[str] | None = None
     targets: dict[str, Any] = field(default_factory=dict)
+    offset: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -97,6 +100,7 @@ class Batch:
         text: One question per sample, or None.
         targets: Tensors padded to (B, T, ...) or (B, N, ...); `events` and what is no tensor as a list of B.
         clip: int64 (B,), the clip that each sample is about, or None where every clip is one sample.
+        offset: Seconds from the start of a clip to the start of step 0.
     """
 
     task: str
@@ -111,6 +115,7 @@ class Batch:
     text: list[str] | None = None
     targets: dict[str, Any] = field(default_factory=dict)
     clip: Tensor | None = None
+    offset: float = 0.0
 
     def __len__(self) -> int:
         """Number of samples B."""
@@ -193,7 +198,9 @@ def crop(item: Item, start: int, steps: int) -> Item:
     part = slice(start, start + steps)
     rate = round(item.hop * SAMPLE_RATE)
     sound = item.waveform[start * rate : (start + steps) * rate] if item.waveform is not None else None
-    duration = min(steps * item.hop, item.duration - start * item.hop)
+    duration = min(
+        steps * item.hop + 2 * item.offset, item.duration - start * item.hop
+    )  # to the end of the last window
     by_step = {name for name, shape in FIELDS.items() if "(T" in shape or shape.startswith("T ")}
     targets = {name: x[part] if name in by_step else x for name, x in item.targets.items()}
     if "events" in targets:
@@ -216,10 +223,10 @@ def collate(items: Sequence[Item], task: str) -> Batch:
     """
     first = items[0]
     for item in items:
-        if item.hop != first.hop:
+        if (item.hop, item.offset) != (first.hop, first.offset):
             raise ValueError(
-                f"Items {first.id!r} and {item.id!r} have hops of {first.hop} and {item.hop} s; one batch "
-                "takes one hop."
+                f"Items {first.id!r} and {item.id!r} have hops of {first.hop} and {item.hop} s, offsets of "
+                f"{first.offset} and {item.offset} s; one batch takes one hop and one offset."
             )
         if item.targets.keys() != first.targets.keys():
             raise ValueError(
@@ -241,6 +248,7 @@ def collate(items: Sequence[Item], task: str) -> Batch:
         id=[item.id for item, count in zip(items, asked, strict=True) for _ in range(count)],
         duration=torch.tensor([item.duration for item in items], dtype=torch.float32),
         hop=first.hop,
+        offset=first.offset,
         valid=valid,
         text=[t or "" for t in texts] if any(t is not None for t in texts) else None,
         targets={name: _targets(name, items) for name in first.targets},

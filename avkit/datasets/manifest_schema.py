@@ -6,19 +6,10 @@ import math
 import re
 from typing import Any
 
-from avkit.errors import DataError, unknown_name
+from avkit.datasets.lines import fault
+from avkit.errors import unknown_name
 
 SPLITS = ("train", "val", "test")
-
-#: The fields that each key of a line gives; `class_mask` comes with masks that all name their classes.
-GIVES: dict[str, frozenset[str]] = {
-    "masks": frozenset({"mask", "mask_known", "class_mask", "source"}),
-    "captions": frozenset({"caption"}),
-    "questions": frozenset({"answer", "question_type"}),
-    "events": frozenset({"events", "audio_segments", "visual_segments", "video_labels"}),
-    "labels": frozenset({"video_labels"}),
-    "boxes": frozenset({"boxes", "source"}),
-}
 
 _COLOUR = "#[0-9a-fA-F]{6}"
 
@@ -147,11 +138,6 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _KINDS[kind][0]) and not isinstance(value, bool)
-
-
-def fault(where: str, field: str, what: str) -> DataError:
-    """The error for one field of one line."""
-    return DataError(f"{where}, field {field!r}: {what}" if field else f"{where}: {what}")
 
 
 def check(value: Any, schema: dict[str, Any], where: str, field: str = "") -> None:

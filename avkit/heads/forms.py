@@ -167,8 +167,8 @@ class Dense(Form):
         for events, steps in zip(fields["events"], batch.valid.sum(1).tolist(), strict=True):
             found = []
             for start, end, kind in sorted(events.tolist()):
-                begin = min(round(start / batch.hop * parts), steps * parts - 1)
-                after = min(max(round(end / batch.hop * parts), begin + 1), steps * parts)
+                begin = min(max(round((start - batch.offset) / batch.hop * parts), 0), steps * parts - 1)
+                after = min(max(round((end - batch.offset) / batch.hop * parts), begin + 1), steps * parts)
                 found.append((int(kind), *divmod(begin, parts), *divmod(after, parts)))
             yield found[: self.most]
 
@@ -177,10 +177,11 @@ class Dense(Form):
         size, parts, out = len(self.slots), self.codec.parts, []
         chances, durations = written.chance.tolist(), batch.duration.tolist()
         for items, chance, duration in zip(rows, chances, durations, strict=True):
-            times = [((s + f / parts) * batch.hop, (e + g / parts) * batch.hop) for _, s, f, e, g in items]
+            starts = [(s + f / parts) * batch.hop + batch.offset for _, s, f, _, _ in items]
+            ends = [(e + g / parts) * batch.hop + batch.offset for _, _, _, e, g in items]
             found = [
                 [start, min(end, duration), item[0], chance[1 + i * size]]
-                for i, (item, (start, end)) in enumerate(zip(items, times, strict=True))
+                for i, (item, start, end) in enumerate(zip(items, starts, ends, strict=True))
                 if start < duration
             ]
             out.append(torch.tensor(sorted(found, key=lambda row: -row[3])).reshape(-1, 4))

@@ -19,6 +19,7 @@ __all__ = [
     "Clip",
     "MediaInfo",
     "count_steps",
+    "fit_samples",
     "iter_frames",
     "load_picture",
     "probe",
@@ -65,6 +66,7 @@ def read_clip(
     partial_ok: bool = False,
     offset: float = 0.5,
     steps: int | None = None,
+    picture: bool = True,
 ) -> Clip:
     """Read picture and sound of a clip.
 
@@ -78,6 +80,7 @@ def read_clip(
         offset: Place within the step at which its picture is taken, in [0, 1].
         steps: Number of steps T; by default `max(1, round(duration / hop))`. Beyond the end the last picture stays and
             there is silence.
+        picture: Whether to decode pictures; without them `frames` is empty, (T, 3, 0, 0).
 
     Raises:
         MediaError: If a file cannot be read, is cut off, or lacks picture or sound.
@@ -91,11 +94,17 @@ def read_clip(
     duration = sound_duration if info.is_image else info.duration
     count = steps or count_steps(duration, hop)
     times = [(k + offset) * hop for k in range(count)]
-    frames = read_frames(path, times, size=size, partial_ok=partial_ok, info=info)
-    samples = round(count * hop * SAMPLE_RATE)
-    fitted = torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+    frames = torch.empty((count, 3, 0, 0), dtype=torch.uint8)
+    if picture:
+        frames = read_frames(path, times, size=size, partial_ok=partial_ok, info=info)
+    fitted = fit_samples(waveform, round(count * hop * SAMPLE_RATE))
     height, width = info.size or frames.shape[-2:]
     return Clip(frames, fitted, duration, hop, (height, width), info.fps)
+
+
+def fit_samples(waveform: Tensor, samples: int) -> Tensor:
+    """Sound of exactly so many samples, cut or followed by silence."""
+    return torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
 def _sound(info: MediaInfo, audio: str | Path | None, silent_ok: bool, partial_ok: bool) -> tuple[Tensor, float]:

@@ -159,6 +159,11 @@ def _render(frame: Any, target: tuple[int, int] | None) -> Picture:
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
+def resize(picture: Picture, size: int | tuple[int, int] | None) -> Picture:
+    """A picture squeezed to height and width, one number for both; itself where None."""
+    return _resize(picture, _target(size))
+
+
 def _resize(picture: Picture, target: tuple[int, int] | None) -> Picture:
     from av import VideoFrame
 

@@ -71,7 +71,7 @@ class DenseEvents(Task):
             videos.append(tuple(np.concatenate(part) for part in zip(*parts, strict=True)))
         rows = []
         for (segments, scores, labels), duration in zip(suppress(videos), batch.duration.tolist(), strict=True):
-            seconds = (segments * batch.hop).clip(0, duration)
+            seconds = (segments * batch.hop + batch.offset).clip(0, duration)
             rows.append(torch.from_numpy(np.c_[seconds, labels, scores].astype(np.float32)))
         return Prediction(self.name, batch.id, {"event_list": rows})
 
@@ -109,7 +109,7 @@ class DenseEvents(Task):
 
 def _targets(level: Level, batch: Batch, first: bool, last: bool) -> Tensor:
     """Reach (B, N, K, 2) of the event that each point learns from, per class; NaN where there is none."""
-    middles, unit = level.points * batch.hop, level.stride * batch.hop
+    middles, unit = level.points * batch.hop + batch.offset, level.stride * batch.hop
     out = torch.full_like(level.reach, torch.nan)
     for target, events, valid in zip(out, batch.targets["events"], level.valid, strict=True):
         if not len(events):
