@@ -11,6 +11,19 @@ from avkit.errors import unknown_name
 DATASETS: dict[str, str] = {
     "scenes": "avkit.datasets.scenes:Scenes",
     "manifest": "avkit.datasets.manifest:Manifest",
+    "ave": "avkit.datasets.ave:AVE",
+    "llp": "avkit.datasets.llp:LLP",
+    "avsbench-s4": "avkit.datasets.avsbench_s4:AVSBenchS4",
+    "avsbench-ms3": "avkit.datasets.avsbench_ms3:AVSBenchMS3",
+    "avsbench-avss": "avkit.datasets.avsbench_avss:AVSBenchAVSS",
+    "vggss": "avkit.datasets.vggss:VGGSS",
+    "flickr-soundnet": "avkit.datasets.flickr_soundnet:FlickrSoundNet",
+    "music-avqa": "avkit.datasets.music_avqa:MusicAVQA",
+    "avqa": "avkit.datasets.avqa:AVQA",
+    "unav100": "avkit.datasets.unav100:UnAV100",
+    "ref-avs": "avkit.datasets.ref_avs:RefAVS",
+    "f-music": "avkit.datasets.ra_ssu:FMusic",
+    "f-lifescene": "avkit.datasets.ra_ssu:FLifescene",
 }
 
 

@@ -66,6 +66,8 @@ class ClipDataset:
 
     #: Whether samples are questions alone.
     asks = False
+    #: Whether the sound of a still picture is the middle of its sound file.
+    centred = False
     #: Place within a step at which its picture is taken, from 0 to 1.
     moment = 0.5
 
@@ -235,11 +237,15 @@ class ClipDataset:
     def _grid(self, line: Line, visual: Any, audio: Any) -> Grid:
         """Steps of stored features: the dataset's own number, or else as many as there are."""
         facts = next(f.facts for f in (self.visual, self.audio) if f is not None)
-        if self.steps is not None:
-            return Grid(self.steps, self.hop, self.steps * self.hop)
+        if (fixed := self._fixed(line)) is not None:
+            return Grid(fixed, self.hop, fixed * self.hop)
         hop, offset = (facts.hop, facts.offset) if facts.hop else (self.hop, 0.0)
         steps = min(len(x) for x in (visual, audio) if x is not None)
         return Grid(steps, hop, float(line.data.get("duration", steps * hop + offset)), offset)
+
+    def _fixed(self, line: Line) -> int | None:
+        """Steps that a clip has by its dataset, or None."""
+        return line.data.get("steps", self.steps)
 
     def _raw(self, line: Line, grid: Grid | None, picture: bool, sound: bool) -> Seen:
         """Pictures and sound from media files, on a grid that is given or follows from the file."""
@@ -251,25 +257,25 @@ class ClipDataset:
         if "start" in data or "end" in data:
             clip = self._span(line, source, audio)
         else:
-            steps, hop = (grid.steps, grid.hop) if grid is not None else (self.steps, self.hop)
+            steps, hop = (grid.steps, grid.hop) if grid is not None else (self._fixed(line), self.hop)
             clip = decode.read_clip(
                 source, hop, self.picture, audio, self.silent_ok, steps=steps, offset=self.moment, picture=picture
             )
             self._long_enough(line, clip.duration)
-        duration = clip.duration if self.steps is None else self.steps * self.hop
+        fixed = self._fixed(line)
+        duration = line.data.get("duration", clip.duration) if fixed is None else fixed * self.hop
         made = Grid(clip.steps, clip.hop, duration, size=clip.source_size)
         return Seen(made, clip.frames if picture else None, clip.waveform if sound else None)
 
     def _stills(self, line: Line, grid: Grid | None, picture: bool, sound: bool) -> Seen:
         """Pictures that lie as files, and the sound beside them."""
-        data = line.data
-        waveform = None
-        if sound or (grid is None and self.steps is None):
+        data, fixed, waveform = line.data, self._fixed(line), None
+        if sound or (grid is None and fixed is None):
             waveform = decode.read_waveform(line.root / data.get("audio", data.get("video", "")))
-        duration = self.steps * self.hop if self.steps else len(waveform) / SAMPLE_RATE if waveform is not None else 0.0
-        grid = grid or Grid(self.steps or decode.count_steps(duration, self.hop), self.hop, duration)
-        if waveform is not None and self.steps:
             self._long_enough(line, len(waveform) / SAMPLE_RATE)
+            waveform = middle(waveform, round(fixed * self.hop * SAMPLE_RATE)) if self.centred and fixed else waveform
+        duration = fixed * self.hop if fixed is not None else len(waveform) / SAMPLE_RATE if waveform is not None else 0
+        grid = grid or Grid(fixed or decode.count_steps(duration, self.hop), self.hop, duration)
         pictures, size = None, None
         if picture:
             files = frames.picture_files(line.root, data["frames"])
@@ -281,10 +287,12 @@ class ClipDataset:
 
     def _long_enough(self, line: Line, duration: float) -> None:
         """Refuse a file that is much shorter than its clip should be."""
-        if self.steps is not None and not self.short_ok and duration < self.steps * self.hop - _SHORT:
+        fixed = self._fixed(line)
+        wanted = fixed * self.hop if fixed is not None else line.data.get("duration", 0)
+        if not self.short_ok and duration < wanted - _SHORT:
             raise line.fault(
                 "",
-                f"its file lasts {duration:.2f} s and its labels {self.steps * self.hop:g} s. Download it again, or "
+                f"its file lasts {duration:.2f} s and its labels {wanted:g} s. Download it again, or "
                 "pass allow_missing=True to hold its last picture as the official code does.",
             )
 
@@ -332,6 +340,14 @@ def fit_rows(x: Any, steps: int, line: Line) -> Any:
     if len(x) % steps:  # one or two windows more than the clip is taken to last
         return x[:steps]
     return x.reshape(steps, -1, *x.shape[1:]).mean(1, dtype=np.float32)
+
+
+def middle(waveform: Tensor, samples: int) -> Tensor:
+    """So many samples from the middle of a sound, which is repeated first where it is shorter."""
+    if 0 < len(waveform) < samples:
+        waveform = waveform.repeat(-(-samples // len(waveform)))
+    start = (len(waveform) - samples) // 2 if len(waveform) > samples else 0
+    return waveform[start : start + samples]
 
 
 def _patches(x: Any) -> Tensor:

@@ -378,6 +378,29 @@ class Joined:
         return np.concatenate([x[:steps] for x in found], -1)
 
 
+class FirstOf:
+    """Features of different clips from several places; the first that has a clip serves it.
+
+    Args:
+        parts: Where features lie.
+    """
+
+    def __init__(self, parts: list[Features]) -> None:
+        self.parts, self.path, self.facts = parts, parts[0].path, parts[0].facts
+
+    @cached_property
+    def names(self) -> Collection[str]:
+        """Clips that one of them has."""
+        return set().union(*(part.names for part in self.parts))
+
+    def read(self, name: str) -> Array:
+        """Features of a clip."""
+        for part in self.parts:
+            if name in part.names:
+                return part.read(name)
+        raise absent(self.path, name, self.names)
+
+
 def load_array(path: Path) -> Array:
     """A `.npy` of plain numbers.
 

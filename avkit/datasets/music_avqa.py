@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MUSIC-AVQA: questions about who plays what, answered by one of 42 words."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from avkit.batch import Vocabulary
+from avkit.datasets.folder import Places
+from avkit.datasets.lines import Line, texts
+from avkit.datasets.official import Official, Released
+from avkit.datasets.tables import read_json, safe_id
+from avkit.errors import DataError, unknown_name
+from avkit.features.store import FeatureFacts
+from avkit.scenes.questions import TYPES
+from avkit.words import count_words
+
+#: In index order, that of first appearance in the train file.
+ANSWERS = [
+    "two", "cello", "congas", "zero", "no", "pipa", "six", "yes", "one", "four", "three", "seven", "five", "ukulele",
+    "right", "piano", "left", "accordion", "clarinet", "guzheng", "more than ten", "nine", "indoor", "saxophone",
+    "drum", "violin", "middle", "outdoor", "bagpipe", "bassoon", "acoustic_guitar", "banjo", "electric_bass", "ten",
+    "eight", "flute", "simultaneously", "trumpet", "erhu", "xylophone", "tuba", "suona",
+]  # fmt: skip
+
+#: Where each release keeps its questions; `{split}` is filled in.
+_FILES = {
+    "update": ("json_update/avqa-{split}.json", "split_que_id/music_avqa_{split}.json", "avqa-{split}.json"),
+    "original": ("json/avqa-{split}.json", "avqa-{split}.json"),
+    "real": ("json/avqa-{split}_real.json", "avqa-{split}_real.json"),
+    "synthetic": ("json/avqa-{split}_fake.json", "avqa-{split}_fake.json"),
+    "by-video": ("split_video_id/music_avqa_{split}.json", "music_avqa_{split}.json"),
+    "v2": ("v2/{split}_balance.json", "{split}_balance.json", "v2/{split}.json"),
+}
+_SLOT = re.compile(r"<[A-Za-z]+>")
+
+
+class MusicAVQA(Official):
+    """MUSIC-AVQA: 45,867 questions of nine types about 9,288 videos of 60 s.
+
+    Splits of release `update`: train 31,927, val 4,568, test 9,129; `original` has repeated ids with different answers,
+    `real` and `synthetic` are its parts, `by-video` shares no video between splits, `v2` is the balanced MUSIC-AVQA
+    v2.0. A sample is a question in the order of its file. Ids of repeated questions, and of those without one, are made
+    unique. Answers are the 42 of the train file in its order.
+
+    Source:
+        Li et al., Learning to Answer Questions in Dynamic Audio-Visual Scenarios, CVPR 2022; GeWu-Lab/MUSIC-AVQA.
+    """
+
+    name = "music-avqa"
+    title = "MUSIC-AVQA"
+    source = "data/json_update/avqa-{train,val,test}.json from GeWu-Lab/MUSIC-AVQA (or another release, see `releases`)"
+    marks = ("json_update/avqa-test.json", "json/avqa-test.json", "split_video_id/music_avqa_test.json")
+    releases = tuple(_FILES)
+    counts = {  # noqa: RUF012
+        "update": {"train": 31_927, "val": 4568, "test": 9129},
+        "original": {"train": 32_087, "val": 4595, "test": 9185},
+        "real": {"val": 3698, "test": 7402},
+        "synthetic": {"train": 6233, "val": 897, "test": 1783},
+        "by-video": {"val": 4571, "test": 9125},
+        "v2": {"test": 10_819},
+    }
+    fixed = None
+    asks = True
+    places = Places(
+        frames=("frames/{media}", "avqa-frames-1fps/{media}"),
+        video=("video/{media}.mp4", "videos/{media}.mp4", "MUSIC-AVQA-videos-Real/{media}.mp4", "{media}.mp4"),
+        sound=("audio/{media}.wav",),
+    )
+    released = {  # noqa: RUF012
+        "vggish": Released("vggish/{media}.npy", (60, 128), FeatureFacts("vggish", 1.0, 0.96)),
+        "resnet18": Released("resnet18/{media}.npy", (60, 512), FeatureFacts("resnet18", 1.0, 0, 1), sees=True),
+        "clip": Released(
+            "clip_feats/frame_1fps_ViT-L14@336px/{media}.npy",
+            (60, 768),
+            FeatureFacts("clip_vit_l14_336", 1, 0, 1),
+            True,
+        ),
+        "tome14": Released(
+            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("clip_vit_l14_336+tome14", 1, 0, 1), True
+        ),
+    }
+
+    def words(self, split: str) -> Vocabulary:
+        """The 42 answers, and the words of the train file, or of the others where it is not there."""
+        found = [s for s in self.splits if self.root.find(*self._names(s)) is not None]
+        read = [line for s in (["train"] if "train" in found else found) for line in self.read(s)]
+        return Vocabulary(answers=ANSWERS, words=count_words(texts(read)))
+
+    def read(self, split: str) -> list[Line]:
+        """Questions in the order of their file."""
+        path = self.file(*self._names(split))
+        records = read_json(path)
+        if not isinstance(records, list):
+            raise DataError(f"{path} holds {type(records).__name__} instead of a list of questions.")
+        seen: Counter[str] = Counter()
+        return [self._line(record, f"{path}, record {k}", k, seen) for k, record in enumerate(records)]
+
+    def _names(self, split: str) -> list[str]:
+        return [name.format(split=split) for name in _FILES[self.release]]
+
+    def _line(self, record: Any, where: str, k: int, seen: Counter[str]) -> Line:
+        try:
+            video, template, answer = record["video_id"], record["question_content"], record["anser"]
+            kind, values = _list(record["type"], where), _list(record["templ_values"], where)
+        except (TypeError, KeyError) as error:
+            raise DataError(
+                f"{where}: a question has video_id, type, question_content, templ_values and anser; {error!r} in "
+                f"{str(record)[:80]}."
+            ) from error
+        name = " ".join(kind)
+        if name not in TYPES:
+            raise DataError(f"{where}: {unknown_name('question type', name, TYPES)}")
+        if answer not in ANSWERS:
+            raise DataError(f"{where}: {unknown_name('answer', str(answer), ANSWERS)}")
+        identity = str(record.get("question_id", f"{video}#{k}"))
+        seen[identity] += 1
+        identity = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
+        media = safe_id(str(video), where)
+        question = {"question": fill(template, values, where), "answer": answer, "type": name, "id": identity}
+        return self.line(where, id=identity, media=media, questions=[question])
+
+
+def fill(template: str, values: list[str], where: str) -> str:
+    """A question from its template, slots filled from left to right.
+
+    Raises:
+        DataError: If there are more or fewer values than slots.
+    """
+    if len(slots := _SLOT.findall(template)) != len(values):
+        raise DataError(f"{where}: {template!r} has {len(slots)} slots and {len(values)} values.")
+    filled = iter(values)
+    return _SLOT.sub(lambda _: str(next(filled)), template).replace("\uff1f", "?").strip()
+
+
+def _list(text: Any, where: str) -> list[str]:
+    """A list that is written as JSON within a string."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: {text!r} is no list written as JSON ({error.msg}).") from error
+    if not isinstance(found, list):
+        raise DataError(f"{where}: {text!r} is no list written as JSON.")
+    return [str(x) for x in found]
+
+
+def read_prompts(path: Path) -> dict[str, str]:
+    """Declarative sentence of each question template, as TSPM uses them; end blanks and full-width marks are folded."""
+    from avkit.datasets.tables import read_rows
+
+    rows = read_rows(path, ["question_template", "declarative_prompt"])
+    return {fold(row["question_template"]): row["declarative_prompt"].strip() for row in rows}
+
+
+def fold(template: str) -> str:
+    """A question template as `read_prompts` names it."""
+    return template.replace("\uff1f", "?").strip()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log-mel patches as AVSBench ships them: pickles of one tensor, read without letting a pickle do anything else."""
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avkit.errors import DataError
+from avkit.features.store import FeatureFacts, absent
+
+
+def _storage(data: bytes) -> Any:
+    """What torch pickles a tensor's numbers as: a file of its own, read with tensors alone allowed."""
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+
+
+def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
+    """All that a pickle of a plain array or tensor may call."""
+    from numpy._core import multiarray
+
+    numpy = {
+        "_reconstruct": multiarray._reconstruct,
+        "scalar": multiarray.scalar,
+    }
+    out: dict[tuple[str, str], Callable[..., Any]] = {
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        ("torch.storage", "_load_from_bytes"): _storage,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        out |= {(module, name): value for name, value in numpy.items()}
+    return out
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _allowed()[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it wants to call {module}.{name}") from None
+
+
+def read_log_mel(path: Path) -> NDArray[np.float32]:
+    """The one array of a pickle, float32; anything that is not a plain array or tensor is refused.
+
+    Raises:
+        DataError: If the file is damaged, holds something else, or would call anything.
+    """
+    try:
+        with path.open("rb") as file:
+            value = _PlainUnpickler(file).load()
+        array = np.asarray(value.detach() if isinstance(value, torch.Tensor) else value)
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise DataError(
+            f"{path} is refused: {error or type(error).__name__}. Accepted are pickles of one array or tensor of "
+            "numbers; others can run code. Delete it to read the sound file instead."
+        ) from error
+    if array.dtype.kind != "f" or not array.size:
+        raise DataError(f"{path} is refused: it holds {array.dtype} {array.shape} and not an array of numbers.")
+    return array.astype(np.float32)
+
+
+class LogMelFiles:
+    """Log-mel patches of clips as features: (T, 96 * 64) of T patches of 0.96 s.
+
+    Args:
+        root: Folder of the paths.
+        files: Path of each clip's pickle, by the clip's id.
+    """
+
+    def __init__(self, root: Path, files: dict[str, str]) -> None:
+        self.path, self.files = root, files
+        self.facts = FeatureFacts("log_mel", 1.0, 0.96)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Clips whose file is there."""
+        return self.files.keys()
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """Patches of a clip, (T, 6144)."""
+        if name not in self.files:
+            raise absent(self.path, name, self.names)
+        x = read_log_mel(self.path / self.files[name])
+        return x.reshape(len(x), -1)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotation files as people have them: gzipped or not, with a BOM, with CRLF, cut off, or saved by a spreadsheet."""
+
+import csv
+import gzip
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avkit.errors import DataError
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8 with plain line ends; `.gz` is unpacked.
+
+    Raises:
+        DataError: If it cannot be read, is cut off, or is no UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Download it again.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
+    """Rows of a table with a header, by column name; more columns than those named may be there.
+
+    Raises:
+        DataError: If a column is missing or a row has another number of fields; names file, line and what to do.
+    """
+    text = read_text(path)
+    name = {"\t": "tabs", ",": "commas", "&": "'&'"}.get(delimiter, repr(delimiter))
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else 3)
+    header = [cell.strip() for cell in next(reader, [])]
+    if missing := [column for column in columns if column not in header]:
+        first = text.split("\n", 1)[0][:80]
+        raise DataError(
+            f"{path}: the header {first!r} has no column {', '.join(missing)}. The columns {', '.join(columns)} are "
+            f"separated by {name}; take the file as its authors publish it, not saved again by a spreadsheet or editor."
+        )
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}, line {reader.line_num}: {len(cells)} fields where the header has {len(header)}, separated by "
+                f"{name}: {delimiter.join(cells)[:80]!r}. Take the file as its authors publish it."
+            )
+        rows.append(dict(zip(header, cells, strict=True)))
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, `.gz` too.
+
+    Raises:
+        DataError: If it is no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is no whole JSON (line {error.lineno}, column {error.colno}: {error.msg}). Download it again."
+        ) from error
+
+
+def read_array(path: Path, key: str) -> NDArray[Any]:
+    """An array of an HDF5 file.
+
+    Raises:
+        DataError: If the file is cut off or lacks the key.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            out: NDArray[Any] = np.asarray(file[key])
+            return out
+    except (OSError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be read as HDF5 with the array {key!r}: it is cut off or another file ({error}). Download "
+            "it again."
+        ) from error
+
+
+def safe_id(name: str, where: str) -> str:
+    """A clip's id, once it is sure that it names a file and not a way to one.
+
+    Raises:
+        DataError: If it is empty, holds a path separator, or is `.` or `..`.
+    """
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0") or len(name) > 200:
+        raise DataError(
+            f"{where}: {name!r} is no clip id. Ids become file names, so they have no '/' or '\\', are not '..', and "
+            "have 1 to 200 characters."
+        )
+    return name
+
+
+def number(text: str, where: str) -> float:
+    """A finite number written as text.
+
+    Raises:
+        DataError: If it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {text!r} is no number. Take the file as its authors publish it.")
+    return value
+
+
+def unique(names: Sequence[str], where: str) -> None:
+    """Refuse names that occur twice.
+
+    Raises:
+        DataError: Naming the first ones.
+    """
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = [n for n in names if n in seen or seen.add(n)]  # type: ignore[func-returns-value]
+        raise DataError(
+            f"{where}: {len(twice)} ids occur more than once, such as {twice[0]!r}. Each clip is listed once; take the "
+            "file as its authors publish it."
+        )
