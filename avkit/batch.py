@@ -29,6 +29,7 @@ FIELDS: dict[str, str] = {
     "video_labels": "uint8 (K,), classes heard or seen anywhere in the clip",
     "events": "float32 (N, 3), start s, end s and class index of each event both heard and seen",
     "answer": "string, the answer to the item's question",
+    "choices": "strings, the answers to choose from where a question has few of its own; empty ones are none",
     "question_type": "string, such as 'Audio-Visual Counting'",
 }
 

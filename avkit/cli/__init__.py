@@ -14,7 +14,7 @@ COMMANDS: dict[str, str] = {
     "report": "what joint training brings: runs of one task beside a run of several",
     "predict": "what a run says about your videos: masks, captions, answers",
     "info": "tasks, datasets, encoders, versions, hardware",
-    "scenes": "look at the built-in scenes",
+    "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }
 
 USAGE = """usage: avkit COMMAND ...

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
-from avkit.datasets.lines import GIVES, Line
+from avkit.datasets.lines import ASKED, GIVES, Line
 from avkit.datasets.truth import Grid, Truth
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import Features
+from avkit.features.store import Features, average_rows
 from avkit.media import decode, frames
 
 _Kept = TypeVar("_Kept", bound="Seen | dict[str, Tensor]")
@@ -122,7 +122,7 @@ class ClipDataset:
         """
         for name in fields - FIELDS.keys():
             raise unknown_name("field", name, FIELDS)
-        asks = bool(fields & GIVES["questions"]) or self.asks
+        asks = bool(fields & ASKED) or self.asks
         found = [
             i for i, (k, q) in enumerate(self.samples) if (q is not None) == asks and fields <= self.lines[k].fields
         ]
@@ -145,7 +145,7 @@ class ClipDataset:
         """
         number, q = self.samples[index]
         line = self.lines[number]
-        carried = line.fields - (GIVES["questions"] if q is None else frozenset())
+        carried = line.fields - (ASKED if q is None else frozenset())
         fields = carried if fields is None else fields
         unknown = (fields & GIVES["masks"]) - carried if "mask" not in carried else frozenset()
         if not fields - unknown <= carried:
@@ -157,6 +157,7 @@ class ClipDataset:
         question = line.data["questions"][q] if q is not None else {}
         targets = self._targets(line, seen.grid, fields, unknown)
         targets |= {"answer": question.get("answer"), "question_type": question.get("type", "Other")}
+        targets |= {"choices": question.get("choices")}
         grid = seen.grid
         limit = math.inf if self.max_steps is None else self.max_steps * grid.hop
         return Item(
@@ -333,13 +334,11 @@ def fit_rows(x: Any, steps: int, line: Line) -> Any:
     Raises:
         DataError: If the number of rows is no multiple of the number of steps.
     """
-    if len(x) == steps:
-        return x
     if len(x) % steps and not steps < len(x) <= steps + 2:
         raise line.fault("", f"its features have {len(x)} rows where {steps} steps need one row or several each.")
     if len(x) % steps:  # one or two windows more than the clip is taken to last
         return x[:steps]
-    return x.reshape(steps, -1, *x.shape[1:]).mean(1, dtype=np.float32)
+    return average_rows(x, steps)
 
 
 def middle(waveform: Tensor, samples: int) -> Tensor:

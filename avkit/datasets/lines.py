@@ -17,6 +17,8 @@ GIVES: dict[str, frozenset[str]] = {
     "labels": frozenset({"video_labels"}),
     "boxes": frozenset({"boxes", "source"}),
 }
+#: Fields of a question, which a clip by itself has not.
+ASKED = GIVES["questions"] | {"choices"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Line:
         """Target fields that this line gives."""
         given: frozenset[str] = frozenset().union(*(GIVES[key] for key in GIVES if key in self.data))
         named = all("classes" in mask for mask in self.data.get("masks", ()))
+        if (questions := self.data.get("questions")) and all("choices" in q for q in questions):
+            given |= {"choices"}
         return given if named else given - {"class_mask"}
 
     @property

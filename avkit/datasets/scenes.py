@@ -82,7 +82,7 @@ class Scenes:
     @property
     def provides(self) -> tuple[str, ...]:
         """Names of the targets an item may carry."""
-        return tuple(name for name in FIELDS if name in TRUTHS or not self.untrimmed)
+        return tuple(name for name in FIELDS if name in TRUTHS or (name in QUESTION_FIELDS and not self.untrimmed))
 
     @property
     def vocabulary(self) -> Vocabulary:

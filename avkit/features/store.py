@@ -357,7 +357,9 @@ class RowFile:
 
 
 class Joined:
-    """Several features of the same clips side by side, each cut to the shortest.
+    """Several features of the same clips side by side, on the rows of the one with fewest.
+
+    One with several times as many rows is averaged over them, others are cut.
 
     Args:
         parts: Features whose last dimensions are joined, such as RGB and flow.
@@ -375,7 +377,15 @@ class Joined:
         """Features (T, ..., D1 + D2 + ...)."""
         found = [part.read(name) for part in self.parts]
         steps = min(map(len, found))
-        return np.concatenate([x[:steps] for x in found], -1)
+        return np.concatenate([average_rows(x, steps)[:steps] for x in found], -1)
+
+
+def average_rows(x: Array, steps: int) -> Array:
+    """Rows (steps, ...) as means of equal groups of rows; as they are where they are no multiple of `steps`."""
+    if len(x) == steps or not steps or len(x) % steps:
+        return x
+    out: Array = x.reshape(steps, -1, *x.shape[1:]).mean(1, dtype=np.float32)
+    return out
 
 
 class FirstOf:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a video that any player opens: H.264 and AAC in MP4."""
+"""Writing a video that any player opens, H.264 and AAC in MP4, and plain sound."""
 
+import wave
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from avkit.batch import SAMPLE_RATE
 from avkit.files import atomic
 from avkit.media.image import Picture
 from avkit.media.probe import MediaInfo, probe
@@ -17,7 +19,6 @@ from avkit.media.sound import iter_sound
 
 #: Ticks per second of the written pictures: a multiple of every usual frame rate.
 _TICKS = 90_000
-_SOUND_RATE = 48_000
 #: Constant rate factor of x264: 18 cannot be told from the source, 23 is its default.
 _QUALITY = "20"
 
@@ -27,10 +28,11 @@ def write_video(
     frames: Iterable[Picture | tuple[float, Picture]],
     fps: float,
     sound_from: str | Path | None = None,
+    sound_rate: int = 48_000,
 ) -> Path:
     """Write pictures, and the sound of another file, as an MP4.
 
-    The file appears under its name only when it is complete. Sound is written in stereo at 48 kHz.
+    The file appears under its name only when it is complete. Sound is written in stereo.
 
     Args:
         path: File to write, replaced if it exists.
@@ -40,6 +42,7 @@ def write_video(
         fps: Pictures per second where no times are given; a hint to the encoder where they are.
         sound_from: File whose sound is taken over from time zero on; its picture is not used. Without an audio track
             the video is silent.
+        sound_rate: Samples per second of the sound.
 
     Returns:
         The path written.
@@ -52,11 +55,24 @@ def write_video(
         raise ValueError(f"fps is {fps}; give the pictures per second, greater than 0.")
     path = Path(path)
     with atomic(path) as part:
-        _encode(part, _timed(frames, fps), fps, sound_from)
+        _encode(part, _timed(frames, fps), fps, sound_from, sound_rate)
     return path
 
 
-def _encode(path: Path, frames: Iterator[tuple[int, Picture]], fps: float, sound_from: str | Path | None) -> None:
+def write_wave(path: str | Path, sound: npt.NDArray[np.float32], rate: int = SAMPLE_RATE) -> Path:
+    """Write sound (samples,) in [-1, 1] as a WAV of 16 bits, mono; it appears under its name only when complete."""
+    path = Path(path)
+    with atomic(path) as part, wave.open(str(part), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((np.clip(sound, -1, 1) * 32767).round().astype("<i2").tobytes())
+    return path
+
+
+def _encode(
+    path: Path, frames: Iterator[tuple[int, Picture]], fps: float, sound_from: str | Path | None, rate: int
+) -> None:
     import av
 
     first = next(frames, None)
@@ -65,7 +81,7 @@ def _encode(path: Path, frames: Iterator[tuple[int, Picture]], fps: float, sound
     source = probe(sound_from) if sound_from is not None else None
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         picture = _add_picture(container, first[1].shape, fps)
-        sound = _sound_packets(container, source) if source is not None and source.has_audio else iter(())
+        sound = _sound_packets(container, source, rate) if source is not None and source.has_audio else iter(())
         written = 0.0  # seconds of sound, kept level with the picture so that players need not buffer
         for pts, image in chain([first], frames):
             while written < pts / _TICKS and (step := next(sound, None)) is not None:
@@ -121,20 +137,22 @@ def _video_frame(picture: Picture, pts: int, shape: tuple[int, ...]) -> Any:
     return frame
 
 
-def _sound_packets(container: Any, source: MediaInfo) -> Iterator[tuple[float, list[Any]]]:
+def _sound_packets(container: Any, source: MediaInfo, rate: int) -> Iterator[tuple[float, list[Any]]]:
     """Adds the sound track at once; then yields encoded packets and the seconds of sound encoded so far."""
-    stream = container.add_stream("aac", rate=_SOUND_RATE)
+    stream = container.add_stream("aac", rate=rate)
     stream.layout = "stereo"
-    return _encode_sound(stream, iter_sound(source, _SOUND_RATE))
+    return _encode_sound(stream, iter_sound(source, rate), rate)
 
 
-def _encode_sound(stream: Any, chunks: Iterator[npt.NDArray[np.float32]]) -> Iterator[tuple[float, list[Any]]]:
+def _encode_sound(
+    stream: Any, chunks: Iterator[npt.NDArray[np.float32]], rate: int
+) -> Iterator[tuple[float, list[Any]]]:
     from av import AudioFrame
 
     done = 0
     for chunk in chunks:
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(chunk), format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = _SOUND_RATE, done, Fraction(1, _SOUND_RATE)
+        frame.sample_rate, frame.pts, frame.time_base = rate, done, Fraction(1, rate)
         done += frame.samples
-        yield done / _SOUND_RATE, stream.encode(frame)
-    yield done / _SOUND_RATE, stream.encode(None)
+        yield done / rate, stream.encode(frame)
+    yield done / rate, stream.encode(None)

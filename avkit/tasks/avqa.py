@@ -25,6 +25,7 @@ class QuestionAnswering(Task):
     name = "avqa"
     forms = ("answer",)
     reads = ("answer", "question_type")
+    may_read = ("choices",)
     pixels = False
     need = 2.5
     prompt = "answer the question about what is seen and heard"
@@ -50,8 +51,8 @@ class QuestionAnswering(Task):
         return {"loss": mean_of(total, (target >= 0).sum())}
 
     def predict(self, out: Tensor, batch: Batch) -> Prediction:
-        """`answer` and `answer_scores`, logits (B, K)."""
-        scores = out.float()
+        """`answer` and `answer_scores`, logits (B, K); only among the choices of questions that have some."""
+        scores = self._among(out.float(), batch.targets.get("choices"))
         best = [self.vocabulary.answers[i] for i in scores.argmax(-1).tolist()]
         return Prediction(self.name, batch.id, {"answer": best, "answer_scores": scores})
 
@@ -78,6 +79,16 @@ class QuestionAnswering(Task):
                 batch, [by_type.get(kind, overall) for kind in batch.targets["question_type"]]
             ),
         }
+
+    def _among(self, scores: Tensor, choices: Sequence[Sequence[str]] | None) -> Tensor:
+        """Scores with all that is no choice of its question put last; a question without a known choice keeps all."""
+        if choices is None:
+            return scores
+        open_to = torch.zeros_like(scores, dtype=torch.bool)
+        for row, given in zip(open_to, choices, strict=True):
+            known = [self.index[choice] for choice in given if choice in self.index]
+            row[known or slice(None)] = True
+        return scores.masked_fill(~open_to, torch.finfo(scores.dtype).min)
 
     def _target(self, batch: Batch) -> Tensor:
         return torch.tensor([self.index.get(answer, -1) for answer in batch.targets["answer"]])
