@@ -290,7 +290,7 @@ def test_names_stand_for_one_class_each():
 
 
 def test_what_cannot_be_exported(tmp_path):
-    with pytest.raises(ValueError, match="Unknown layout 'avee'. Did you mean 'ave'"):
+    with pytest.raises(ValueError, match=r"Unknown layout 'avee'\. Did you mean 'ave'"):
         export("avee", tmp_path / "x", COUNTS)
     with pytest.raises(ValueError, match="at least one in all"):
         export("ave", tmp_path / "x", {"train": 0})
