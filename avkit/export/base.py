@@ -92,7 +92,7 @@ class Layout(ABC):
     def video(self, path: str, scene: Scene, sound: str) -> None:
         """A video with the sound of a file written before."""
         frames = self.pictures(scene, 1 / self.rate).transpose(0, 2, 3, 1)
-        write_video(self.out / path, frames, self.rate, self.out / sound)
+        write_video(self.out / path, frames, self.rate, self.out / sound, quick=True)
 
     def sound(self, path: str, scene: Scene, seconds: float | None = None) -> NDArray[np.float32]:
         """A sound file, of the first seconds where they are given; returns all samples."""
