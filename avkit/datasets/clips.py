@@ -273,8 +273,9 @@ class ClipDataset:
         data, fixed, waveform = line.data, self._fixed(line), None
         if sound or (grid is None and fixed is None):
             waveform = decode.read_waveform(line.root / data.get("audio", data.get("video", "")))
+            if self.centred and fixed:
+                waveform = middle(waveform, round(fixed * self.hop * SAMPLE_RATE))
             self._long_enough(line, len(waveform) / SAMPLE_RATE)
-            waveform = middle(waveform, round(fixed * self.hop * SAMPLE_RATE)) if self.centred and fixed else waveform
         duration = fixed * self.hop if fixed is not None else len(waveform) / SAMPLE_RATE if waveform is not None else 0
         grid = grid or Grid(fixed or decode.count_steps(duration, self.hop), self.hop, duration)
         pictures, size = None, None
