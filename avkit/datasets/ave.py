@@ -41,7 +41,10 @@ class AVE(Official):
 
     name = "ave"
     title = "AVE"
-    source = "Annotations.txt and *_order.h5 (or trainSet.txt, valSet.txt, testSet.txt) from YapengTian/AVE-ECCV18"
+    source = (
+        "Annotations.txt and *_order.h5 (or trainSet.txt, valSet.txt, testSet.txt) from YapengTian/AVE-ECCV18; "
+        "videos and features as its readme links"
+    )
     marks = ("Annotations.txt", "train_order.h5", "trainSet.txt")
     releases = ("official", "weak")
     counts = {  # noqa: RUF012

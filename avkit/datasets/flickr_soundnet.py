@@ -30,7 +30,10 @@ class FlickrSoundNet(SoundSource):
 
     name = "flickr-soundnet"
     title = "Flickr-SoundNet"
-    source = "flickr_test.csv from stoneMo/EZ-VSL and Annotations/*.xml from ardasnck/learning_to_localize_sound_source"
+    source = (
+        "flickr_test.csv from stoneMo/EZ-VSL and Annotations/*.xml from "
+        "ardasnck/learning_to_localize_sound_source; photos and sound from Flickr"
+    )
     marks = ("flickr_test.csv",)
     releases = ("144k", "10k")
 

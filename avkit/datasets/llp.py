@@ -44,7 +44,10 @@ class LLP(Official):
 
     name = "llp"
     title = "LLP"
-    source = f"{', '.join(_FILES.values())} and {', '.join(_EVENTS.values())} from YapengTian/AVVP-ECCV20 (data/)"
+    source = (
+        f"{', '.join(_FILES.values())} and {', '.join(_EVENTS.values())} from YapengTian/AVVP-ECCV20 (data/); "
+        "videos of YouTube by their ids, features as its readme links"
+    )
     marks = ("AVVP_train.csv", "AVVP_test_pd.csv", "AVVP_eval_audio.csv")
     releases = ("2024", "2020")
     counts = {  # noqa: RUF012

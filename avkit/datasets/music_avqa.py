@@ -51,7 +51,10 @@ class MusicAVQA(Official):
 
     name = "music-avqa"
     title = "MUSIC-AVQA"
-    source = "data/json_update/avqa-{train,val,test}.json from GeWu-Lab/MUSIC-AVQA (or another release, see `releases`)"
+    source = (
+        "data/json_update/avqa-{train,val,test}.json from GeWu-Lab/MUSIC-AVQA (or another release); "
+        "videos and features as its readme links"
+    )
     marks = ("json_update/avqa-test.json", "json/avqa-test.json", "split_video_id/music_avqa_test.json")
     releases = tuple(_FILES)
     counts = {  # noqa: RUF012

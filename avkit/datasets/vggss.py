@@ -87,7 +87,10 @@ class VGGSS(SoundSource):
 
     name = "vggss"
     title = "VGG-SS"
-    source = "vggss.json from hche11/Localizing-Visual-Sounds-the-Hard-Way, lists from stoneMo/EZ-VSL and SLAVC"
+    source = (
+        "vggss.json from hche11/Localizing-Visual-Sounds-the-Hard-Way, lists from stoneMo/EZ-VSL and SLAVC; "
+        "clips from VGGSound"
+    )
     marks = ("vggss.json",)
     releases = ("144k", "10k", "heard", "unheard", "silent")
     counts = {  # noqa: RUF012
