@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "report": "what joint training brings: runs of one task beside a run of several",
     "predict": "what a run says about your videos: masks, captions, answers",
     "check": "what of a dataset is on disk, what is missing, which features do not fit",
+    "extract": "videos through pretrained networks into feature stores, resumable, on many machines",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }

@@ -99,12 +99,12 @@ def safe_id(name: str, where: str) -> str:
     """A clip's id, once it is sure that it names a file and not a way to one.
 
     Raises:
-        DataError: If it is empty, holds a path separator, or is `.` or `..`.
+        DataError: If it is empty, holds a path separator, or begins with a dot, as `..` does.
     """
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0") or len(name) > 200:
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0") or len(name) > 200:
         raise DataError(
-            f"{where}: {name!r} is no clip id. Ids become file names, so they have no '/' or '\\', are not '..', and "
-            "have 1 to 200 characters."
+            f"{where}: {name!r} is no clip id. Ids become file names: no '/' or '\\' in them, no '.' in front, 1 "
+            "to 200 characters."
         )
     return name
 

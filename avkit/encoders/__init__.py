@@ -18,7 +18,11 @@ VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "pvt_v2_b0": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b0"}),
     "vit_base": ("avkit.encoders.timm:TimmViT", {"name": "vit_base_patch16_224"}),
     "vit_large": ("avkit.encoders.timm:TimmViT", {"name": "vit_large_patch16_384"}),
+    "vit_large_tome14": ("avkit.encoders.merging:MergingViT", {"name": "vit_large_patch16_384", "tokens": 14}),
+    "resnet18": ("avkit.encoders.timm:TimmPyramid", {"name": "resnet18.tv_in1k"}),
+    "resnet152": ("avkit.encoders.timm:TimmPyramid", {"name": "resnet152.tv_in1k"}),
     "clip_vit_l14": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14"}),
+    "clip_vit_l14_336": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14-336"}),
     "clip_vit_b32": ("avkit.encoders.clip:ClipImage", {"name": "ViT-B-32"}),
 }
 #: Audio encoders.
@@ -30,6 +34,7 @@ AUDIO: dict[str, tuple[str, dict[str, Any]]] = {
 TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     "small": ("avkit.encoders.small:SmallText", {}),
     "clip_vit_l14": ("avkit.encoders.clip:ClipText", {"name": "ViT-L-14"}),
+    "clip_vit_l14_336": ("avkit.encoders.clip:ClipText", {"name": "ViT-L-14-336"}),
     "clip_vit_b32": ("avkit.encoders.clip:ClipText", {"name": "ViT-B-32"}),
 }
 

@@ -9,7 +9,7 @@ puts a new file in its stead at once, and whoever has the old one open reads on 
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -293,7 +293,7 @@ class NpyFolder:
         """Clips of which there is a file."""
         try:
             with os.scandir(self.path) as entries:
-                found = [e.name for e in entries if e.name.endswith(self.ending) and not e.name.startswith(".avkit")]
+                found = [e.name for e in entries if e.name.endswith(self.ending) and e.name[0] != "."]
         except OSError as error:
             raise DataError(f"{self.path} cannot be listed: {error.strerror}. Name a folder of .npy files.") from error
         return {name.removesuffix(self.ending) for name in found}
@@ -365,7 +365,7 @@ class Joined:
         parts: Features whose last dimensions are joined, such as RGB and flow.
     """
 
-    def __init__(self, parts: list[Features]) -> None:
+    def __init__(self, parts: Sequence[Features]) -> None:
         self.parts, self.path, self.facts = parts, parts[0].path, parts[0].facts
 
     @cached_property
@@ -395,8 +395,9 @@ class FirstOf:
         parts: Where features lie.
     """
 
-    def __init__(self, parts: list[Features]) -> None:
-        self.parts, self.path, self.facts = parts, parts[0].path, parts[0].facts
+    def __init__(self, parts: Sequence[Features]) -> None:
+        self.parts = parts
+        self.path, self.facts = (parts[0].path, parts[0].facts) if parts else (Path(), FeatureFacts())
 
     @cached_property
     def names(self) -> Collection[str]:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vision transformer that merges alike tokens from block to block, until few are left.
+
+Source:
+    Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023, section 3 and appendix D; TSPM (paper), section 3.4,
+    whose 577 tokens become 14. Written from the papers' mathematics.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avkit.encoders.base import VisualFeatures
+from avkit.encoders.timm import TimmViT
+
+
+def merge_tokens(x: Tensor, size: Tensor, metric: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Merge `count` pairs of alike tokens.
+
+    Tokens at even places, the class token first, each look for the one at an odd place that is most alike by cosine;
+    the `count` best of these pairs are merged into their mean, weighted by how many tokens each stands for. The class
+    token is never merged.
+
+    Args:
+        x: Tokens (N, L, D).
+        size: How many tokens each stands for, (N, L, 1).
+        metric: What likeness is measured by, (N, L, C).
+        count: Pairs to merge; at most half of the tokens but the class token.
+
+    Returns:
+        Tokens (N, L - count, D), those kept of the even places first, and their sizes (N, L - count, 1).
+    """
+    count = min(count, (x.shape[1] - 1) // 2)
+    if count <= 0:
+        return x, size
+    unit = F.normalize(metric, dim=-1)
+    score = unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)
+    score[:, 0] = -torch.inf  # the class token stays
+    best, partner = score.max(-1)
+    order = torch.sort(best, dim=-1, descending=True, stable=True).indices[..., None]
+    gone, kept = order[:, :count], order[:, count:].sort(1).values
+    partner = partner[..., None].gather(1, gone)
+
+    def merged(values: Tensor) -> Tensor:
+        even, odd = values[:, ::2], values[:, 1::2]
+        width = values.shape[-1]
+        moved = even.gather(1, gone.expand(-1, -1, width))
+        joined = odd.scatter_add(1, partner.expand(-1, -1, width), moved)
+        return torch.cat([even.gather(1, kept.expand(-1, -1, width)), joined], 1)
+
+    total = merged(size)
+    return merged(x * size) / total, total
+
+
+class MergingViT(TimmViT):
+    """A timm vision transformer; `frame` is the class token and `patches` are all merged tokens, that one first.
+
+    Args:
+        name: A timm vision transformer with a class token.
+        pretrained: As in `TimmPyramid`.
+        tokens: Tokens that are left at the end, the class token among them.
+        rate: Pairs merged in each block, until `tokens` are left.
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_large_patch16_384",
+        pretrained: str | Path | bool | None = None,
+        tokens: int = 14,
+        rate: int = 25,
+    ) -> None:
+        super().__init__(name, pretrained)
+        if self.network.cls_token is None or tokens < 1 or rate < 1:
+            raise ValueError(f"{name}, tokens={tokens}, rate={rate}: take a network with a class token, and 1 or more.")
+        self.tokens, self.rate = tokens, rate
+
+    def forward(self, frames: Tensor) -> VisualFeatures:
+        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
+        net = self.network
+        x = net.norm_pre(net._pos_embed(net.patch_embed(self.pixels(frames))))
+        size = x.new_ones(*x.shape[:2], 1)
+        for block in net.blocks:
+            seen, keys = _attend(block.attn, block.norm1(x), size)
+            x = x + block.drop_path1(block.ls1(seen))
+            x, size = merge_tokens(x, size, keys, min(self.rate, x.shape[1] - self.tokens))
+            x = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        x = net.norm(x)
+        return VisualFeatures(x[:, 0], x, (1, x.shape[1]))
+
+
+def _attend(attention: Any, x: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Self-attention in which a token counts as often as tokens it stands for; and the mean of the keys over heads."""
+    count, length, width = x.shape
+    qkv = attention.qkv(x).reshape(count, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unbind(0)
+    q, k = attention.q_norm(q), attention.k_norm(k)
+    weight = size.log().transpose(1, 2)[:, None].to(q.dtype)  # (N, 1, 1, L)
+    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=weight.expand(-1, 1, length, -1))
+    out = attention.proj_drop(attention.proj(attention.norm(seen.transpose(1, 2).reshape(count, length, width))))
+    return out, k.mean(1)

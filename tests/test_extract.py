@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avkit extract`: features of every clip once, whatever stops it on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from avkit.cli import main
+from avkit.datasets import find_dataset
+from avkit.encoders import build_encoder
+from avkit.encoders.merging import MergingViT, merge_tokens
+from avkit.errors import DataError
+from avkit.export import export
+from avkit.features.extract import Networks, Parts, extract, run
+from avkit.features.recipe import Stream, read_recipe, recipes
+from avkit.features.sources import Clips, Source, sources_in, sources_of
+from avkit.features.store import Store
+from avkit.media import decode
+from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
+
+TINY = {
+    "about": "small networks with random weights",
+    "streams": {
+        "seen": {"of": "pictures", "encoder": "small", "weights": None, "keep": "patches", "resize": 32, "crop": 32},
+        "frame": {"of": "pictures", "encoder": "small", "weights": None, "resize": 32, "crop": 32},
+        "twice": {"of": "pictures", "encoder": "small", "weights": None, "hop": 0.5, "resize": 32, "crop": 32},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return export("llp", tmp_path_factory.mktemp("x") / "llp", {"train": 8, "val": 2, "test": 4}, 32, 2, features=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("r") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(root, tiny, tmp_path_factory):
+    """The stores of an extraction that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    sources, absent = sources_of(find_dataset("llp"), root)
+    assert (len(sources), absent) == (14, 0)
+    outcome = extract(sources, read_recipe(tiny), out, "llp", workers=0)
+    assert (outcome.done, outcome.new, outcome.failed) == (14, 14, {})
+    return out
+
+
+def same(a, b, streams=("seen", "frame", "twice")):
+    for name in streams:
+        one, two = Store(a / f"{name}.h5"), Store(b / f"{name}.h5")
+        assert sorted(one.names) == sorted(two.names)
+        assert one.facts == two.facts
+        for clip in one.names:
+            np.testing.assert_allclose(one.read(clip), two.read(clip), atol=2e-3)
+
+
+def test_stores_are_what_the_network_says(root, whole):
+    store, source = Store(whole / "frame.h5"), sources_of(find_dataset("llp"), root)[0][0]
+    frames = decode.read_frames(source.root / source.data["video"], decode.step_times(10.0, 1.0), size=32)
+    torch.manual_seed(0)
+    encoder = build_encoder("visual", {"small": ("avkit.encoders.small:SmallVisual", {})}, "small").eval()
+    with torch.inference_mode():
+        wanted = encoder(frames)
+    np.testing.assert_allclose(store.read(source.name), wanted.frame.numpy(), atol=2e-3)
+    np.testing.assert_allclose(Store(whole / "seen.h5").read(source.name), wanted.patches.numpy(), atol=2e-3)
+    assert Store(whole / "twice.h5").steps(source.name) == 20
+    assert (store.facts.encoder, store.facts.hop, store.facts.dataset) == ("small", 1.0, "llp")
+    assert Store(whole / "seen.h5").facts.encoder == "small patches"
+    assert store.facts.weights
+
+
+def test_the_dataset_reads_what_was_extracted(root, whole):
+    data = find_dataset("llp")(root, "test", visual=str(whole / "seen.h5"), audio=str(whole / "frame.h5"))
+    item = data.item(0)
+    assert item.visual.shape[0] == item.audio.shape[0] == 10
+    assert item.visual.shape[1] == Store(whole / "seen.h5").shape[0]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_batches_across_clips_change_nothing(root, tiny, whole, tmp_path, batch):
+    sources = sources_of(find_dataset("llp"), root)[0]
+    extract(sources, read_recipe(tiny), tmp_path, "llp", batch=batch, workers=0)
+    same(whole, tmp_path)
+
+
+def test_workers_change_nothing(root, tiny, whole, tmp_path):
+    extract(sources_of(find_dataset("llp"), root)[0], read_recipe(tiny), tmp_path, "llp", workers=2)
+    same(whole, tmp_path)
+
+
+def test_killed_at_any_moment(root, tiny, whole, tmp_path):
+    """What was finished when the process died is never made again."""
+    words = [sys.executable, "-m", "avkit", "extract", "llp", "--root", str(root), "--recipe", str(tiny)]
+    words += ["--out", str(tmp_path), "--workers", "1", "--batch", "10", "--device", "cpu"]
+    parts, made = tmp_path / ".tiny-parts", {}
+
+    def look():
+        return {p: p.stat().st_mtime_ns for p in parts.rglob("*.npy") if not p.name.startswith(".")}
+
+    def finished():
+        done = Parts(parts, list(TINY["streams"])).done()
+        return {p: t for p, t in look().items() if p.stem in done}
+
+    for wanted in (2, 9, 20):  # parts at which it is killed
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        until = time.monotonic() + 120
+        while len(look()) < wanted and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if not parts.exists():  # it was done already
+            break
+        now = finished()
+        assert {p: t for p, t in now.items() if p in made} == made, "nothing was made twice"
+        made = now
+    assert main([*words[3:], "--debug"]) == 0
+    assert not parts.exists()
+    same(whole, tmp_path)
+    assert main(words[3:]) == 0, "and once more, with nothing to do"
+
+
+def test_broken_videos_are_set_aside(root, tiny, tmp_path, capsys):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    paths = sorted((root / "video").iterdir())[:4]
+    for path in paths:
+        (videos / path.name).write_bytes(path.read_bytes())
+    (videos / paths[0].name).write_bytes(b"")
+    (videos / paths[2].name).write_bytes(paths[2].read_bytes()[:3000])
+    words = ["extract", str(videos), "--recipe", str(tiny), "--workers", "0", "--device", "cpu"]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "2 clips could not be read and are set aside" in err
+    assert f"{paths[0].stem}: " in err
+    assert "is empty (0 bytes)" in err
+    assert len(Store(videos / "features/frame.h5")) == 2
+    (videos / paths[0].name).write_bytes(paths[0].read_bytes())
+    assert main(words) == 1, "it stays aside"
+    assert len(Store(videos / "features/frame.h5")) == 2
+    assert main([*words, "--retry"]) == 1
+    assert len(Store(videos / "features/frame.h5")) == 3
+    (videos / paths[2].name).write_bytes(paths[2].read_bytes())
+    assert main([*words, "--retry"]) == 0
+    assert len(Store(videos / "features/frame.h5")) == 4
+
+
+def test_stores_made_in_another_way_are_not_mixed(root, tiny, whole, tmp_path):
+    sources = sources_of(find_dataset("llp"), root)[0]
+    extract(sources[:2], read_recipe(tiny), tmp_path, "llp", workers=0)
+    with pytest.raises(DataError, match=r"made in another way: dataset 'llp' and not 'ave'"):
+        extract(sources, read_recipe(tiny), tmp_path, "ave", workers=0)
+    assert len(Store(tmp_path / "frame.h5")) == 2
+
+
+def test_vggish_of_a_second_and_of_a_third(root):
+    sources = sources_of(find_dataset("llp"), root)[0]
+    second, third = Stream("a", "sound", "vggish"), Stream("b", "sound", "vggish", hop=0.32)
+    decoded = Clips(sources[:1], [second, third], {})[0]
+    wave = decode.read_waveform(sources[0].root / sources[0].data["audio"])
+    wanted = log_mel(cut_steps(wave[None], 10, 1.0, EXAMPLE_SAMPLES))[0]
+    torch.testing.assert_close(decoded.inputs["a"], wanted)
+    assert decoded.inputs["b"].shape == (31, 96, 64), "ten seconds, as the dataset says, in hops of 0.32 s"
+    long = Clips([Source("x", root, {"audio": sources[0].data["audio"]})], [third], {})[0].inputs["b"]
+    assert len(long) == int((10 - 0.96) / 0.32) + 1
+    torch.testing.assert_close(long[3], log_mel(wave[3 * 5120 : 3 * 5120 + EXAMPLE_SAMPLES]))
+
+
+def test_squeezed_or_cut_from_the_middle(tmp_path):
+    frames = np.zeros((4, 40, 80, 3), np.uint8)
+    frames[:, :, 20:60] = 255
+    decode.write_video(tmp_path / "a.mp4", list(frames), 2)
+    source = sources_in(tmp_path)
+    cut = Stream("a", "pictures", "small", resize=20, crop=20)
+    squeezed = Stream("b", "pictures", "small")
+    x = Clips(source, [cut, squeezed], {"a": 0, "b": 20})[0].inputs
+    assert x["a"].shape == x["b"].shape == (2, 3, 20, 20)
+    assert x["a"].float().mean() > 240, "the middle is white"
+    assert x["b"][..., :3].float().mean() < 30, "the sides are there too"
+
+
+def test_the_recipes(capsys):
+    assert {"av_unified", "tspm", "llp", "pvt_v2", "vggish_032", "classes", "i3d_raft"} <= set(recipes())
+    for name in recipes():
+        recipe = read_recipe(name)
+        assert recipe.about
+        assert recipe.streams or recipe.bring
+    assert main(["extract", "--list"]) == 0
+    assert "vggish_032" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("streams: [1]", "is a mapping"),
+        ("a: 1", "has no 'streams'"),
+        ("streams: {a: {of: pictures}}", "give at least 'of' and 'encoder'"),
+        ("streams: {a: {of: pictures, encoder: small, hopp: 1}}", "Did you mean 'hop'"),
+        ("streams: {a: {of: picture, encoder: small}}", "Did you mean 'pictures'"),
+        ("streams: {a: {of: sound, encoder: vggish, hop: 0}}", "hop and window are above 0"),
+        ("streams: {a: {of: pictures, encoder: small, crop: 224}}", "give both"),
+        ("streams: {a: {of: pictures, encoder: small, hop: fast}}", "could not convert"),
+        ("{", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+    ],
+)
+def test_recipes_that_are_none(tmp_path, content, message):
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_recipe(tmp_path / "r.yaml")
+
+
+def test_what_cannot_be_extracted(tmp_path, capsys):
+    for words, message in (
+        (["extract"], "Name a dataset or a folder"),
+        (["extract", "llp"], "Name the folder of LLP with --root"),
+        (["extract", "scenes", "--root", str(tmp_path)], "has no media of its own"),
+        (["extract", "lpl", "--root", str(tmp_path)], "Did you mean 'llp'"),
+        (["extract", str(tmp_path)], "is no folder with videos"),
+        (["extract", "unav100", "--root", str(tmp_path), "--recipe", "i3d_raft"], "Bring the authors' own"),
+        (["extract", "llp", "--recipe", "av_unifed"], "Did you mean 'av_unified'"),
+        (["extract", "llp", "--batch", "0"], "--batch is 0"),
+        (["extract", "llp", "--recipe", "llp", "--weights", "re152=none"], "Did you mean 'res152'"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_text_features_of_questions_and_classes(tmp_path, capsys):
+    root = export("avqa", tmp_path / "avqa", {"train": 2, "test": 1}, 32, 2)
+    recipe = tmp_path / "r.yaml"
+    stream = {"of": "text", "encoder": "clip_vit_b32", "weights": None, "texts": "questions"}
+    recipe.write_text(yaml.safe_dump({"streams": {"questions": stream}}))
+    pytest.importorskip("open_clip")
+    assert main(["extract", "avqa", "--root", str(root), "--recipe", str(recipe), "--device", "cpu"]) == 0
+    store = Store(root / "features/questions.h5")
+    assert (sorted(store.names), store.shape, store.steps("0")) == (["0", "1", "2"], (512,), 1)
+    recipe.write_text(yaml.safe_dump({"streams": {"classes": {**stream, "texts": "classes"}}}))
+    assert main(["extract", "avqa", "--root", str(root), "--recipe", str(recipe), "--device", "cpu"]) == 2
+    assert "AVQA has no classes" in capsys.readouterr().err
+
+
+class TestMerging:
+    """Token merging, against a plain form that goes token by token."""
+
+    def plain(self, x, size, metric, count):
+        unit = metric / metric.norm(dim=-1, keepdim=True)
+        even, odd = list(range(0, len(x), 2)), list(range(1, len(x), 2))
+        best = {}
+        for a in even[1:]:
+            scores = [float(unit[a] @ unit[b]) for b in odd]
+            best[a] = (max(scores), odd[int(np.argmax(scores))])
+        gone = sorted(best, key=lambda a: -best[a][0])[:count]
+        values = {k: [(x[k], float(size[k]))] for k in range(len(x))}
+        for a in gone:
+            values[best[a][1]] += values.pop(a)
+        order = [a for a in even if a not in gone] + odd
+        total = [sum(w for _, w in values[k]) for k in order]
+        rows = [sum(v * w for v, w in values[k]) / t for k, t in zip(order, total, strict=True)]
+        return torch.stack(rows), torch.tensor(total)[:, None]
+
+    @pytest.mark.parametrize(("length", "count"), [(9, 3), (10, 4), (17, 8), (577, 25)])
+    def test_equals_the_plain_form(self, length, count):
+        torch.manual_seed(length)
+        x, metric = torch.randn(2, length, 6), torch.randn(2, length, 5)
+        size = torch.randint(1, 4, (2, length, 1)).float()
+        merged, sizes = merge_tokens(x, size, metric, count)
+        assert merged.shape == (2, length - count, 6)
+        for k in range(2):
+            wanted, total = self.plain(x[k], size[k], metric[k], count)
+            torch.testing.assert_close(merged[k], wanted)
+            torch.testing.assert_close(sizes[k], total)
+        torch.testing.assert_close(merged[:, 0], x[:, 0])
+        torch.testing.assert_close((merged * sizes).sum(1), (x * size).sum(1))
+
+    def test_nothing_to_merge(self):
+        x, size = torch.randn(1, 5, 4), torch.ones(1, 5, 1)
+        assert merge_tokens(x, size, x, 0)[0] is x
+
+    def test_never_more_than_half(self):
+        x = torch.randn(1, 9, 4)
+        assert merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
+
+    def test_577_tokens_become_14_in_24_blocks(self):
+        left = 577
+        for _ in range(24):
+            left -= min(25, left - 14, (left - 1) // 2)
+        assert left == 14
+
+    def test_without_merging_it_is_the_network_itself(self):
+        pytest.importorskip("timm")
+        torch.manual_seed(0)
+        merging = MergingViT("vit_tiny_patch16_224", tokens=197).eval()
+        pictures = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+        with torch.inference_mode():
+            wanted = merging.network.forward_features(merging.pixels(pictures))
+            torch.testing.assert_close(merging(pictures).patches, wanted, atol=1e-4, rtol=1e-4)
+            merging.tokens = 14
+            few = merging(pictures)
+        assert few.patches.shape == (2, 14, 192)
+        assert torch.isfinite(few.patches).all()
+        torch.testing.assert_close(few.frame, few.patches[:, 0])
+
+
+class TestCluster:
+    """Two Ray workers on this machine."""
+
+    @pytest.fixture(autouse=True)
+    def _ray(self):
+        pytest.importorskip("ray")
+
+    def test_a_worker_killed_in_the_middle(self, root, tiny, whole, tmp_path):
+        from avkit.features.cluster import spread_over
+
+        recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
+        killed, seen = [], []
+
+        def kill():
+            until = time.monotonic() + 120
+            while time.monotonic() < until and not killed:
+                for shard in (tmp_path / ".tiny-parts").glob("worker-*"):
+                    if any(shard.rglob("*.npy")):
+                        killed.append(int(shard.name.rsplit("-", 1)[1]))
+                        os.kill(killed[0], signal.SIGKILL)
+                        return
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        spread = spread_over(recipe, 2, None, "cpu", 5)
+        outcome = extract(sources, recipe, tmp_path, "llp", spread=spread, each=lambda n, f: seen.append(n))
+        thread.join()
+        assert len(killed) == 1
+        assert sorted(seen) == sorted(s.name for s in sources), "every clip once"
+        assert (outcome.done, outcome.failed) == (14, {})
+        same(whole, tmp_path)
+
+    def test_without_ray(self, tiny, monkeypatch):
+        from avkit.errors import AvkitError
+        from avkit.features.cluster import spread_over
+
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(AvkitError, match=r"pip install 'avkit\[ray\]'"):
+            spread_over(read_recipe(tiny), 2, None, "cpu", 5)
+
+
+def test_shards_of_two_processes_are_one(root, tiny, whole, tmp_path):
+    recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
+    names = [s.name for s in recipe.streams]
+    for shard, part in (("a", sources[:5]), ("b", sources[4:])):
+        networks = Networks(recipe.streams, torch.device("cpu"), 16)
+        run(part, networks, Parts(tmp_path / ".tiny-parts", names, shard), workers=0)
+    outcome = extract(sources, recipe, tmp_path, "llp", workers=0)
+    assert (outcome.done, outcome.new) == (14, 0)
+    same(whole, tmp_path)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The feature store: what is written comes back, from any process, and damage is told."""
+
+import multiprocessing
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from avkit.errors import DataError
+from avkit.features.store import (
+    FeatureFacts,
+    FirstOf,
+    Joined,
+    NpyFolder,
+    RowFile,
+    Selected,
+    Store,
+    load_array,
+    weights_hash,
+    write_store,
+)
+
+FACTS = FeatureFacts("vggish", 0.32, 0.96, 25.0, "unav100", "abcd", "avkit 0")
+
+
+def clips(count=5, width=(3, 4), seed=0):
+    draw = np.random.default_rng(seed)
+    return [(f"-clip_{k}", draw.normal(size=(k + 1, *width)).astype(np.float32)) for k in range(count)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(write_store(tmp_path / "a.h5", clips(), FACTS, "float32"))
+
+
+def test_what_is_written_comes_back(store):
+    assert list(store.names) == [name for name, _ in clips()]
+    assert (len(store), store.shape, store.dtype, store.facts) == (5, (3, 4), np.float32, FACTS)
+    for name, x in clips():
+        assert np.array_equal(store.read(name), x)
+        assert store.steps(name) == len(x)
+    assert FACTS.offset == pytest.approx(0.32)
+
+
+def test_half_precision(tmp_path):
+    store = Store(write_store(tmp_path / "a.h5", clips(), FACTS))
+    for name, x in clips():
+        assert np.array_equal(store.read(name), x.astype(np.float16))
+
+
+def test_any_hdf5_reader_reads_it(store):
+    with h5py.File(store.path) as file:
+        assert file["values"].shape == (15, 3, 4)
+        assert file["values"].chunks is None, "one block, so that a clip is one read"
+        assert file.attrs["hop"] == 0.32
+        assert file["names"][0] == b"-clip_0"
+
+
+def read_all(store, queue):
+    queue.put({name: store.read(name).sum() for name in store.names})
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_other_processes_read_it(store, method, opened):
+    if opened:
+        store.read("-clip_1")
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    others = [context.Process(target=read_all, args=(store, queue)) for _ in range(2)]
+    for p in others:
+        p.start()
+    wanted = {name: x.sum() for name, x in clips()}
+    for _ in others:
+        assert queue.get(timeout=60) == pytest.approx(wanted)
+    for p in others:
+        p.join()
+
+
+def test_workers_of_a_loader_read_it(store):
+    class Data(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, k):
+            return torch.from_numpy(store.read(f"-clip_{k}"))
+
+    loader = torch.utils.data.DataLoader(Data(), batch_size=None, num_workers=2)
+    for (_, x), read in zip(clips(), loader, strict=True):
+        assert np.array_equal(x, read.numpy())
+
+
+def test_a_reader_keeps_what_it_opened_while_another_store_takes_its_place(store):
+    store.read("-clip_0")
+    write_store(store.path, clips(seed=1), FACTS, "float32")
+    assert np.array_equal(store.read("-clip_3"), clips()[3][1]), "the old file, whole"
+    assert np.array_equal(Store(store.path).read("-clip_3"), clips(seed=1)[3][1])
+
+
+def test_a_write_that_fails_leaves_what_was_there(store):
+    with pytest.raises(ValueError, match="not finite"):
+        write_store(store.path, [("a", np.full((2, 3), np.nan))], FACTS)
+    assert np.array_equal(Store(store.path).read("-clip_3"), clips()[3][1])
+    assert [p.name for p in store.path.parent.iterdir()] == ["a.h5"]
+
+
+def test_a_cut_off_store(store):
+    data = store.path.read_bytes()
+    for share in (0.3, 0.99):
+        store.path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(DataError, match="cut off"):
+            Store(store.path).read("-clip_4")
+
+
+def test_what_is_no_store(tmp_path):
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["avadataset"] = np.ones(3)
+    with pytest.raises(DataError, match=r"not a feature store of avkit: it holds avadataset"):
+        Store(tmp_path / "b.h5").read("a")
+    with h5py.File(tmp_path / "b.h5", "a") as file:
+        file.attrs["avkit_features"] = 99
+    with pytest.raises(DataError, match="newer avkit"):
+        Store(tmp_path / "b.h5").read("a")
+    with pytest.raises(DataError, match="does not exist"):
+        Store(tmp_path / "c.h5").read("a")
+
+
+def test_an_absent_clip(store):
+    with pytest.raises(DataError, match=r"no features of clip 'x'; it has 5 such as '-clip_0'"):
+        store.read("x")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "There is no clip"),
+        ([("a", np.ones((1, 2))), ("a", np.ones((1, 2)))], "'a' is given twice"),
+        ([("a", np.ones((1, 2))), ("b", np.ones((1, 3)))], r"'b' has shape \(1, 3\)"),
+        ([("a", np.ones(3))], "give two dimensions or more"),
+        ([("a", np.full((1, 2), 1e6))], "beyond float16"),
+    ],
+)
+def test_what_cannot_be_stored(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        write_store(tmp_path / "a.h5", given, FACTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_dtypes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="float16 or float32"):
+        write_store(tmp_path / "a.h5", clips(), FACTS, "int8")
+
+
+def test_a_folder_of_npy(tmp_path, store):
+    for name, x in clips():
+        np.save(tmp_path / f"{name}_rgb.npy", x)
+        np.save(tmp_path / f"{name}_flow.npy", x[: max(1, len(x) - 1), ..., :2])
+    rgb, flow = NpyFolder(tmp_path, "_rgb.npy"), NpyFolder(tmp_path, "_flow.npy")
+    assert set(rgb.names) == set(store.names)
+    both = Joined([rgb, flow])
+    assert both.read("-clip_4").shape == (4, 3, 6)
+    packed = Store(write_store(tmp_path / "p.h5", Selected(rgb, sorted(rgb.names)), FACTS, "float32"))
+    assert all(np.array_equal(packed.read(n), rgb.read(n)) for n in rgb.names)
+    assert pickle.loads(pickle.dumps(packed)).read("-clip_0").shape == (1, 3, 4)
+    with pytest.raises(DataError, match="cannot be listed"):
+        _ = NpyFolder(tmp_path / "none").names
+
+
+def test_rows_are_averaged_where_there_are_several(tmp_path):
+    fine, coarse = tmp_path / "fine", tmp_path / "coarse"
+    for folder, rows in ((fine, 80), (coarse, 10)):
+        folder.mkdir()
+        np.save(folder / "a.npy", np.repeat(np.arange(10.0), rows // 10)[:, None])
+    out = Joined([NpyFolder(fine), NpyFolder(coarse)]).read("a")
+    assert np.array_equal(out, np.repeat(np.arange(10.0)[:, None], 2, 1))
+
+
+def test_an_official_file_by_row(tmp_path):
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["avadataset"] = np.arange(24.0).reshape(3, 4, 2)
+    rows = RowFile(tmp_path / "f.h5", ["a", "b", "c"])
+    assert np.array_equal(rows.read("b"), np.arange(8.0, 16).reshape(4, 2))
+    assert np.array_equal(pickle.loads(pickle.dumps(rows)).read("a"), rows.read("a"))
+    with pytest.raises(DataError, match="has 3 rows and the annotation file 2"):
+        RowFile(tmp_path / "f.h5", ["a", "b"]).read("a")
+    with pytest.raises(DataError, match="no features of clip 'd'"):
+        rows.read("d")
+    with pytest.raises(DataError, match="cannot be read as HDF5"):
+        RowFile(tmp_path / "f.h5", ["a"], key="other").read("a")
+
+
+def test_the_first_that_has_a_clip_serves_it(tmp_path, store):
+    np.save(tmp_path / "new.npy", np.ones((2, 3, 4)))
+    both = FirstOf([NpyFolder(tmp_path), store])
+    assert both.names == {"new", *store.names}
+    assert both.read("new").shape == (2, 3, 4)
+    assert both.read("-clip_2").shape == (3, 3, 4)
+    with pytest.raises(DataError, match="no features of clip 'x'"):
+        both.read("x")
+    assert FirstOf([]).names == set()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY junk", pickle.dumps([1])])
+def test_arrays_that_are_none(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as an array"):
+        load_array(tmp_path / "a.npy")
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="can run code"):
+        load_array(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.array(["a"]))
+    with pytest.raises(DataError, match="no array of features"):
+        load_array(tmp_path / "b.npy")
+
+
+def test_the_hash_of_weights():
+    a = {"x": torch.ones(2, 3), "y": torch.zeros(0)}
+    assert weights_hash(a) == weights_hash(dict(reversed(list(a.items()))))
+    assert weights_hash(a) != weights_hash({**a, "x": torch.ones(3, 2)})
+    assert weights_hash(a) != weights_hash({**a, "x": torch.full((2, 3), 2.0)})
+    assert len(weights_hash(a)) == 16
