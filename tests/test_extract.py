@@ -158,6 +158,21 @@ def test_broken_videos_are_set_aside(root, tiny, tmp_path, capsys):
     assert len(Store(videos / "features/frame.h5")) == 4
 
 
+def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
+    sources = sources_of(find_dataset("llp"), root)[0]
+    inputs = Clips._inputs
+
+    def deadly(self, source):
+        if source.name == sources[5].name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inputs(self, source)
+
+    monkeypatch.setattr(Clips, "_inputs", deadly)
+    outcome = extract(sources, read_recipe(tiny), tmp_path, "llp", workers=2)
+    assert outcome.failed == {sources[5].name: "its decoder crashed; the file is damaged."}
+    assert outcome.done == 13
+
+
 def test_stores_made_in_another_way_are_not_mixed(root, tiny, whole, tmp_path):
     sources = sources_of(find_dataset("llp"), root)[0]
     extract(sources[:2], read_recipe(tiny), tmp_path, "llp", workers=0)

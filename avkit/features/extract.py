@@ -29,6 +29,8 @@ from avkit.files import atomic
 
 #: Files that may be waiting to be written.
 _WAITING = 64
+#: Clips that each decoder process is ahead.
+_AHEAD = 4
 
 
 class Parts:
@@ -186,6 +188,35 @@ class Networks:
         waiting.rows, waiting.clips = [], []
 
 
+def decoded(data: Clips, workers: int) -> Iterator[Decoded]:
+    """Clips as decoder processes hand them over, in order.
+
+    A clip at which a decoder process dies, as a damaged file may bring about, comes with that as its fault: after
+    such a death the clips that were under way are decoded one at a time, until the one is found.
+    """
+    first = 0
+    while first < len(data):
+        try:
+            for clip in _loader(data, range(first, len(data)), workers):
+                first += 1
+                yield clip
+        except RuntimeError as error:
+            if not workers or "exited unexpectedly" not in str(error):
+                raise
+            for index in range(first, min(len(data), first + workers * _AHEAD)):
+                first += 1
+                try:
+                    yield next(iter(_loader(data, range(index, index + 1), 1)))
+                except RuntimeError:
+                    yield Decoded(data.sources[index].name, fault="its decoder crashed; the file is damaged.")
+
+
+def _loader(data: Clips, indices: range, workers: int) -> DataLoader[Decoded]:
+    """Some clips, a few of them decoded ahead."""
+    part = torch.utils.data.Subset(data, indices)
+    return DataLoader(part, batch_size=None, num_workers=workers, prefetch_factor=_AHEAD if workers else None)
+
+
 def run(
     sources: Sequence[Source],
     networks: Networks,
@@ -203,7 +234,6 @@ def run(
         each: Called with each clip as it comes from its decoder.
     """
     data = Clips(sources, networks.streams, networks.sides())
-    loader = DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     writing: list[Future[None]] = []
     with ThreadPoolExecutor(2) as pool:
 
@@ -213,7 +243,7 @@ def run(
             while len(writing) > _WAITING:
                 writing.pop(0).result()
 
-        for clip in loader:
+        for clip in decoded(data, workers):
             if clip.fault:
                 parts.set_aside(clip.name, clip.fault)
             else:
