@@ -38,15 +38,38 @@ FIELDS: dict[str, str] = {
 class Vocabulary:
     """The words a dataset speaks: what a task needs to size its head and to name its answers.
 
+    Where tasks have datasets of their own, each task speaks its dataset's classes and answers, see `of`, and all share
+    the words; `classes` and `answers` then hold those of all of them.
+
     Attributes:
         classes: Names of sounding classes in index order, background not among them.
         answers: Answers of `avqa` in index order.
         words: Words of questions, prompts and captions, in index order.
+        tasks: Classes and answers by task, as dictionaries, of tasks on datasets of their own.
     """
 
     classes: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
+    tasks: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, task: str) -> "Vocabulary":
+        """What a task speaks."""
+        own = self.tasks.get(task)
+        return self if own is None else Vocabulary(own["classes"], own["answers"], self.words)
+
+
+def join_vocabularies(by_task: dict[str, Vocabulary]) -> Vocabulary:
+    """One vocabulary of several tasks' datasets; that of the dataset itself where there is only one."""
+    every = list(by_task.values())
+    if all(v == every[0] for v in every):
+        return every[0]
+
+    def joined(name: str) -> list[str]:
+        return list(dict.fromkeys(x for v in every for x in getattr(v, name)))
+
+    own = {task: {"classes": v.classes, "answers": v.answers} for task, v in by_task.items()}
+    return Vocabulary(joined("classes"), joined("answers"), joined("words"), own)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 """Datasets to batches of one task each, in an order that survives being killed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from avkit.batch import Batch, Item, Vocabulary, collate, crop
+from avkit.batch import Batch, Item, Vocabulary, collate, crop, join_vocabularies
 from avkit.datasets import Dataset, find_dataset
+from avkit.errors import unknown_name
 from avkit.sampler import BatchPlan, task_weights
 
 #: A sample of a task: the task's name, the sample's number in the dataset, and a draw in [0, 1) that places a crop.
@@ -53,22 +54,24 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
     """Samples by task and number, each with the targets that the task reads.
 
     Args:
-        dataset: Where samples come from.
+        datasets: Where each task's samples come from.
         reads: What each task takes.
         crop: Longest clip in steps for tasks that answer step by step; 0 for no limit.
         window: The same for tasks on untrimmed clips.
     """
 
-    def __init__(self, dataset: Dataset, reads: dict[str, Reads], crop: int = 0, window: int = 0) -> None:
-        provided = frozenset(dataset.provides)
-        self.dataset = dataset
+    def __init__(
+        self, datasets: Mapping[str, Dataset], reads: dict[str, Reads], crop: int = 0, window: int = 0
+    ) -> None:
+        provided = {task: frozenset(data.provides) for task, data in datasets.items()}
+        self.datasets = datasets
         self.longest = {t: window if r.untrimmed else crop if r.stepwise else 0 for t, r in reads.items()}
-        self.fields = {task: (read.needs | read.may) & provided for task, read in reads.items()}
+        self.fields = {task: (read.needs | read.may) & provided[task] for task, read in reads.items()}
         self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
     def __getitem__(self, key: Key) -> tuple[str, Item]:
         task, index, draw = key
-        item = self.dataset.item(index, self.fields[task])
+        item = self.datasets[task].item(index, self.fields[task])
         if longest := self.longest[task]:
             starts = self._starts(item, task, longest)
             item = crop(item, starts[int(draw * len(starts))], longest)
@@ -137,9 +140,16 @@ class AVDataModule(L.LightningDataModule):
     Args:
         tasks: Task names; set by `--tasks`.
         fields: Targets each task needs and may use; set by the command line from the tasks themselves.
-        dataset: `scenes`, or a dataset on disk.
-        root: Folder of the dataset on disk; media paths of a manifest are relative to it.
+        dataset: A name for all tasks, or one for each, such as avs=avsbench-s4,avqa=scenes. Left out: each task's usual
+            benchmark where `root` is given, else the manifest where one is given, else `scenes`.
+        root: Folder of the data on disk: of one dataset, or with a folder for each, called by its name. Media paths of
+            a manifest are relative to it.
         manifest: A JSON Lines file of your own clips; naming one chooses the dataset `manifest`.
+        release: Release of the annotations, or several such as music-avqa=by-video,llp=2020.
+        visual: Stored features to read instead of pictures: names of the dataset's own, a store, or a folder of .npy;
+            for one dataset or for several such as llp=res152,unav100=rgb+flow.
+        audio: Stored features to read instead of sound, likewise.
+        allow_missing: Leave out clips that are not on disk, and say in the report how many there were.
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops; several processes
             share them out.
         whole_batch: Clips per step for tasks that need whole clips, each with all of its questions.
@@ -162,9 +172,13 @@ class AVDataModule(L.LightningDataModule):
         self,
         tasks: str = "",
         fields: dict[str, Any] | None = None,
-        dataset: str = "scenes",
+        dataset: str | None = None,
         root: str | None = None,
         manifest: str | None = None,
+        release: str | None = None,
+        visual: str | None = None,
+        audio: str | None = None,
+        allow_missing: bool = False,
         batch_size: int = 16,
         whole_batch: int = 6,
         long_batch: int = 6,
@@ -199,28 +213,52 @@ class AVDataModule(L.LightningDataModule):
             for task, f in (fields or {}).items()
         }
         self.crop, self.window = crop, window
-        self.dataset = "manifest" if manifest else dataset
+        if manifest and dataset is None:
+            dataset = "manifest"
+        #: Name of each task's dataset.
+        self.sources = choose_datasets(list(self.reads), dataset, root)
+        self.options = {"release": release, "visual": visual, "audio": audio}
+        self.allow_missing = allow_missing
         needed = _STEPS + _MORE_STEPS * max(0, len(self.reads) - 3)
         self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch or needed, mix
         self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
         self.workers, self.picture, self.seed = workers, picture, seed
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
-        self._splits: dict[str, Dataset] = {}
+        self._splits: dict[tuple[str, str], Dataset] = {}
 
-    def split(self, name: str) -> Dataset:
-        """The dataset of a split, opened when first asked for."""
-        if name not in self._splits:
-            self._splits[name] = self._open(name)
-        return self._splits[name]
+    @property
+    def dataset(self) -> str:
+        """Names of all datasets."""
+        return "+".join(dict.fromkeys(self.sources.values()))
+
+    def split(self, name: str, task: str | None = None) -> Dataset:
+        """The dataset of a task's split, opened when first asked for; of the first task where none is named."""
+        source = next(iter(self.sources.values()), "scenes") if task is None else self.sources[task]
+        if (source, name) not in self._splits:
+            self._splits[source, name] = self._open(source, name)
+        return self._splits[source, name]
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words the dataset speaks, as the training split defines them."""
-        return self.split("train").vocabulary
+        """The words that the datasets speak, as the training splits define them."""
+        if not self.sources:
+            return self.split("train").vocabulary
+        return join_vocabularies({task: self.split("train", task).vocabulary for task in self.sources})
+
+    @cached_property
+    def features(self) -> dict[str, list[int]] | None:
+        """Widths of stored visual and audio features by task, 0 for pictures and sound; None where there are none."""
+        found = {task: _widths(self.split("train", task)) for task in self.sources}
+        return found if any(map(any, found.values())) else None
+
+    def coverage(self, split: str, task: str) -> int:
+        """Samples of a task's split that the official files have, or that can be read where nothing is missing."""
+        missing = getattr(self.split(split, task), "missing", ())
+        return len(self._numbers(split, task)) + len(missing)
 
     def train_dataloader(self) -> PlanLoader:
         """Batches by the plan; the order depends on the seed and the step alone."""
-        data, trainer = self.split("train"), self.trainer
+        trainer = self.trainer
         numbers = {task: self._numbers("train", task) for task in self.reads}
         sizes = {task: len(found) for task, found in numbers.items()}
         rank, ranks = self._place()
@@ -229,7 +267,11 @@ class AVDataModule(L.LightningDataModule):
         late = [task for task, read in self.reads.items() if read.late and self.mix == "need"]
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks, late, self.steps // 2)
         loader = PlanLoader(
-            TaskItems(data, self.reads, self.crop, self.window), plan, numbers, self.steps, **self._loading()
+            TaskItems(self._datasets("train"), self.reads, self.crop, self.window),
+            plan,
+            numbers,
+            self.steps,
+            **self._loading(),
         )
         if trainer:  # Lightning gives a loader its state back in the middle of an epoch only, not between two
             loader.done = trainer.global_step * trainer.accumulate_grad_batches
@@ -245,8 +287,7 @@ class AVDataModule(L.LightningDataModule):
 
     def sample(self, split: str, count: int) -> dict[str, list[Batch]]:
         """Batches of the first `count` samples of each task, for counting and for pictures in the report."""
-        data = self.split(split)
-        items = TaskItems(data, self.reads)
+        items = TaskItems(self._datasets(split), self.reads)
         out = {}
         for task in self.reads:
             found = [items[task, i, 0.0][1] for i in self._numbers(split, task)[:count]]
@@ -257,34 +298,44 @@ class AVDataModule(L.LightningDataModule):
         """Numbers of the samples of a split that carry what the task reads."""
         return self._numbers(split, task)
 
-    def _open(self, name: str) -> Dataset:
-        cls = find_dataset(self.dataset)
-        if self.dataset == "scenes":
+    def _datasets(self, split: str) -> dict[str, Dataset]:
+        return {task: self.split(split, task) for task in self.reads}
+
+    def _open(self, source: str, name: str) -> Dataset:
+        cls = find_dataset(source)
+        if source == "scenes":
             every = name == "train"
             opened: Dataset = cls(name, self.sizes[name], self.seed, self.picture, all_questions=every)
             return opened
-        if not self.manifest:
-            raise ValueError(f"Dataset {self.dataset!r} needs a file. Name it with --data.manifest FILE.jsonl.")
         root = Path(self.root) if self.root else None
-        read: Dataset = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
-        return read
+        if source == "manifest":
+            if not self.manifest:
+                raise ValueError("Dataset 'manifest' needs a file. Name it with --data.manifest FILE.jsonl.")
+            read: Dataset = cls(Path(self.manifest), root=root, split=name, picture=self.picture)
+            return read
+        if root is None:
+            raise ValueError(f"Dataset {source!r} needs a folder. Name it with --data.root FOLDER.")
+        root = root / source if (root / source).is_dir() else root
+        options = {key: _for(text, source, self.sources.values(), key) for key, text in self.options.items()}
+        official: Dataset = cls(root, name, self.picture, allow_missing=self.allow_missing, **options)
+        return official
 
     def _numbers(self, split: str, task: str) -> list[int]:
         """Samples of a task; an error names what the dataset lacks."""
-        data, read = self.split(split), self.reads[task]
+        data, read, source = self.split(split, task), self.reads[task], self.sources[task]
         needs = read.needs - read.scored if split == "train" else read.needs
         missing = sorted(needs - frozenset(data.provides))
         if missing:
             wanted, has = ", ".join(sorted(needs)), ", ".join(sorted(data.provides))
             raise ValueError(
-                f"Task {task!r} reads {wanted}; dataset {self.dataset!r} has no {', '.join(missing)}. It has {has}. "
+                f"Task {task!r} reads {wanted}; dataset {source!r} has no {', '.join(missing)}. It has {has}. "
                 f"Leave {task!r} out of --tasks or add them."
             )
         each = read.each
         found = data.indices(each)
         if not found:
             raise ValueError(
-                f"No sample of dataset {self.dataset!r} has all that task {task!r} reads: {', '.join(sorted(each))}."
+                f"No sample of dataset {source!r} has all that task {task!r} reads: {', '.join(sorted(each))}."
             )
         return found
 
@@ -299,14 +350,14 @@ class AVDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _in_order(self, split: str) -> DataLoader[Batch]:
-        data = self.split(split)
         rank, ranks = self._place()
         batches = []
         for task, read in self.reads.items():
             keys = [(task, i, 0.0) for i in self._numbers(split, task)[rank::ranks]]
             size = self.long_batch if read.untrimmed else self.batch_size
             batches += [keys[i : i + size] for i in range(0, len(keys), size)]
-        return DataLoader(TaskItems(data, self.reads), batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
+        items = TaskItems(self._datasets(split), self.reads)
+        return DataLoader(items, batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:
         several = self.workers > 0
@@ -318,6 +369,67 @@ class AVDataModule(L.LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "generator": torch.Generator(),  # its own: opening a loader leaves the model's alone
         } | ({"prefetch_factor": 3} if several else {})
+
+
+#: The benchmark of each task.
+USUAL = {
+    "ra_ssu": "f-music",
+    "ave": "ave",
+    "ave_weak": "ave",
+    "avvp": "llp",
+    "ssl": "vggss",
+    "avs": "avsbench-s4",
+    "avqa": "music-avqa",
+    "davel": "unav100",
+}
+
+
+def choose_datasets(tasks: Sequence[str], dataset: str | None, root: str | None) -> dict[str, str]:
+    """The dataset of each task.
+
+    Args:
+        tasks: Names of tasks.
+        dataset: One name for all, or `task=name,...`; tasks not named there take their usual one where `root` is given,
+            else `scenes`.
+        root: Folder of data on disk.
+
+    Raises:
+        ValueError: If a task or dataset is unknown, or a task has no usual one.
+    """
+    named = {}
+    if dataset and "=" not in dataset:
+        named = dict.fromkeys(tasks, dataset)
+    for part in dataset.split(",") if dataset and "=" in dataset else ():
+        task, _, name = part.strip().partition("=")
+        if task not in tasks:
+            raise unknown_name("task in data.dataset", task, tasks)
+        named[task] = name
+    for task in tasks:
+        if task not in named:
+            named[task] = USUAL.get(task, "") if root else "scenes"
+        if not named[task]:
+            raise ValueError(f"Task {task!r} has no usual dataset. Name one with --data.dataset {task}=NAME.")
+        find_dataset(named[task])
+    return {task: named[task] for task in tasks}
+
+
+def _for(text: str | None, source: str, sources: Iterable[str], key: str) -> str | None:
+    """The part of an option such as `llp=res152,ave=vgg19` that is about one dataset; all of it where it names none."""
+    if text is None or "=" not in text:
+        return text
+    pairs = {name.strip(): value for name, _, value in (part.partition("=") for part in text.split(","))}
+    for name in pairs:
+        if name not in sources:
+            raise unknown_name(f"dataset in data.{key}", name, set(sources))
+    return pairs.get(source)
+
+
+def _widths(data: Dataset) -> list[int]:
+    """Widths of the stored visual and audio features that a dataset gives, 0 where it gives pictures or sound."""
+    if getattr(data, "visual", None) is None and getattr(data, "audio", None) is None:
+        return [0, 0]
+    item = data.item(0, frozenset())
+    return [x.shape[-1] if x is not None else 0 for x in (item.visual, item.audio)]
 
 
 def _collate(pairs: Sequence[tuple[str, Item]]) -> Batch:

@@ -42,6 +42,8 @@ class AVModel(L.LightningModule):
         interface: `heads` gives each task a head of its own; `sequence` has one decoder write all answers as tokens.
         balance: `fixed` leaves it at that; `uncertainty` learns a further factor per task, see `UncertaintyWeights`.
         surgery: Take out of each step's gradient of the shared part what opposes other tasks, see `GradientSurgery`.
+        features: Widths of the stored visual and audio features that each task reads, 0 for pictures and sound; set by
+            the command line from the data.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class AVModel(L.LightningModule):
         interface: str = "heads",
         balance: str = "fixed",
         surgery: bool = False,
+        features: dict[str, list[int]] | None = None,
     ) -> None:
         super().__init__()
         for name, given, known in (("balance", balance, BALANCES), ("interface", interface, INTERFACES)):
@@ -72,11 +75,13 @@ class AVModel(L.LightningModule):
         self.surgery = GradientSurgery() if surgery else None
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
-        self.system = AVUnified(system or AVUnifiedConfig(), spoken)
-        width, pyramid = self.system.config.width, self.system.pyramid_widths
+        config = system or AVUnifiedConfig()
+        self.features = features or {name: [config.visual_features, config.audio_features] for name in self.tasks}
+        self.system = AVUnified(config, spoken, self.features)
+        width = config.width
         self.decoder = self._decoder(width, spoken) if interface == "sequence" else None
         headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weak}
-        self.heads = nn.ModuleDict({_key(name): task.head(width, pyramid) for name, task in headed.items()})
+        self.heads = nn.ModuleDict({_key(name): task.head(width, self._pyramid(name)) for name, task in headed.items()})
         self.board = Scoreboard(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
@@ -84,7 +89,16 @@ class AVModel(L.LightningModule):
         self.listen = True
         self._random: dict[str, Any] | None = None
 
+    def _pyramid(self, task: str) -> list[int]:
+        """Widths of the maps that a task's pictures have; none where features stand for pictures."""
+        return [] if self.features[task][0] else self.system.pyramid_widths
+
     def _decoder(self, width: int, spoken: Vocabulary) -> SequenceHead:
+        if self.vocabulary.tasks:
+            raise ValueError(
+                "Sequences have one vocabulary, and the tasks of this run read several datasets. Use --model.interface "
+                "heads, or one dataset for all."
+            )
         silent = [name for name, task in self.tasks.items() if not task.forms]
         if silent:
             raise ValueError(
@@ -109,7 +123,7 @@ class AVModel(L.LightningModule):
         task = self.tasks[batch.task]
         meet = task.meet and not (self.training and task.pixels and self._apart())
         pixels = task.pixels and (self.decoder is None or self.decoder.per_step(task.forms))
-        tokens: Tokens = self.system(batch, prompts, pixels, meet, senses)
+        tokens: Tokens = self.system(batch, prompts, pixels, meet, senses, task.vocabulary.classes)
         return tokens
 
     def _apart(self) -> bool:
@@ -298,7 +312,7 @@ def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabular
             f"Pass --tasks {','.join(facts['tasks'])}, or start without --ckpt_path."
         )
     for name, now in asdict(vocabulary).items():
-        then = facts["vocabulary"][name]
+        then = facts["vocabulary"].get(name, {})
         if then != now:
             odd = sorted(set(then) ^ set(now))[:5]
             what = f"such as {', '.join(map(repr, odd))}" if odd else "in another order"

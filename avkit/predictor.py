@@ -189,13 +189,13 @@ class Predictor:
         found = self._run(clip, senses, "avqa", slice(0, clip.steps), question)
         scores = found["answer_scores"][0].softmax(-1).cpu()
         best = scores.topk(min(5, len(scores)))
-        words = self.model.vocabulary.answers
+        words = self.model.vocabulary.of("avqa").answers
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs})
 
     def _list_events(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
         """Fill in the events of a task that looks at the whole clip, or at pieces where answers are sequences."""
-        names = self.model.vocabulary.classes
+        names = self.model.vocabulary.of(task).classes
         found = []
         for part in [slice(0, clip.steps)] if self.model.decoder is None else _pieces(clip):
             for start, end, k, score in self._run(clip, senses, task, part)["event_list"][0].tolist():
@@ -215,11 +215,11 @@ class Predictor:
             result.masks = join("mask").numpy()
         if "class_mask" in found:
             result.class_mask = join("class_mask").numpy()
-            result.class_names = self.model.vocabulary.classes
+            result.class_names = self.model.vocabulary.of(task).classes
         if "heat" in found:
             result.heat = join("heat").numpy()
         if "event" in found:
-            spoken = self.model.vocabulary.classes
+            spoken = self.model.vocabulary.of(task).classes
             labels = [text for p in parts for text in p["event"][0]]
             result.events += runs(
                 task, "both", spoken, np.array([[x == name for name in spoken] for x in labels]), result
@@ -230,8 +230,8 @@ class Predictor:
             def steps(field: str) -> NDArray[np.bool_]:
                 return torch.cat([(p[field][0] >= 0.5) & s for p, s in zip(parts, sure, strict=True)]).cpu().numpy()
 
-            result.events += runs(task, "heard", self.model.vocabulary.classes, steps("audio_scores"), result)
-            result.events += runs(task, "seen", self.model.vocabulary.classes, steps("visual_scores"), result)
+            result.events += runs(task, "heard", self.model.vocabulary.of(task).classes, steps("audio_scores"), result)
+            result.events += runs(task, "seen", self.model.vocabulary.of(task).classes, steps("visual_scores"), result)
         if "caption" in found:
             result.captions = [text for p in parts for text in p["caption"][0]]
 
@@ -281,6 +281,7 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
         system,
         config.get("prompts"),
         interface=config.get("interface", "heads"),
+        features=facts.get("features"),
     )
     try:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})

@@ -91,7 +91,7 @@ class Numbers:
 
 def starts(known, each, crop=3):
     items = TaskItems(
-        Numbers(known), {"t": Reads(frozenset({"mask_known"}), frozenset(each), stepwise=True)}, crop=crop
+        {"t": Numbers(known)}, {"t": Reads(frozenset({"mask_known"}), frozenset(each), stepwise=True)}, crop=crop
     )
     found = [items["t", 0, draw][1] for draw in np.linspace(0, 1, 200, endpoint=False)]
     assert {len(x.audio) for x in found} == {min(crop, 10)}

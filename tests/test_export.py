@@ -13,6 +13,7 @@ from avkit.errors import DataError
 from avkit.export import export
 from avkit.export.base import scene_of
 from avkit.export.names import AVE, AVSS, LLP, MUSIC_AVQA, S4
+from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.scenes import CLASSES, render, sample_question, sample_scene
 
 PICTURE = 32
@@ -275,6 +276,15 @@ def test_features_of_the_layout(exported, layout, visual, audio, steps, shapes):
         assert (item.hop, item.offset) == (pytest.approx(0.32), pytest.approx(0.32))
         # the middle of feature 0 is 12 pictures of 25 per second after the start, as the official shift has it
         assert item.hop / 2 + item.offset == pytest.approx(12 / 25)
+
+
+def test_log_mel(exported):
+    root = exported("avsbench-s4")
+    data = find_dataset("avsbench-s4")(root, "test", PICTURE, audio="log_mel")
+    wanted = find_dataset("avsbench-s4")(root, "test", PICTURE).item(0).waveform
+    item = data.item(0)
+    mel = log_mel(cut_steps(wanted[None], 5, 1.0, EXAMPLE_SAMPLES))[0]
+    torch.testing.assert_close(item.audio.reshape(5, 96, 64), mel, atol=0.02, rtol=0)
 
 
 def test_pictures_with_stored_sound(exported):

@@ -35,7 +35,10 @@ TOLD = [
 
 def batch(task, count=4, first=0):
     cls = find_task(task)
-    items = [SCENES.item(i, frozenset(cls.reads) | frozenset(cls.may_read)) for i in range(first, first + count)]
+    items = [
+        SCENES.item(i, frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides))
+        for i in range(first, first + count)
+    ]
     if task == "ssl":  # its boxes come from the head that teaches
         items = [replace(x, targets=SCENES.item(i, frozenset({"boxes"})).targets) for i, x in enumerate(items)]
     items[0] = crop(items[0], 1, 6)  # padding, too
@@ -309,7 +312,7 @@ def test_a_clip_is_learnt(task):
     """Some steps on one clip, and its rows are written as they are."""
     net = model(task, lr=3e-3).train()
     cls = find_task(task)
-    fields = frozenset(cls.reads) | frozenset(cls.may_read)
+    fields = frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides)
     item = crop(SMALL.item(3, fields), 0, 2 if cls.stepwise else 6)
     given = collate([item], task)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)

@@ -22,7 +22,7 @@ VOCABULARY = SCENES.vocabulary
 
 def item(task, index=0):
     cls = find_task(task)
-    return SCENES.item(index, frozenset(cls.reads) | frozenset(cls.may_read))
+    return SCENES.item(index, frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides))
 
 
 def batch(task, count=3):

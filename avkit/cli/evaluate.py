@@ -6,7 +6,7 @@ import math
 import platform
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def report_run(
     start = time.perf_counter()
     trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
-    rows = list(score_rows(model, data.dataset, "test", {t: len(data.samples("test", t)) for t in model.tasks}))
+    rows = list(score_rows(model, data.sources, "test", {t: data.coverage("test", t) for t in model.tasks}))
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -62,7 +62,7 @@ def report_run(
     return path
 
 
-def score_rows(model: AVModel, dataset: str, split: str, sizes: dict[str, int]) -> Iterator[Row]:
+def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: dict[str, int]) -> Iterator[Row]:
     """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
     board = model.board
     for name, task in model.tasks.items():
@@ -79,7 +79,7 @@ def score_rows(model: AVModel, dataset: str, split: str, sizes: dict[str, int]) 
             best = max(rules, key=lambda rule: rules[rule]) if rules else ""
             yield Row(
                 name,
-                dataset,
+                datasets[name],
                 split,
                 metric,
                 figures[metric],

@@ -26,7 +26,7 @@ def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Exampl
             with torch.inference_mode():
                 prediction = model(batch.to(model.device))
             for row in range(len(batch)):
-                yield _example(name, batch, prediction, row, model.vocabulary.classes)
+                yield _example(name, batch, prediction, row, model.vocabulary.of(name).classes)
 
 
 def _example(name: str, batch: Batch, prediction: Prediction, row: int, classes: Sequence[str]) -> Example:

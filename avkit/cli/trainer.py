@@ -104,6 +104,7 @@ class AVCLI(LightningCLI):
         parser.link_arguments("tasks", "data.fields", compute_fn=task_fields)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: seed if type(seed) is int else 0)
         parser.link_arguments("data.vocabulary", "model.vocabulary", apply_on="instantiate")
+        parser.link_arguments("data.features", "model.features", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Check what would otherwise fail late or in Lightning's words."""
@@ -174,6 +175,7 @@ class AVCLI(LightningCLI):
                     "tasks": list(self.model.tasks),
                     "vocabulary": asdict(self.model.vocabulary),
                     "dataset": self.datamodule.dataset,
+                    "features": self.model.features,
                     "picture": self.datamodule.picture,
                     "seed": self.config.seed_everything,
                     "commit": commit(),

@@ -14,6 +14,6 @@ def run(args: list[str]) -> int:
 
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
-    sizes = {task: len(cli.datamodule.samples("val", task)) for task in cli.model.tasks}
-    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.dataset, "val", sizes))))
+    sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.tasks}
+    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.sources, "val", sizes))))
     return 0

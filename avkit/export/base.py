@@ -4,17 +4,20 @@
 import csv
 import io
 import json
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
 from avkit.errors import DataError
 from avkit.files import atomic, write_file
+from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.media.write import write_video, write_wave
 from avkit.scenes import Question, Scene, render, render_frames, render_sound, sample_question, sample_scene
 
@@ -112,6 +115,12 @@ class Layout(ABC):
         """A `.npy` file."""
         with atomic(self.out / path) as part:
             np.save(part, values, allow_pickle=False)
+
+    def log_mel(self, path: str, wave: NDArray[np.float32], seconds: int) -> None:
+        """Log-mel patches of each second, pickled as AVSBench has them: a float32 tensor (seconds, 1, 96, 64)."""
+        cut = cut_steps(torch.from_numpy(wave)[None], seconds, 1.0, EXAMPLE_SAMPLES)
+        with atomic(self.out / path) as part:
+            part.write_bytes(pickle.dumps(log_mel(cut)[0][:, None].clone()))
 
     def hdf5(self, path: str, key: str, values: NDArray[Any]) -> None:
         """An HDF5 file with one array."""

@@ -40,7 +40,8 @@ class S4(Layout):
     def add(self, scene: Scene, question: Question | None, split: str) -> str:
         """Pictures, masks and wav."""
         name, category = clip_name(scene), S4_NAMES[CLASSES[min(_sounding(scene, 1)[0])]]
-        self.sound(f"s4_data/audio_wav/{split}/{category}/{name}.wav", scene, _SHORT)
+        wave = self.sound(f"s4_data/audio_wav/{split}/{category}/{name}.wav", scene, _SHORT)
+        self.log_mel(f"s4_data/audio_log_mel/{split}/{category}/{name}.pkl", wave, _SHORT)
         frames, found = self.truth(scene, "mask")
         for k in range(_SHORT):
             self.image(f"s4_data/visual_frames/{split}/{category}/{name}/{name}_{k + 1}.png", frames[k])
@@ -69,7 +70,8 @@ class MS3(Layout):
     def add(self, scene: Scene, question: Question | None, split: str) -> str:
         """Pictures, masks and wav."""
         name = f"{clip_name(scene)}_1"
-        self.sound(f"ms3_data/audio_wav/{split}/{name}.wav", scene, _SHORT)
+        wave = self.sound(f"ms3_data/audio_wav/{split}/{name}.wav", scene, _SHORT)
+        self.log_mel(f"ms3_data/audio_log_mel/{split}/{name}.pkl", wave, _SHORT)
         frames, found = self.truth(scene, "mask")
         for k in range(_SHORT):
             self.image(f"ms3_data/visual_frames/{name}/{name}.mp4_{k + 1}.png", frames[k])

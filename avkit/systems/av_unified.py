@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AV-Unified: encoders, temporal perception, spatial perception and the prompt's gate, shared by all tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,7 +30,8 @@ class AVUnifiedConfig:
         audio_weights: Weights of the audio encoder.
         text_weights: Weights of the text encoder.
         train_encoders: Train them too; False freezes all three, except those called `small`.
-        visual_features: Width of stored visual features, which then stand for the visual encoder; 0 for none.
+        visual_features: Width of stored visual features, which then stand for the visual encoder; 0 for none. Data
+            that know what they hold say so themselves.
         audio_features: Width of stored audio features; 0 for none.
         width: Width D of all tokens.
         heads: Attention heads.
@@ -96,22 +97,41 @@ class AVUnified(nn.Module):
     Args:
         config: What it is made of.
         vocabulary: The dataset's words, for a text encoder trained from scratch.
+        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
+            None.
 
     Source:
         AV-Unified (arXiv 2603.06530), section III; widths, norms and positions, which it leaves open, are ours.
     """
 
-    def __init__(self, config: AVUnifiedConfig, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, config: AVUnifiedConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         width, heads, drop = config.width, config.heads, config.dropout
-        self.visual = None if config.visual_features else self._encoder("visual", VISUAL, config.visual)
-        self.audio = None if config.audio_features else self._encoder("audio", AUDIO, config.audio)
+        read = list((features or {}).values()) or [[config.visual_features, config.audio_features]]
+        stored, played = ({pair[k] for pair in read} for k in (0, 1))
+        #: Whether there are stored features to read, of pictures and of sound.
+        self.reads_stored = any(stored), any(played)
+        self.visual = self._encoder("visual", VISUAL, config.visual) if 0 in stored else None
+        self.audio = self._encoder("audio", AUDIO, config.audio) if 0 in played else None
         self.text = self._encoder("text", TEXT, config.text, vocabulary.words)
-        seen = int(self.visual.width) if self.visual is not None else config.visual_features  # type: ignore[arg-type]
-        heard = int(self.audio.width) if self.audio is not None else config.audio_features  # type: ignore[arg-type]
+        seen = int(self.visual.width) if self.visual is not None else min(stored)  # type: ignore[arg-type]
+        heard = int(self.audio.width) if self.audio is not None else min(played)  # type: ignore[arg-type]
         self.frame_in, self.patch_in = nn.Linear(seen, width), nn.Linear(seen, width)
         self.audio_in = nn.Linear(heard, width)
+        #: Projections of stored features beside those, by width.
+        self.stored_in = nn.ModuleDict(
+            {
+                name: nn.ModuleDict({str(w): nn.Linear(w, width) for w in sorted(widths - {least})})
+                for name, widths, least in (
+                    ("frame", stored, 0 if self.visual is not None else seen),
+                    ("patches", stored, 0 if self.visual is not None else seen),
+                    ("audio", played, 0 if self.audio is not None else heard),
+                )
+            }
+        )
         self.text_in = nn.Linear(int(self.text.width), width)  # type: ignore[arg-type]
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("frame", "patches", "audio")})
         self.temporal = TemporalPerception(width, heads, config.windows, drop) if config.temporal else None
@@ -130,7 +150,13 @@ class AVUnified(nn.Module):
         return Senses(self._see(batch) if seen is None else seen, self._hear(batch))
 
     def forward(
-        self, batch: Batch, prompts: list[str], pixels: bool = True, meet: bool = True, senses: Senses | None = None
+        self,
+        batch: Batch,
+        prompts: list[str],
+        pixels: bool = True,
+        meet: bool = True,
+        senses: Senses | None = None,
+        classes: Sequence[str] | None = None,
     ) -> Tokens:
         """Encode and mix a batch.
 
@@ -141,12 +167,13 @@ class AVUnified(nn.Module):
                 parts at most, after the spatial module, and there is no pyramid.
             meet: False leaves sound and sight to themselves: they do not attend to each other, and there is no gate.
             senses: What `sense` made of the batch, where that is known.
+            classes: Classes of the batch's dataset, where it is one of several.
         """
         senses = senses or self.sense(batch)
         seen = senses.seen
-        audio = self.norms["audio"](self.audio_in(senses.heard))
-        frame = self.norms["frame"](self.frame_in(seen.frame))
-        patches = self.norms["patches"](self.patch_in(seen.patches))
+        audio = self._enter("audio", self.audio_in, senses.heard, batch.audio is not None)
+        frame = self._enter("frame", self.frame_in, seen.frame, batch.visual is not None)
+        patches = self._enter("patches", self.patch_in, seen.patches, batch.visual is not None)
         if meet:  # what is compared with sound alone must not know where it is
             patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
         words, spoken, prompt = self._read(prompts)
@@ -162,8 +189,20 @@ class AVUnified(nn.Module):
             audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
         if self.gate is not None and meet:
             audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
-        names, picture = self._names(), batch.frames if pixels else None
+        names, picture = self._names(classes), batch.frames if pixels else None
         return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, names, picture)
+
+    def _enter(self, name: str, usual: nn.Linear, x: Tensor, stored: bool) -> Tensor:
+        """Features brought to the system's width."""
+        known, width = self.stored_in[name], str(x.shape[-1])
+        chosen = known[width] if stored and width in known else usual  # type: ignore[operator, index]
+        if chosen.in_features != x.shape[-1]:
+            raise ValueError(
+                f"Stored {name} features are {x.shape[-1]} wide; this model takes "
+                f"{', '.join([*known, str(usual.in_features)])}. Use the features it was trained with."  # type: ignore[misc]
+            )
+        entered: Tensor = self.norms[name](chosen(x))
+        return entered
 
     def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the prompts, which of them are words, and the pooled prompts; equal prompts are read once."""
@@ -178,15 +217,17 @@ class AVUnified(nn.Module):
         maps = shrink(maps, (self.config.parts, self.config.parts))
         return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches)), (maps.shape[-2], maps.shape[-1])
 
-    def _names(self) -> Tensor | None:
-        """The dataset's classes as the text encoder reads their names, (K, D)."""
-        if not self.classes:
+    def _names(self, classes: Sequence[str] | None = None) -> Tensor | None:
+        """The dataset's classes as the text encoder reads their names, (K, D); all where not told which."""
+        if not self.classes or (classes is not None and not classes):
             return None
         pooled = self._frozen_names
         if pooled is None:
             pooled = self.text([name.replace("_", " ") for name in self.classes]).pooled
             if self.text in self._frozen():
                 self._frozen_names = pooled
+        if classes is not None and list(classes) != self.classes:
+            pooled = pooled[[self.classes.index(name) for name in classes]]
         named: Tensor = self.text_in(pooled.to(self.text_in.weight.device))
         return named
 
@@ -212,11 +253,11 @@ class AVUnified(nn.Module):
 
     def _see(self, batch: Batch) -> VisualFeatures:
         """Visual features with (B, T) in front; only pictures that exist pass the encoder."""
-        if self.visual is None:
-            if batch.visual is None:
-                raise ValueError("This model reads stored visual features, and the batch has none.")
+        if batch.visual is not None and self.reads_stored[0]:
             x = batch.visual.float()
             return VisualFeatures(x.mean(2), x, _square(x.shape[2]))
+        if self.visual is None:
+            raise ValueError("This model reads stored visual features, and the batch has none.")
         if batch.frames is None:
             raise ValueError("This model reads frames, and the batch has none.")
         whole = bool(batch.valid.all())
@@ -233,10 +274,10 @@ class AVUnified(nn.Module):
 
     def _hear(self, batch: Batch) -> Tensor:
         """Audio features (B, T, width of the encoder)."""
-        if self.audio is None:
-            if batch.audio is None:
-                raise ValueError("This model reads stored audio features, and the batch has none.")
+        if batch.audio is not None and self.reads_stored[1]:
             return batch.audio.float()
+        if self.audio is None:
+            raise ValueError("This model reads stored audio features, and the batch has none.")
         if batch.waveform is None:
             raise ValueError("This model reads waveforms, and the batch has none.")
         heard: Tensor = self.audio(batch.waveform, batch.valid.shape[1], batch.hop)

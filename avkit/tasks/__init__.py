@@ -62,5 +62,5 @@ def find_task(name: str) -> type["Task"]:
 
 
 def build_tasks(names: list[str], vocabulary: "Vocabulary") -> dict[str, "Task"]:
-    """The tasks by name, each given the dataset's vocabulary."""
-    return {name: find_task(name)(vocabulary) for name in names}
+    """The tasks by name, each given the vocabulary of its dataset."""
+    return {name: find_task(name)(vocabulary.of(name)) for name in names}
