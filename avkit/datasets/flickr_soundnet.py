@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.datasets.lines import Line
-from avkit.datasets.tables import read_text, safe_id, unique
-from avkit.datasets.vggss import SIDE, SoundSource, read_column
+from avkit.datasets.tables import read_cells, read_text, safe_id, unique
+from avkit.datasets.vggss import SIDE, SoundSource
 from avkit.errors import DataError
 
 #: Boxes lie on a grid of so many pixels.
@@ -44,7 +44,7 @@ class FlickrSoundNet(SoundSource):
                 f"flickr_{self.release}.txt", f"flickr_{self.release}.csv", f"ezvsl_flickr_{self.release}.txt"
             )
         path = self.file("flickr_test.csv", "slavc_flickr_test.csv")
-        names = [safe_id(name, f"{path}, line {k + 1}") for k, name in enumerate(read_column(read_text(path)))]
+        names = [safe_id(row[0], f"{path}, line {k + 1}") for k, row in enumerate(read_cells(read_text(path)))]
         unique(names, str(path))
         return [self.pair(name, f"{path}, line {k + 1}", boxes=[]) for k, name in enumerate(names)]
 

@@ -62,6 +62,13 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
     return rows
 
 
+def read_cells(text: str) -> list[list[str]]:
+    """Rows of a table without a header, separated by commas; empty ones are left out."""
+    return [
+        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)
+    ]
+
+
 def read_json(path: Path) -> Any:
     """A JSON file, `.gz` too.
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """VGG-SS: where in a picture the sound comes from; boxes for the test alone."""
 
-import csv
-import io
 from typing import Any
 
 import numpy as np
@@ -146,8 +144,3 @@ class VGGSS(SoundSource):
         for x1, y1, x2, y2 in (boxes * SIDE).astype(int).tolist():
             out[y1:y2, x1:x2] = 1
         return out
-
-
-def read_column(text: str) -> list[str]:
-    """The first column of a table without a header."""
-    return [row[0].strip() for row in csv.reader(io.StringIO(text)) if row and row[0].strip()]

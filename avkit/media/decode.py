@@ -10,7 +10,7 @@ from torch import Tensor
 from avkit.batch import SAMPLE_RATE
 from avkit.errors import MediaError
 from avkit.media.image import load_picture
-from avkit.media.pictures import count_steps, iter_frames, read_frames, step_times
+from avkit.media.pictures import count_steps, iter_frames, iter_shown, read_frames, step_times
 from avkit.media.probe import MediaInfo, probe
 from avkit.media.sound import read_waveform
 from avkit.media.write import write_video
@@ -21,6 +21,7 @@ __all__ = [
     "count_steps",
     "fit_samples",
     "iter_frames",
+    "iter_shown",
     "load_picture",
     "probe",
     "read_clip",

@@ -97,6 +97,27 @@ def iter_frames(path: str | Path, size: int | tuple[int, int] | None = None) -> 
         yield time, _render(frame, target)
 
 
+def iter_shown(
+    path: str | Path, times: Sequence[float], size: int | tuple[int, int] | None = None
+) -> Iterator[Picture]:
+    """The pictures shown at rising times, one by one; what `read_frames` gives, without holding them all.
+
+    Args:
+        path: Video.
+        times: Seconds from the first picture, ascending.
+        size: As in `read_frames`.
+
+    Yields:
+        Pictures, uint8 (H, W, 3), RGB, upright, square pixels.
+
+    Raises:
+        MediaError: If the file has no picture or cannot be read.
+    """
+    info = probe(path)
+    info.require(video=True)
+    yield from _shown_at(times, info, _target(size))
+
+
 def step_times(duration: float, hop: float, offset: float = 0.5) -> list[float]:
     """Moments at which pictures are taken: `(k + offset) * hop` for each of `count_steps` steps, in seconds."""
     return [(k + offset) * hop for k in range(count_steps(duration, hop))]
