@@ -9,6 +9,7 @@ puts a new file in its stead at once, and whoever has the old one open reads on 
 
 import hashlib
 import os
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -26,8 +27,9 @@ Array = NDArray[Any]
 #: Version of the layout, stored with it.
 VERSION = 1
 
-#: Files up to this size are fetched into the page cache as a whole when they are first read.
-_FETCH_BYTES = 4 * 2**30
+#: Files up to this size are fetched into the page cache as a whole when they are first read, in pieces of the second
+#: size, since the kernel cuts larger ones short.
+_FETCH_BYTES, _PIECE = 4 * 2**30, 2**19
 
 
 @dataclass(frozen=True)
@@ -269,11 +271,22 @@ def _plain(value: Any) -> Any:
 
 def _open(path: Path, index: _Index) -> int:
     file = os.open(path, os.O_RDONLY)
+    size = int(index.starts[-1]) * index.row_bytes
     if hasattr(os, "posix_fadvise"):
-        size = int(index.starts[-1]) * index.row_bytes
-        fetch = os.POSIX_FADV_WILLNEED if size <= _FETCH_BYTES else os.POSIX_FADV_RANDOM
-        os.posix_fadvise(file, index.offset, size, fetch)
+        if size <= _FETCH_BYTES:
+            threading.Thread(target=_fetch, args=(os.dup(file), index.offset, size), daemon=True).start()
+        else:
+            os.posix_fadvise(file, index.offset, size, os.POSIX_FADV_RANDOM)
     return file
+
+
+def _fetch(file: int, offset: int, size: int) -> None:
+    """Ask the kernel for all of a file, while clips of it are being read."""
+    try:
+        for start in range(offset, offset + size, _PIECE):
+            os.posix_fadvise(file, start, _PIECE, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(file)
 
 
 class NpyFolder:

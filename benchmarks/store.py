@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading features in random order: one store against one .npy per clip, from a cold page cache and from a warm one.
+
+Cold means that the pages of every file were dropped before (`posix_fadvise`); entries of folders stay in memory, which
+favours the many small files. Usage: python benchmarks/store.py [FOLDER ON THE DISK TO MEASURE]
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from avkit.features.store import FeatureFacts, Store, write_store
+
+#: Name, clips, and shape of one clip.
+CASES = [
+    ("VGGish, LLP", 10_000, (10, 128)),
+    ("CLIP frames, MUSIC-AVQA", 4000, (60, 768)),
+    ("CLIP patches, AVE", 400, (10, 257, 768)),
+]
+REPEATS = 3
+
+
+def drop(paths):
+    """Put the pages of files out of memory."""
+    for path in paths:
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
+
+
+def load(folder, name):
+    return np.load(folder / f"{name}.npy")
+
+
+def seconds(read, names):
+    start = time.perf_counter()
+    total = sum(float(read(name)[0].flat[0]) for name in names)
+    return time.perf_counter() - start, total
+
+
+def main():
+    folder = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None, prefix="store-"))
+    print("features                    clips  kB/clip |  cold npy    store  times |  warm npy    store  times")
+    try:
+        for title, count, shape in CASES:
+            draw = np.random.default_rng(0)
+            clips = [(f"clip_{k:06d}", draw.normal(size=shape).astype(np.float16)) for k in range(count)]
+            npy = folder / "npy"
+            npy.mkdir()
+            for name, x in clips:
+                np.save(npy / f"{name}.npy", x)
+            path = write_store(folder / "store.h5", clips, FeatureFacts())
+            order = [clips[k][0] for k in draw.permutation(count)]
+            paths = [npy / f"{name}.npy" for name in order]
+            times = {}
+            for state in ("cold", "warm"):
+                for kind in ("npy", "store"):
+                    found = []
+                    for _ in range(REPEATS):
+                        if state == "cold":
+                            drop(paths if kind == "npy" else [path])
+                        store = Store(path)
+                        found.append(seconds(store.read if kind == "store" else partial(load, npy), order)[0])
+                    times[state, kind] = min(found) / count * 1e6
+            cells = [
+                f"{times[s, 'npy']:6.0f} us {times[s, 'store']:5.0f} us {times[s, 'npy'] / times[s, 'store']:6.1f}"
+                for s in ("cold", "warm")
+            ]
+            print(f"{title:26} {count:6} {np.prod(shape) * 2 / 1000:8.1f} | {cells[0]} | {cells[1]}")
+            shutil.rmtree(npy)
+            path.unlink()
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
