@@ -323,7 +323,7 @@ class ClipDataset:
         part = {name: getattr(seen, name) for name in ("frames", "visual", "audio")}
         rate = round(self.max_steps * grid.hop * SAMPLE_RATE)
         return Seen(
-            replace(grid, steps=self.max_steps),
+            replace(grid, steps=self.max_steps, cut=self.max_steps * grid.hop + 2 * grid.offset),
             waveform=seen.waveform[:rate].clone() if seen.waveform is not None else None,
             **{name: x[: self.max_steps].clone() if x is not None else None for name, x in part.items()},
         )

@@ -27,6 +27,7 @@ class Grid:
         duration: Length of the clip in seconds.
         offset: Seconds from the start of the clip to the start of step 0; features that look ahead have one.
         size: Height and width of the video in pixels, or None where only features are read.
+        cut: Second at which reading stops before the clip ends.
     """
 
     steps: int
@@ -34,6 +35,7 @@ class Grid:
     duration: float
     offset: float = 0.0
     size: tuple[int, int] | None = None
+    cut: float = math.inf
 
     @property
     def end(self) -> float:
@@ -81,7 +83,7 @@ class Truth:
             spans[modality].append((event.get("start", 0), event.get("end", math.inf), index))
         for label in line.data.get("labels", ()):
             labels[self._class(label, line, "labels")] = 1
-        end = grid.steps * grid.hop + grid.offset
+        end = min(grid.cut, grid.end if grid.offset else grid.steps * grid.hop)
         met = [(max(a, c), min(b, d), i) for a, b, i in spans["audio"] for c, d, j in spans["visual"] if i == j]
         both = sorted((a, min(b, grid.duration, end), i) for a, b, i in (*spans["both"], *met) if a < min(b, end))
         return {
