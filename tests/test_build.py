@@ -9,8 +9,8 @@ import clips as media
 import numpy as np
 import pytest
 
-from avkit.build.clips import Form, build, mix
-from avkit.build.plan import INSTRUMENTS, Candidate, Recipe, make_plan, music_videos
+from avkit.building.clips import Form, build, mix
+from avkit.building.plan import INSTRUMENTS, Candidate, Recipe, make_plan, music_videos
 from avkit.cli import main
 from avkit.datasets import find_dataset
 from avkit.errors import DataError

@@ -30,7 +30,7 @@ MAY: dict[str, str] = {
     "tasks": "heads losses metrics batch errors words",
     "systems": "encoders backbone heads losses batch errors",
     "scoreboard": "tasks batch",
-    "build": "datasets media batch errors files",
+    "building": "datasets media batch errors files",
     "export": "datasets media scenes batch errors files",
     "datamodule": "datasets sampler batch errors",
     "model": "systems heads tasks scoreboard balancing batch errors words",
