@@ -194,6 +194,17 @@ def test_vggish_of_a_second_and_of_a_third(root):
     torch.testing.assert_close(long[3], log_mel(wave[3 * 5120 : 3 * 5120 + EXAMPLE_SAMPLES]))
 
 
+def test_the_parts_that_the_dataset_means(tmp_path):
+    root = export("vggss", tmp_path / "v", {"test": 2}, 32)
+    data = find_dataset("vggss")(root, "test", 32)
+    source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.lines[0].media)
+    heard = Clips([source], [Stream("a", "sound", "vggish")], {})[0].inputs["a"]
+    wanted = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
+    torch.testing.assert_close(heard, wanted)
+    root = export("avsbench-s4", tmp_path / "s", {"test": 1}, 32)
+    assert sources_of(find_dataset("avsbench-s4"), root)[0][0].moment == 15 / 16
+
+
 def test_squeezed_or_cut_from_the_middle(tmp_path):
     frames = np.zeros((4, 40, 80, 3), np.uint8)
     frames[:, :, 20:60] = 255

@@ -6,6 +6,7 @@ started again, and its clips are given out again; what it had finished is not do
 single when the shards are packed.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from avkit.features.sources import Source
 
 #: Clips given to a worker at a time.
 _AT_ONCE = 4
+#: What a worker is told of each clip.
+_COLUMNS = ("name", "root", "data", "seconds", "moment", "centred")
 
 
 class Worker:
@@ -46,8 +49,8 @@ class Worker:
         from avkit.features.extract import run
 
         sources = [
-            Source(name, Path(root), data, seconds if seconds > 0 else None)
-            for name, root, data, seconds in zip(rows["name"], rows["root"], rows["data"], rows["seconds"], strict=True)
+            Source(name, Path(root), json.loads(data), seconds if seconds > 0 else None, moment, bool(centred))
+            for name, root, data, seconds, moment, centred in zip(*(rows[key] for key in _COLUMNS), strict=True)
         ]
         skip = self.parts.done() | self.parts.failed().keys()
         run([s for s in sources if s.name not in skip], self.networks, self.parts, workers=0)
@@ -88,8 +91,13 @@ def spread_over(
             )
         try:
             rows = [
-                {"name": s.name, "root": str(s.root.resolve()), "data": s.data, "seconds": s.seconds or 0.0}
+                dict(
+                    zip(
+                        _COLUMNS, (s.name, root, json.dumps(s.data), s.seconds or 0.0, s.moment, s.centred), strict=True
+                    )
+                )
                 for s in sources
+                for root in [str(s.root.resolve())]
             ]
             blocks = max(1, min(len(rows), 4 * workers))
             data = ray.data.from_items(rows, override_num_blocks=blocks)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avkit.batch import SAMPLE_RATE
+from avkit.datasets.clips import middle
 from avkit.datasets.lines import Line
 from avkit.datasets.official import Official
 from avkit.errors import AvkitError, DataError
@@ -31,12 +32,16 @@ class Source:
         root: Folder of the paths.
         data: Where pictures and sound are, by the keys of a line: `video`, `frames`, `audio`.
         seconds: Length where the dataset fixes it; None to follow the file.
+        moment: Place within each step at which its picture is taken.
+        centred: Whether the sound is the middle of its file.
     """
 
     name: str
     root: Path
     data: dict[str, Any] = field(hash=False)
     seconds: float | None = None
+    moment: float = 0.5
+    centred: bool = False
 
 
 def sources_of(cls: type[Official], root: str | Path, release: str | None = None) -> tuple[list[Source], int]:
@@ -71,7 +76,8 @@ def _source(reader: Official, line: Line) -> Source:
     places: dict[str, Any] = {
         key: line.data[key] for key in ("video", "frames", "audio", "start", "end") if key in line.data
     }
-    return Source(line.media, line.root, places, steps * reader.hop if steps else None)
+    seconds = steps * reader.hop if steps else None
+    return Source(line.media, line.root, places, seconds, reader.moment, reader.centred)
 
 
 def sources_in(folder: str | Path) -> list[Source]:
@@ -152,13 +158,13 @@ class Clips(Dataset[Decoded]):
             files = frames.picture_files(source.root, data["frames"])
             steps = decode.count_steps(source.seconds, stream.hop) if source.seconds else len(files)
             height, width = decode.load_picture(files[0]).shape[:2]
-            pictures, _ = frames.read_pictures(files, steps, _target((height, width), stream, side))
+            pictures, _ = frames.read_pictures(files, steps, _target((height, width), stream, side), source.moment)
         else:
             info = decode.probe(source.root / data["video"])
             info.require(video=True)
             start = data.get("start", 0.0)
             seconds = data["end"] - start if "end" in data else source.seconds or info.duration
-            times = [start + t for t in decode.step_times(seconds, stream.hop)]
+            times = [start + t for t in decode.step_times(seconds, stream.hop, source.moment)]
             target = _target(info.size or (side, side), stream, side)
             pictures = decode.read_frames(info.path, times, size=target, info=info)
         return _centre(pictures, stream.crop) if stream.crop else pictures
@@ -168,6 +174,10 @@ class Clips(Dataset[Decoded]):
         if "audio" not in data and "video" not in data:
             raise DataError(f"{source.name} has no sound.")
         waveform = decode.read_waveform(source.root / data.get("audio", data.get("video", "")))
+        if "start" in data:
+            waveform = waveform[round(data["start"] * SAMPLE_RATE) : round(data["end"] * SAMPLE_RATE)]
+        elif source.centred and source.seconds:
+            waveform = middle(waveform, round(source.seconds * SAMPLE_RATE))
         first = round(stream.hop * SAMPLE_RATE / STRIDE)  # spectra from one example to the next
         if source.seconds:
             steps = decode.count_steps(source.seconds, stream.hop)
