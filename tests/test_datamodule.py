@@ -148,11 +148,11 @@ class Silent:
 
 def test_missing_targets_are_named():
     module = data("avs")
-    module._splits["train"] = Silent()
+    module._splits["scenes", "train"] = Silent()
     with pytest.raises(ValueError, match="Task 'avs' reads mask, mask_known; dataset 'scenes' has no mask, mask_known"):
         module.train_dataloader()
     module = data("avqa")
-    module._splits["train"] = Silent()
+    module._splits["scenes", "train"] = Silent()
     with pytest.raises(ValueError, match="No sample of dataset 'scenes' has all that task 'avqa' reads"):
         module.train_dataloader()
 

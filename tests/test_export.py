@@ -17,7 +17,7 @@ from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.scenes import CLASSES, render, sample_question, sample_scene
 
 PICTURE = 32
-COUNTS = {"train": 3, "val": 1, "test": 3}
+COUNTS = {"train": 2, "val": 1, "test": 3}
 
 
 @pytest.fixture(scope="module")

@@ -459,7 +459,7 @@ def test_sound_and_sight_stay_apart_in_a_share_of_the_steps_where_a_task_needs_i
     net = model("avs,avvp", apart=0.3).train()
     met = []
     forward = net.system.forward
-    monkeypatch.setattr(net.system, "forward", lambda b, p, pixels, meet, senses: met.append(meet) or forward(b, p))
+    monkeypatch.setattr(net.system, "forward", lambda b, p, pixels, meet, *more: met.append(meet) or forward(b, p))
     given = batch("avs", 1)
 
     class Steps:

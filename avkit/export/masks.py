@@ -85,7 +85,7 @@ class MS3(Layout):
 
 
 class AVSS(Layout):
-    """Class maps: of ten seconds, every third clip of five (parts v1s and v1m in turn)."""
+    """Class maps: clips of the parts v2 (ten seconds), v1s and v1m (five) in turn."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -98,7 +98,7 @@ class AVSS(Layout):
     def add(self, scene: Scene, question: Question | None, split: str) -> str:
         """Pictures, class maps as indices and as colours, and wav."""
         count = Counter(row[5] for row in self.rows)[split]
-        part = "v2" if count % 3 != 1 else ("v1s", "v1m")[count // 3 % 2]
+        part = ("v2", "v1s", "v1m")[count % 3]
         seconds = 10 if part == "v2" else _SHORT
         video = clip_name(scene)
         name = video if part == "v1m" else f"{video}_0_{seconds * 1000}"
