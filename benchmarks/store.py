@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avkit.features.store import FeatureFacts, Store, write_store
+from avkit.features.arrays import FeatureFacts
+from avkit.features.store import Store, write_store
 
 #: Name, clips, and shape of one clip.
 CASES = [

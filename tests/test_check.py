@@ -9,7 +9,8 @@ import pytest
 
 from avkit.cli import main
 from avkit.export import export
-from avkit.features.store import FeatureFacts, write_store
+from avkit.features.arrays import FeatureFacts
+from avkit.features.store import write_store
 
 
 @pytest.fixture(scope="module")

@@ -665,7 +665,9 @@ def test_every_reader_states_its_facts(name):
         assert set(counts) <= set(found.splits)
 
 
-def test_the_store_is_all_that_readers_know_of_features():
+def test_readers_know_how_features_are_stored_and_not_how_they_are_made():
     for path in (Path(__file__).parents[1] / "avkit/datasets").glob("*.py"):
         text = path.read_text()
-        assert "avkit.features" not in text.replace("avkit.features.store", ""), path.name
+        assert "avkit.features" not in text.replace("avkit.features.store", "").replace("avkit.features.arrays", ""), (
+            path.name
+        )

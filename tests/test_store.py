@@ -10,18 +10,8 @@ import pytest
 import torch
 
 from avkit.errors import DataError
-from avkit.features.store import (
-    FeatureFacts,
-    FirstOf,
-    Joined,
-    NpyFolder,
-    RowFile,
-    Selected,
-    Store,
-    load_array,
-    weights_hash,
-    write_store,
-)
+from avkit.features.arrays import FeatureFacts, FirstOf, Joined, NpyFolder, RowFile, Selected, load_array
+from avkit.features.store import Store, weights_hash, write_store
 
 FACTS = FeatureFacts("vggish", 0.32, 0.96, 25.0, "unav100", "abcd", "avkit 0")
 

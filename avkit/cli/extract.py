@@ -166,9 +166,10 @@ def _texts(options: argparse.Namespace, recipe: "Recipe", out: Path) -> None:
 
     from avkit import __version__
     from avkit.datasets import find_dataset
+    from avkit.features.arrays import FeatureFacts
     from avkit.features.extract import encode_texts
     from avkit.features.sources import text_of
-    from avkit.features.store import FeatureFacts, write_store
+    from avkit.features.store import write_store
 
     if options.root is None:
         raise ValueError("Text features are made of a dataset's questions or classes; name one with --root.")

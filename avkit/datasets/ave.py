@@ -12,7 +12,7 @@ from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_array, read_text, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import FeatureFacts, Features, FirstOf, RowFile
+from avkit.features.arrays import FeatureFacts, Features, FirstOf, RowFile
 
 #: In index order, that of first appearance in the annotation file; background is none of them.
 CLASSES = [

@@ -13,7 +13,8 @@ from avkit.datasets.clips import ClipDataset
 from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.errors import AvkitError, DataError, MediaError
-from avkit.features.store import FeatureFacts, Features, Store
+from avkit.features.arrays import FeatureFacts, Features
+from avkit.features.store import Store
 from avkit.media.decode import probe
 from avkit.media.image import load_picture
 

@@ -17,7 +17,7 @@ from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
 from avkit.datasets.lines import ASKED, GIVES, Line
 from avkit.datasets.truth import Grid, Truth
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import Features, average_rows
+from avkit.features.arrays import Features, average_rows
 from avkit.media import decode, frames
 
 _Kept = TypeVar("_Kept", bound="Seen | dict[str, Tensor]")

@@ -12,7 +12,7 @@ from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_rows, safe_id, unique
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import FeatureFacts
+from avkit.features.arrays import FeatureFacts
 
 #: In index order.
 CLASSES = [

@@ -9,7 +9,7 @@ from avkit.datasets.lines import GIVES, Line, texts
 from avkit.datasets.manifest_lines import read_lines
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import Features
+from avkit.features.arrays import Features
 from avkit.words import count_words
 
 __all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]

@@ -13,7 +13,7 @@ from avkit.datasets.lines import Line, texts
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import FeatureFacts
+from avkit.features.arrays import FeatureFacts
 from avkit.scenes.questions import TYPES
 from avkit.words import count_words
 

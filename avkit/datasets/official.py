@@ -10,7 +10,8 @@ from avkit.datasets.clips import ClipDataset
 from avkit.datasets.folder import Folder, Places
 from avkit.datasets.lines import Line
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import FeatureFacts, Features, Joined, NpyFolder, RowFile, Store
+from avkit.features.arrays import FeatureFacts, Features, Joined, NpyFolder, RowFile
+from avkit.features.store import Store
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
-from avkit.features.store import FeatureFacts, absent
+from avkit.features.arrays import FeatureFacts, absent
 
 
 def _storage(data: bytes) -> Any:

@@ -11,7 +11,7 @@ from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.store import FeatureFacts
+from avkit.features.arrays import FeatureFacts
 
 #: The official names of splits.
 _SUBSETS = {"train": "train", "val": "validation", "test": "test"}

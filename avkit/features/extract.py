@@ -22,9 +22,10 @@ from torch.utils.data import DataLoader
 from avkit import __version__
 from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
 from avkit.errors import DataError
+from avkit.features.arrays import FeatureFacts, FirstOf, NpyFolder, Selected
 from avkit.features.recipe import Recipe, Stream
 from avkit.features.sources import Clips, Decoded, Source, as_numbers
-from avkit.features.store import FeatureFacts, FirstOf, NpyFolder, Selected, Store, weights_hash, write_store
+from avkit.features.store import Store, weights_hash, write_store
 from avkit.files import atomic
 
 #: Files that may be waiting to be written.
