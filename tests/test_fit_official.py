@@ -4,7 +4,7 @@
 import json
 
 import pytest
-import torch
+from safetensors.torch import load_file
 
 from avkit.batch import Vocabulary, join_vocabularies
 from avkit.cli import main
@@ -59,7 +59,7 @@ def test_four_tasks_from_features(root, tmp_path):
     assert code == 0
     facts = RunFolder(tmp_path / "run").read_facts()
     assert facts["features"] == {"ave": [512, 128], "avvp": [2560, 128], "avqa": [768, 128], "davel": [2048, 128]}
-    weights = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=False)["state_dict"]
+    weights = load_file(tmp_path / "run/checkpoints/last.safetensors")
     assert not any(name.startswith("system.visual.") for name in weights), "no encoder is made where none is needed"
     clip = next((root / "llp/video").iterdir())
     assert main(["predict", str(tmp_path / "run"), str(clip), "--question", "what", "--out", str(tmp_path / "p")]) == 2

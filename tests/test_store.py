@@ -2,6 +2,7 @@
 """The feature store: what is written comes back, from any process, and damage is told."""
 
 import multiprocessing
+import os
 import pickle
 
 import h5py
@@ -81,6 +82,11 @@ def test_workers_of_a_loader_read_it(store):
     loader = torch.utils.data.DataLoader(Data(), batch_size=None, num_workers=2)
     for (_, x), read in zip(clips(), loader, strict=True):
         assert np.array_equal(x, read.numpy())
+
+
+def test_where_there_is_no_positioned_read(store, monkeypatch):
+    monkeypatch.delattr(os, "preadv")
+    assert all(np.array_equal(store.read(name), x) for name, x in clips())
 
 
 def test_a_reader_keeps_what_it_opened_while_another_store_takes_its_place(store):

@@ -80,6 +80,7 @@ def spread_over(
     streams = [asdict(s) for s in recipe.streams if s.of != "text"]
 
     def spread(sources: Sequence[Source], parts: Any, each: Callable[[str, str], None] | None) -> None:
+        """Do the work, and come back when all of it is done."""
         if not sources:
             return
         logging.getLogger("ray").setLevel(logging.WARNING)

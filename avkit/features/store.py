@@ -98,11 +98,19 @@ class Store:
         start, stop = self._place(name)
         index = self._index
         out = np.empty((stop - start, *index.shape), index.dtype)
-        if self._file is None:
-            self._file = _open(self.path, index)
-        if os.preadv(self._file, [out.data.cast("B")], index.offset + start * index.row_bytes) < out.nbytes:
+        if self._read(out, index.offset + start * index.row_bytes) < out.nbytes:
             raise DataError(f"{self.path} is cut off within clip {name!r}. Copy or extract it again.")
         return out
+
+    def _read(self, out: Array, offset: int) -> int:
+        """Fill an array from a place of the file; the bytes that were there."""
+        if not hasattr(os, "preadv"):  # Windows
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                return file.readinto(out.data.cast("B"))
+        if self._file is None:
+            self._file = _open(self.path, self._index)
+        return os.preadv(self._file, [out.data.cast("B")], offset)
 
     def _place(self, name: str) -> tuple[int, int]:
         try:
