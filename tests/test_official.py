@@ -415,6 +415,10 @@ class TestDisk:
         assert (item.frames[:, 0, 0, 0].float() / 20).round().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
         assert item.targets["audio_segments"][:, AVE_CLASSES.index("Bark")].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]
 
+    def test_a_clip_with_a_dot_in_its_name(self, tmp_path):
+        root = self.ave(tmp_path / "a", ["Bark&aaaa.aaaaaa&good&2&5"], clips=("aaaa.aaaaaa",))
+        assert find_dataset("ave")(root, "train", 8).item(0).frames.shape == (10, 3, 8, 8)
+
     @pytest.mark.parametrize("header", [False, True])
     @pytest.mark.parametrize("ends", ["\n", "\r\n"])
     @pytest.mark.parametrize("bom", ["", "\ufeff"])

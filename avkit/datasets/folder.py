@@ -64,7 +64,7 @@ class Folder:
         for pattern in places.frames:
             if "{k" not in pattern:
                 if self.has(path := pattern.format_map(names)):
-                    return [path] if "." in path.rpartition("/")[2] else path
+                    return [path] if "." in pattern.rpartition("/")[2] else path
                 continue
             files = numbered(pattern, names, range(places.first, places.first + steps))
             if all(map(self.has, files)):
