@@ -107,7 +107,9 @@ def kill_and_resume(folder, kill_at, *extra, tasks="ra_ssu,avs,avqa"):
     return losses(run)
 
 
-@pytest.mark.parametrize("kill_at", [2, 6, 8])
+@pytest.mark.parametrize(
+    "kill_at", [pytest.param(2, marks=pytest.mark.slow), 6, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
     assert kill_and_resume(tmp_path, kill_at) == losses(whole)
 

@@ -172,7 +172,12 @@ def _texts(options: argparse.Namespace, recipe: "Recipe", out: Path) -> None:
     from avkit.features.store import write_store
 
     if options.root is None:
-        raise ValueError("Text features are made of a dataset's questions or classes; name one with --root.")
+        names = ", ".join(s.name for s in streams)
+        print(
+            f"avkit extract: {names} left out: text features are made of a dataset's questions or classes.",
+            file=sys.stderr,
+        )
+        return
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     for stream in streams:
         texts = text_of(find_dataset(options.dataset), options.root, stream, options.release)
