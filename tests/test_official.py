@@ -393,6 +393,16 @@ class TestRealClips:
         assert (round(float(mel.min()), 2), round(float(mel.max()), 2)) == (-1.31, 2.76)
 
 
+def test_rows_of_one_video_keep_their_own_features(tmp_path):
+    rows = ["Bark&aaaaaaaaaaa&good&2&5", "Cat&aaaaaaaaaaa&good&6&9"]
+    TestDisk().ave(tmp_path, rows)
+    for name, shape in (("audio", (2, 10, 128)), ("visual", (2, 10, 7, 7, 512))):
+        with h5py.File(tmp_path / f"{name}_feature.h5", "w") as f:
+            f["avadataset"] = np.ones(shape, np.float32) * np.arange(2).reshape(2, *[1] * (len(shape) - 1))
+    data = find_dataset("ave")(tmp_path, "train", visual="vgg19", audio="vggish")
+    assert [float(data.item(k).audio.mean()) for k in (0, 1)] == [0, 1]
+
+
 class TestDisk:
     """What people have on disk, and what they are told."""
 

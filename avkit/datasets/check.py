@@ -11,7 +11,7 @@ from typing import Any
 from avkit.batch import Vocabulary
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.lines import Line
-from avkit.datasets.official import Official, Released
+from avkit.datasets.official import AbsentError, Official, Released
 from avkit.errors import AvkitError, DataError, MediaError
 from avkit.features.arrays import FeatureFacts, Features
 from avkit.features.store import Store
@@ -128,7 +128,7 @@ def check_dataset(
             readers[split] = cls(root, split, release=release, visual=visual, audio=audio, media=False)
         except DataError as error:
             faults.append(error)
-            state.problems.append(Problem(split, str(error), 0, fatal=not _is_absent(error)))
+            state.problems.append(Problem(split, str(error), 0, fatal=not isinstance(error, AbsentError)))
     if not readers:
         raise faults[0]
     for split, reader in readers.items():
@@ -158,11 +158,6 @@ def check_lines(lines: list[Line], name: str, root: str | Path, each: Callable[[
     state = State(name, str(root), "", [SplitState("all", len(lines), None, len(lines))])
     state.problems = _unreadable("all", ClipDataset(lines, Vocabulary()), lines, each)
     return state
-
-
-def _is_absent(error: DataError) -> bool:
-    """Whether a split is simply not there, rather than damaged."""
-    return ": none of " in str(error)
 
 
 def _unreadable(

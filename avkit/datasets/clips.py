@@ -209,7 +209,12 @@ class ClipDataset:
 
     def _seen(self, line: Line) -> Seen:
         data = line.data
-        key = (line.media, *(str(data.get(k)) for k in ("video", "picture", "frames", "audio", "start", "end")))
+        stored = tuple(self._name(features, line) for features in (self.visual, self.audio) if features is not None)
+        key = (
+            line.media,
+            *stored,
+            *(str(data.get(k)) for k in ("video", "picture", "frames", "audio", "start", "end")),
+        )
         return self._cache.get(key, lambda: self._read(line))
 
     def _read(self, line: Line) -> Seen:
@@ -229,11 +234,16 @@ class ClipDataset:
         return self._cut(replace(seen, audio=torch.from_numpy(audio)))
 
     def _stored(self, features: Features | None, line: Line) -> Any:
-        """Features of a clip, under its id or its medium's name; None where pictures or sound are read instead."""
+        """Features of a clip; None where pictures or sound are read instead."""
         if features is None:
             return None
-        name = line.data["id"] if line.data["id"] in features.names else line.media
-        return features.read(name)
+        return features.read(self._name(features, line))
+
+    @staticmethod
+    def _name(features: Features, line: Line) -> str:
+        """The name under which a clip's features are stored: files by row know it by its id, others by its medium."""
+        name: str = line.data["id"]
+        return name if name in features.names else line.media
 
     def _grid(self, line: Line, visual: Any, audio: Any) -> Grid:
         """Steps of stored features: the dataset's own number, or else as many as there are."""

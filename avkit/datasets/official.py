@@ -14,6 +14,10 @@ from avkit.features.arrays import FeatureFacts, Features, Joined, NpyFolder, Row
 from avkit.features.store import Store
 
 
+class AbsentError(DataError):
+    """An annotation file is not there; what there is may be whole."""
+
+
 @dataclass(frozen=True)
 class Released:
     """Features that the authors of a dataset publish, or that a well-known model of it reads.
@@ -141,12 +145,12 @@ class Official(ClipDataset):
         """An annotation file, under one of its names.
 
         Raises:
-            DataError: If none is there; names another dataset if the root looks like that one's.
+            AbsentError: If none is there; names another dataset if the root looks like that one's.
         """
         found = self.root.find(*names)
         if found is None:
             other = _recognise(self.root, self)
-            raise DataError(
+            raise AbsentError(
                 f"{self.title}: none of {', '.join(names)} is under root {str(self.root.path)!r}, nor in a folder such "
                 f"as 'data' or 'annotations' below it.{other} Get {self.source}."
             )
