@@ -1,0 +1,91 @@
+"""Multi-modality integration, against Eq. 2 and 3 written out step by step."""
+
+import pytest
+import torch
+
+from avkit.backbone.integration import MultiModalityIntegration
+
+WIDTH, HEADS, STEPS, CELLS = 8, 2, 4, 3
+
+
+def clip(steps=STEPS):
+    torch.manual_seed(3)
+    audio, patches = torch.randn(1, steps, WIDTH), torch.randn(1, steps, CELLS, WIDTH)
+    return audio.double(), patches.double(), torch.ones(1, steps, dtype=torch.bool)
+
+
+def attend(layer, query, context, bias=None):
+    """One query row (D,) towards rows (M, D), head by head; `bias` is added to the scores, (heads, M)."""
+    size, found = WIDTH // HEADS, []
+    k, v = layer.key_value(context).chunk(2, -1)
+    q = layer.query(query)
+    for h in range(HEADS):
+        part = slice(h * size, (h + 1) * size)
+        score = k[:, part] @ q[part] / size**0.5
+        score = score if bias is None else score + bias[h]
+        found.append(score.softmax(0) @ v[:, part])
+    return layer.out(torch.cat(found))
+
+
+def slow_layer(layer, audio, patches):
+    """One layer on a clip without padding, one query after the other."""
+    steps, norms = len(audio), layer.norms
+
+    def near(module, t):
+        reach = module.over_time.reach
+        return torch.stack([module.over_time.bias[:, u - t + reach] for u in range(steps)], -1)
+
+    def over_time(module, t, query, context):
+        return attend(module.over_time, query, context, near(module, t))
+
+    def over_space(module, query, context):
+        return attend(module.over_space or module.over_time, query, context)
+
+    x = torch.empty_like(patches)
+    for t in range(steps):
+        for p in range(CELLS):
+            x[t, p] = norms["patches time"](patches[t, p] + over_time(layer.own, t, patches[t, p], patches[:, p]))
+    y = torch.empty_like(x)
+    for t in range(steps):
+        for p in range(CELLS):
+            row = norms["patches space"](x[t, p] + over_space(layer.own, x[t, p], x[t]))
+            y[t, p] = norms["patches out"](row + layer.feed["patches"](row))
+    a = torch.empty_like(audio)
+    for t in range(steps):
+        row = norms["audio time"](audio[t] + over_time(layer.cross, t, audio[t], y.mean(1)))
+        row = norms["audio space"](row + over_space(layer.cross, row, y[t]))
+        a[t] = norms["audio out"](row + layer.feed["audio"](row))
+    return a, y
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_layers_written_out(share):
+    torch.manual_seed(0)
+    net = MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, reach=5, share=share).double().eval()
+    for layer in net.layers:
+        torch.nn.init.normal_(layer.own.over_time.bias)
+        torch.nn.init.normal_(layer.cross.over_time.bias)
+    audio, patches, valid = clip()
+    with torch.no_grad():
+        found = net(audio, patches, valid)
+        expected = audio[0], patches[0]
+        for layer in net.layers:
+            expected = slow_layer(layer, *expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one[0], other, atol=1e-10, rtol=1e-10)
+
+
+def test_sharing_saves_the_projections_of_one_pass():
+    sizes = [sum(p.numel() for p in MultiModalityIntegration(16, 1, 2, share=s).parameters()) for s in (True, False)]
+    assert sizes[1] - sizes[0] == 2 * 4 * (16 * 16 + 16)
+
+
+def test_padding_changes_nothing():
+    torch.manual_seed(0)
+    net = MultiModalityIntegration(WIDTH, heads=HEADS, inner=16).double().eval()
+    audio, patches, valid = clip()
+    wide = [torch.cat([x, torch.randn_like(x)], 1) for x in (audio, patches)]
+    with torch.no_grad():
+        short, long = net(audio, patches, valid), net(*wide, torch.cat([valid, ~valid], 1))
+    for one, other in zip(short, long, strict=True):
+        torch.testing.assert_close(one, other[:, :STEPS], atol=1e-10, rtol=1e-10)
