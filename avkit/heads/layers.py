@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -15,6 +14,25 @@ class Cache:
 
     own: tuple[Tensor, Tensor] | None = field(default=None)
     memory: tuple[Tensor, Tensor] | None = field(default=None)
+    #: Rows of `own` that are in use; there is room for more behind them.
+    length: int = 0
+
+    def grow(self, keys: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Add keys and values (N, h, L, d) of new words; those of all words so far."""
+        start, self.length = self.length, self.length + keys[0].shape[2]
+        if self.own is None or self.own[0].shape[2] < self.length:
+            room = [k.new_empty((*k.shape[:2], max(16, 2 * self.length), k.shape[3])) for k in keys]
+            for old, new in zip(self.own or (), room, strict=False):
+                new[:, :, :start] = old[:, :, :start]
+            self.own = (room[0], room[1])
+        for held, new in zip(self.own, keys, strict=True):
+            held[:, :, start : self.length] = new
+        return self.own[0][:, :, : self.length], self.own[1][:, :, : self.length]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Go on with the words of rows of the given numbers (N,); the memory stays."""
+        if self.own is not None:
+            self.own = self.own[0][rows], self.own[1][rows]
 
 
 class CachedAttention(nn.Module):
@@ -87,9 +105,7 @@ class DecoderLayer(nn.Module):
         normed = self.norm_self(x)
         keys = self.own.keys(normed)
         if cache is not None:
-            if cache.own is not None:
-                keys = (torch.cat([cache.own[0], keys[0]], 2), torch.cat([cache.own[1], keys[1]], 2))
-            cache.own = keys
+            keys = cache.grow(keys)
             cache.memory = cache.memory or self.memory.keys(memory)
         x = x + self.drop(self.own(normed, keys, own_mask, causal=causal and cache is None))
         seen = cache.memory if cache is not None and cache.memory is not None else self.memory.keys(memory)
