@@ -45,6 +45,7 @@ class Vocabulary:
         classes: Names of sounding classes in index order, background not among them.
         answers: Answers of `avqa` in index order.
         words: Words of questions, prompts and captions, in index order.
+        pieces: Word pieces of captions in index order, of systems that write in pieces and not in words.
         tasks: Classes and answers by task, as dictionaries, of tasks on datasets of their own.
     """
 
@@ -52,11 +53,12 @@ class Vocabulary:
     answers: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)
+    pieces: list[str] = field(default_factory=list)
 
     def of(self, task: str) -> "Vocabulary":
         """What a task speaks."""
         own = self.tasks.get(task)
-        return self if own is None else Vocabulary(own["classes"], own["answers"], self.words)
+        return self if own is None else Vocabulary(own["classes"], own["answers"], self.words, pieces=self.pieces)
 
 
 def join_vocabularies(by_task: dict[str, Vocabulary]) -> Vocabulary:
@@ -101,6 +103,7 @@ class Item:
     text: str | list[str] | None = None
     targets: dict[str, Any] = field(default_factory=dict)
     offset: float = 0.0
+    expert: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -125,6 +128,8 @@ class Batch:
         targets: Tensors padded to (B, T, ...) or (B, N, ...); `events` and what is no tensor as a list of B.
         clip: int64 (B,), the clip that each sample is about, or None where every clip is one sample.
         offset: Seconds from the start of a clip to the start of step 0.
+        expert: (C, M, E), zeros where unknown, or None where no clip has any.
+        expert_known: bool (C, M).
     """
 
     task: str
@@ -140,6 +145,8 @@ class Batch:
     targets: dict[str, Any] = field(default_factory=dict)
     clip: Tensor | None = None
     offset: float = 0.0
+    expert: Tensor | None = None
+    expert_known: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of samples B."""
@@ -174,6 +181,8 @@ class Tokens:
         prompt: (B, D), the pooled prompt or question, or None.
         names: (K, D), the text features of the dataset's classes, or None.
         picture: uint8 (B, T, 3, H, W), the pictures themselves, or None where only features are known.
+        expert: What a large vision-language model made of each clip, (B, M, E), or None.
+        expert_known: bool (B, M).
     """
 
     audio: Tensor
@@ -187,6 +196,8 @@ class Tokens:
     prompt: Tensor | None = None
     names: Tensor | None = None
     picture: Tensor | None = None
+    expert: Tensor | None = None
+    expert_known: Tensor | None = None
 
 
 @dataclass
@@ -230,12 +241,15 @@ def crop(item: Item, start: int, steps: int) -> Item:
     if "events" in targets:
         times = (targets["events"][:, :2] - start * item.hop).clamp(0, duration)
         targets["events"] = torch.cat([times, targets["events"][:, 2:]], 1)[times[:, 1] > times[:, 0]]
+    by_row = ["frames", "visual", "audio"]
+    if item.expert is not None and len(item.expert) == total:
+        by_row.append("expert")
     return replace(
         item,
         duration=duration,
         waveform=sound,
         targets=targets,
-        **{name: x[part] for name in ("frames", "visual", "audio") if (x := getattr(item, name)) is not None},
+        **{name: x[part] for name in by_row if (x := getattr(item, name)) is not None},
     )
 
 
@@ -264,6 +278,7 @@ def collate(items: Sequence[Item], task: str) -> Batch:
         name: _stack([getattr(item, name) for item in items], name, items)
         for name in ("frames", "waveform", "visual", "audio")
     }
+    expert, expert_known = _experts(items)
     asked = [len(item.text) if isinstance(item.text, list) else 1 for item in items]
     clip = torch.arange(len(items)).repeat_interleave(torch.tensor(asked)) if max(asked) > 1 else None
     texts = [text for item in items for text in (item.text if isinstance(item.text, list) else [item.text])]
@@ -277,8 +292,24 @@ def collate(items: Sequence[Item], task: str) -> Batch:
         text=[t or "" for t in texts] if any(t is not None for t in texts) else None,
         targets={name: _targets(name, items) for name in first.targets},
         clip=clip,
+        expert=expert,
+        expert_known=expert_known,
         **stacked,
     )
+
+
+def _experts(items: Sequence[Item]) -> tuple[Tensor | None, Tensor | None]:
+    """What is known of an expert's features, padded, and where."""
+    given = [item.expert for item in items if item.expert is not None]
+    if not given:
+        return None, None
+    if len({x.shape[1] for x in given}) > 1:
+        widths = {item.id: item.expert.shape[1] for item in items if item.expert is not None}
+        raise ValueError(f"The expert's features have different widths in one batch: {widths}. Take them of one store.")
+    filled = [x if x is not None else given[0].new_zeros(0, given[0].shape[1]) for x in (i.expert for i in items)]
+    counts = torch.tensor([len(x) for x in filled])
+    known = torch.arange(int(counts.max()))[None] < counts[:, None]
+    return torch.nn.utils.rnn.pad_sequence(filled, batch_first=True), known
 
 
 def _targets(name: str, items: Sequence[Item]) -> Any:
@@ -300,7 +331,7 @@ def _pad_boxes(values: list[Tensor]) -> list[Tensor]:
 
 
 def _check_finite(item: Item) -> None:
-    for name in ("waveform", "visual", "audio"):
+    for name in ("waveform", "visual", "audio", "expert"):
         x = getattr(item, name)
         if x is not None and not torch.isfinite(x).all():
             bad = int((~torch.isfinite(x)).sum())

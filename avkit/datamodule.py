@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from avkit.batch import Batch, Vocabulary, collate, join_vocabularies
 from avkit.datasets import Dataset, find_dataset
-from avkit.errors import unknown_name
+from avkit.errors import DataError, unknown_name
+from avkit.features.store import Store
 from avkit.loader import PlanLoader, Reads, TaskItems, collate_pairs, give_way
 from avkit.sampler import BatchPlan, task_weights
 
@@ -35,6 +36,8 @@ class AVDataModule(L.LightningDataModule):
         visual: Stored features to read instead of pictures: names of the dataset's own, a store, or a folder of .npy;
             for one dataset or for several such as llp=res152,unav100=rgb+flow.
         audio: Stored features to read instead of sound, likewise.
+        expert: Store with what a large vision-language model made of the clips, for systems with an expert of captions;
+            see 'avkit extract --recipe llava'. Clips without are left to the caption decoder.
         allow_missing: Leave out clips that are not on disk, and say in the report how many there were.
         batch_size: Clips per step, for tasks that answer step by step and are trained on crops; several processes
             share them out.
@@ -64,6 +67,7 @@ class AVDataModule(L.LightningDataModule):
         release: str | None = None,
         visual: str | None = None,
         audio: str | None = None,
+        expert: str | None = None,
         allow_missing: bool = False,
         batch_size: int = 16,
         whole_batch: int = 6,
@@ -105,6 +109,7 @@ class AVDataModule(L.LightningDataModule):
         self.sources = choose_datasets(list(self.reads), dataset, root)
         self.options = {"release": release, "visual": visual, "audio": audio}
         self.allow_missing = allow_missing
+        self.expert = open_expert(expert) if expert else None
         needed = _STEPS + _MORE_STEPS * max(0, len(self.reads) - 3)
         self.root, self.manifest, self.steps, self.mix = root, manifest, steps_per_epoch or needed, mix
         self.batch_size, self.whole_batch, self.long_batch = batch_size, whole_batch, long_batch
@@ -137,6 +142,11 @@ class AVDataModule(L.LightningDataModule):
         found = {task: _widths(self.split("train", task)) for task in self.sources}
         return found if any(map(any, found.values())) else None
 
+    @cached_property
+    def expert_width(self) -> int | None:
+        """Width of the expert's features, or None where there are none."""
+        return None if self.expert is None else int(self.expert.shape[0])
+
     def coverage(self, split: str, task: str) -> int:
         """Samples of a task's split that the official files have, or that can be read where nothing is missing."""
         missing = getattr(self.split(split, task), "missing", ())
@@ -153,7 +163,7 @@ class AVDataModule(L.LightningDataModule):
         late = [task for task, read in self.reads.items() if read.late and self.mix == "need"]
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks, late, self.steps // 2)
         loader = PlanLoader(
-            TaskItems(self._datasets("train"), self.reads, self.crop, self.window),
+            TaskItems(self._datasets("train"), self.reads, self.crop, self.window, self.expert),
             plan,
             numbers,
             self.steps,
@@ -173,7 +183,7 @@ class AVDataModule(L.LightningDataModule):
 
     def sample(self, split: str, count: int) -> dict[str, list[Batch]]:
         """Batches of the first `count` samples of each task, for counting and for pictures in the report."""
-        items = TaskItems(self._datasets(split), self.reads)
+        items = TaskItems(self._datasets(split), self.reads, expert=self.expert)
         out = {}
         for task in self.reads:
             found = [items[task, i, 0.0][1] for i in self._numbers(split, task)[:count]]
@@ -242,7 +252,7 @@ class AVDataModule(L.LightningDataModule):
             keys = [(task, i, 0.0) for i in self._numbers(split, task)[rank::ranks]]
             size = self.long_batch if read.untrimmed else self.batch_size
             batches += [keys[i : i + size] for i in range(0, len(keys), size)]
-        items = TaskItems(self._datasets(split), self.reads)
+        items = TaskItems(self._datasets(split), self.reads, expert=self.expert)
         return DataLoader(items, batch_sampler=batches, **self._loading(persistent=False))  # type: ignore[arg-type]
 
     def _loading(self, persistent: bool = True) -> dict[str, Any]:
@@ -297,6 +307,18 @@ def choose_datasets(tasks: Sequence[str], dataset: str | None, root: str | None)
             raise ValueError(f"Task {task!r} has no usual dataset. Name one with --data.dataset {task}=NAME.")
         find_dataset(named[task])
     return {task: named[task] for task in tasks}
+
+
+def open_expert(path: str) -> Store:
+    """A store of an expert's features, one vector per row.
+
+    Raises:
+        DataError: If it is none, or its rows are no vectors.
+    """
+    store = Store(path)
+    if len(store.shape) != 1:
+        raise DataError(f"{path} holds {store.shape} per row; an expert's features are one vector per row.")
+    return store
 
 
 def _for(text: str | None, source: str, sources: Iterable[str], key: str) -> str | None:

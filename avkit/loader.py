@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from avkit.batch import Batch, Item, collate, crop
 from avkit.datasets import Dataset
+from avkit.errors import DataError
+from avkit.features.arrays import Features
 from avkit.sampler import BatchPlan
 
 #: A sample of a task: the task's name, the sample's number in the dataset, and a draw in [0, 1) that places a crop.
@@ -51,20 +54,30 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         reads: What each task takes.
         crop: Longest clip in steps for tasks that answer step by step; 0 for no limit.
         window: The same for tasks on untrimmed clips.
+        expert: What a large vision-language model made of clips, for tasks that write sentences; not of all of them.
     """
 
     def __init__(
-        self, datasets: Mapping[str, Dataset], reads: dict[str, Reads], crop: int = 0, window: int = 0
+        self,
+        datasets: Mapping[str, Dataset],
+        reads: dict[str, Reads],
+        crop: int = 0,
+        window: int = 0,
+        expert: Features | None = None,
     ) -> None:
         provided = {task: frozenset(data.provides) for task, data in datasets.items()}
         self.datasets = datasets
         self.longest = {t: window if r.untrimmed else crop if r.stepwise else 0 for t, r in reads.items()}
         self.fields = {task: (read.needs | read.may) & provided[task] for task, read in reads.items()}
+        self.expert = expert
+        self.told = {task for task, read in reads.items() if "caption" in read.needs}
         self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
     def __getitem__(self, key: Key) -> tuple[str, Item]:
         task, index, draw = key
         item = self.datasets[task].item(index, self.fields[task])
+        if self.expert is not None and task in self.told:
+            item.expert = expert_features(self.expert, self.datasets[task].media(index), item)
         if longest := self.longest[task]:
             starts = self._starts(item, task, longest)
             item = crop(item, starts[int(draw * len(starts))], longest)
@@ -77,6 +90,24 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
             return every
         known = item.targets["mask_known"].tolist()
         return [start for start in every if any(known[start : start + longest])] or every
+
+
+def expert_features(features: Features, name: str, item: Item) -> Tensor | None:
+    """A clip's features of a large vision-language model, float (M, E); None where there are none.
+
+    Raises:
+        DataError: If they are one per step, and of other steps than the clip's.
+    """
+    if name not in features.names:
+        return None
+    found = torch.from_numpy(features.read(name)).float()
+    hop = features.facts.hop
+    if found.ndim != 2 or (hop and (abs(hop - item.hop) > 1e-6 or len(found) != item.steps)):
+        raise DataError(
+            f"{features.path}: clip {name!r} has features {tuple(found.shape)}, one row every {hop:g} s; the clip has "
+            f"{item.steps} steps of {item.hop:g} s. Extract them for this data, one row per step or one text (hop 0)."
+        )
+    return found
 
 
 class PlanLoader(DataLoader[Batch]):

@@ -18,8 +18,10 @@ from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.heads.codec import Codec
 from avkit.heads.sequence import SequenceHead
 from avkit.scoreboard import Scoreboard, silence, swap_sound
-from avkit.systems.av_unified import AVUnified, AVUnifiedConfig, Senses
-from avkit.tasks import build_tasks, split_names
+from avkit.systems import AnyConfig
+from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.base import Senses
+from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.words import count_words
 
@@ -44,13 +46,15 @@ class AVModel(L.LightningModule):
         surgery: Take out of each step's gradient of the shared part what opposes other tasks, see `GradientSurgery`.
         features: Widths of the stored visual and audio features that each task reads, 0 for pictures and sound; set by
             the command line from the data.
+        expert: Width of the features of a vision-language model, for systems with an expert of captions; set by the
+            command line from the data.
     """
 
     def __init__(
         self,
         tasks: str = "",
         vocabulary: Vocabulary | None = None,
-        system: AVUnifiedConfig | None = None,
+        system: AnyConfig | None = None,
         prompts: dict[str, str] | None = None,
         lr: float = 1.2e-3,
         weight_decay: float = 0.01,
@@ -60,13 +64,17 @@ class AVModel(L.LightningModule):
         balance: str = "fixed",
         surgery: bool = False,
         features: dict[str, list[int]] | None = None,
+        expert: int | None = None,
     ) -> None:
         super().__init__()
         for name, given, known in (("balance", balance, BALANCES), ("interface", interface, INTERFACES)):
             if given not in known:
                 raise unknown_name(name, given, known)
-        self.vocabulary = vocabulary or Vocabulary()
-        self.tasks = build_tasks(split_names(tasks), self.vocabulary)
+        config = system or AVUnifiedConfig()
+        self.vocabulary = config.speak(vocabulary or Vocabulary())
+        self.expert = expert
+        self.features = features or dict.fromkeys(split_names(tasks), _stored(config))
+        self.tasks = config.tasks(split_names(tasks), self.vocabulary)
         self._check_names("prompts", prompts)
         self._check_names("loss_weights", loss_weights)
         self.prompts = {name: task.prompt for name, task in self.tasks.items()} | (prompts or {})
@@ -75,9 +83,7 @@ class AVModel(L.LightningModule):
         self.surgery = GradientSurgery() if surgery else None
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
-        config = system or AVUnifiedConfig()
-        self.features = features or {name: [config.visual_features, config.audio_features] for name in self.tasks}
-        self.system = AVUnified(config, spoken, self.features)
+        self.system: Any = config.build(spoken, self.features, expert)
         width = config.width
         self.decoder = self._decoder(width, spoken) if interface == "sequence" else None
         headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weak}
@@ -176,6 +182,11 @@ class AVModel(L.LightningModule):
         self.log_dict(shown, batch_size=len(batch), on_step=True, on_epoch=False)
         loss = losses["loss"] * self.loss_weights.get(name, 1.0)
         return {"loss": loss if self.balance is None else self.balance(name, loss), "parts": shown}
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the tasks how far training is."""
+        for task in self.tasks.values():
+            task.epoch = self.current_epoch
 
     def on_after_backward(self) -> None:
         """Surgery, where it is wanted."""
@@ -299,6 +310,11 @@ def gather(state: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     return states
 
 
+def _stored(config: AnyConfig) -> list[int]:
+    """Widths of stored features where the data do not say them."""
+    return [getattr(config, "visual_features", 0), getattr(config, "audio_features", 0)]
+
+
 def _key(task: str) -> str:
     """The task's name as a module's: torch takes no dots, which names of tasks from outside have."""
     return task.replace(".", "/")
@@ -312,7 +328,7 @@ def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabular
             f"Pass --tasks {','.join(facts['tasks'])}, or start without --ckpt_path."
         )
     for name, now in asdict(vocabulary).items():
-        then = facts["vocabulary"].get(name, {})
+        then = facts["vocabulary"].get(name, type(now)())
         if then != now:
             odd = sorted(set(then) ^ set(now))[:5]
             what = f"such as {', '.join(map(repr, odd))}" if odd else "in another order"

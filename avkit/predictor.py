@@ -21,7 +21,8 @@ from avkit.media.decode import Clip, iter_frames, read_clip, write_video
 from avkit.model import AVModel
 from avkit.report import Answer, Event, Result, overlay_frames, save_result
 from avkit.runs import RunFolder
-from avkit.systems.av_unified import AVUnifiedConfig, Senses, join_senses
+from avkit.systems import make_config
+from avkit.systems.base import Senses, join_senses
 from avkit.words import split_words
 
 #: Steps that are predicted in one go by tasks which answer step by step; bounds memory on long videos.
@@ -236,7 +237,7 @@ class Predictor:
             result.captions = [text for p in parts for text in p["caption"][0]]
 
     def _unknown_words(self, question: str) -> str:
-        if self.model.system.config.text != "small":
+        if getattr(self.model.system.config, "text", "") != "small":
             return ""
         known = set(self.model.vocabulary.words)
         strange = [w for w in dict.fromkeys(split_words(question)) if w.isalnum() and w not in known]
@@ -273,8 +274,8 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
     folder = _find(str(run))
     facts, weights = folder.read_facts(), folder.weights
     config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["model"]
-    system = AVUnifiedConfig(**config["system"]) if config.get("system") else AVUnifiedConfig()
-    system.visual_weights = system.audio_weights = system.text_weights = None  # the run's own are loaded below
+    # the run's own weights are loaded below
+    system = make_config({k: None if k.endswith("_weights") else v for k, v in (config.get("system") or {}).items()})
     model = AVModel(
         ",".join(facts["tasks"]),
         Vocabulary(**facts["vocabulary"]),
@@ -282,6 +283,7 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
         config.get("prompts"),
         interface=config.get("interface", "heads"),
         features=facts.get("features"),
+        expert=facts.get("expert"),
     )
     try:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})

@@ -11,7 +11,7 @@ from test_fit import TINY, losses, write_clip
 import avkit
 from avkit.cli import main
 from avkit.runs import RunFolder
-from avkit.systems.av_unified import join_senses
+from avkit.systems.base import join_senses
 from avkit.tasks import split_names
 
 ALL = split_names("all")

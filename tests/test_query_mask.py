@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from golden import golden_cases
 
 from avkit.heads.deformable import DeformableAttention, cell_codes, cell_places
 from avkit.heads.query_mask import QueryMaskDecoder
 from avkit.losses import dice_loss
-from golden import golden_cases
 
 #: Beginnings of official names and ours.
 NAMES = {
@@ -83,7 +83,11 @@ def test_masks_equal_the_official_head(case):
         stride = facts_of["stride"] or [1] * x.ndim
         shown = x[tuple(slice(None, None, s) for s in stride)]
         torch.testing.assert_close(
-            shown, torch.from_numpy(arrays[name]), atol=1e-4 + 1e-4 * facts_of["std"], rtol=1e-4, msg=lambda m, n=name: n + m
+            shown,
+            torch.from_numpy(arrays[name]),
+            atol=1e-4 + 1e-4 * facts_of["std"],
+            rtol=1e-4,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
     first = given["masks_five"][:, 0]
     parts = facts["loss_ms3_parts"]
@@ -156,7 +160,8 @@ def test_codes_count_from_one_row_first():
 
 
 def test_one_frame_and_odd_sizes_go_through():
-    head = QueryMaskDecoder([8, 16], width=32, queries=4, layers=1, sound_layers=1, heads=4, inner=16, sound_inner=16, scale=2)
+    small = {"queries": 4, "layers": 1, "sound_layers": 1, "heads": 4, "inner": 16, "sound_inner": 16, "scale": 2}
+    head = QueryMaskDecoder([8, 16], width=32, **small)
     out = head([torch.randn(1, 8, 9, 7), torch.randn(1, 16, 5, 4)], torch.randn(1, 1, 32))
     assert out.logits.shape == (1, 1, 18, 14)
     with pytest.raises(ValueError, match="1 level"):

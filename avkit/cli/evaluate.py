@@ -162,4 +162,5 @@ def provenance(run: RunFolder, checkpoint: Path, seed: Any) -> dict[str, str]:
 def notes(model: AVModel) -> list[str]:
     """What metrics have to say, and what the columns mean."""
     said = [f"{name} {metric}: {text}" for name in model.tasks for metric, text in model.board.notes(name).items()]
+    said += [f"{name}: {text}" for name, task in model.tasks.items() for text in task.notes()]
     return list(dict.fromkeys(said))

@@ -105,6 +105,7 @@ class AVCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: seed if type(seed) is int else 0)
         parser.link_arguments("data.vocabulary", "model.vocabulary", apply_on="instantiate")
         parser.link_arguments("data.features", "model.features", apply_on="instantiate")
+        parser.link_arguments("data.expert_width", "model.expert", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Check what would otherwise fail late or in Lightning's words."""
@@ -176,6 +177,7 @@ class AVCLI(LightningCLI):
                     "vocabulary": asdict(self.model.vocabulary),
                     "dataset": self.datamodule.dataset,
                     "features": self.model.features,
+                    "expert": self.model.expert,
                     "picture": self.datamodule.picture,
                     "seed": self.config.seed_everything,
                     "commit": commit(),

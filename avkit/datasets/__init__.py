@@ -43,6 +43,9 @@ class Dataset(Protocol):
     def indices(self, fields: frozenset[str]) -> list[int]:
         """Samples that carry all of `fields`."""
 
+    def media(self, index: int) -> str:
+        """Name under which features of a sample's clip are stored."""
+
     def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
         """One sample with the named targets, all of them where None."""
 

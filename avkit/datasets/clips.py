@@ -130,6 +130,10 @@ class ClipDataset:
             raise self._lacking(fields)
         return found
 
+    def media(self, index: int) -> str:
+        """Name under which features of a sample's clip are stored."""
+        return self.lines[self.samples[index][0]].media
+
     def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
         """Read one sample; its frames and sound are shared with later calls, so do not write into them.
 

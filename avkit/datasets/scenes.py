@@ -113,6 +113,10 @@ class Scenes:
             return sample_question(index, self.split, self.seed)
         return sample_scene(index, self.split, self.seed, self.untrimmed), None
 
+    def media(self, index: int) -> str:
+        """Name of a clip, under which features of it are stored."""
+        return f"scenes-{self.split}-{index:06d}"
+
     def item(self, index: int, fields: Collection[str] | None = None) -> Item:
         """One clip with the targets wanted.
 
@@ -139,7 +143,7 @@ class Scenes:
         asked = self._asked(scene, question) if question is not None else {}
         targets |= {name: asked[name] for name in wanted & QUESTION_FIELDS}
         return Item(
-            id=f"scenes-{self.split}-{index:06d}",
+            id=self.media(index),
             duration=len(sound) / SAMPLE_RATE,
             hop=self.hop,
             frames=torch.from_numpy(frames),

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,16 +57,16 @@ def build_encoder(
         words: Known words, for text encoders trained from scratch.
 
     Raises:
-        ValueError: If the name is unknown, or `small` is asked to load weights.
+        ValueError: If the name is unknown, or `small` is asked to load weights from a hub.
         AvkitError: If the library behind it is missing or does not fit this torch.
     """
     if name not in table:
         raise unknown_name(f"{kind} encoder", name, table)
     where, arguments = table[name]
     if name == "small":
-        if pretrained:
+        if pretrained and not Path(pretrained).is_file():
             raise ValueError(
-                f"{kind} encoder 'small' has no pretrained weights, got pretrained={pretrained!r}. "
+                f"{kind} encoder 'small' has no pretrained weights {pretrained!r}; it takes a file of yours. "
                 f"Leave it empty, or choose one of {', '.join(n for n in table if n != 'small')}."
             )
         arguments = {"words": words} if kind == "text" else {}
@@ -80,4 +81,8 @@ def build_encoder(
             f"pip install 'avkit[pretrained]', and a torchvision built for torch {torch.__version__}."
         ) from e
     encoder: nn.Module = getattr(found, attribute)(**arguments)
+    if name == "small" and pretrained:
+        from avkit.encoders.pretrained import load_weights
+
+        load_weights(encoder, pretrained)
     return encoder

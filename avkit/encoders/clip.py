@@ -109,7 +109,7 @@ def _create(name: str, pretrained: str | Path | bool | None) -> Any:
             f"open_clip knows no model {name!r}. Similar: {', '.join(near) or 'none'}; see open_clip.list_models()."
         )
     if not pretrained:
-        return open_clip.create_model(name, pretrained=None)
+        return open_clip.create_model(name, pretrained=None, device=torch.get_default_device())
     tags = open_clip.list_pretrained_tags_by_model(name)
     tag = HUB_TAG if pretrained is True or pretrained == HUB else str(pretrained)
     if tag in tags:

@@ -19,8 +19,8 @@ class ExpertRouter(nn.Module):
         heads: Heads of the attention from states to those features.
 
     Source:
-        RA-SSU (arXiv 2603.09809), Mixture of Hierarchical-prompted Experts, section IV-B.4 and Fig. 6; the layers, which
-        it leaves open, are ours.
+        RA-SSU (arXiv 2603.09809), Mixture of Hierarchical-prompted Experts, section IV-B.4 and Fig. 6; the layers,
+        which it leaves open, are ours.
     """
 
     def __init__(self, width: int, expert: int, heads: int = 8) -> None:
@@ -41,17 +41,15 @@ class ExpertRouter(nn.Module):
         """
         if features.shape[-1] != self.expert:
             raise ValueError(
-                f"The expert's features are {features.shape[-1]} wide, this model takes {self.expert}. Extract them with "
-                "the model it was trained with, or set system.expert to their width."
+                f"The expert's features are {features.shape[-1]} wide, this model takes {self.expert}. Extract them "
+                "with the model it was trained with, or set system.expert to their width."
             )
         x = self.norm_expert(self.inputs(features.to(self.now.dtype)))[:, None].expand(-1, steps, -1, -1)
         if features.shape[1] == steps:
             x = x + torch.eye(steps, device=x.device, dtype=x.dtype)[None, ..., None] * self.now
         return x
 
-    def forward(
-        self, states: Tensor, picture: Tensor, features: Tensor, there: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, picture: Tensor, features: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Mix.
 
         Args:

@@ -16,7 +16,7 @@ class QueryMasks:
     """What the head makes.
 
     Attributes:
-        logits: (N, K, H, W), at the size of the picture.
+        logits: (N, K, H, W), `scale` times the size of the finest level.
         features: Mask features (N, D, h, w), on the finest level.
         queries: (N, Q, D), after the last decoder layer.
         memory: Tokens of the mixed levels, (N, S, D).
@@ -151,7 +151,7 @@ class QueryMaskDecoder(nn.Module):
         inner: Width of the feed-forward layers, and of the layers that combine the queries' masks.
         sound_inner: Width of the feed-forward layers of those that make queries.
         outer: Channels at the level's size and at the picture's, before the mask.
-        scale: Picture pixels per cell of the finest level, on a side.
+        scale: Cells of the masks per cell of the finest level, on a side; 4 for maps of stride 4 gives pixels.
         dropout: In training.
         mixed: Scale the mask features' channels by sound.
 
@@ -192,8 +192,10 @@ class QueryMaskDecoder(nn.Module):
                 nn.Conv2d(outer[1], outputs, 1, bias=False),
             ]
         )
-        for layer in (*self.combine, *self.out, *(p[0] for p in self.pixels.in_proj)):
-            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type, union-attr]
+        for part in (self.combine, self.out, self.pixels.in_proj):
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, maps: Sequence[Tensor], sound: Tensor) -> QueryMasks:
         """Maps (N, C, h, w), finest first, and sound (N, 1, D), to masks."""
@@ -210,5 +212,7 @@ class QueryMaskDecoder(nn.Module):
         first, second, last = self.combine
         x = features + last(second(first(x).relu()).relu())
         first, second, last = self.out
-        x = F.interpolate(first(x), scale_factor=self.scale, mode="bilinear", align_corners=False)
+        x = first(x)
+        if self.scale != 1:
+            x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         return QueryMasks(last(second(x).relu()), features, query, memory)

@@ -29,7 +29,7 @@ class TextDecoder(nn.Module):
         pad: Index of padding.
 
     Source:
-        RA-SSU (arXiv 2603.09809), section IV-B.4, "inspired by the GPT and BERT"; sizes, which it leaves open, are ours.
+        RA-SSU (arXiv 2603.09809), section IV-B.4, "inspired by the GPT and BERT"; sizes, left open there, are ours.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class _Turn:
     def __init__(self, decoder: TextDecoder, memory: Tensor, cache: bool, finish: Finish | None) -> None:
         self.decoder, self.memory, self.finish = decoder, memory, finish
         self.numbers = torch.arange(len(memory), device=memory.device)
-        self.caches = [Cache(memory=layer.memory.keys(memory)) for layer in decoder.layers] if cache else None
+        self.caches = [Cache() for _ in decoder.layers] if cache else None
 
     @property
     def count(self) -> int:
@@ -175,12 +175,8 @@ class _Turn:
         return decoder.logits(states[:, 0])
 
     def repeat(self, times: int) -> None:
-        """Let every row be written several times."""
+        """Let every row be written several times; before the first turn."""
         self.memory, self.numbers = (x.repeat_interleave(times, 0) for x in (self.memory, self.numbers))
-        for cache in self.caches or ():
-            assert cache.memory is not None
-            k, v = cache.memory
-            cache.memory = k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)
 
     def reorder(self, chosen: Tensor) -> None:
         """Go on with rows of the given numbers, all of which stay with their memory."""

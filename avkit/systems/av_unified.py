@@ -3,8 +3,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -16,6 +16,9 @@ from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
 from avkit.encoders.base import TextFeatures, VisualFeatures
 from avkit.heads.position import grid_code
 from avkit.heads.region import shrink
+from avkit.systems.base import Senses, hear, see
+from avkit.tasks import build_tasks
+from avkit.tasks.base import Task
 
 
 @dataclass
@@ -23,6 +26,7 @@ class AVUnifiedConfig:
     """What an AV-Unified backbone is made of; the defaults train from scratch on two CPU cores.
 
     Attributes:
+        name: Of the system.
         visual: Visual encoder, a name in `avkit.encoders.VISUAL`.
         audio: Audio encoder, a name in `avkit.encoders.AUDIO`.
         text: Text encoder, a name in `avkit.encoders.TEXT`.
@@ -45,6 +49,7 @@ class AVUnifiedConfig:
             them meet, in runs with tasks where they never do: what is learnt about classes then serves these too.
     """
 
+    name: Literal["av_unified"] = "av_unified"
     visual: str = "small"
     audio: str = "small"
     text: str = "small"
@@ -64,31 +69,19 @@ class AVUnifiedConfig:
     gate: bool = True
     apart: float = 0.3
 
+    def speak(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The vocabulary as it is: captions are written in words."""
+        return vocabulary
 
-@dataclass
-class Senses:
-    """What the encoders make of a batch, whatever is asked about it: one pass serves all tasks.
+    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The tasks by name."""
+        return build_tasks(list(names), vocabulary)
 
-    Attributes:
-        seen: Visual features with (C, T) in front.
-        heard: Audio features, (C, T, width of the encoder).
-    """
-
-    seen: VisualFeatures
-    heard: Tensor
-
-    def steps(self, part: slice) -> "Senses":
-        """Those of some steps."""
-        return Senses(self.seen.map(lambda x: x[:, part]), self.heard[:, part])
-
-
-def join_senses(parts: Sequence[Senses]) -> Senses:
-    """One after the other in time."""
-    seen = [part.seen for part in parts]
-    maps = [torch.cat(level, 1) for level in zip(*(x.pyramid for x in seen), strict=True)]
-    frame, patches = torch.cat([x.frame for x in seen], 1), torch.cat([x.patches for x in seen], 1)
-    heard = torch.cat([part.heard for part in parts], 1)
-    return Senses(VisualFeatures(frame, patches, seen[0].grid, maps), heard)
+    def build(
+        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
+    ) -> "AVUnified":
+        """The system, for a dataset's words; it has no use for an expert of captions."""
+        return AVUnified(self, vocabulary, features)
 
 
 class AVUnified(nn.Module):
@@ -256,32 +249,13 @@ class AVUnified(nn.Module):
         if batch.visual is not None and self.reads_stored[0]:
             x = batch.visual.float()
             return VisualFeatures(x.mean(2), x, _square(x.shape[2]))
-        if self.visual is None:
-            raise ValueError("This model reads stored visual features, and the batch has none.")
-        if batch.frames is None:
-            raise ValueError("This model reads frames, and the batch has none.")
-        whole = bool(batch.valid.all())
-        seen: VisualFeatures = self.visual(batch.frames.flatten(0, 1) if whole else batch.frames[batch.valid])
-
-        def spread(x: Tensor) -> Tensor:
-            if whole:
-                return x.unflatten(0, batch.valid.shape)
-            out = x.new_zeros((*batch.valid.shape, *x.shape[1:]))
-            out[batch.valid] = x
-            return out
-
-        return seen.map(spread)
+        return see(self.visual, batch)
 
     def _hear(self, batch: Batch) -> Tensor:
         """Audio features (B, T, width of the encoder)."""
         if batch.audio is not None and self.reads_stored[1]:
             return batch.audio.float()
-        if self.audio is None:
-            raise ValueError("This model reads stored audio features, and the batch has none.")
-        if batch.waveform is None:
-            raise ValueError("This model reads waveforms, and the batch has none.")
-        heard: Tensor = self.audio(batch.waveform, batch.valid.shape[1], batch.hop)
-        return heard
+        return hear(self.audio, batch)
 
 
 def _square(patches: int) -> tuple[int, int]:

@@ -53,8 +53,15 @@ class Task(ABC):
     #: The metrics the demo is judged by, in the order of the report.
     headline: ClassVar[tuple[str, ...]]
 
+    #: Epochs that training has done, for what changes on the way.
+    epoch: int = 0
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+
+    def notes(self) -> list[str]:
+        """What a report should say about how it was answered, beside the figures."""
+        return []
 
     @classmethod
     def each(cls) -> tuple[str, ...]:

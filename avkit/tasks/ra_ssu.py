@@ -4,7 +4,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -122,10 +122,10 @@ class RegionAwareUnderstanding(Task):
     """
 
     name = "ra_ssu"
-    forms = ("masks", "caption")
+    forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     reads = ("mask", "mask_known", "caption")
     learns_from = ("caption",)
-    may_read = ("class_mask",)
+    may_read: ClassVar[tuple[str, ...]] = ("class_mask",)
     stepwise = True
     need = 2.0
     prompt = "segment what makes a sound and say what it is and does"
@@ -149,8 +149,8 @@ class RegionAwareUnderstanding(Task):
         words, taught = self._taught(batch)
         return {"words": words[:, :-1], "taught": taught, "shown": self._shown(batch)}
 
-    def loss(self, out: RegionOutput, batch: Batch) -> dict[str, Tensor]:
-        """`mask`, `classes` and `heard` over annotated steps, `words` over written captions."""
+    def loss(self, out: Any, batch: Batch) -> dict[str, Tensor]:
+        """Of a `RegionOutput`: `mask`, `classes` and `heard` over annotated steps, `words` over written captions."""
         if out.word_logits is None or out.mentions is None:
             raise ValueError("The loss of 'ra_ssu' needs an output made with `inputs(batch)`.")
         words, _ = self._taught(batch)
@@ -161,7 +161,7 @@ class RegionAwareUnderstanding(Task):
         total = MASK_WEIGHT * seen + (1 - MASK_WEIGHT) * (said + mentions)
         return {"loss": total, **masks, "words": said, "mentions": mentions}
 
-    def predict(self, out: RegionOutput, batch: Batch) -> Prediction:
+    def predict(self, out: Any, batch: Batch) -> Prediction:
         """`mask`, `mask_logits` and `caption`."""
         logits = upsample(out.mask.maps[:, :, :1], picture_size(batch, out.mask.maps))[:, :, 0].float()
         values: dict[str, Any] = {"mask": logits.sigmoid(), "mask_logits": logits}
@@ -178,6 +178,10 @@ class RegionAwareUnderstanding(Task):
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated masks and written captions."""
         score_masks(metrics, prediction, batch)
+        self.score_captions(metrics, prediction, batch)
+
+    def score_captions(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
+        """Score written captions alone."""
         pairs = [
             (guess, truth)
             for guesses, truths in zip(prediction["caption"], batch.targets["caption"], strict=True)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSUFormer's ablation on scenes, in the order of the paper's Table V, and its joint rows beside SSU-S and SSU-D.
+
+Each row is a config of `configs/ssuformer`, trained with several seeds from scratch at a size for a CPU. Two things
+that the paper takes from large pretrained models are stood in for, and every row that uses them uses the same:
+
+- the frozen CLIP image encoder: a small network trained before, on true regions and their captions, by CLIP's loss;
+- the vision-language expert: for each step, random vectors of class, colour and place of all that is in view, summed,
+  with noise. Like a large vision-language model it knows what is seen and where, and hears nothing.
+
+Runs under `--out` that are there already are left alone. Options not known here go to `avkit fit`.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from avkit.batch import crop
+from avkit.datasets.scenes import Scenes
+from avkit.encoders.small import SmallText, SmallVisual
+from avkit.features.arrays import FeatureFacts
+from avkit.features.store import write_store
+from avkit.heads.collaboration import cut_out
+from avkit.scenes import CLASSES, COLOURS, sample_scene, track
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+#: Rows in the paper's order: Table V, then Tables II and III.
+ROWS = {
+    "baseline": "baseline",
+    "focal": "+ Focal",
+    "mcm": "+ MCM",
+    "rcc": "+ RCC",
+    "ssu": "+ MoHE (SSU)",
+    "ssu_s": "SSU-S",
+    "ssu_d": "SSU-D",
+}
+METRICS = ("mIoU", "F", "BLEU-4", "ROUGE-L", "METEOR")
+SIZES = {"train": 20_000, "val": 48, "test": 128}
+PICTURE = 48
+
+
+def learn_regions(path: Path, steps: int = 300) -> None:
+    """Train the image encoder: regions cut out by true masks against the captions of their steps."""
+    torch.manual_seed(0)
+    scenes = Scenes("train", SIZES["train"], picture=PICTURE)
+    image, text = SmallVisual(), SmallText(scenes.vocabulary.words)
+    joint = torch.nn.ModuleList(
+        torch.nn.Sequential(torch.nn.BatchNorm1d(n), torch.nn.Linear(n, 64)) for n in (image.width, text.width)
+    )
+    scale = torch.nn.Parameter(torch.tensor(2.6))
+    parts = [*image.parameters(), *text.parameters(), *joint.parameters(), scale]
+    optimizer = torch.optim.AdamW(parts, lr=1.5e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    right = []
+    for step in range(steps):
+        every = [scenes.item(-(step * 64 + i) % len(scenes), {"mask", "caption"}) for i in range(64)]
+        items = [crop(item, i % item.steps, 1) for i, item in enumerate(every)]
+        pictures, masks = torch.cat([i.frames for i in items]), torch.cat([i.targets["mask"] for i in items]).float()
+        seen = F.normalize(joint[0](image(cut_out(pictures, masks)).frame), dim=-1)
+        told = F.normalize(joint[1](text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1)
+        logits, pairs = scale.exp() * seen @ told.T, torch.arange(len(seen))
+        loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        right.append(float((logits.argmax(1) == pairs).float().mean()))
+    print(f"image encoder: of 64 captions the right one first for {statistics.mean(right[-30:]):.2f} of the regions")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(image.state_dict(), path)
+
+
+def write_expert(path: Path, width: int = 64, noise: float = 0.5) -> None:
+    """What a model that sees and does not hear would make of each step, in a store."""
+    draws = np.random.default_rng(0)
+    kinds, colours, places = (draws.standard_normal((n, width)) for n in (len(CLASSES), len(COLOURS), 9))
+    clips = []
+    for split, size in SIZES.items():
+        for index in range(size):
+            scene = sample_scene(index, split, 0)
+            state = track(scene)
+            cell = np.clip((3 * state.centre).astype(int), 0, 2)
+            vectors = np.stack([kinds[t.kind] + colours[t.colour] for t in scene.things])[:, None]
+            vectors = vectors + places[3 * cell[..., 1] + cell[..., 0]]
+            seen = (vectors * state.seen[..., None]).sum(0)
+            clips.append((f"scenes-{split}-{index:06d}", seen + noise * draws.standard_normal(seen.shape)))
+    write_store(
+        path, clips, FeatureFacts("seen, not heard", hop=1.0, dataset="scenes", made_by="benchmarks/ssuformer.py")
+    )
+
+
+def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[str, float]:
+    """Figures of a row's run with a seed."""
+    name, report = f"{row}-{seed}", out / f"{row}-{seed}" / "report.json"
+    if not report.exists():
+        shutil.rmtree(out / name, ignore_errors=True)  # cut short before
+        options = {
+            "out": out,
+            "name": name,
+            "seed_everything": seed,
+            "data.seed": 0,  # the world stays the same
+            "data.picture": PICTURE,
+            "data.train_size": SIZES["train"],
+            "data.val_size": SIZES["val"],
+            "data.test_size": SIZES["test"],
+            "data.steps_per_epoch": steps,
+            "data.expert": out / "expert.h5",
+            "data.workers": 0,
+            "model.system.region_weights": out / "region.safetensors",
+            "model.system.mask_loss": "dice+bce",
+            "trainer.max_epochs": 1,
+            "trainer.enable_progress_bar": "false",
+        }
+        words = ["fit", "--config", CONFIGS / f"{row}.yaml", *(w for k, v in options.items() for w in (f"--{k}", v))]
+        with (out / f"{name}.log").open("w") as log:
+            command = [sys.executable, "-m", "avkit", *map(str, words), *extra]
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+    found = json.loads(report.read_text())
+    print(f"{name}: {found['facts']['speed']['training']}", flush=True)
+    return {row["metric"]: row["value"] for row in found["rows"]}
+
+
+def table(figures: dict[str, list[dict[str, float]]]) -> str:
+    """Means over seeds and half the spread, with each step's effect, in Markdown."""
+    lines = [f"| row | {' | '.join(METRICS)} |", f"|---|{'---|' * len(METRICS)}"]
+    before: dict[str, float] = {}
+    for row, title in ROWS.items():
+        if row not in figures:
+            continue
+        cells = []
+        for metric in METRICS:
+            values = [found[metric] for found in figures[row] if metric in found]
+            if not values:
+                cells.append("-")
+                continue
+            mean, spread = statistics.mean(values), (max(values) - min(values)) / 2
+            step = f" ({mean - before[metric]:+.3f})" if metric in before and row not in ("ssu_s", "ssu_d") else ""
+            cells.append(f"{mean:.3f} ± {spread:.3f}{step}")
+            if row not in ("ssu_s", "ssu_d"):
+                before[metric] = mean
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train what is not there, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--together", type=int, default=1, help="runs at a time")
+    parser.add_argument("--out", type=Path, default=Path("runs/ssuformer"))
+    args, extra = parser.parse_known_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, make in (("region.safetensors", learn_regions), ("expert.h5", write_expert)):
+        if not (args.out / name).exists():
+            make(args.out / name)
+    jobs = [(row, seed) for seed in range(args.seeds) for row in args.rows.split(",")]
+    with ThreadPoolExecutor(args.together) as pool:
+        found = list(pool.map(lambda job: fit(args.out, *job, args.steps, extra), jobs))
+    figures: dict[str, list[dict[str, float]]] = {}
+    for (row, _), values in zip(jobs, found, strict=True):
+        figures.setdefault(row, []).append(values)
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()
