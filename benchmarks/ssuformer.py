@@ -80,14 +80,14 @@ def learn_regions(path: Path, steps: int = 300) -> None:
     save_file(image.state_dict(), path)
 
 
-def write_expert(path: Path, width: int = 64, noise: float = 0.5) -> None:
+def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> None:
     """What a model that sees and does not hear would make of each step, in a store."""
     draws = np.random.default_rng(0)
     kinds, colours, places = (draws.standard_normal((n, width)) for n in (len(CLASSES), len(COLOURS), 9))
     clips = []
     for split, size in SIZES.items():
         for index in range(size):
-            scene = sample_scene(index, split, 0)
+            scene = sample_scene(index, split, seed)
             state = track(scene)
             cell = np.clip((3 * state.centre).astype(int), 0, 2)
             vectors = np.stack([kinds[t.kind] + colours[t.colour] for t in scene.things])[:, None]
@@ -108,13 +108,12 @@ def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[st
             "out": out,
             "name": name,
             "seed_everything": seed,
-            "data.seed": 0,  # the world stays the same
             "data.picture": PICTURE,
             "data.train_size": SIZES["train"],
             "data.val_size": SIZES["val"],
             "data.test_size": SIZES["test"],
             "data.steps_per_epoch": steps,
-            "data.expert": out / "expert.h5",
+            "data.expert": out / f"expert-{seed}.h5",
             "data.workers": 0,
             "model.system.region_weights": out / "region.safetensors",
             "model.system.mask_loss": "dice+bce",
@@ -162,9 +161,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ssuformer"))
     args, extra = parser.parse_known_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, make in (("region.safetensors", learn_regions), ("expert.h5", write_expert)):
-        if not (args.out / name).exists():
-            make(args.out / name)
+    if not (args.out / "region.safetensors").exists():
+        learn_regions(args.out / "region.safetensors")
+    for seed in range(args.seeds):  # each has a world of its own
+        if not (args.out / f"expert-{seed}.h5").exists():
+            write_expert(args.out / f"expert-{seed}.h5", seed)
     jobs = [(row, seed) for seed in range(args.seeds) for row in args.rows.split(",")]
     with ThreadPoolExecutor(args.together) as pool:
         found = list(pool.map(lambda job: fit(args.out, *job, args.steps, extra), jobs))

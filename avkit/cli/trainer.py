@@ -255,6 +255,7 @@ def quiet() -> None:
         ".*was called before the ``update`` method.*",
         ".*Grad strides do not match.*",
         ".*find_unused_parameters=True was specified.*",
+        ".*in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", text)
 

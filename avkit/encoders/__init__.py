@@ -25,6 +25,8 @@ VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_vit_l14": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14"}),
     "clip_vit_l14_336": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14-336"}),
     "clip_vit_b32": ("avkit.encoders.clip:ClipImage", {"name": "ViT-B-32"}),
+    "llava": ("avkit.encoders.llava:LlavaFrames", {}),
+    "video_llava": ("avkit.encoders.llava:VideoLlavaClip", {}),
 }
 #: Audio encoders.
 AUDIO: dict[str, tuple[str, dict[str, Any]]] = {
@@ -75,10 +77,13 @@ def build_encoder(
     module, _, attribute = where.partition(":")
     try:
         found = import_module(module)
+        if module.endswith(".llava"):
+            import_module("transformers")
     except (ImportError, RuntimeError) as e:  # a torchvision of another torch raises the second
         raise AvkitError(
             f"{kind} encoder {name!r} needs a library that cannot be imported: {e}. Install it with "
-            f"pip install 'avkit[pretrained]', and a torchvision built for torch {torch.__version__}."
+            f"pip install 'avkit[{'llava' if module.endswith('.llava') else 'pretrained'}]', and a torchvision built for "
+            f"torch {torch.__version__}."
         ) from e
     encoder: nn.Module = getattr(found, attribute)(**arguments)
     if name == "small" and pretrained:

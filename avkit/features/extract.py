@@ -119,7 +119,8 @@ class Networks:
         self.streams, self.device, self.batch = list(streams), device, batch
         groups: dict[tuple[Any, ...], list[Stream]] = {}
         for s in self.streams:
-            groups.setdefault((s.of, s.encoder, s.weights, s.hop, s.window, s.resize, s.crop), []).append(s)
+            key = (s.of, s.encoder, s.weights, s.hop, s.window, s.resize, s.crop, s.keep == "clip")
+            groups.setdefault(key, []).append(s)
         self.networks = [self._build(group) for group in groups.values()]
         self.waiting = [_Waiting() for _ in self.networks]
 
@@ -152,7 +153,8 @@ class Networks:
                 sound = s.of == "sound"
                 window, fps = (s.window, 0.0) if sound else (0.0, 1 / s.hop)
                 name = s.encoder if s.keep == "frame" or sound else f"{s.encoder} {s.keep}"
-                out[s.name] = FeatureFacts(name, s.hop, window, fps, dataset, network.hash, f"avkit {__version__}")
+                hop = 0.0 if s.keep == "clip" else s.hop  # rows of a clip are no steps
+                out[s.name] = FeatureFacts(name, hop, window, fps, dataset, network.hash, f"avkit {__version__}")
         return out
 
     def feed(self, clip: Decoded) -> Iterator[tuple[str, str, np.ndarray[Any, Any]]]:
@@ -172,6 +174,14 @@ class Networks:
 
     @torch.inference_mode()
     def _run(self, network: Network, waiting: _Waiting) -> Iterator[tuple[str, str, np.ndarray[Any, Any]]]:
+        if network.streams[0].keep == "clip":
+            for (name, _), x in zip(waiting.clips, waiting.rows, strict=True):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                    found = as_numbers(network.module(x.to(self.device)))
+                for s in network.streams:
+                    yield s.name, name, found
+            waiting.rows, waiting.clips = [], []
+            return
         rows = torch.cat(waiting.rows)
         out: dict[str, list[np.ndarray[Any, Any]]] = {s.name: [] for s in network.streams}
         half = self.device.type == "cuda"

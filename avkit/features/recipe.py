@@ -14,7 +14,7 @@ from avkit.errors import DataError, unknown_name
 FOLDER = Path(__file__).with_name("recipes")
 
 _OF = ("pictures", "sound", "text")
-_KEEP = ("frame", "patches")
+_KEEP = ("frame", "patches", "clip")
 _TEXTS = ("questions", "classes")
 
 
@@ -27,7 +27,7 @@ class Stream:
         of: `pictures`, `sound` or `text`.
         encoder: Name in `avkit.encoders`: `VISUAL`, `AUDIO` or `TEXT`.
         weights: `hub`, a tag, a path, or None for random ones.
-        keep: Of pictures: `frame`, one vector each, or `patches`.
+        keep: Of pictures: `frame`, one vector each, `patches`, or `clip`, what a network makes of all of them at once.
         hop: Seconds from one step to the next.
         window: Of sound: seconds that a step hears.
         resize: Of pictures: shorter side in pixels, before `crop`; 0 squeezes them to the network's size.
