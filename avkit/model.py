@@ -332,7 +332,11 @@ def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabular
         if then != now:
             odd = sorted(set(then) ^ set(now))[:5]
             what = f"such as {', '.join(map(repr, odd))}" if odd else "in another order"
+            if name == "pieces":
+                name, there = "word pieces (its tokenizer)", "Set system.pieces to those that it was trained with"
+            else:
+                there = "Use the data that it was trained on"
             raise RunError(
-                f"The checkpoint was trained with other {name}: {len(then)} there, {len(now)} in this data, {what}. "
-                "Use the data that it was trained on, or start without --ckpt_path."
+                f"The checkpoint was trained with other {name}: {len(then)} there, {len(now)} here, {what}. {there}, or "
+                "start without --ckpt_path."
             )

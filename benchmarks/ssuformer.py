@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 from avkit.batch import crop
 from avkit.datasets.scenes import Scenes
-from avkit.encoders.small import SmallText, SmallVisual
+from avkit.encoders.small import SmallEmbedding, SmallText
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import write_store
 from avkit.heads.collaboration import cut_out
@@ -53,12 +53,10 @@ def learn_regions(path: Path, steps: int = 300) -> None:
     """Train the image encoder: regions cut out by true masks against the captions of their steps."""
     torch.manual_seed(0)
     scenes = Scenes("train", SIZES["train"], picture=PICTURE)
-    image, text = SmallVisual(), SmallText(scenes.vocabulary.words)
-    joint = torch.nn.ModuleList(
-        torch.nn.Sequential(torch.nn.BatchNorm1d(n), torch.nn.Linear(n, 64)) for n in (image.width, text.width)
-    )
+    image, text = SmallEmbedding(), SmallText(scenes.vocabulary.words)
+    told_in = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
     scale = torch.nn.Parameter(torch.tensor(2.6))
-    parts = [*image.parameters(), *text.parameters(), *joint.parameters(), scale]
+    parts = [*image.parameters(), *text.parameters(), *told_in.parameters(), scale]
     optimizer = torch.optim.AdamW(parts, lr=1.5e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     right = []
@@ -66,8 +64,8 @@ def learn_regions(path: Path, steps: int = 300) -> None:
         every = [scenes.item(-(step * 64 + i) % len(scenes), {"mask", "caption"}) for i in range(64)]
         items = [crop(item, i % item.steps, 1) for i, item in enumerate(every)]
         pictures, masks = torch.cat([i.frames for i in items]), torch.cat([i.targets["mask"] for i in items]).float()
-        seen = F.normalize(joint[0](image(cut_out(pictures, masks)).frame), dim=-1)
-        told = F.normalize(joint[1](text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1)
+        seen = F.normalize(image(cut_out(pictures, masks)).frame, dim=-1)
+        told = F.normalize(told_in(text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1)
         logits, pairs = scale.exp() * seen @ told.T, torch.arange(len(seen))
         loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
         optimizer.zero_grad()
@@ -115,6 +113,7 @@ def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[st
             "data.steps_per_epoch": steps,
             "data.expert": out / f"expert-{seed}.h5",
             "data.workers": 0,
+            "model.system.region": "small_embedding",
             "model.system.region_weights": out / "region.safetensors",
             "model.system.mask_loss": "dice+bce",
             "trainer.max_epochs": 1,

@@ -14,6 +14,7 @@ from avkit.errors import AvkitError, unknown_name
 #: Visual encoders: name, where it lives, and its arguments.
 VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "small": ("avkit.encoders.small:SmallVisual", {}),
+    "small_embedding": ("avkit.encoders.small:SmallEmbedding", {}),
     "pvt_v2_b5": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b5"}),
     "pvt_v2_b2": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b2"}),
     "pvt_v2_b0": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b0"}),
@@ -65,11 +66,12 @@ def build_encoder(
     if name not in table:
         raise unknown_name(f"{kind} encoder", name, table)
     where, arguments = table[name]
-    if name == "small":
+    own = name.startswith("small")
+    if own:
         if pretrained and not Path(pretrained).is_file():
             raise ValueError(
-                f"{kind} encoder 'small' has no pretrained weights {pretrained!r}; it takes a file of yours. "
-                f"Leave it empty, or choose one of {', '.join(n for n in table if n != 'small')}."
+                f"{kind} encoder {name!r} has no pretrained weights {pretrained!r}; it takes a file of yours. "
+                f"Leave it empty, or choose one of {', '.join(n for n in table if not n.startswith('small'))}."
             )
         arguments = {"words": words} if kind == "text" else {}
     else:
@@ -86,7 +88,7 @@ def build_encoder(
             f"torch {torch.__version__}."
         ) from e
     encoder: nn.Module = getattr(found, attribute)(**arguments)
-    if name == "small" and pretrained:
+    if own and pretrained:
         from avkit.encoders.pretrained import load_weights
 
         load_weights(encoder, pretrained)

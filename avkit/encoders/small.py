@@ -51,6 +51,29 @@ class SmallVisual(nn.Module):
         return VisualFeatures(patches.mean(1), patches, (x.shape[2], x.shape[3]), maps[:2])
 
 
+class SmallEmbedding(nn.Module):
+    """A vector per picture that can be compared with others, or with sentences: what CLIP's picture tower is, in small.
+
+    It means something once it has been trained so, see `benchmarks/ssuformer.py`; its weights come from a file.
+
+    Args:
+        width: Width of the vector.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.tower = SmallVisual()
+        self.norm, self.out = nn.BatchNorm1d(self.tower.width), nn.Linear(self.tower.width, width)
+        self.width = width
+        self.pyramid_widths: list[int] = []
+
+    def forward(self, frames: Tensor) -> VisualFeatures:
+        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
+        seen = self.tower(frames)
+        frame = self.out(self.norm(seen.frame))
+        return VisualFeatures(frame, seen.patches, seen.grid)
+
+
 class SmallAudio(nn.Module):
     """A convolutional network over the log-mel picture of each step.
 

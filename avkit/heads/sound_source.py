@@ -87,6 +87,7 @@ class SourceHead(nn.Module):
         decoder: The text decoder, or None to segment alone.
         region: Frozen image encoder with a `width`, for mask collaboration and regional consistency; None for neither.
         collaborate: Give the caption what the image encoder sees under the mask.
+        consistent: Say what is under each mask and what is written about it in one space, for `region_consistency`.
         side: Pixels of the square that the image encoder is shown.
         expert: Width of an expert's features, 0 for no router.
         places: Rows and columns that a picture's tokens are pooled to before the caption reads them.
@@ -105,6 +106,7 @@ class SourceHead(nn.Module):
         decoder: TextDecoder | None,
         region: nn.Module | None = None,
         collaborate: bool = False,
+        consistent: bool = False,
         side: int | None = 224,
         expert: int = 0,
         places: int = 7,
@@ -130,10 +132,11 @@ class SourceHead(nn.Module):
                 self.router = ExpertRouter(inner, expert, decoder.layers[0].own.heads)  # type: ignore[union-attr, arg-type]
             if region is not None:
                 encoded = int(region.width)  # type: ignore[arg-type]
-                self.projection = CaptionProjection(inner, encoded) if reader is None else None
+                if consistent and reader is None:
+                    self.projection = CaptionProjection(inner, encoded)
                 if collaborate:
                     self.collaboration = MaskCollaboration(encoded, inner, side)
-        self.side = side
+        self.side, self.consistent = side, consistent
 
     def train(self, mode: bool = True) -> "SourceHead":
         """Frozen encoders stay as they are."""
@@ -181,7 +184,7 @@ class SourceHead(nn.Module):
         if mix is not None:
             out.share = (share * said).sum(1) / said.sum(1).clamp(min=1)
             out.known = mix[1].any(1)
-        if seen is not None and len(seen):
+        if self.consistent and seen is not None and len(seen):
             told = self.projection(states, said) if self.projection is not None else self._read(texts)
             out.regions, out.captions = seen, told
         return out

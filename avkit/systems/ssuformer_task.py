@@ -74,6 +74,7 @@ class SourceUnderstanding(RegionAwareUnderstanding):
             self._decoder(),
             region,
             config.mcm,
+            config.rcc,
             size[0] if size else None,
             config.expert if config.mohe else 0,
             config.places,
@@ -127,7 +128,7 @@ class SourceUnderstanding(RegionAwareUnderstanding):
             total = out.weight * parts["mask"] + (1 - out.weight) * parts["words"]
         else:
             (total,) = parts.values()
-        if self.config.rcc and out.regions is not None and out.captions is not None:
+        if out.regions is not None and out.captions is not None:
             apart = region_consistency(out.regions, out.captions)
             parts["consistency"] = mean_of(apart.sum(), len(apart))
             total = total + self.config.rcc_weight * parts["consistency"]
