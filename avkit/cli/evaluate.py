@@ -116,7 +116,7 @@ def model_facts(model: AVModel, batches: dict[str, list[Batch]]) -> dict[str, st
     facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items()}
     facts |= {"decoder of sequences": f"{count(model.decoder):,}"} if model.decoder is not None else {}
     for name, (batch, *_) in batches.items():
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(batch.to(model.device))
         steps = int(batch.valid.sum())
         facts[f"FLOPs {name}, one clip of {steps} steps"] = f"{counter.get_total_flops() / 1e9:.2f} G"

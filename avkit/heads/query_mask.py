@@ -200,7 +200,7 @@ class QueryMaskDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], sound: Tensor) -> QueryMasks:
         """Maps (N, C, h, w), finest first, and sound (N, 1, D), to masks."""
         features, memory = self.pixels(maps)
-        query = self.query.expand(len(sound), -1, -1)
+        query = self.query.repeat(len(sound), 1, 1)
         for layer in self.sound_layers:
             query = layer(query, sound)
         query = query + self.learnable_query
