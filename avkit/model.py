@@ -337,6 +337,6 @@ def check_same(facts: Mapping[str, Any], tasks: list[str], vocabulary: Vocabular
             else:
                 there = "Use the data that it was trained on"
             raise RunError(
-                f"The checkpoint was trained with other {name}: {len(then)} there, {len(now)} here, {what}. {there}, or "
-                "start without --ckpt_path."
+                f"The checkpoint was trained with other {name}: {len(then)} there, {len(now)} here, {what}. {there}, "
+                "or start without --ckpt_path."
             )

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.trainer import AVCLI, versions
+from avkit.efficiency import Efficiency, measure
 from avkit.model import AVModel
-from avkit.report import Curve, Row, RunReport, terminal_table, write_report
+from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
 from avkit.runs import RunFolder
 from avkit.scoreboard import Scoreboard, fit_baselines
 from avkit.training import History, read_history
@@ -46,8 +46,9 @@ def report_run(
         rows=rows,
         examples=list(examples(model, data.sample("test", SHOWN))),
         curves=curves(run),
+        efficiency=efficiency(model, data.sample("test", 1)),
         facts={
-            "model": model_facts(model, data.sample("test", 1)),
+            "model": model_facts(model),
             "speed": speed_facts(history, training_minutes, seconds, model.board, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
@@ -56,6 +57,7 @@ def report_run(
     path = write_report(run.path, report)
     console = Console()
     console.print(terminal_table(rows))
+    console.print(efficiency_table(report.efficiency))
     for note in report.notes:
         console.print(note, style="dim", highlight=False, markup=False)
     console.print(f"report: {path}", highlight=False, markup=False, soft_wrap=True)
@@ -106,8 +108,8 @@ def curves(run: RunFolder) -> dict[str, Curve]:
     return found
 
 
-def model_facts(model: AVModel, batches: dict[str, list[Batch]]) -> dict[str, str]:
-    """Parameters of each part, and operations for one clip of each task."""
+def model_facts(model: AVModel) -> dict[str, str]:
+    """Parameters of each part."""
 
     def count(module: torch.nn.Module, trained: bool = False) -> int:
         return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
@@ -115,12 +117,21 @@ def model_facts(model: AVModel, batches: dict[str, list[Batch]]) -> dict[str, st
     facts = {"parameters": f"{count(model):,}", "trained": f"{count(model, trained=True):,}"}
     facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items()}
     facts |= {"decoder of sequences": f"{count(model.decoder):,}"} if model.decoder is not None else {}
-    for name, (batch, *_) in batches.items():
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(batch.to(model.device))
-        steps = int(batch.valid.sum())
-        facts[f"FLOPs {name}, one clip of {steps} steps"] = f"{counter.get_total_flops() / 1e9:.2f} G"
     return facts
+
+
+def efficiency(model: AVModel, batches: dict[str, list[Batch]]) -> list[Efficiency]:
+    """The cost of each task's answers to one clip."""
+    rows = []
+    for name, (batch, *_) in batches.items():
+        used = [model.system, *(head for key, head in model.heads.items() if key.replace("/", ".") == name)]
+        used += [model.decoder] if model.decoder is not None else []
+        params = sum(p.numel() for part in used for p in part.parameters())
+        training = model.training
+        model.eval()
+        rows.append(measure(model, batch.to(model.device), hardware(), params))
+        model.train(training)
+    return rows
 
 
 def speed_facts(

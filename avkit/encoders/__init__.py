@@ -82,10 +82,10 @@ def build_encoder(
         if module.endswith(".llava"):
             import_module("transformers")
     except (ImportError, RuntimeError) as e:  # a torchvision of another torch raises the second
+        extra = "llava" if module.endswith(".llava") else "pretrained"
         raise AvkitError(
             f"{kind} encoder {name!r} needs a library that cannot be imported: {e}. Install it with "
-            f"pip install 'avkit[{'llava' if module.endswith('.llava') else 'pretrained'}]', and a torchvision built for "
-            f"torch {torch.__version__}."
+            f"pip install 'avkit[{extra}]', and a torchvision built for torch {torch.__version__}."
         ) from e
     encoder: nn.Module = getattr(found, attribute)(**arguments)
     if own and pretrained:

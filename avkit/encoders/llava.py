@@ -26,7 +26,7 @@ class LlavaFrames(nn.Module):
     after the picture.
 
     Args:
-        pretrained: `hub` for LLaVA 1.5 7B, a name on the hub, or a folder that `save_pretrained` wrote; safetensors alone.
+        pretrained: `hub` for LLaVA 1.5 7B, a name on the hub, or a folder that `save_pretrained` wrote.
         question: What is asked.
 
     Raises:

@@ -4,7 +4,7 @@
 from avkit.report.overlay import overlay_frames
 from avkit.report.records import Answer, Curve, Event, Example, Result, Row, RunReport
 from avkit.report.result import save_result
-from avkit.report.run import terminal_table, write_report
+from avkit.report.run import efficiency_table, terminal_table, write_report
 
 __all__ = [
     "Answer",
@@ -14,6 +14,7 @@ __all__ = [
     "Result",
     "Row",
     "RunReport",
+    "efficiency_table",
     "overlay_frames",
     "save_result",
     "terminal_table",

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.efficiency import Efficiency
+
 Array = NDArray[Any]
 
 
@@ -135,6 +137,7 @@ class RunReport:
 
     Attributes:
         curves: Loss curve by task.
+        efficiency: What answers cost, a row per task.
         facts: By section (model, speed, provenance ...) a table of name and text.
         notes: Sentences that a reader of the numbers needs.
     """
@@ -144,6 +147,7 @@ class RunReport:
     rows: list[Row] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     curves: dict[str, Curve] = field(default_factory=dict)
+    efficiency: list[Efficiency] = field(default_factory=list)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.efficiency import METHOD, Efficiency
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
 from avkit.report.images import jpeg_uri, picture, png_uri
@@ -28,7 +29,7 @@ def write_report(folder: Path, report: RunReport) -> Path:
 
     All three are made before the first is written, and each replaces its predecessor at once, so a failure leaves the
     former report. The JSON holds `name`, `title`, `rows` (the attributes of `Row` and `error_removed`), `examples`
-    (without pictures), `curves`, `facts` and `notes`; scores are fractions as measured, never percent, and what was
+    (without pictures), `curves`, `efficiency`, `facts` and `notes`; scores are fractions as measured, never percent, and what was
     not run is null. Markdown and HTML show fractions in percent with one decimal.
 
     Args:
@@ -39,7 +40,11 @@ def write_report(folder: Path, report: RunReport) -> Path:
         The path of report.html.
     """
     cells = [row_cells(row) for row in report.rows]
-    values: dict[str, Any] = {"report": report, "rows": list(zip(report.rows, cells, strict=True))}
+    values: dict[str, Any] = {
+        "report": report,
+        "rows": list(zip(report.rows, cells, strict=True)),
+        "method": METHOD,
+    }
     contents = {
         "report.json": strict_json(_record(report)),
         "report.md": render("run.md.j2", **values),
@@ -67,6 +72,22 @@ def terminal_table(rows: Sequence[Row]) -> "Table":
         # Text, not str: a name in square brackets is no markup
         plain = [Text(t) for t in (row.task, f"{row.dataset} {row.split}", row.metric)]
         table.add_row(*plain, value, *(Text(cells[name]) for name in names))
+    return table
+
+
+def efficiency_table(rows: Sequence[Efficiency]) -> "Table":
+    """What answers cost, as table for the terminal."""
+    from rich.table import Table
+
+    table = Table(
+        title="Efficiency (one clip at a time; the report says how)", title_justify="left", header_style="bold"
+    )
+    headings = list(rows[0].cells()) if rows else []
+    table.add_column("task")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(row.task, *row.cells().values())
     return table
 
 
@@ -110,6 +131,7 @@ def _record(report: RunReport) -> dict[str, Any]:
         "rows": [vars(row) | {"error_removed": row.error_removed} for row in report.rows],
         "examples": [{name: getattr(e, name) for name in names} | {"right": e.right} for e in report.examples],
         "curves": report.curves,
+        "efficiency": [vars(row) | {"fps": row.fps} for row in report.efficiency],
         "facts": report.facts,
         "notes": report.notes,
     }
