@@ -237,7 +237,7 @@ def test_checkpoint_of_another_vocabulary_is_refused(whole, tmp_path, capsys, mo
     other = Vocabulary(full.classes, [*full.answers[:-1], "perhaps"], full.words)
     monkeypatch.setattr(Scenes, "vocabulary", other)
     assert fit(tmp_path, "other", "--ckpt_path", str(whole.last)) == 2
-    assert "trained with other answers: 23 there, 23 in this data, such as 'perhaps'" in capsys.readouterr().err
+    assert "trained with other answers: 23 there, 23 here, such as 'perhaps'" in capsys.readouterr().err
 
 
 def test_foreign_checkpoint_is_refused(tmp_path, capsys):

@@ -2,6 +2,7 @@
 """SSUFormer whole: the paper's rows, what its parts tell each other, and bad input."""
 
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_each_row_of_the_paper_trains_all_that_it_has(name):
 def test_rows_differ_by_the_switches_of_the_paper_alone():
     found = {name: asdict(row(name)) for name in ROWS}
     order = ["baseline", "focal", "mcm", "rcc", "ssu"]
-    changed = [{k for k in found[a] if found[a][k] != found[b][k]} for a, b in zip(order, order[1:], strict=False)]
+    changed = [{k for k in found[a] if found[a][k] != found[b][k]} for a, b in pairwise(order)]
     assert changed == [{"text_loss"}, {"mcm"}, {"rcc"}, {"mohe"}]
     assert {found[name]["answers"] for name in ("ssu_s", "ssu_d")} == {"masks", "captions"}
 
@@ -212,7 +213,7 @@ def test_features_of_an_expert_must_fit(tmp_path):
     assert expert_features(per_step, "b", item(0, 2)) is None
     assert expert_features(per_step, "a", item(0, 3)).shape == (3, 6)
     assert expert_features(per_clip, "a", item(0, 2)).shape == (3, 6)
-    with pytest.raises(DataError, match="'a' has features .3, 6., one row every 1 s; the clip has 2 steps"):
+    with pytest.raises(DataError, match=r"'a' has features .3, 6., one row every 1 s; the clip has 2 steps"):
         expert_features(per_step, "a", item(0, 2))
     cut = crop(item(0, 4, torch.arange(24.0).view(4, 6)), 1, 2)
     assert cut.expert[0, 0] == 6
