@@ -18,9 +18,8 @@ from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.heads.codec import Codec
 from avkit.heads.sequence import SequenceHead
 from avkit.scoreboard import Scoreboard, silence, swap_sound
-from avkit.systems import AnyConfig
-from avkit.systems.av_unified import AVUnifiedConfig
-from avkit.systems.base import Senses
+from avkit.systems import make_config
+from avkit.systems.base import Senses, SystemConfig
 from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.words import count_words
@@ -35,7 +34,7 @@ class AVModel(L.LightningModule):
     Args:
         tasks: Task names, separated by commas; set by `--tasks`.
         vocabulary: The dataset's classes, answers and words; set by the command line from the data.
-        system: What the shared part is made of.
+        system: What the shared part is made of: a config of `avkit.systems`, AV-Unified's default where None.
         prompts: Text given to the text encoder instead of a task's own prompt, by task.
         lr: Learning rate after warm-up.
         weight_decay: Of AdamW, on matrices alone.
@@ -54,7 +53,7 @@ class AVModel(L.LightningModule):
         self,
         tasks: str = "",
         vocabulary: Vocabulary | None = None,
-        system: AnyConfig | None = None,
+        system: SystemConfig | None = None,
         prompts: dict[str, str] | None = None,
         lr: float = 1.2e-3,
         weight_decay: float = 0.01,
@@ -70,7 +69,7 @@ class AVModel(L.LightningModule):
         for name, given, known in (("balance", balance, BALANCES), ("interface", interface, INTERFACES)):
             if given not in known:
                 raise unknown_name(name, given, known)
-        config = system or AVUnifiedConfig()
+        config = system or make_config(None)
         self.vocabulary = config.speak(vocabulary or Vocabulary())
         self.expert = expert
         self.features = features or dict.fromkeys(split_names(tasks), _stored(config))
@@ -310,7 +309,7 @@ def gather(state: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     return states
 
 
-def _stored(config: AnyConfig) -> list[int]:
+def _stored(config: SystemConfig) -> list[int]:
     """Widths of stored features where the data do not say them."""
     return [getattr(config, "visual_features", 0), getattr(config, "audio_features", 0)]
 

@@ -18,6 +18,7 @@ from avkit import __version__
 from avkit.batch import Batch, Item, Prediction, Vocabulary, collate
 from avkit.errors import RunError, unknown_name
 from avkit.media.decode import Clip, iter_frames, read_clip, write_video
+from avkit.media.stream import iter_clips
 from avkit.model import AVModel
 from avkit.report import Answer, Event, Result, overlay_frames, save_result
 from avkit.runs import RunFolder
@@ -118,18 +119,7 @@ class Predictor:
         questions = [question] if isinstance(question, str) else list(question or [])
         names, notes = self._choose(tasks, questions)
         clip = read_clip(path, hop, self.picture, audio, silent_ok)
-        result = ClipResult(
-            source=Path(path),
-            duration=clip.duration or clip.steps * hop,
-            hop=hop,
-            tasks=names,
-            waveform=clip.waveform.numpy(),
-            frames=clip.frames.numpy(),
-            provenance=self.provenance,
-            size=clip.source_size,
-            fps=clip.fps,
-            sound=Path(audio) if audio else None,
-        )
+        result = self._result(path, clip, names, audio)
         senses = self._sense(clip)
         for name in names:
             if self.model.tasks[name].untrimmed:
@@ -141,6 +131,85 @@ class Predictor:
                 self._describe(clip, senses, name, result)
         result.notes = notes
         return result
+
+    def stream(
+        self,
+        path: Path | str,
+        tasks: Sequence[str] | str | None = None,
+        hop: float = 1.0,
+        audio: Path | str | None = None,
+        silent_ok: bool = False,
+        window: int = 10,
+    ) -> Iterator[tuple[float, ClipResult]]:
+        """What tasks that answer step by step say about a video of any length, a window at a time.
+
+        No more than a window is in memory. A window is looked at by itself, as in training.
+
+        Args:
+            path: Any video.
+            tasks: Names; where None, those of the run that answer step by step.
+            hop: Seconds per step.
+            audio: Sound file to use instead of the video's own track.
+            silent_ok: Use silence where the video has no sound.
+            window: Steps per window.
+
+        Yields:
+            Seconds from the start of the video to the start of the window, and the answers, with times from there.
+
+        Raises:
+            MediaError: If the file cannot be read, or lacks picture or sound.
+            ValueError: If a task is not of this run, or needs the whole video.
+        """
+        stepwise = [name for name, task in self.model.tasks.items() if task.stepwise]
+        if tasks is None or tasks in ("all", ["all"]):
+            names = stepwise
+        else:
+            names, _ = self._choose(tasks, [])
+        whole = [name for name in names if name not in stepwise]
+        if whole or not names:
+            raise ValueError(
+                f"{f'Task {whole[0]!r} needs' if whole else 'All tasks of this run need'} the whole video and cannot "
+                f"be streamed. Tasks of this run that answer step by step: {', '.join(stepwise) or 'none'}."
+            )
+        start = 0.0
+        for clip in iter_clips(path, window, hop, self.picture, audio, silent_ok):
+            result = self._result(path, clip, names, audio)
+            senses = self._sense(clip)
+            for name in names:
+                self._describe(clip, senses, name, result)
+            yield start, result
+            start += clip.steps * hop
+
+    def set_steady(self, steady: float) -> None:
+        """Let captions be written anew only where what they are about has changed by more than `steady`; 0 writes all.
+
+        Raises:
+            ValueError: If no task of this run can, or `steady` is negative.
+        """
+        heads = [head for head in self.model.heads.values() if hasattr(head, "steady")]
+        if not heads or steady < 0:
+            raise ValueError(
+                f"steady is {steady}; it is 0 or more."
+                if heads
+                else f"Run {self.source} writes every caption by itself: only SSUFormer can leave some as they were."
+            )
+        for head in heads:
+            head.steady = steady  # type: ignore[assignment]
+
+    def _result(self, path: Path | str, clip: Clip, names: list[str], audio: Path | str | None) -> ClipResult:
+        """An empty result about a clip."""
+        return ClipResult(
+            source=Path(path),
+            duration=clip.duration or clip.steps * clip.hop,
+            hop=clip.hop,
+            tasks=names,
+            waveform=clip.waveform.numpy(),
+            frames=clip.frames.numpy(),
+            provenance=self.provenance,
+            size=clip.source_size,
+            fps=clip.fps,
+            sound=Path(audio) if audio else None,
+        )
 
     def _choose(self, tasks: Sequence[str] | str | None, questions: list[str]) -> tuple[list[str], list[str]]:
         """The tasks to run, and notes about those left out."""

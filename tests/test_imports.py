@@ -24,7 +24,7 @@ MAY: dict[str, str] = {
     "metrics": "batch errors files",
     "backbone": "batch errors files",
     "scenes": "batch errors files",
-    "report": "efficiency batch errors files",
+    "report": "efficiency media batch errors files",
     "heads": "losses batch errors words",
     "encoders": "media batch errors words",
     "features": "media encoders datasets batch errors files avkit",
@@ -40,6 +40,7 @@ MAY: dict[str, str] = {
     "runs": "errors files",
     "training": "batch errors files runs",
     "predictor": "media model report runs systems batch errors words files avkit",  # avkit itself for the version
+    "retrieval": "predictor heads media batch errors files words",
     "__init__": "predictor",
     "__main__": "cli",
 }

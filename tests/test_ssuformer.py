@@ -16,7 +16,8 @@ from avkit.features.arrays import FeatureFacts
 from avkit.features.store import Store, write_store
 from avkit.loader import expert_features
 from avkit.model import AVModel, check_same
-from avkit.systems import SSUFormerConfig, make_config
+from avkit.systems import make_config
+from avkit.systems.ssuformer import SSUFormerConfig
 
 SCENES = Scenes("train", size=30, picture=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})

@@ -13,6 +13,8 @@ COMMANDS: dict[str, str] = {
     "test": "official metrics of a run on the test split, with a report",
     "report": "what joint training brings: runs of one task beside a run of several",
     "predict": "what a run says about your videos: masks, captions, answers",
+    "index": "watch a folder of videos with a run, so that they can be searched",
+    "search": "find moments in indexed videos by text, by sound, or by a clip",
     "check": "what of a dataset is on disk, what is missing, which features do not fit",
     "extract": "videos through pretrained networks into feature stores, resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",

@@ -4,8 +4,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avkit.errors import AvkitError
+
+if TYPE_CHECKING:
+    from avkit.predictor import Predictor
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,6 +24,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--audio", type=Path, help="sound file to use instead of the video's own track")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--no_video", action="store_true", help="leave out the overlay video")
+    p.add_argument(
+        "--stream",
+        action="store_true",
+        help="for long videos: ten steps at a time, written as they come to OUT/CLIP/stream.jsonl and masks",
+    )
+    p.add_argument(
+        "--steady",
+        type=float,
+        metavar="X",
+        help="write a caption anew only where what it is about changed by more than X, say 0.1; SSUFormer alone",
+    )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
     return p
@@ -35,9 +50,14 @@ def run(args: list[str]) -> int:
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
     predictor = load(options.run, options.device)
+    if options.steady is not None:
+        predictor.set_steady(options.steady)
     failed = 0
     for clip in options.clips:
         try:
+            if options.stream:
+                _stream(predictor, clip, options)
+                continue
             result = predictor.predict(
                 clip, options.tasks, options.question, options.hop, options.audio, options.silent_ok
             )
@@ -61,3 +81,21 @@ def run(args: list[str]) -> int:
     if failed:
         print(f"avkit predict: {failed} of {len(options.clips)} clips could not be read.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> None:
+    """Watch a video window by window; a caption is printed when it is another than before."""
+    from avkit.report import StreamWriter
+
+    if options.question:
+        raise ValueError("A question is about a whole video and cannot be streamed. Leave out --stream or --question.")
+    print(f"{clip}:")
+    last = ""
+    with StreamWriter(options.out / clip.stem) as writer:
+        for start, result in predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok):
+            writer.write(start, result)
+            for begin, _, text in result.captions_merged():
+                if text != last:
+                    print(f"  {start + begin:7.1f} s  {text}", flush=True)
+                last = text
+    print(f"  {writer.steps} steps: {writer.path}")

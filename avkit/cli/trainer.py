@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit import __version__
@@ -21,6 +22,7 @@ from avkit.datamodule import AVDataModule
 from avkit.files import write_file
 from avkit.model import AVModel, check_same
 from avkit.runs import RunFolder
+from avkit.systems import DEFAULT, find_config
 from avkit.tasks import find_task, split_names
 from avkit.training import AtomicCheckpointIO, callbacks
 
@@ -192,7 +194,7 @@ def make_cli(args: list[str], training: bool = False) -> AVCLI:
     """Parse and build trainer, model and data; `training` starts the processes that train together with this one."""
     quiet()
     return AVCLI(
-        AVModel,
+        model_of(chosen_system(args)),
         AVDataModule,
         words=["fit", *args] if training else None,
         run=False,
@@ -202,6 +204,43 @@ def make_cli(args: list[str], training: bool = False) -> AVCLI:
         trainer_defaults=TRAINER,
         parser_kwargs={"prog": "avkit fit", "default_env": False},
     )
+
+
+def chosen_system(args: list[str]) -> str:
+    """The system that the words of a command name, by option or in a config file; the last one counts."""
+    name, option = DEFAULT, "--model.system.name"
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        key, _, value = word.partition("=")
+        value = value or following
+        if key == option:
+            name = value
+        elif key in ("--config", "-c") and Path(value).is_file():
+            try:
+                found = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError):  # the parser will say so
+                continue
+            for part in ("model", "system", "name"):
+                found = found.get(part) if isinstance(found, dict) else None
+            name = found or name
+    return str(name)
+
+
+def model_of(system: str) -> type[AVModel]:
+    """The model with the options of one system, so that the command line takes those and no others.
+
+    Raises:
+        ValueError: If the system is unknown.
+    """
+
+    config = find_config(system)
+
+    class Model(AVModel):
+        def __init__(self, system: Any = config(), **kwargs: Any) -> None:  # noqa: B008, the parser shows it
+            super().__init__(system=system, **kwargs)
+
+    Model.__init__.__annotations__["system"] = config
+    Model.__doc__ = AVModel.__doc__
+    return Model
 
 
 def versions() -> dict[str, str]:

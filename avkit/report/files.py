@@ -19,18 +19,19 @@ _MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*[]|#~"} | {"<": "&lt;", "&"
 
 def strict_json(value: Any) -> str:
     """JSON that every parser reads: dataclasses as objects, numbers that are NaN or infinite as null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value in the types that JSON knows; numbers that are NaN or infinite as None."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float):
         return finite(value)
     return str(value) if isinstance(value, PurePath) else value

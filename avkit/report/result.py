@@ -84,13 +84,13 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
 def _write_masks(folder: Path, masks: Array, result: Result) -> int:
     """Write one picture per step and return how many; one at a time, for a film at source size fills the memory."""
     for step in range(len(masks)):
-        labels = _labels(masks, result, step)
+        labels = mask_labels(masks, result, step)
         image = labels if masks is result.class_mask else (labels > 0) * 255
         write_file(folder / f"{step:05d}.png", png(image.astype(np.uint8)))
     return len(masks)
 
 
-def _labels(masks: Array, result: Result, step: int) -> Labels:
+def mask_labels(masks: Array, result: Result, step: int) -> Labels:
     """The label map of a step at source size."""
     assert result.size is not None  # it is taken from the masks at the latest
     return fit_labels(masks[step], result.size)
@@ -113,7 +113,7 @@ def _record(result: Result) -> dict[str, Any]:
         "size": result.size,
         "tasks": result.tasks,
         "class_names": result.class_names,
-        "steps": [_step(result, step) for step in range(result.steps)],
+        "steps": [step_record(result, step) for step in range(result.steps)],
         "sounding": _sounding(result),
         "captions": [{"start": a, "end": b, "text": t} for a, b, t in result.captions_merged()],
         "events": result.events,
@@ -123,10 +123,11 @@ def _record(result: Result) -> dict[str, Any]:
     }
 
 
-def _step(result: Result, step: int) -> dict[str, Any]:
+def step_record(result: Result, step: int) -> dict[str, Any]:
+    """What result.json holds of a step."""
     start, end = result.span(step)
-    mask = None if result.masks is None else _labels(result.masks, result, step)
-    classes = None if result.class_mask is None else _labels(result.class_mask, result, step)
+    mask = None if result.masks is None else mask_labels(result.masks, result, step)
+    classes = None if result.class_mask is None else mask_labels(result.class_mask, result, step)
     return {
         "start": start,
         "end": end,

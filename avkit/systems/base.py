@@ -20,10 +20,13 @@ class SystemConfig(Protocol):
     `AVUnified` is.
     """
 
-    #: Of the system, the same for all its configs; it tells on the command line which system is meant.
-    name: str
-    #: Width D of its tokens.
-    width: int
+    @property
+    def name(self) -> str:
+        """Of the system, the same for all its configs; it tells on the command line which system is meant."""
+
+    @property
+    def width(self) -> int:
+        """Width D of its tokens."""
 
     def speak(self, vocabulary: Vocabulary) -> Vocabulary:
         """The dataset's vocabulary with what the system itself adds."""

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSUFormer from the command line: fit, report, resume, predict, streams of long videos, an index and searches."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import avkit
+from avkit.cli import main
+from avkit.datasets.scenes import Scenes
+from avkit.features.arrays import FeatureFacts
+from avkit.features.store import write_store
+from avkit.media.decode import read_clip
+from avkit.media.stream import iter_clips
+from avkit.media.write import write_video, write_wave
+from avkit.report import StreamWriter
+from avkit.retrieval import Index, Moments, Shelf, listen, search, stems, watch
+from avkit.runs import RunFolder
+from avkit.training import read_history
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+TINY = [
+    *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--data.steps_per_epoch", "4"),
+    *("--data.batch_size", "2", "--data.val_size", "2", "--data.test_size", "2", "--data.train_size", "8"),
+    *("--data.picture", "32", "--data.workers", "0", "--model.system.most", "8"),
+]
+REAL = Path(__file__).parents[2] / "shared" / "data" / "real" / "clips"
+
+
+def fit(out, name, *extra, row="ssu"):
+    return main(["fit", "--config", str(CONFIGS / f"{row}.yaml"), "--out", str(out), "--name", name, *TINY, *extra])
+
+
+def expert(path, names=("train", "val", "test")):
+    rng = np.random.default_rng(0)
+    clips = [(f"scenes-{s}-{i:06d}", rng.standard_normal((10, 6))) for s in names for i in range(8)]
+    return write_store(path, clips, FeatureFacts("made up", hop=1.0))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run with its report."""
+    out = tmp_path_factory.mktemp("runs")
+    store = expert(out / "expert.h5", ("train", "test"))
+    assert fit(out, "whole", "--data.expert", str(store), "--model.system.dropout", "0.1") == 0
+    return RunFolder(out / "whole")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Three videos of different lengths, with sound."""
+    out = tmp_path_factory.mktemp("videos")
+    for index, seconds in enumerate((3, 5, 4)):
+        item = Scenes("val", 4, picture=32).item(index, {"mask"})
+        write_wave(out / f"{index}.wav", item.waveform.numpy())
+        frames = ((k / 2, item.frames[k // 2].permute(1, 2, 0).numpy()) for k in range(2 * seconds))
+        write_video(out / f"clip{index}.mp4", frames, 2.0, out / f"{index}.wav")
+    return out
+
+
+def test_the_report_tells_of_the_expert_and_what_an_answer_costs(whole):
+    report = json.loads((whole.path / "report.json").read_text())
+    assert {row["metric"] for row in report["rows"]} >= {"mIoU", "F", "BLEU-4", "ROUGE-L"}
+    (cost,) = report["efficiency"]
+    weights = load_file(whole.weights)
+    assert cost["params"] == sum(x.numel() for x in weights.values())
+    assert cost["flops"] > 1e7
+    assert cost["fps"] > 0
+    assert any("The expert's share of captions was" in note and "100 % of the" in note for note in report["notes"])
+    assert json.loads(whole.facts.read_text())["expert"] == 6
+
+
+def test_a_killed_run_goes_on_where_it_was(whole, tmp_path):
+    """Stopped after the first epoch and resumed: the losses of the uninterrupted run, to the last bit."""
+    store = ("--data.expert", str(whole.path.parent / "expert.h5"), "--model.system.dropout", "0.1")
+    quiet = ("--report", "false")
+    assert (
+        fit(
+            tmp_path,
+            "cut",
+            *store,
+            *quiet,
+            "--trainer.max_epochs",
+            "2",
+            "--trainer.max_steps",
+            "8",
+            "--trainer.limit_train_batches",
+            "4",
+            "--save_steps",
+            "3",
+        )
+        == 0
+    )
+    history = [row for row in read_history(whole.history) if "task" in row]
+    again = [row for row in read_history(RunFolder(tmp_path / "cut").history) if "task" in row]
+    assert history == again
+
+
+def test_rows_that_answer_half_of_it(tmp_path, capsys):
+    for row, wanted in (("ssu_s", {"mIoU", "F"}), ("ssu_d", {"BLEU-4", "ROUGE-L"})):
+        assert fit(tmp_path, row, "--trainer.max_epochs", "1", row=row) == 0
+        found = {r["metric"] for r in json.loads((tmp_path / row / "report.json").read_text())["rows"]}
+        assert wanted <= found
+        assert not found & ({"mIoU", "BLEU-4"} - wanted)
+    assert main(["index", str(tmp_path / "ssu_s"), "nowhere.mp4", "--out", str(tmp_path / "index")]) in (1, 2)
+
+
+def test_another_tokenizer_is_refused(whole, tmp_path, capsys):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "drum"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    assert main(["validate", str(whole.path), "--model.system.pieces", str(tmp_path / "vocab.txt")]) == 2
+    assert "other word pieces (its tokenizer)" in capsys.readouterr().err
+
+
+def test_predict_says_that_there_is_no_expert(whole, videos, tmp_path):
+    result = avkit.load(whole.path, device="cpu").predict(videos / "clip0.mp4")
+    assert result.masks.shape == (3, 32, 32)
+    assert len(result.captions) == 3
+    assert any("No clip had features of an expert" in note for note in result.notes)
+    assert result.save(tmp_path / "out")["overlay"].exists()
+
+
+def test_pieces_of_a_video_are_the_video(videos):
+    for path in sorted(videos.glob("*.mp4")):
+        whole = read_clip(path, 0.5, 24)
+        parts = list(iter_clips(path, 3, 0.5, 24))
+        assert [p.steps for p in parts[:-1]] == [3] * (len(parts) - 1)
+        assert torch.equal(torch.cat([p.frames for p in parts]), whole.frames)
+        assert torch.equal(torch.cat([p.waveform for p in parts]), whole.waveform)
+        assert sum(p.duration for p in parts) == pytest.approx(whole.duration)
+    with pytest.raises(ValueError, match="steps is 0"):
+        next(iter_clips(videos / "clip0.mp4", 0))
+
+
+def test_a_stream_says_what_its_windows_say(whole, videos, tmp_path):
+    predictor = avkit.load(whole.path, device="cpu")
+    (start, result), *rest = predictor.stream(videos / "clip1.mp4", window=3)
+    assert [s for s, _ in rest] == [3.0]
+    assert (start, result.steps, rest[0][1].steps) == (0.0, 3, 2)
+    plain = predictor.predict(videos / "clip1.mp4")
+    one = [r for _, r in predictor.stream(videos / "clip1.mp4", window=60)]
+    np.testing.assert_allclose(one[0].masks, plain.masks, atol=1e-5)
+    assert one[0].captions == plain.captions
+    with StreamWriter(tmp_path) as writer:
+        for begin, part in [(start, result), *rest]:
+            writer.write(begin, part)
+    lines = [json.loads(line) for line in writer.path.read_text().splitlines()]
+    assert [line["start"] for line in lines] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert lines[-1]["end"] == pytest.approx(5.0)
+    assert [line["caption"] for line in lines] == [*result.captions, *rest[0][1].captions]
+    assert Image.open(tmp_path / lines[4]["mask"]["file"]).size == (32, 32)
+
+
+def test_predict_streams_from_the_command_line(whole, videos, tmp_path, capsys):
+    words = [
+        "predict",
+        str(whole.path),
+        str(videos / "clip2.mp4"),
+        "--stream",
+        "--steady",
+        "0.1",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 0
+    assert "4 steps" in capsys.readouterr().out
+    assert len((tmp_path / "clip2" / "stream.jsonl").read_text().splitlines()) == 4
+    assert main([*words, "--question", "how many?"]) == 2
+    assert main([*words, "--tasks", "ra_su"]) == 2
+    assert main([*words, "--steady", "-1"]) == 2
+
+
+def moments(name, captions, region):
+    count = len(captions)
+    times = torch.arange(count).float()
+    vectors = {k: torch.tensor(region, dtype=torch.float32) for k in ("region", "frame", "sound")}
+    masks = torch.zeros(count, 64, 64, dtype=torch.uint8)
+    return Moments(name, times, times + 1, captions, masks, vectors)
+
+
+def test_text_finds_the_stretch_it_is_about():
+    shelf = Shelf(
+        [
+            moments(
+                "dog", ["a street", "a white dog barks on the left", "a white dog barks on the left"], [[1, 0]] * 3
+            ),
+            moments("cat", ["a cat meows on the left", "a cat sleeps"], [[0, 1]] * 2),
+            moments("still", ["", ""], [[0.5, 0.5]] * 2),
+        ]
+    )
+    hits = search(shelf, "A white dog barking on the left!")
+    assert (hits[0].video, hits[0].start, hits[0].end, hits[0].moment) == ("dog", 1.0, 3.0, 1.5)
+    assert hits[0].score > hits[1].score > 0
+    assert hits[1].video == "cat"
+    assert hits[2].score == 0
+    assert shelf.unknown("a white dgo barking") == ["'dgo' (captions have dog)"]
+    assert stems("Barking dogs bark") == ["bark", "dog", "bark"]
+    assert len(search(shelf, "cat", count=1)) == 1
+    for text in ("", "?!"):
+        with pytest.raises(ValueError, match="no words"):
+            search(shelf, text)
+    with pytest.raises(ValueError, match="Nothing is searched for"):
+        search(shelf)
+
+
+def test_examples_find_what_is_like_them():
+    shelf = Shelf([moments("one", ["x", "y"], [[1, 0], [0.9, 0.1]]), moments("two", ["z"], [[0, 1]])])
+    assert search(shelf, like=[{"sound": torch.tensor([[0.1, 2.0]])}])[0].video == "two"
+    assert search(shelf, like=[{"region": torch.tensor([[3.0, 0.0]])}])[0].video == "one"
+    assert search(shelf, "z", like=[{"sound": torch.tensor([[0.0, 1.0]])}])[0].video == "two"
+
+
+def test_index_and_search(whole, videos, tmp_path, capsys):
+    words = ["index", str(whole.path), str(videos), "--out", str(tmp_path / "index")]
+    assert main(words) == 0
+    assert "3 videos, 3 of them new, 12 steps" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "3 videos, 0 of them new" in capsys.readouterr().out
+    shelf = Index(tmp_path / "index").read()
+    predictor = avkit.load(whole.path, device="cpu")
+    again = watch(predictor, videos / "clip1.mp4")
+    assert again.captions == shelf.videos[1].captions
+    torch.testing.assert_close(again.vectors["sound"], shelf.videos[1].vectors["sound"])
+    # a video finds itself: by all it shows, and by its sound alone
+    assert Path(search(shelf, like=[again.vectors])[0].video).name == "clip1.mp4"
+    heard = listen(predictor, videos / "clip2.mp4")
+    torch.testing.assert_close(heard["sound"], shelf.videos[2].vectors["sound"], atol=1e-3, rtol=1e-3)
+    show = ["search", str(tmp_path / "index"), "--sound", str(videos / "clip2.mp4")]
+    assert main([*show, "-k", "1", "--show", str(tmp_path / "hits.html")]) == 0
+    assert "clip2.mp4" in capsys.readouterr().out
+    assert "data:image/jpeg" in (tmp_path / "hits.html").read_text()
+    assert main([*show, "--json"]) == 0
+    assert {"video", "start", "end", "score", "caption", "box"} <= json.loads(capsys.readouterr().out)[0].keys()
+    assert main(["search", str(tmp_path / "index"), "zebra"]) == 1
+    assert "no caption has 'zebra'" in capsys.readouterr().err
+
+
+def test_an_index_of_another_run_or_none(whole, videos, tmp_path, capsys):
+    assert main(["search", str(tmp_path), "dog"]) == 2
+    assert "is no index" in capsys.readouterr().err
+    index = Index(tmp_path / "index")
+    index.begin({"run": "x", "weights": "other"})
+    assert main(["search", str(tmp_path / "index"), "dog"]) == 2
+    assert "has no videos" in capsys.readouterr().err
+    assert main(["index", str(whole.path), str(videos / "clip0.mp4"), "--out", str(tmp_path / "index")]) == 2
+    assert "was made with other" in capsys.readouterr().err
+    (tmp_path / "index" / "videos").mkdir()
+    (tmp_path / "index" / "videos" / "a.safetensors").write_bytes(b"no tensors")
+    assert main(["search", str(tmp_path / "index"), "dog"]) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_an_index_goes_on_after_a_broken_video(whole, videos, tmp_path, capsys):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    words = ["index", str(whole.path), str(broken), str(videos / "clip0.mp4"), "--out", str(tmp_path / "index")]
+    assert main(words) == 1
+    assert "1 of 2 videos could not be read" in capsys.readouterr().err
+    assert len(Index(tmp_path / "index").read().videos) == 1
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real clips are absent")
+def test_real_clips_can_be_indexed_and_streamed(whole, tmp_path):
+    clips = sorted(REAL.rglob("*.mp4"))[:2]
+    assert clips
+    predictor = avkit.load(whole.path, device="cpu")
+    for clip in clips:
+        parts = list(predictor.stream(clip, silent_ok=True))
+        assert sum(result.steps for _, result in parts) == predictor.predict(clip, silent_ok=True).steps
+        assert len(watch(predictor, clip, silent_ok=True)) > 0
