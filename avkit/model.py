@@ -215,6 +215,8 @@ class AVModel(L.LightningModule):
     def on_test_epoch_start(self) -> None:
         """Start a new board with all official metrics."""
         self.board = Scoreboard(self.tasks)
+        for task in self.tasks.values():
+            task.begin()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the model, what it says in silence and under another sound, and the baselines."""

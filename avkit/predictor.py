@@ -122,6 +122,7 @@ class Predictor:
         result = self._result(path, clip, names, audio)
         senses = self._sense(clip)
         for name in names:
+            self.model.tasks[name].begin()
             if self.model.tasks[name].untrimmed:
                 self._list_events(clip, senses, name, result)
             elif name == "avqa":
@@ -129,6 +130,7 @@ class Predictor:
                 notes += [note for q in questions if (note := self._unknown_words(q))]
             else:
                 self._describe(clip, senses, name, result)
+            notes += self.model.tasks[name].notes()
         result.notes = notes
         return result
 
@@ -173,12 +175,24 @@ class Predictor:
             )
         start = 0.0
         for clip in iter_clips(path, window, hop, self.picture, audio, silent_ok):
-            result = self._result(path, clip, names, audio)
-            senses = self._sense(clip)
-            for name in names:
-                self._describe(clip, senses, name, result)
-            yield start, result
+            yield start, self.describe(clip, names, path, audio)
             start += clip.steps * hop
+
+    def describe(
+        self, clip: Clip, tasks: Sequence[str], path: Path | str = "", audio: Path | str | None = None
+    ) -> ClipResult:
+        """What tasks that answer step by step say about a clip that has been read.
+
+        Args:
+            clip: Pictures of the size that the run takes, and sound.
+            tasks: Names.
+            path: Where it came from.
+            audio: Its separate sound file, if it has one.
+        """
+        result, senses = self._result(path, clip, list(tasks), audio), self._sense(clip)
+        for name in tasks:
+            self._describe(clip, senses, name, result)
+        return result
 
     def set_steady(self, steady: float) -> None:
         """Let captions be written anew only where what they are about has changed by more than `steady`; 0 writes all.

@@ -340,7 +340,7 @@ class Shelf:
         said = []
         for word in dict.fromkeys(split_words(text)):
             if word.isalnum() and stem_of(word) not in self.words:
-                near = get_close_matches(word, spoken, n=2, cutoff=0.7)
+                near = get_close_matches(word, spoken, n=2, cutoff=0.6)
                 said.append(f"{word!r}" + (f" (captions have {', '.join(near)})" if near else ""))
         return said
 

@@ -231,7 +231,6 @@ def model_of(system: str) -> type[AVModel]:
     Raises:
         ValueError: If the system is unknown.
     """
-
     config = find_config(system)
 
     class Model(AVModel):

@@ -41,8 +41,8 @@ class SourceUnderstanding(RegionAwareUnderstanding):
         if not self.says:
             self.headline, self.monitor = ("mIoU", "F"), "mIoU"  # type: ignore[misc]
         self.pieces = PieceTokenizer(vocabulary.pieces) if self.says else None
-        self._cut = self._steps = self._known = 0
-        self._share = 0.0
+        self._cut = 0
+        self.begin()
 
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
         """Both decoders, or one."""
@@ -173,6 +173,11 @@ class SourceUnderstanding(RegionAwareUnderstanding):
             score_masks(metrics, prediction, batch)
         if self.says:
             self.score_captions(metrics, prediction, batch)
+
+    def begin(self) -> None:
+        """Forget how much the expert said before."""
+        self._steps = self._known = 0
+        self._share = 0.0
 
     def notes(self) -> list[str]:
         """What became of captions that were too long, and how much the expert said."""

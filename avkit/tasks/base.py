@@ -59,6 +59,9 @@ class Task(ABC):
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
+    def begin(self) -> None:  # noqa: B027, most tasks have nothing to forget
+        """Called before a test or a prediction: `notes` are about what comes now."""
+
     def notes(self) -> list[str]:
         """What a report should say about how it was answered, beside the figures."""
         return []

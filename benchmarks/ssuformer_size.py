@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSUFormer at the paper's size: parameters of each part, operations, and the memory of a training step.
+
+The step is one in bf16 at batch 4 x 10 frames x 224 pixels with Adam. With a GPU it is run and measured. Without one it
+is estimated: what autograd keeps for the backward pass is counted in small batches of two sizes, where each storage
+counts once, and grows linearly with the frames; weights, gradients and Adam's two moments are added. Workspaces of kernels and
+gaps between allocations are not in it.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from avkit.batch import Batch, Vocabulary
+from avkit.model import AVModel
+from avkit.systems import make_config
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+PAPER = {"parameters": 319.62e6, "operations of ten frames": 1.596e12}
+PIECES, EXPERT, WORDS = 30_522, 4096, 20
+
+
+def build() -> AVModel:
+    """The published size with all modules, random weights."""
+    given = {}
+    for name in ("published", "ssu"):
+        given |= yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]["system"]
+    given = {k: None if k.endswith("_weights") else x for k, x in given.items() if k != "pieces"}
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(PIECES - 4))]
+    return AVModel("ra_ssu", Vocabulary(words=["a"], pieces=pieces), make_config(given), expert=EXPERT)
+
+
+def batch(clips: int, steps: int, side: int, device: str) -> Batch:
+    """Pictures, sound, masks, captions and expert's features of some clips."""
+    shape = (clips, steps)
+    return Batch(
+        "ra_ssu",
+        [f"clip{i}" for i in range(clips)],
+        torch.full((clips,), float(steps)),
+        1.0,
+        torch.ones(shape, dtype=torch.bool),
+        frames=torch.zeros((*shape, 3, side, side), dtype=torch.uint8),
+        waveform=torch.zeros(clips, steps * 16_000),
+        targets={
+            "mask": torch.zeros((*shape, side, side), dtype=torch.uint8),
+            "mask_known": torch.ones(shape, dtype=torch.bool),
+            "caption": [[" ".join(["w1"] * WORDS)] * steps for _ in range(clips)],
+        },
+        expert=torch.zeros(*shape, EXPERT),
+        expert_known=torch.ones(shape, dtype=torch.bool),
+    ).to(device)
+
+
+def count(model: AVModel) -> None:
+    """Print the parameters of each part."""
+    head, system = model.heads["ra_ssu"], model.system
+    parts = {
+        "PVT-v2-B5": system.visual,
+        "VGGish": system.audio,
+        "integration": system.integration,
+        "mask decoder": head.masks,
+        "text decoder": head.decoder,
+        "CLIP ViT-B/32, pictures": head.region,
+        "router of experts": head.router,
+    }
+    total = sum(p.numel() for p in model.parameters())
+    for name, part in parts.items():
+        print(f"{name:26} {sum(p.numel() for p in part.parameters()) / 1e6:8.2f} M")
+    ratio = total / PAPER["parameters"]
+    print(f"{'all':26} {total / 1e6:8.2f} M, {ratio:.4f} of the paper's {PAPER['parameters'] / 1e6:.2f} M")
+
+
+def step(model: AVModel, given: Batch, optimizer: torch.optim.Optimizer, device: str) -> None:
+    """One training step in bf16."""
+    with torch.autocast(device, torch.bfloat16):
+        loss = model.losses(given)["loss"]
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def measured(clips: int, steps: int, side: int) -> None:
+    """Run steps on the GPU."""
+    model = build().cuda().train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-5)
+    given = batch(clips, steps, side, "cuda")
+    for _ in range(3):
+        step(model, given, optimizer, "cuda")
+    print(f"{torch.cuda.get_device_name()}: peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB, measured")
+
+
+def kept(model: AVModel, clips: int, steps: int, side: int) -> int:
+    """Bytes that autograd keeps of a batch for its backward pass, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        place = x.untyped_storage().data_ptr()
+        if place not in weights:
+            sizes[place] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), torch.autocast("cpu", torch.bfloat16):
+        loss = model.losses(batch(clips, steps, side, "cpu"))["loss"]  # keeps all storages alive until it goes
+    assert loss.requires_grad
+    return sum(sizes.values())
+
+
+def estimated(clips: int, steps: int, side: int) -> None:
+    """Count small batches and reckon."""
+    model = build().train()
+    one, two = kept(model, 1, 2, side), kept(model, 1, 4, side)
+    activations = one + (two - one) / 2 * (clips * steps - 2)
+    weights = sum(p.numel() for p in model.parameters()) * 4
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * 4
+    parts = {"weights": weights, "gradients": trained, "Adam's moments": 2 * trained, "activations": activations}
+    for name, size in {**parts, "all": sum(parts.values())}.items():
+        print(f"{name:26} {size / 2**30:8.2f} GiB")
+
+
+def main() -> None:
+    """Print everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--side", type=int, default=224)
+    args = parser.parse_args()
+    with torch.device("meta"):
+        model = build().eval()
+        count(model)
+    with FlopCounterMode(display=False) as flops, torch.no_grad():
+        model = build().eval()
+        given = batch(1, args.steps, args.side, "cpu")
+        model.heads["ra_ssu"](model.encode(given), **model.tasks["ra_ssu"].inputs(given))
+    print(f"operations of {args.steps} frames, captions taught: {flops.get_total_flops() / 1e12:.3f} T (paper 1.596 T)")
+    print(f"a step of {args.clips} x {args.steps} x {args.side}, bf16, Adam:")
+    (measured if torch.cuda.is_available() else estimated)(args.clips, args.steps, args.side)
+
+
+if __name__ == "__main__":
+    main()
