@@ -38,10 +38,13 @@ $(VENV)/.test: $(VENV)/.demo
 	$(FIT_TORCHVISION)
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.test
+# At once and not one after the other, which takes pip three times as long.
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[dev]"
 	$(FIT_TORCHVISION)
-	touch $@
+	touch $(VENV)/.demo $(VENV)/.test $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

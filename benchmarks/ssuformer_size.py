@@ -3,8 +3,8 @@
 
 The step is one in bf16 at batch 4 x 10 frames x 224 pixels with Adam. With a GPU it is run and measured. Without one it
 is estimated: what autograd keeps for the backward pass is counted in small batches of two sizes, where each storage
-counts once, and grows linearly with the frames; weights, gradients and Adam's two moments are added. Workspaces of kernels and
-gaps between allocations are not in it.
+counts once, and grows linearly with the frames; weights, gradients and Adam's two moments are added. Workspaces of
+kernels and gaps between allocations are not in it.
 """
 
 import argparse

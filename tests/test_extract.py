@@ -348,6 +348,7 @@ class TestCluster:
     def _ray(self):
         pytest.importorskip("ray")
 
+    @pytest.mark.slow
     def test_a_worker_killed_in_the_middle(self, root, tiny, whole, tmp_path):
         from avkit.features.cluster import spread_over
 

@@ -114,12 +114,14 @@ def test_killed_run_resumes_bit_for_bit(whole, tmp_path, kill_at):
     assert kill_and_resume(tmp_path, kill_at) == losses(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_resume_where_they_were_killed(tmp_path):
     two = ("--trainer.devices", "2")
     assert fit(tmp_path, "through", *two, "--report", "false", tasks="ra_ssu,avs") == 0
     assert kill_and_resume(tmp_path, 4, *two, tasks="ra_ssu,avs") == losses(RunFolder(tmp_path / "through"))
 
 
+@pytest.mark.slow
 def test_balanced_tasks_resume_where_they_were_killed(tmp_path):
     balanced = ("--model.surgery", "true", "--model.balance", "uncertainty")
     assert fit(tmp_path, "through", *balanced, "--report", "false", tasks="avs,avqa") == 0

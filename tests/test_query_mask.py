@@ -166,3 +166,29 @@ def test_one_frame_and_odd_sizes_go_through():
     assert out.logits.shape == (1, 1, 18, 14)
     with pytest.raises(ValueError, match="1 level"):
         QueryMaskDecoder([8])
+
+
+def test_recomputing_changes_nothing_but_memory():
+    small = {"width": 32, "queries": 4, "layers": 2, "sound_layers": 1, "heads": 4, "inner": 16, "dropout": 0.0}
+    maps = [torch.randn(2, 8, 8, 8), torch.randn(2, 16, 4, 4)]
+    sound, found = torch.randn(2, 1, 32), []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        head = QueryMaskDecoder([8, 16], **small, recompute=recompute).train()
+        logits = head(maps, sound).logits
+        logits.square().sum().backward()
+        found.append([logits, *(p.grad for p in head.parameters() if p.grad is not None)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_places_are_found_in_half_precision_too():
+    """A map of 64 cells has places between those that half precision can tell apart."""
+    torch.manual_seed(0)
+    net, sizes = DeformableAttention(8, levels=1, heads=2), [(64, 64)]
+    places, values = cell_places(sizes), torch.randn(1, 4096, 8)
+    with torch.no_grad():
+        exact = net(values, places, values, sizes)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net(values, places, values, sizes)
+    assert (found.float() - exact).abs().max() < 0.03 * exact.abs().max()

@@ -79,23 +79,23 @@ class DeformableAttention(nn.Module):
             )
         number, length = query.shape[:2]
         split = (self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(query).unflatten(-1, (*split, 2))
+        offsets = self.sampling_offsets(query).float().unflatten(-1, (*split, 2))  # half precision misses cells
         weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
         weights = weights.unflatten(-1, split[1:])
         maps = self.value_proj(values).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)
         # grid_sample wants cells as (-1, 1); an offset is in cells of its level
-        middle = 2 * places[None, :, None, None].to(query.dtype) - 1
+        middle = 2 * places[None, :, None, None].to(offsets.dtype) - 1
         total: Tensor | int = 0
         for level, (part, (height, width)) in enumerate(
             zip(maps.split([h * w for h, w in sizes], -1), sizes, strict=True)
         ):
-            cell = query.new_tensor([2 / width, 2 / height])
+            cell = offsets.new_tensor([2 / width, 2 / height])
             grid = (middle + offsets[:, :, :, level] * cell).transpose(1, 2).flatten(0, 1)  # (N heads, L, points, 2)
-            found = F.grid_sample(part.unflatten(-1, (height, width)), grid.to(part.dtype), align_corners=False)
+            found = F.grid_sample(part.to(grid.dtype).unflatten(-1, (height, width)), grid, align_corners=False)
             share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
             total = total + (found * share).sum(-1)
         assert isinstance(total, Tensor)
-        out: Tensor = self.output_proj(total.view(number, -1, length).transpose(1, 2))
+        out: Tensor = self.output_proj(total.to(query.dtype).view(number, -1, length).transpose(1, 2))
         return out
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from avkit.heads.deformable import DeformableLayer, cell_codes, cell_places
 
@@ -95,6 +96,7 @@ class PyramidMixer(nn.Module):
         heads: Attention heads.
         inner: Width of the feed-forward layers.
         dropout: In training.
+        recompute: Keep nothing inside of layers for the backward pass.
     """
 
     def __init__(
@@ -105,8 +107,10 @@ class PyramidMixer(nn.Module):
         heads: int = 8,
         inner: int = 2048,
         dropout: float = 0.1,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         if len(widths) < 2:
             raise ValueError(f"A pyramid of {len(widths)} level cannot be mixed; choose an encoder with two or more.")
         groups = 32 if width % 32 == 0 else 8
@@ -122,6 +126,13 @@ class PyramidMixer(nn.Module):
         self.lateral_conv = nn.Sequential(nn.Conv2d(width, width, 1), norm())
         self.out_conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm(), nn.ReLU(inplace=True))
 
+    def _run(self, layer: nn.Module, *given: object) -> Tensor:
+        if self.recompute and self.training:
+            again: Tensor = checkpoint(layer, *given, use_reentrant=False)
+            return again
+        made: Tensor = layer(*given)
+        return made
+
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps (N, C, h, w), finest first, to the finest with all of them in it, (N, D, h, w), and tokens (N, S, D)."""
         fine, *coarse = (proj(x) for proj, x in zip(self.in_proj, maps, strict=True))
@@ -131,7 +142,7 @@ class PyramidMixer(nn.Module):
         code = torch.cat([c + e for c, e in zip(codes, self.level_embed, strict=True)])
         places = cell_places(sizes, x.device)
         for layer in self.layers:
-            x = layer(x, code, places, sizes)
+            x = self._run(layer, x, code, places, sizes)
         first = x[:, : sizes[0][0] * sizes[0][1]].transpose(1, 2).unflatten(-1, sizes[0])
         first = F.interpolate(first, fine.shape[-2:], mode="bilinear", align_corners=False)
         return self.out_conv(self.lateral_conv(fine) + first), x
@@ -154,6 +165,7 @@ class QueryMaskDecoder(nn.Module):
         scale: Cells of the masks per cell of the finest level, on a side; 4 for maps of stride 4 gives pixels.
         dropout: In training.
         mixed: Scale the mask features' channels by sound.
+        recompute: Keep little for the backward pass and compute it again there: less memory, more time.
 
     Source:
         vvvb-github/AVSegFormer at commit 7083cb6586d1, `model/head/AVSegHead.py`; what never reaches its output
@@ -175,13 +187,14 @@ class QueryMaskDecoder(nn.Module):
         scale: int = 4,
         dropout: float = 0.1,
         mixed: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.recompute = scale, recompute
         self.query = nn.Parameter(torch.randn(queries, width))
         self.learnable_query = nn.Parameter(torch.randn(queries, width))
         self.sound_layers = nn.ModuleList(SoundLayer(width, heads, sound_inner) for _ in range(sound_layers))
-        self.pixels = PyramidMixer(widths, width, layers, heads, inner, dropout)
+        self.pixels = PyramidMixer(widths, width, layers, heads, inner, dropout, recompute)
         self.layers = nn.ModuleList(QueryLayer(width, heads, inner, dropout) for _ in range(layers))
         self.mixer = ChannelMixer(width, heads) if mixed else None
         self.combine = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in ((queries, inner), (inner, inner), (inner, width)))
@@ -208,6 +221,14 @@ class QueryMaskDecoder(nn.Module):
             query = layer(query, memory)
         if self.mixer is not None:
             features = self.mixer(features, sound)
+        if self.recompute and self.training:
+            logits: Tensor = checkpoint(self._draw, query, features, use_reentrant=False)
+        else:
+            logits = self._draw(query, features)
+        return QueryMasks(logits, features, query, memory)
+
+    def _draw(self, query: Tensor, features: Tensor) -> Tensor:
+        """Masks (N, K, H, W) of queries (N, Q, D) on features (N, D, h, w)."""
         x = torch.einsum("nqc,nchw->nqhw", query, features)
         first, second, last = self.combine
         x = features + last(second(first(x).relu()).relu())
@@ -215,4 +236,5 @@ class QueryMaskDecoder(nn.Module):
         x = first(x)
         if self.scale != 1:
             x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return QueryMasks(last(second(x).relu()), features, query, memory)
+        drawn: Tensor = last(second(x).relu())
+        return drawn

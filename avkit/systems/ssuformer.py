@@ -52,6 +52,8 @@ class SSUFormerConfig:
             them of the dataset's words.
         places: Rows and columns that a picture's tokens are pooled to before a caption reads them.
         dropout: In training.
+        recompute: Keep little of masks and pictures for the backward pass and compute it again there: less memory, more
+            time.
         answers: `both`; `masks` alone (SSU-S); `captions` alone (SSU-D).
         mask_loss: `dice` as in the paper, which teaches nothing where nothing sounds, or `dice+bce`.
         text_loss: `focal` as in the paper, or `ce`, its baseline.
@@ -96,6 +98,7 @@ class SSUFormerConfig:
     pieces: str | None = None
     places: int = 7
     dropout: float = 0.0
+    recompute: bool = False
     answers: str = "both"
     mask_loss: str = "dice"
     text_loss: str = "focal"
@@ -186,6 +189,9 @@ class SSUFormer(nn.Module):
         self.visual = build_encoder("visual", VISUAL, config.visual, config.visual_weights)
         if not self.visual.pyramid_widths:
             raise ValueError(f"SSUFormer needs a pyramid of maps, and {config.visual!r} has none. Try pvt_v2_b5.")
+        network = getattr(self.visual, "network", None)
+        if config.recompute and network is not None:
+            network.set_grad_checkpointing(True)
         self.audio = None if audio else build_encoder("audio", AUDIO, config.audio, config.audio_weights)
         if self.audio is not None and config.frozen_audio:
             self.audio.requires_grad_(False)

@@ -62,6 +62,7 @@ class SourceUnderstanding(RegionAwareUnderstanding):
                 outer=(max(16, inside // 2), max(16, inside // 8)),
                 scale=config.scale,
                 dropout=config.dropout,
+                recompute=config.recompute,
             )
         if config.mcm or config.rcc:
             region = build_encoder("visual", VISUAL, config.region, config.region_weights)
