@@ -45,7 +45,7 @@ ROWS = {
     "ssu_d": "SSU-D",
 }
 METRICS = ("mIoU", "F", "BLEU-4", "ROUGE-L", "METEOR")
-SIZES = {"train": 20_000, "val": 48, "test": 128}
+SIZES = {"train": 20_000, "val": 32, "test": 96}
 PICTURE = 48
 
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=420)
     parser.add_argument("--together", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/ssuformer"))
     args, extra = parser.parse_known_args()

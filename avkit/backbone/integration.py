@@ -35,7 +35,7 @@ class TwoPasses(nn.Module):
 
 
 class IntegrationLayer(nn.Module):
-    """One layer: self-attention of the picture, cross-attention from sound to picture, feed-forward; post-norm.
+    """One layer: self-attention of the picture, cross-attention from sound to picture, feed-forward; pre-norm.
 
     Both attentions make two passes. Over time, a patch attends to the same place in all steps and sound to the means of
     all pictures; over space, a patch attends to its own picture and sound to that of its step.
@@ -59,21 +59,25 @@ class IntegrationLayer(nn.Module):
         ratio = max(1, inner // width)
         self.feed = nn.ModuleDict({name: FeedForward(width, ratio, dropout) for name in ("patches", "audio")})
         self.drop = nn.Dropout(dropout)
+        for name, p in self.named_parameters():  # begin as if there were no layer: what comes after learns at once
+            if ".out." in name or ".3." in name:
+                nn.init.zeros_(p)
 
     def forward(self, audio: Tensor, patches: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Sound (B, T, D), patches (B, T, P, D) and valid steps, bool (B, T), to sound and patches."""
         batch, _, places, _ = patches.shape
-        x = rearrange(patches, "b t p d -> (b p) t d")
-        found = self.own.time(x, x, valid.repeat_interleave(places, 0))
-        x = rearrange(self.norms["patches time"](x + self.drop(found)), "(b p) t d -> (b t) p d", b=batch)
-        x = self.norms["patches space"](x + self.drop(self.own.space(x, x)))
-        x = self.norms["patches out"](x + self.drop(self.feed["patches"](x)))
-        patches = rearrange(x, "(b t) p d -> b t p d", b=batch)
-        audio = self.norms["audio time"](audio + self.drop(self.cross.time(audio, patches.mean(2), valid)))
-        step = rearrange(audio, "b t d -> (b t) 1 d")
-        found = rearrange(self.cross.space(step, x), "(b t) 1 d -> b t d", b=batch)
-        audio = self.norms["audio space"](audio + self.drop(found))
-        return self.norms["audio out"](audio + self.drop(self.feed["audio"](audio))), patches
+        norm, lines = self.norms, rearrange(patches, "b t p d -> (b p) t d")
+        x = norm["patches time"](lines)
+        lines = lines + self.drop(self.own.time(x, x, valid.repeat_interleave(places, 0)))
+        rows = rearrange(lines, "(b p) t d -> (b t) p d", b=batch)
+        x = norm["patches space"](rows)
+        rows = rows + self.drop(self.own.space(x, x))
+        rows = rows + self.drop(self.feed["patches"](norm["patches out"](rows)))
+        patches = rearrange(rows, "(b t) p d -> b t p d", b=batch)
+        audio = audio + self.drop(self.cross.time(norm["audio time"](audio), patches.mean(2), valid))
+        step = rearrange(norm["audio space"](audio), "b t d -> (b t) 1 d")
+        audio = audio + self.drop(rearrange(self.cross.space(step, rows), "(b t) 1 d -> b t d", b=batch))
+        return audio + self.drop(self.feed["audio"](norm["audio out"](audio))), patches
 
 
 class MultiModalityIntegration(nn.Module):
@@ -91,7 +95,7 @@ class MultiModalityIntegration(nn.Module):
     Source:
         RA-SSU (arXiv 2603.09809), section IV-B.2, Eq. 2-3: sound is the query, the picture key and value, projections
         are shared across spatial and temporal perception. Norms, feed-forward layers and the order of the passes, which
-        it leaves open, are ours.
+        it leaves open, are ours; with norms after each addition captions never learnt to look at the picture.
     """
 
     def __init__(

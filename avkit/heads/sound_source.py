@@ -128,6 +128,7 @@ class SourceHead(nn.Module):
             inner = decoder.embed.embedding_dim
             self.memory_in = nn.ModuleDict({name: nn.Linear(width, inner) for name in ("patches", "audio")})
             self.kind = nn.Parameter(torch.randn(3, inner) * 0.02)
+            self.topic = nn.Linear((3 if collaborate else 2) * inner, inner)
             if expert:
                 self.router = ExpertRouter(inner, expert, decoder.layers[0].own.heads)  # type: ignore[union-attr, arg-type]
             if region is not None:
@@ -172,12 +173,12 @@ class SourceHead(nn.Module):
         if self.decoder is None:
             return out
         rows = (tokens.valid if words is None or taught is None else taught).flatten()
-        memory, picture, seen = self._memory(tokens, out.masks, shown, rows)
+        memory, picture, topic, seen = self._memory(tokens, out.masks, shown, rows)
         mix = self._expert(tokens, rows)
         if words is None or taught is None:
-            self._write(out, tokens, rows, memory, picture, seen, mix)
+            self._write(out, tokens, rows, memory, picture, topic, seen, mix)
             return out
-        states = self.decoder(memory, words)
+        states = self.decoder(memory, words, topic)
         mixed, share = self._mix(states, picture, mix)
         out.word_logits = self.decoder.logits(mixed)
         said = words != self.decoder.pad
@@ -206,8 +207,13 @@ class SourceHead(nn.Module):
 
     def _memory(
         self, tokens: Tokens, masks: Tensor | None, shown: Tensor | None, rows: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What captions of some steps may look at, (N, M, E), the picture as one token (N, E), the region (N, C)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """For captions of some steps.
+
+        Returns:
+            What they may look at (N, M, E), the picture as one token (N, E), picture, sound and region as what they are
+            about (N, E), and what the image encoder saw of the region (N, C).
+        """
         maps = rearrange(tokens.patches, "b t (h w) d -> (b t) d h w", h=tokens.grid[0])[rows]
         patches = self.memory_in["patches"](shrink(maps, (self.places, self.places)).flatten(2).transpose(1, 2))
         sound = self.memory_in["audio"](tokens.audio.flatten(0, 1)[rows])[:, None] + self.kind[1]
@@ -228,7 +234,8 @@ class SourceHead(nn.Module):
                 parts.append(region + self.kind[2])
             elif self.training:
                 seen = self._look(cut_out(pictures, cover, side=self.side))
-        return torch.cat(parts, 1), patches.mean(1), seen
+        topic = self.topic(torch.cat([part.mean(1) for part in parts], -1))
+        return torch.cat(parts, 1), patches.mean(1), topic, seen
 
     def _look(self, pictures: Tensor) -> Tensor:
         assert self.region is not None
@@ -262,6 +269,7 @@ class SourceHead(nn.Module):
         rows: Tensor,
         memory: Tensor,
         picture: Tensor,
+        topic: Tensor,
         seen: Tensor | None,
         mix: tuple[Tensor, Tensor] | None,
     ) -> None:
@@ -282,7 +290,7 @@ class SourceHead(nn.Module):
 
         numbers_of_new = new.nonzero()[:, 0]
         use: Finish | None = finish if mix is not None else None
-        found = self.decoder.generate(memory[new], self.most, self.beams, finish=use)
+        found = self.decoder.generate(memory[new], self.most, self.beams, finish=use, topic=topic[new])
         told = new.cumsum(0) - 1  # the caption that each row repeats
         every = found.new_full((len(rows), found.shape[1]), self.decoder.pad)
         every[rows] = found[told]

@@ -54,8 +54,11 @@ class TextDecoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words))
         nn.init.normal_(self.embed.weight, std=width**-0.5)
 
-    def forward(self, memory: Tensor, rows: Tensor) -> Tensor:
+    def forward(self, memory: Tensor, rows: Tensor, topic: Tensor | None = None) -> Tensor:
         """States (N, L, D) after each word of rows, int64 (N, L), for memory (N, M, D).
+
+        What a sentence is about can also be told to every word directly, as `topic` (N, D): it is learnt much sooner than
+        where to look in the memory.
 
         Raises:
             ValueError: If rows are longer than there are positions.
@@ -66,6 +69,8 @@ class TextDecoder(nn.Module):
                 "positions. Cut it, or build the decoder with more."
             )
         x = self._embed(rows) + self.position[: rows.shape[1]]
+        if topic is not None:
+            x = x + topic[:, None]
         for layer in self.layers:
             x = layer(x, memory, causal=True)
         states: Tensor = self.norm(x)
@@ -81,7 +86,13 @@ class TextDecoder(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, memory: Tensor, most: int = 40, beams: int = 1, cache: bool = True, finish: Finish | None = None
+        self,
+        memory: Tensor,
+        most: int = 40,
+        beams: int = 1,
+        cache: bool = True,
+        finish: Finish | None = None,
+        topic: Tensor | None = None,
     ) -> Tensor:
         """Write a sentence for each row of the memory.
 
@@ -94,6 +105,7 @@ class TextDecoder(nn.Module):
             beams: Sentences kept per row.
             cache: Keep keys and values of earlier words; without it the same words come, more slowly.
             finish: Changes states before words are read off them.
+            topic: What each sentence is about, (N, D), as in `forward`.
 
         Returns:
             int64 (N, L), each row ended by the end word and then padded, unless it ran into `most`.
@@ -103,7 +115,7 @@ class TextDecoder(nn.Module):
         """
         if beams < 1 or most < 1:
             raise ValueError(f"beams is {beams}, most {most}; both are at least 1.")
-        turn = _Turn(self, memory, cache, finish)
+        turn = _Turn(self, memory, cache, finish, topic)
         limit = min(most, self.positions)
         if not len(memory):
             return torch.empty(0, 0, dtype=torch.int64, device=memory.device)
@@ -151,8 +163,10 @@ class TextDecoder(nn.Module):
 class _Turn:
     """What is known while sentences are written: the memory of each row, and the cache."""
 
-    def __init__(self, decoder: TextDecoder, memory: Tensor, cache: bool, finish: Finish | None) -> None:
-        self.decoder, self.memory, self.finish = decoder, memory, finish
+    def __init__(
+        self, decoder: TextDecoder, memory: Tensor, cache: bool, finish: Finish | None, topic: Tensor | None
+    ) -> None:
+        self.decoder, self.memory, self.finish, self.topic = decoder, memory, finish, topic
         self.numbers = torch.arange(len(memory), device=memory.device)
         self.caches = [Cache() for _ in decoder.layers] if cache else None
 
@@ -164,9 +178,10 @@ class _Turn:
         """Logits (N, words) of the word after rows (N, L)."""
         decoder, place = self.decoder, rows.shape[1] - 1
         if self.caches is None:
-            states = decoder(self.memory, rows)[:, -1:]
+            states = decoder(self.memory, rows, self.topic)[:, -1:]
         else:
             x = decoder._embed(rows[:, place:]) + decoder.position[place]
+            x = x if self.topic is None else x + self.topic[:, None]
             for layer, cache in zip(decoder.layers, self.caches, strict=True):
                 x = layer(x, self.memory, cache=cache)
             states = decoder.norm(x)
@@ -177,6 +192,7 @@ class _Turn:
     def repeat(self, times: int) -> None:
         """Let every row be written several times; before the first turn."""
         self.memory, self.numbers = (x.repeat_interleave(times, 0) for x in (self.memory, self.numbers))
+        self.topic = None if self.topic is None else self.topic.repeat_interleave(times, 0)
 
     def reorder(self, chosen: Tensor) -> None:
         """Go on with rows of the given numbers, all of which stay with their memory."""

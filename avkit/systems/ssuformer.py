@@ -11,6 +11,7 @@ from avkit.backbone.integration import MultiModalityIntegration
 from avkit.batch import Batch, Tokens, Vocabulary
 from avkit.encoders import AUDIO, VISUAL, build_encoder
 from avkit.errors import unknown_name
+from avkit.heads.position import grid_code
 from avkit.pieces import make_pieces, read_pieces
 from avkit.systems.base import Senses, hear, see
 from avkit.tasks.base import Task
@@ -248,6 +249,7 @@ class SSUFormer(nn.Module):
         seen = senses.seen
         audio = self.norms["audio"](self.audio_in(senses.heard))
         patches = self.norms["patches"](self.patch_in(seen.patches))
+        patches = patches + grid_code(seen.grid, patches) * 0.5**0.5  # captions say where
         audio, patches = self.integration(audio, patches, batch.valid)
         pyramid = seen.pyramid[:-1] if self._ends_in_patches else seen.pyramid
         return Tokens(
