@@ -41,30 +41,43 @@ def slow_layer(layer, audio, patches):
     def over_space(module, query, context):
         return attend(module.over_space or module.over_time, query, context)
 
-    x = torch.empty_like(patches)
+    timed, x = norms["patches time"](patches), torch.empty_like(patches)
     for t in range(steps):
         for p in range(CELLS):
-            x[t, p] = norms["patches time"](patches[t, p] + over_time(layer.own, t, patches[t, p], patches[:, p]))
-    y = torch.empty_like(x)
+            x[t, p] = patches[t, p] + over_time(layer.own, t, timed[t, p], timed[:, p])
+    spaced, y = norms["patches space"](x), torch.empty_like(x)
     for t in range(steps):
         for p in range(CELLS):
-            row = norms["patches space"](x[t, p] + over_space(layer.own, x[t, p], x[t]))
-            y[t, p] = norms["patches out"](row + layer.feed["patches"](row))
+            row = x[t, p] + over_space(layer.own, spaced[t, p], spaced[t])
+            y[t, p] = row + layer.feed["patches"](norms["patches out"](row))
     a = torch.empty_like(audio)
     for t in range(steps):
-        row = norms["audio time"](audio[t] + over_time(layer.cross, t, audio[t], y.mean(1)))
-        row = norms["audio space"](row + over_space(layer.cross, row, y[t]))
-        a[t] = norms["audio out"](row + layer.feed["audio"](row))
+        row = audio[t] + over_time(layer.cross, t, norms["audio time"](audio[t]), y.mean(1))
+        row = row + over_space(layer.cross, norms["audio space"](row), y[t])
+        a[t] = row + layer.feed["audio"](norms["audio out"](row))
     return a, y
+
+
+def awake(net):
+    """The module with weights where it begins with zeros."""
+    for p in net.parameters():
+        if not p.any():
+            torch.nn.init.normal_(p, std=0.3)
+    return net.double().eval()
+
+
+def test_it_begins_as_nothing():
+    torch.manual_seed(0)
+    audio, patches, valid = clip()
+    found = MultiModalityIntegration(WIDTH, heads=HEADS).double()(audio, patches, valid)
+    assert torch.equal(found[0], audio)
+    assert torch.equal(found[1], patches)
 
 
 @pytest.mark.parametrize("share", [True, False])
 def test_layers_written_out(share):
     torch.manual_seed(0)
-    net = MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, reach=5, share=share).double().eval()
-    for layer in net.layers:
-        torch.nn.init.normal_(layer.own.over_time.bias)
-        torch.nn.init.normal_(layer.cross.over_time.bias)
+    net = awake(MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, reach=5, share=share))
     audio, patches, valid = clip()
     with torch.no_grad():
         found = net(audio, patches, valid)
@@ -82,7 +95,7 @@ def test_sharing_saves_the_projections_of_one_pass():
 
 def test_padding_changes_nothing():
     torch.manual_seed(0)
-    net = MultiModalityIntegration(WIDTH, heads=HEADS, inner=16).double().eval()
+    net = awake(MultiModalityIntegration(WIDTH, heads=HEADS, inner=16))
     audio, patches, valid = clip()
     wide = [torch.cat([x, torch.randn_like(x)], 1) for x in (audio, patches)]
     with torch.no_grad():

@@ -78,6 +78,17 @@ def test_taught_words_see_nothing_of_what_comes_after():
     torch.testing.assert_close(net(memory, rows)[:, :4], net(memory, changed)[:, :4])
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_topic_is_told_to_every_word(beams):
+    net, memory = decoder(seed=3), torch.randn(4, 5, 16)
+    topic = torch.randn(4, 16) * 4
+    found = net.generate(memory, 12, beams, topic=topic)
+    assert torch.equal(found, net.generate(memory, 12, beams, cache=False, topic=topic))
+    rows = torch.randint(4, 9, (4, 3))
+    assert (net(memory, rows, topic) - net(memory, rows)).abs().amax((0, 2)).min() > 0.1
+    torch.testing.assert_close(net(memory, rows, 0 * topic), net(memory, rows))
+
+
 def test_too_long_sentences_are_refused_and_never_written():
     net = decoder(positions=6)
     with pytest.raises(ValueError, match=r"7 word pieces .* 6 positions"):

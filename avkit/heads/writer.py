@@ -57,8 +57,8 @@ class TextDecoder(nn.Module):
     def forward(self, memory: Tensor, rows: Tensor, topic: Tensor | None = None) -> Tensor:
         """States (N, L, D) after each word of rows, int64 (N, L), for memory (N, M, D).
 
-        What a sentence is about can also be told to every word directly, as `topic` (N, D): it is learnt much sooner than
-        where to look in the memory.
+        What a sentence is about can also be told to every word directly, as `topic` (N, D): that is learnt much sooner
+        than where to look in the memory.
 
         Raises:
             ValueError: If rows are longer than there are positions.
