@@ -33,6 +33,7 @@ def collect() -> dict[str, dict[str, str]]:
     from avkit.cli.trainer import versions
     from avkit.datasets import DATASETS, find_dataset
     from avkit.encoders import AUDIO, TEXT, VISUAL
+    from avkit.systems import SYSTEMS, find_config
     from avkit.tasks import TASKS, find_task
 
     def first_line(thing: type) -> str:
@@ -43,6 +44,7 @@ def collect() -> dict[str, dict[str, str]]:
     return {
         "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).reads)}." for name in TASKS},
         "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
+        "systems": {name: first_line(find_config(name)) for name in SYSTEMS},
         "encoders": {kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))},
         "versions": versions(),
         "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
