@@ -300,7 +300,7 @@ class Shelf:
         for row, text in zip(rows, self.captions, strict=True):
             for stem, count in Counter(stems(text)).items():
                 row[places[stem]] = count * self._weight(stem)
-        return torch.nn.functional.normalize(rows, dim=1).to_sparse_csr(), places
+        return torch.nn.functional.normalize(rows, dim=1).to_sparse(), places
 
     def _weight(self, stem: str) -> float:
         """Rare stems count more."""

@@ -2,8 +2,8 @@
 """Captions of 40 words with and without the cache of keys and values, in the same run: both text decoders.
 
 AV-Unified's caption head at its size on scenes, and SSUFormer's text decoder at its published size, each for 160
-captions: sixteen clips of ten steps, a batch of a test. Without the cache the whole row is read anew for each word, and the words
-are read off its last state alone.
+captions: sixteen clips of ten steps, a batch of a test. Without the cache the whole row is read anew for each
+word, and the words are read off its last state alone.
 """
 
 import platform

@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
         "more videos: what is done stays done.",
     )
     p.add_argument("run", help="folder of a run with task ra_ssu, or owner/name on the hub")
-    p.add_argument("videos", nargs="+", type=Path, help="videos, or folders of them")
+    p.add_argument("videos", nargs="+", type=Path, help="videos, or folders with some at any depth")
     p.add_argument("--out", type=Path, default=Path("index"), help="folder of the index")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
@@ -30,7 +30,7 @@ def run(args: list[str]) -> int:
     from rich.progress import track
 
     from avkit.cli.trainer import no_gpu, quiet
-    from avkit.features.sources import sources_in
+    from avkit.features.sources import videos_in
     from avkit.predictor import load
     from avkit.retrieval import Index, watch
 
@@ -39,7 +39,7 @@ def run(args: list[str]) -> int:
         raise ValueError(reason)
     paths: list[Path] = []
     for given in options.videos:
-        paths += [source.root / source.data["video"] for source in sources_in(given)] if given.is_dir() else [given]
+        paths += videos_in(given) if given.is_dir() else [given]
     predictor, index = load(options.run, options.device), Index(options.out)
     index.begin(predictor.provenance)
     failed, new = 0, 0

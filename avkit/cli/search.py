@@ -4,6 +4,9 @@
 import argparse
 from pathlib import Path
 
+#: Hits below this score have a common little word at most.
+LEAST = 0.02
+
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -47,7 +50,7 @@ def run(args: list[str]) -> int:
         index.begin(predictor.provenance)
         examples += [listen(predictor, options.sound)] if options.sound else []
         examples += [watch(predictor, options.clip).vectors] if options.clip else []
-    hits = [hit for hit in search(shelf, options.text, examples, options.k) if hit.score > 0]
+    hits = [hit for hit in search(shelf, options.text, examples, options.k) if hit.score > LEAST]
     if options.text and (unknown := shelf.unknown(options.text)):
         print(f"no caption has {', '.join(unknown)}", file=sys.stderr)
     if options.json:

@@ -99,6 +99,18 @@ def sources_in(folder: str | Path) -> list[Source]:
     return [Source(p.stem, root, {"video": p.name}) for p in paths]
 
 
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a folder and of all folders in it, by their paths.
+
+    Raises:
+        DataError: If there is none.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _VIDEOS and p.name[0] != "." and p.is_file())
+    if not found:
+        raise DataError(f"{folder} has no videos ({', '.join(_VIDEOS)}), and no folder in it has.")
+    return found
+
+
 @dataclass
 class Decoded:
     """A clip as its streams' networks take it, or why it cannot be.
