@@ -58,6 +58,7 @@ def test_each_row_of_the_paper_trains_all_that_it_has(name):
     assert all(torch.isfinite(x) for x in losses.values())
     both = {"mask", "words"} | ({"consistency"} if name in ("rcc", "ssu") else set())
     wanted = {"ssu_s": {"mask"}, "ssu_d": {"words"}}.get(name, both)
+    wanted |= {"expert"} if name in ("ssu", "ssu_d") else set()
     assert losses.keys() - {"loss"} == wanted
     losses["loss"].backward()
     for part, p in net.named_parameters():

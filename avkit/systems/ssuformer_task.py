@@ -114,7 +114,10 @@ class SourceUnderstanding(RegionAwareUnderstanding):
         return given
 
     def loss(self, out: Any, batch: Batch) -> dict[str, Tensor]:
-        """`mask`, `words` and `consistency` of a `SourceOutput`, those there are; `a` where it is learnt."""
+        """`mask`, `words` and `consistency` of a `SourceOutput`, those there are.
+
+        With them what is no loss but worth watching: `a` where it is learnt, and the `expert`'s share where it speaks.
+        """
         parts: dict[str, Tensor] = {}
         if out.masks is not None:
             parts["mask"] = self._mask_loss(out.masks, batch)
@@ -135,6 +138,8 @@ class SourceUnderstanding(RegionAwareUnderstanding):
             total = total + self.config.rcc_weight * parts["consistency"]
         if isinstance(out.weight, Tensor):
             parts["a"] = out.weight
+        if out.share is not None and out.known is not None and bool(out.known.any()):
+            parts["expert"] = out.share[out.known].mean()
         return {"loss": total, **parts}
 
     def _mask_loss(self, logits: Tensor, batch: Batch) -> Tensor:
