@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         "--steady",
         type=float,
         metavar="X",
-        help="write a caption anew only where what it is about changed by more than X, say 0.1; SSUFormer alone",
+        help="write a caption anew only where what it is about changed by more than X, say 0.03; SSUFormer alone",
     )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
