@@ -108,9 +108,7 @@ def watch(predictor: Predictor, path: Path | str, silent_ok: bool = False) -> Mo
     if "ra_ssu" not in predictor.tasks:
         raise ValueError(f"Run {predictor.source} has no task ra_ssu, whose masks and captions an index is made of.")
     parts = [
-        look(predictor, result, start)
-        for start, result in predictor.stream(path, ["ra_ssu"], silent_ok=silent_ok)
-        if _complete(predictor, result)
+        look(predictor, result, start) for start, result in predictor.stream(path, ["ra_ssu"], silent_ok=silent_ok)
     ]
     return join(str(path), parts)
 
@@ -132,16 +130,14 @@ def listen(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
     return {"sound": heard.float().cpu()}
 
 
-def _complete(predictor: Predictor, result: ClipResult) -> bool:
+def look(predictor: Predictor, result: ClipResult, start: float = 0.0) -> Moments:
+    """What an index keeps of steps that were answered.
+
+    Raises:
+        ValueError: If the run has no masks or no captions.
+    """
     if result.masks is None or result.captions is None:
         raise ValueError(f"Run {predictor.source} makes masks or captions alone; an index needs both.")
-    return True
-
-
-def look(predictor: Predictor, result: ClipResult, start: float = 0.0) -> Moments:
-    """What an index keeps of steps that were answered."""
-    assert result.masks is not None
-    assert result.captions is not None
     assert result.frames is not None
     assert result.waveform is not None
     frames, device = torch.from_numpy(result.frames), predictor.device

@@ -117,6 +117,16 @@ def test_consistency_pulls_at_masks_and_at_words():
     assert mask_gradient(model(row("rcc", mcm=False)).train(), batch(), "consistency") > 0
 
 
+@pytest.mark.slow
+def test_true_captions_can_be_read_by_clip_instead():
+    """Frozen on its side, so that consistency pulls at masks alone."""
+    pytest.importorskip("open_clip")
+    net = model(row("rcc", rcc_text="clip", region="clip_vit_b32")).train()
+    assert mask_gradient(net, batch(2), "consistency") > 0
+    assert all(p.grad is None for p in head(net).reader.parameters())
+    assert head(net).decoder.embed.weight.grad is None
+
+
 def test_true_masks_teach_for_the_first_epochs():
     net = model(row("mcm", mcm_teacher=1)).train()
     task, given = net.tasks["ra_ssu"], batch()
