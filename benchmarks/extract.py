@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from avkit.features.extract import Networks, Parts, decoded, run
+from avkit.features.ahead import decoded
+from avkit.features.extract import Networks, Parts, run
 from avkit.features.recipe import Stream
 from avkit.features.sources import Clips, sources_in
 from avkit.media.decode import write_video

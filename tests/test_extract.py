@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -158,17 +159,25 @@ def test_broken_videos_are_set_aside(root, tiny, tmp_path, capsys):
     assert len(Store(videos / "features/frame.h5")) == 4
 
 
+class Deadly(Clips):
+    """The sixth clip kills the process that decodes it; the third does so once."""
+
+    def __init__(self, *words, once):
+        super().__init__(*words)
+        self.once = once
+
+    def _inputs(self, source):
+        place = self.sources.index(source)
+        if place == 5 or (place == 2 and not self.once.exists()):
+            self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._inputs(source)
+
+
 def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     sources = sources_of(find_dataset("llp"), root)[0]
-    inputs = Clips._inputs
-
-    def deadly(self, source):
-        if source.name == sources[5].name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return inputs(self, source)
-
-    monkeypatch.setattr(Clips, "_inputs", deadly)
-    outcome = extract(sources, read_recipe(tiny), tmp_path, "llp", workers=2)
+    monkeypatch.setattr("avkit.features.extract.Clips", partial(Deadly, once=tmp_path / "once"))
+    outcome = extract(sources, read_recipe(tiny), tmp_path / "out", "llp", workers=2)
     assert outcome.failed == {sources[5].name: "its decoder crashed; the file is damaged."}
     assert outcome.done == 13
 

@@ -21,6 +21,7 @@ FAST = {"tokenizer": "plain", "meteor": False}
 
 @pytest.fixture
 def no_java(monkeypatch):
+    meteor.close()  # a program that another test started would go on answering
     monkeypatch.setattr(java.shutil, "which", lambda name: None)
 
 

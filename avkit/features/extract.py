@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from avkit import __version__
 from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
 from avkit.errors import DataError
+from avkit.features.ahead import decoded
 from avkit.features.arrays import FeatureFacts, FirstOf, NpyFolder, Selected
 from avkit.features.recipe import Recipe, Stream
 from avkit.features.sources import Clips, Decoded, Source, as_numbers
@@ -30,8 +30,6 @@ from avkit.files import atomic
 
 #: Files that may be waiting to be written.
 _WAITING = 64
-#: Clips that each decoder process is ahead.
-_AHEAD = 4
 
 
 class Parts:
@@ -197,35 +195,6 @@ class Networks:
                 yield s.name, name, every[first : first + count]
                 first += count
         waiting.rows, waiting.clips = [], []
-
-
-def decoded(data: Clips, workers: int) -> Iterator[Decoded]:
-    """Clips as decoder processes hand them over, in order.
-
-    A clip at which a decoder process dies, as a damaged file may bring about, comes with that as its fault: after
-    such a death the clips that were under way are decoded one at a time, until the one is found.
-    """
-    first = 0
-    while first < len(data):
-        try:
-            for clip in _loader(data, range(first, len(data)), workers):
-                first += 1
-                yield clip
-        except RuntimeError as error:
-            if not workers or "exited unexpectedly" not in str(error):
-                raise
-            for index in range(first, min(len(data), first + workers * _AHEAD)):
-                first += 1
-                try:
-                    yield next(iter(_loader(data, range(index, index + 1), 1)))
-                except RuntimeError:
-                    yield Decoded(data.sources[index].name, fault="its decoder crashed; the file is damaged.")
-
-
-def _loader(data: Clips, indices: range, workers: int) -> DataLoader[Decoded]:
-    """Some clips, a few of them decoded ahead."""
-    part = torch.utils.data.Subset(data, indices)
-    return DataLoader(part, batch_size=None, num_workers=workers, prefetch_factor=_AHEAD if workers else None)
 
 
 def run(
