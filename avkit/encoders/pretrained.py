@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all pretrained encoders share: reading weight files safely, and preparing pixels."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,37 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not one of weights.
     """
+    state, _ = read_tensors(path)
+    if all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    return state
+
+
+def read_tensors(path: str | Path, wrappers: Sequence[str] = _WRAPPERS) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a weight file as they are called there, and the key that they were under, empty for none.
+
+    Args:
+        path: As `read_weights`.
+        wrappers: Keys under which weights may lie beside other things; the first that is there counts.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not one of weights.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Weight file {path} does not exist. Check the path, or pass {HUB!r} to download weights."
         )
-    state = _unwrap(_read(path))
+    found = _read(path)
+    found = found if isinstance(found, Mapping) else {}
+    wrapper = next((key for key in wrappers if isinstance(found.get(key), Mapping)), "")
+    state = found[wrapper] if wrapper else found
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(
             f"{path} is not a state dict: expected tensors by name. Save it with torch.save(m.state_dict())."
         )
-    if all(k.startswith("module.") for k in state):
-        state = {k.removeprefix("module."): v for k, v in state.items()}
-    return dict(state)
+    return dict(state), wrapper
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -126,13 +144,6 @@ def _read(path: Path) -> Any:
             f"{path} cannot be read as weights ({type(error).__name__}). Accepted are .safetensors and state dicts "
             "that hold tensors only; other pickles are refused because loading them can run code."
         ) from error
-
-
-def _unwrap(state: Any) -> Any:
-    for key in _WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            return state[key]
-    return state if isinstance(state, Mapping) else {}
 
 
 def _count(names: Collection[str], what: str) -> str:

@@ -3,10 +3,13 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avkit.errors import unknown_name
 from avkit.systems.base import SystemConfig
+
+if TYPE_CHECKING:
+    from avkit.systems.official import OfficialNetwork
 
 #: The system of a run that names none.
 DEFAULT = "av_unified"
@@ -15,6 +18,28 @@ SYSTEMS: dict[str, str] = {
     "av_unified": "avkit.systems.av_unified:AVUnifiedConfig",
     "ssuformer": "avkit.systems.ssuformer:SSUFormerConfig",
 }
+#: Networks of papers that take official checkpoints, by the name that `avkit convert` takes.
+NETWORKS: dict[str, str] = {
+    "ccnet": "avkit.systems.ccnet:CCNet",
+    "unav": "avkit.systems.unav:UnAV",
+    "han": "avkit.systems.han:HAN",
+    "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramid",
+    "avel": "avkit.systems.avel:AVEL",
+    "psp": "avkit.systems.psp:PSP",
+}
+
+
+def find_network(name: str) -> "type[OfficialNetwork]":
+    """The class of a network.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in NETWORKS:
+        raise unknown_name("system", name, NETWORKS)
+    module, _, attribute = NETWORKS[name].partition(":")
+    found: type[OfficialNetwork] = getattr(import_module(module), attribute)
+    return found
 
 
 def find_config(name: str) -> type[Any]:

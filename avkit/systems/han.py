@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HAN: hybrid attention and pooling for audio-visual video parsing from labels of the clip."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avkit.backbone.clips import ClipFeatures
+from avkit.heads.pooling import AttentivePooling
+from avkit.heads.segment import ParsingOutput
+from avkit.systems.official import OfficialNetwork
+
+#: Parts that are built and saved officially, and never run.
+_DEAD = ("audio_encoder.layers.0.", "visual_encoder.layers.0.", "cmt_encoder.layers.0.")
+
+
+class HybridAttention(nn.Module):
+    """Each modality attends to itself and to the other with the same weights; post-norm.
+
+    Both modalities go through as one batch.
+
+    Args:
+        width: Width D.
+        heads: Attention heads.
+        inner: Width of the feed-forward layers.
+        dropout: In training.
+    """
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.across, self.within = (
+            nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True) for _ in range(2)
+        )
+        self.first, self.second = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, audio: Tensor, visual: Tensor, padded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """From (B, T, D) twice to the same; `padded` is bool (B, T), True where there is nothing."""
+        x, other = torch.cat([audio, visual]), torch.cat([visual, audio])
+        away = None if padded is None else torch.cat([padded, padded])
+        across = self.across(x, other, other, key_padding_mask=away, need_weights=False)[0]
+        within = self.within(x, x, x, key_padding_mask=away, need_weights=False)[0]
+        x = self.norms[0](x + self.dropout(across) + self.dropout(within))
+        x = self.norms[1](x + self.dropout(self.second(self.dropout(self.first(x).relu()))))
+        heard, seen = x.chunk(2)
+        return heard, seen
+
+
+class HAN(OfficialNetwork):
+    """The network of "Unified Multisensory Perception: Weakly-Supervised Audio-Visual Video Parsing" (ECCV 2020).
+
+    Args:
+        audio: Width of sound.
+        frames: Width of a frame's features.
+        motion: Width of the motion's; 0 for none.
+        classes: Number of classes K.
+        width: Width D.
+        heads: Attention heads.
+        inner: Width of the feed-forward layers.
+        dropout: In training.
+    """
+
+    name = "han"
+    source = "YapengTian/AVVP-ECCV20 at commit fde56118f2c2"
+
+    def __init__(
+        self,
+        audio: int = 128,
+        frames: int = 2048,
+        motion: int = 512,
+        classes: int = 25,
+        width: int = 512,
+        heads: int = 1,
+        inner: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        self.made_with = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        super().__init__()
+        self.inputs = ClipFeatures(audio, frames, motion, width)
+        self.layer = HybridAttention(width, heads, inner, dropout)
+        self.pooling = AttentivePooling(width, classes)
+
+    def forward(
+        self, audio: Tensor, frames: Tensor, motion: Tensor | None = None, valid: Tensor | None = None
+    ) -> ParsingOutput:
+        """From sound (B, T, A), frames (B, T, P, F), motion (B, T, M), and the steps that count, bool (B, T)."""
+        heard, seen = self.layer(*self.inputs(audio, frames, motion), None if valid is None else ~valid)
+        found: ParsingOutput = self.pooling(heard, seen, valid)
+        return found
+
+    @classmethod
+    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Arguments as official weights tell them; they do not tell `heads`."""
+        if "hat_encoder.layers.0.linear1.weight" not in state:
+            return None
+        return clip_sizes(state) | {"inner": len(state["hat_encoder.layers.0.linear1.weight"])}
+
+    @classmethod
+    def official_name(cls, key: str) -> str:
+        """What the authors call our key."""
+        for pattern, there in (
+            (r"^layer\.across\.", "hat_encoder.layers.0.cm_attn."),
+            (r"^layer\.within\.", "hat_encoder.layers.0.self_attn."),
+            (r"^layer\.first\.", "hat_encoder.layers.0.linear1."),
+            (r"^layer\.second\.", "hat_encoder.layers.0.linear2."),
+            (r"^layer\.norms\.0\.", "hat_encoder.layers.0.norm1."),
+            (r"^layer\.norms\.1\.", "hat_encoder.layers.0.norm2."),
+        ):
+            key = re.sub(pattern, there, key)
+        return clip_name(key)
+
+    def official_dead(self) -> dict[str, tuple[int, ...]]:
+        """Three encoders and four norms that nothing calls; their sizes are fixed there."""
+        wide, three = (512,), (1536,)
+        layer = {
+            "self_attn.in_proj_weight": (1536, 512),
+            "self_attn.in_proj_bias": three,
+            "self_attn.out_proj.weight": (512, 512),
+            "self_attn.out_proj.bias": wide,
+            **{f"linear{i}.weight": (512, 512) for i in (1, 2)},
+            **{f"linear{i}.bias": wide for i in (1, 2)},
+            **{f"norm{i}.{x}": wide for i in (1, 2) for x in ("weight", "bias")},
+        }
+        norms = {
+            f"{part}_encoder.norm{i}.{x}": wide for part in ("cmt", "hat") for i in (1, 2) for x in ("weight", "bias")
+        }
+        return {start + key: shape for start in _DEAD for key, shape in layer.items()} | norms
+
+
+def clip_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments that HAN and MM-Pyramid share, as official weights tell them."""
+    return {
+        "audio": state["fc_a.weight"].shape[1],
+        "frames": state["fc_v.weight"].shape[1],
+        "motion": state["fc_st.weight"].shape[1],
+        "classes": len(state["fc_prob.weight"]),
+        "width": len(state["fc_a.weight"]),
+    }
+
+
+def clip_name(key: str) -> str:
+    """What both call a key of `ClipFeatures` or `AttentivePooling`."""
+    for ours, theirs in (
+        ("inputs.audio.", "fc_a."),
+        ("inputs.frames.", "fc_v."),
+        ("inputs.motion.", "fc_st."),
+        ("inputs.join.", "fc_fusion."),
+        ("pooling.classes.", "fc_prob."),
+        ("pooling.time.", "fc_frame_att."),
+        ("pooling.stream.", "fc_av_att."),
+    ):
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    return key
