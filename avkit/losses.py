@@ -103,7 +103,7 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
 
     Args:
         logits: Any shape.
-        target: 0 or 1, the same shape.
+        target: 0 to 1, the same shape.
         alpha: Weight of positives; negatives have the rest.
         gamma: 0 gives weighted cross-entropy.
 
@@ -111,8 +111,8 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/losses.py`.
     """
     p = logits.sigmoid()
-    missed = torch.where(target > 0, 1 - p, p)
-    weight = torch.where(target > 0, alpha, 1 - alpha)
+    missed = (1 - p) * target + p * (1 - target)
+    weight = alpha * target + (1 - alpha) * (1 - target)
     return weight * missed**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
@@ -130,7 +130,7 @@ def distance_iou_loss(found: Tensor, true: Tensor) -> Tensor:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/losses.py`, the one-dimensional distance-IoU.
     """
     shared = torch.minimum(found, true).sum(-1)
-    hull = torch.maximum(found, true).sum(-1).clamp(min=1e-6)
-    union = (found.sum(-1) + true.sum(-1) - shared).clamp(min=1e-6)
+    hull = torch.maximum(found, true).sum(-1).clamp(min=1e-8)
+    union = (found.sum(-1) + true.sum(-1) - shared).clamp(min=1e-8)
     apart = 0.5 * ((found[..., 1] - found[..., 0]) - (true[..., 1] - true[..., 0]))
     return 1 - shared / union + (apart / hull) ** 2

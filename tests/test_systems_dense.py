@@ -7,7 +7,11 @@ import torch
 from golden import golden_cases
 from recorded import Recorded
 
+from avkit.backbone.masked import GainedPath
+from avkit.batch import Vocabulary
+from avkit.metrics.nms import candidates, suppress, to_seconds
 from avkit.systems.ccnet import CCNet
+from avkit.systems.dense_task import OfficialDenseEvents, assign
 from avkit.systems.unav import UnAV
 
 
@@ -31,7 +35,10 @@ class Video(Recorded):
         return visual, audio, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
-@pytest.mark.parametrize("case", [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/unav")])
+DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/unav")]
+
+
+@pytest.mark.parametrize("case", DENSE)
 def test_every_stage_is_the_official_one(case):
     case = Video(case)
     network = case.network()
@@ -44,9 +51,108 @@ def test_every_stage_is_the_official_one(case):
     for i, level in enumerate(levels):
         case.same(f"out/backbone_V/{i}", level.visual.mT, 1e-5, 1e-5)
         case.same(f"out/backbone_A/{i}", level.audio.mT, 1e-5, 1e-5)
-        case.same(f"out/neck/{i}", neck[i].mT, 1e-5, 1e-5)
+        if network.neck is not None:
+            case.same(f"out/neck/{i}", neck[i].mT, 1e-5, 1e-5)
         if level.audio_gate is not None:
             case.same(f"out/gate_audio/{i}", level.audio_gate.mT, 1e-6)
             case.same(f"out/gate_visual/{i}", level.visual_gate.mT, 1e-6)
         case.same(f"out/cls_logits/{i}", found[i].logits)
         case.same(f"out/offsets/{i}", found[i].reach)
+
+
+def grid_of(case, video):
+    """Events in steps, as the official loader makes them."""
+    data = case.facts["dataset_config"]
+    events = torch.tensor(video["events"], dtype=torch.float32).reshape(-1, 3)
+    seconds = events[:, :2]
+    grid = (seconds * data["default_fps"] - 0.5 * data["num_frames"]) / data["feat_stride"]
+    return grid, events[:, 2].long()
+
+
+def targets_of(case, lengths):
+    config = case.facts["model_config"]
+    return [
+        assign(*grid_of(case, video), config["num_classes"], lengths, config["class_aware"])
+        for video in case.facts["videos"]
+    ]
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_targets_are_the_official_ones(case):
+    case = Video(case)
+    length = case.facts["model_config"]["max_seq_len"]
+    for i, found in enumerate(targets_of(case, [length >> n for n in range(6)])):
+        torch.testing.assert_close(
+            grid_of(case, case.facts["videos"][i])[0], case.expected(f"target/{i}/segments_grid"), atol=1e-5, rtol=1e-6
+        )
+        rows = case.expected(f"target/{i}/cls_nonzero").long()
+        assert torch.equal(found.classes.nonzero(), rows.reshape(-1, 2))
+        places = case.expected(f"target/{i}/offset_index").long()
+        values = case.expected(f"target/{i}/offset_value").float().reshape(-1, 2)
+        there = tuple(places.T) if places.ndim > 1 else (places,)
+        torch.testing.assert_close(found.reach[there], values, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_losses_and_gradients_are_the_official_ones(case):
+    case = Video(case)
+    network = case.network().train()
+    for module in network.modules():
+        if isinstance(module, GainedPath):
+            module.drop = 0.0
+    task, batch = OfficialDenseEvents(Vocabulary()), case.batch()
+    grads = None
+    for wanted in case.info["train_mode_losses_no_update"]:
+        out = network(*batch)
+        losses = task.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
+        if grads is None:
+            losses["loss"].backward()
+            grads = {network.official_name(k): p.grad for k, p in network.named_parameters() if p.grad is not None}
+        for name, theirs in (("loss", "final_loss"), ("classes", "cls_loss"), ("segments", "reg_loss")):
+            assert losses[name].item() == pytest.approx(wanted[theirs], abs=1e-4), name
+        assert float(task.normaliser.value) == pytest.approx(wanted["loss_normalizer_after"], rel=1e-9)
+    if (wanted := case.info.get("loss_weight_-1")) is not None:
+        task.segment_weight = -1
+        losses = task.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
+        assert losses["loss"].item() == pytest.approx(wanted["final_loss"], abs=1e-4)
+    expected = case.expected("grad_l2")
+    names = sorted(entry["key"] for entry in case.facts["state_dict"])
+    assert len(names) == len(expected)
+    found = torch.stack([grads[name].norm() if name in grads else torch.tensor(torch.nan) for name in names])
+    torch.testing.assert_close(found.double(), expected.double(), atol=2e-4, rtol=1e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_decoded_events_are_the_official_ones(case):
+    case = Video(case)
+    config, data = case.facts["model_config"]["test_cfg"], case.facts["dataset_config"]
+    levels = []
+    for i in range(6):
+        mask = (
+            case.expected(f"out/mask/{i}").bool().flatten(1, -1) if f"out/mask/{i}" in case.facts["tensors"] else None
+        )
+        levels.append((case.expected(f"out/cls_logits/{i}"), case.expected(f"out/offsets/{i}"), mask))
+    for row, video in enumerate(case.facts["videos"]):
+        parts = []
+        for i, (logits, reach, mask) in enumerate(levels):
+            chance = (logits[row].sigmoid() * mask[row][:, None]).numpy()
+            points = np.arange(len(chance), dtype=np.float32) * 2**i
+            parts.append(
+                candidates(
+                    chance,
+                    reach[row].numpy(),
+                    points,
+                    2**i,
+                    config["pre_nms_thresh"],
+                    config["pre_nms_topk"],
+                    config["duration_thresh"],
+                )
+            )
+        every = tuple(np.concatenate(x) for x in zip(*parts, strict=True))
+        for name, found in zip(("segments", "scores", "labels"), every, strict=True):
+            np.testing.assert_allclose(found, case.arrays[f"pre_nms/{row}/{name}"], atol=1e-4, rtol=0, err_msg=name)
+        [kept] = suppress([every], sigma=config["nms_sigma"], min_score=config["min_score"], most=config["max_seg_num"])
+        for name, found in zip(("segments", "scores", "labels"), kept, strict=True):
+            np.testing.assert_allclose(found, case.arrays[f"post_nms_grid/{row}/{name}"], atol=1e-4, rtol=0)
+        seconds = to_seconds(kept[0], data["feat_stride"], data["num_frames"], data["default_fps"], video["duration"])
+        np.testing.assert_allclose(seconds, case.arrays[f"final_seconds/{row}/segments"], atol=1e-4, rtol=0)

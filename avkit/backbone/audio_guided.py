@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sound that says where to look, and what AVEL and PSP do next: a recurrent network for each modality."""
 
-import torch
 from torch import Tensor, nn
 
 

@@ -24,15 +24,11 @@ class EventDependency(nn.Module):
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/dependency_block.py`.
     """
 
-    def __init__(
-        self, width: int, classes: int, inner: int = 128, drop_path: float = 0.1, mixed: bool = True
-    ) -> None:
+    def __init__(self, width: int, classes: int, inner: int = 128, drop_path: float = 0.1, mixed: bool = True) -> None:
         super().__init__()
         self.classes, self.inner, self.mixed = classes, inner, mixed
         self.expand, self.squeeze = MaskedConv(width, classes * inner), MaskedConv(classes * inner, width)
-        self.over_time, self.over_classes = (
-            PyramidBlock(inner, 1, inner=inner, drop_path=drop_path) for _ in range(2)
-        )
+        self.over_time, self.over_classes = (PyramidBlock(inner, 1, inner=inner, drop_path=drop_path) for _ in range(2))
 
     def forward(self, x: Tensor, valid: Tensor, more: Tensor | None = None) -> Tensor:
         """From (B, T, D) and bool (B, T) to (B, T, D); `more` (B, T, K, H) adds to the classes' features."""

@@ -2,13 +2,13 @@
 """Fine and coarse steps that help each other: CCNet's multi-temporal granularity collaboration (MTGC)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.backbone.dependency import EventDependency
-from avkit.backbone.masked import MaskedConv, PyramidBlock, pool
+from avkit.backbone.masked import MaskedConv, PyramidBlock, linear, pool
 
 #: Orders in which the two collaborations come.
 ORDERS = ("c2f_f2c", "f2c_c2f")
@@ -25,11 +25,7 @@ class CoarseToFine(nn.Module):
 
     def __init__(self, width: int, lengths: Sequence[int], drop_path: float) -> None:
         super().__init__()
-        self.stretch = nn.ModuleList(
-            nn.Linear(coarse, fine) for fine, coarse in zip(lengths[:-1], lengths[1:], strict=True)
-        )
-        for layer in self.stretch:
-            nn.init.zeros_(layer.bias)
+        self.stretch = nn.ModuleList(linear(coarse, fine) for fine, coarse in pairwise(lengths))
         self.block = PyramidBlock(width, 4, drop_path=drop_path)
 
     def forward(self, fine: Tensor, coarse: Tensor, valid: Tensor, level: int) -> Tensor:
@@ -79,9 +75,7 @@ class ClassesInTime(nn.Module):
         self.classes = classes
         self.press = MaskedConv(width, inner)
         self.channels = nn.ModuleList(PyramidBlock(n, 1, inner=inner, drop_path=drop_path) for n in lengths)
-        self.spread = nn.ModuleList(nn.Linear(n, n * classes) for n in lengths)
-        for layer in self.spread:
-            nn.init.zeros_(layer.bias)
+        self.spread = nn.ModuleList(linear(n, n * classes) for n in lengths)
 
     def forward(self, x: Tensor, valid: Tensor, level: int) -> Tensor:
         """From (B, T, D) of a level to (B, T, K, H)."""

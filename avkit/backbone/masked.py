@@ -105,12 +105,10 @@ class MaskedAttention(nn.Module):
         for name in ("query", "key", "value"):
             setattr(self, f"{name}_conv", DepthwiseConv(width, stride))
             setattr(self, f"{name}_norm", nn.LayerNorm(width))
-            setattr(self, name, _linear(width, width))
-        self.out = _linear(width, width)
+            setattr(self, name, linear(width, width))
+        self.out = linear(width, width)
 
-    def forward(
-        self, context: Tensor, query: Tensor, keep: Tensor | None, rows: Tensor | None = None, blind: bool = False
-    ) -> Tensor:
+    def forward(self, context: Tensor, query: Tensor, keep: Tensor | None, blind: bool = False) -> Tensor:
         """Attend.
 
         Args:
@@ -179,7 +177,7 @@ class PyramidBlock(nn.Module):
         self.stride = stride
         self.context_norm, self.query_norm, self.inner_norm = (nn.LayerNorm(width) for _ in range(3))
         self.attention = MaskedAttention(width, heads, stride)
-        self.feed = nn.Sequential(_linear(width, inner), nn.GELU(), _linear(inner, width))
+        self.feed = nn.Sequential(linear(width, inner), nn.GELU(), linear(inner, width))
         self.attention_path, self.feed_path = GainedPath(width, drop_path), GainedPath(width, drop_path)
 
     def forward(self, context: Tensor, query: Tensor, valid: Tensor | None, blind: bool = False) -> Tensor:
@@ -195,9 +193,7 @@ class PyramidBlock(nn.Module):
             (B, T / stride, D), 0 where padded; its valid steps are `thin(valid, stride)`.
         """
         keep = None if valid is None else thin(valid, self.stride)
-        x = self.attention_path(
-            self.attention(self.context_norm(context), self.query_norm(query), keep, blind=blind)
-        )
+        x = self.attention_path(self.attention(self.context_norm(context), self.query_norm(query), keep, blind=blind))
         rest = context if self.stride == 1 else pool(context)
         x = x + (rest if keep is None else rest * keep[..., None])
         inner = self.feed(self.inner_norm(x))
@@ -221,7 +217,8 @@ def sinusoid(length: int, width: int) -> Tensor:
     return torch.tensor(angle, dtype=torch.float32) / width**0.5
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer whose bias starts at 0."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.bias)
     return layer

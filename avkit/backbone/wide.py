@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution over three steps."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

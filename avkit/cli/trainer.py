@@ -39,8 +39,9 @@ TRAINER = {
 }
 
 
-def task_fields(tasks: str) -> dict[str, Any]:
-    """What each task needs and may use of the data, by task."""
+def task_fields(tasks: str, system: str = DEFAULT) -> dict[str, Any]:
+    """What each task needs and may use of the data, by task; there are systems that read clips whole."""
+    whole = getattr(find_config(system), "whole", False)
     found = {name: find_task(name) for name in split_names(tasks)}
     return {
         name: {
@@ -48,7 +49,7 @@ def task_fields(tasks: str) -> dict[str, Any]:
             "may": list(task.may_read),
             "scored": list(task.scored_by),
             "each": list(task.each()),
-            "stepwise": task.stepwise,
+            "stepwise": task.stepwise and not whole,
             "untrimmed": task.untrimmed,
             "need": task.need,
             "late": task.weak,
@@ -103,7 +104,7 @@ class AVCLI(LightningCLI):
         parser.add_argument("--report", type=bool, default=True, help="test the best checkpoint and write the report")
         parser.link_arguments("tasks", "model.tasks")
         parser.link_arguments("tasks", "data.tasks")
-        parser.link_arguments("tasks", "data.fields", compute_fn=task_fields)
+        parser.link_arguments(("tasks", "model.system.name"), "data.fields", compute_fn=task_fields)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: seed if type(seed) is int else 0)
         parser.link_arguments("data.vocabulary", "model.vocabulary", apply_on="instantiate")
         parser.link_arguments("data.features", "model.features", apply_on="instantiate")

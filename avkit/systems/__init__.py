@@ -17,6 +17,12 @@ DEFAULT = "av_unified"
 SYSTEMS: dict[str, str] = {
     "av_unified": "avkit.systems.av_unified:AVUnifiedConfig",
     "ssuformer": "avkit.systems.ssuformer:SSUFormerConfig",
+    "ccnet": "avkit.systems.ccnet:CCNetConfig",
+    "unav": "avkit.systems.unav:UnAVConfig",
+    "han": "avkit.systems.han:HANConfig",
+    "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramidConfig",
+    "avel": "avkit.systems.avel:AVELConfig",
+    "psp": "avkit.systems.psp:PSPConfig",
 }
 #: Networks of papers that take official checkpoints, by the name that `avkit convert` takes.
 NETWORKS: dict[str, str] = {

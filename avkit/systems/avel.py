@@ -2,13 +2,18 @@
 """AVEL: audio-guided attention and recurrent networks for events of ten seconds; DMRN fuses by residuals."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from avkit.backbone.audio_guided import AudioGuidedAttention, TwoRecurrent
+from avkit.batch import Batch, Vocabulary
 from avkit.errors import unknown_name
+from avkit.systems.base import Senses
+from avkit.systems.clips_task import MarginEvents, WeakMarginEvents
+from avkit.systems.features import FeatureConfig, squared
 from avkit.systems.official import OfficialNetwork
 
 #: How both modalities become one answer.
@@ -112,3 +117,38 @@ def rename(key: str, starts: Mapping[str, str]) -> str:
 
 def _transform(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width))
+
+
+@dataclass
+class AVELConfig(FeatureConfig):
+    """AVEL in a run.
+
+    Attributes:
+        name: Of the system.
+        fusion: `concat` (AV_att), or `residual` (DMRN).
+        hidden: Width of each direction of the recurrent networks.
+        compared: Width in which sound and sight are compared.
+        positions: Positions of a picture; others are averaged to a square grid of as many.
+    """
+
+    answers: ClassVar = {"ave": MarginEvents, "ave_weak": WeakMarginEvents}
+
+    name: Literal["avel"] = "avel"
+    fusion: str = "concat"
+    hidden: int = 128
+    compared: int = 512
+    positions: int = 49
+
+    @property
+    def width(self) -> int:
+        """Width of each modality after the recurrent networks."""
+        return 2 * self.hidden
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> AVEL:
+        """The network."""
+        return AVEL(audio, visual, len(vocabulary.classes) + 1, self.hidden, **self.own("hidden"))
+
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> Tensor:
+        """Logits of a batch."""
+        logits: Tensor = network(senses.heard, squared(senses.seen, self.positions))
+        return logits

@@ -2,15 +2,17 @@
 """CCNet: dense events by cross-modal consistency and collaboration of temporal granularities."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
 from avkit.backbone.calibration import CrossModal, CrossModalPyramid
 from avkit.backbone.granularity import ORDERS, GranularityCollaboration
+from avkit.batch import Vocabulary
 from avkit.errors import DataError, unknown_name
 from avkit.heads.event_decoder import EventDecoder
-from avkit.systems.dense import EventNetwork
+from avkit.systems.dense import EventConfig, EventNetwork
 
 
 class CCNet(EventNetwork):
@@ -132,7 +134,45 @@ class CCNet(EventNetwork):
         if not any(key.startswith("MTGC_block.") for key in state):
             return None
         sizes = cls.sizes(state)
-        spread, expand = state.get("MTGC_block.feature_tem_block.0.weight"), state["MTGC_block.feature_expand.conv.weight"]
+        spread, expand = (
+            state.get("MTGC_block.feature_tem_block.0.weight"),
+            state["MTGC_block.feature_expand.conv.weight"],
+        )
         if spread is None:
             return sizes | {"in_time": False, "inner": len(expand) // sizes["classes"]}
         return sizes | {"length": spread.shape[1], "inner": len(expand) // sizes["classes"]}
+
+
+@dataclass
+class CCNetConfig(EventConfig):
+    """CCNet in a run.
+
+    Attributes:
+        name: Of the system.
+        length: Steps that all videos are padded to, and none may exceed.
+        cmcc: Let the modalities collaborate at all (Table 2).
+        cmi: Let each attend to the other (Table 3).
+        tcg: Let each gate the other (Table 3).
+        c2f: Let coarse levels help fine ones (Table 2).
+        f2c: Let fine levels help coarse ones (Table 2).
+        order: `c2f_f2c` or `f2c_c2f` (Table 4).
+        in_time: Make classes' features along time too.
+        mixed: See `EventDependency`.
+        blind: Let the gates' attention see padding.
+    """
+
+    name: Literal["ccnet"] = "ccnet"
+    length: int = 256
+    cmcc: bool = True
+    cmi: bool = True
+    tcg: bool = True
+    c2f: bool = True
+    f2c: bool = True
+    order: str = "c2f_f2c"
+    in_time: bool = True
+    mixed: bool = True
+    blind: bool = True
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> CCNet:
+        """The network."""
+        return CCNet(visual, audio, len(vocabulary.classes), **self.arguments())

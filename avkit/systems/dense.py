@@ -3,16 +3,22 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.backbone.calibration import CrossModal, CrossModalPyramid
+from avkit.batch import Batch, Vocabulary
 from avkit.errors import DataError
 from avkit.heads.event_decoder import EventDecoder
 from avkit.heads.pyramid import Level
+from avkit.systems.base import Senses
+from avkit.systems.dense_task import OfficialDenseEvents
+from avkit.systems.features import FeatureConfig
 from avkit.systems.official import OfficialNetwork
+from avkit.tasks.base import Task
 
 #: Our names of parts of a block, and the official ones; in this order.
 _BLOCK = (
@@ -110,7 +116,7 @@ class EventNetwork(OfficialNetwork):
 
     @classmethod
     def official_shape(cls, key: str, tensor: Tensor) -> tuple[int, ...]:
-        """Norms and gains stand in the middle of three dimensions there, and linear layers over channels have one more."""
+        """Norms and gains are the middle one of three dimensions there; linear layers over channels have one more."""
         shape = tuple(tensor.shape)
         if re.search(r"(norm|norms\.\d+)\.(weight|bias)$|_path\.scale$", key):
             return (1, *shape, 1)
@@ -140,3 +146,55 @@ class EventNetwork(OfficialNetwork):
 def count(state: Mapping[str, Tensor], pattern: str) -> int:
     """How many numbers there are in keys of a pattern, from 0."""
     return 1 + max((int(found[1]) for key in state if (found := re.match(pattern, key))), default=-1)
+
+
+@dataclass
+class EventConfig(FeatureConfig):
+    """What UnAV and CCNet share in a run.
+
+    Attributes:
+        width: Width D of each modality.
+        heads: Attention heads.
+        length: Steps that shorter videos are padded to.
+        channels: Width of the decoder.
+        stages: Convolutions at the start.
+        blocks: Blocks of self-attention.
+        levels: Levels of the pyramid.
+        depth: Convolutions of the decoder's towers.
+        aware: Boundaries for every class.
+        inner: Width of a class's features where classes are related.
+        drop_path: Share of samples that go without a residual branch in training.
+        segment_weight: Factor of the loss of boundaries; 0 or less makes it as large as that of classes.
+        smoothing: Label smoothing.
+        normaliser: Positive points that the losses are divided by before any were counted.
+    """
+
+    answers: ClassVar = {"davel": OfficialDenseEvents}
+
+    width: int = 512
+    heads: int = 4
+    length: int = 224
+    channels: int = 512
+    stages: int = 2
+    blocks: int = 2
+    levels: int = 6
+    depth: int = 3
+    aware: bool = True
+    inner: int = 128
+    drop_path: float = 0.1
+    segment_weight: float = 1.0
+    smoothing: float = 0.0
+    normaliser: float = 250.0
+
+    def make_task(self, cls: type[Task], vocabulary: Vocabulary) -> Task:
+        """The task with the options of its loss."""
+        return OfficialDenseEvents(vocabulary, self.segment_weight, self.smoothing, self.normaliser)
+
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> list[Level]:
+        """Events of a batch."""
+        found: list[Level] = network(senses.seen.frame, senses.heard, batch.valid)
+        return found
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of the network."""
+        return self.own("segment_weight", "smoothing", "normaliser")

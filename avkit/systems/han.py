@@ -3,14 +3,19 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from avkit.backbone.clips import ClipFeatures
+from avkit.batch import Batch, Vocabulary
 from avkit.heads.pooling import AttentivePooling
 from avkit.heads.segment import ParsingOutput
+from avkit.systems.base import Senses
+from avkit.systems.clips_task import PooledParsing
+from avkit.systems.features import FeatureConfig
 from avkit.systems.official import OfficialNetwork
 
 #: Parts that are built and saved officially, and never run.
@@ -156,3 +161,47 @@ def clip_name(key: str) -> str:
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)
     return key
+
+
+@dataclass
+class ParsingConfig(FeatureConfig):
+    """What HAN and MM-Pyramid share in a run.
+
+    Attributes:
+        motion: How many of the last visual features are of motion and are projected by themselves: 512 for LLP's
+            `res152+r2plus1d_18`.
+        width: Width D.
+        inner: Width of the feed-forward layers.
+    """
+
+    answers: ClassVar = {"avvp": PooledParsing}
+
+    motion: int = 0
+    width: int = 512
+    inner: int = 512
+
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> ParsingOutput:
+        """Probabilities of a batch."""
+        seen, valid = senses.seen.frame[:, :, None], None if batch.valid.all() else batch.valid
+        frames, motion = seen.split([seen.shape[-1] - self.motion, self.motion], -1)
+        found: ParsingOutput = network(senses.heard, frames, motion[:, :, 0] if self.motion else None, valid)
+        return found
+
+
+@dataclass
+class HANConfig(ParsingConfig):
+    """HAN in a run.
+
+    Attributes:
+        name: Of the system.
+        heads: Attention heads.
+        dropout: In training.
+    """
+
+    name: Literal["han"] = "han"
+    heads: int = 1
+    dropout: float = 0.1
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> HAN:
+        """The network."""
+        return HAN(audio, visual - self.motion, classes=len(vocabulary.classes), **self.own())

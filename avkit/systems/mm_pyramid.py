@@ -3,16 +3,18 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
 from avkit.backbone.clips import ClipFeatures
 from avkit.backbone.window_pyramid import WindowPyramid
+from avkit.batch import Vocabulary
 from avkit.heads.pooling import AttentivePooling
 from avkit.heads.segment import ParsingOutput
 from avkit.systems.dense import count
-from avkit.systems.han import clip_name, clip_sizes
+from avkit.systems.han import ParsingConfig, clip_name, clip_sizes
 from avkit.systems.official import OfficialNetwork
 
 
@@ -96,7 +98,7 @@ class MMPyramid(OfficialNetwork):
 
     def official_copies(self) -> dict[str, str]:
         """Each convolution is registered twice there, and saved twice; the second is the one that is loaded."""
-        out = {}
+        out: dict[str, str] = {}
         for i in range(len(self.pyramid.levels)):
             for stream in "va":
                 for x in ("weight", "bias"):
@@ -107,15 +109,17 @@ class MMPyramid(OfficialNetwork):
     def official_dead(self) -> dict[str, tuple[int, ...]]:
         """Two templates of layers that were copied and not used, and a norm in every attention."""
         width, inner = self.made_with["width"], self.made_with["inner"]
-        norm = {f"layer_norm.{x}": (width,) for x in ("weight", "bias")}
-        linears = {f"linears.{i}.weight": (width, width) for i in range(4)}
+        norm: dict[str, tuple[int, ...]] = {f"layer_norm.{x}": (width,) for x in ("weight", "bias")}
+        linears: dict[str, tuple[int, ...]] = {f"linears.{i}.weight": (width, width) for i in range(4)}
         linears |= {f"linears.{i}.bias": (width,) for i in range(4)}
         feed = {"w_1.weight": (inner, width), "w_1.bias": (inner,), "w_2.weight": (width, inner), "w_2.bias": (width,)}
         out: dict[str, tuple[int, ...]] = {}
         for part in ("capture", "fusion"):
             out |= {f"MMP.{part}.multiheadattn.{key}": shape for key, shape in (linears | norm).items()}
             out |= {f"MMP.{part}.feedforward.{key}": shape for key, shape in feed.items()}
-        places = [f"capture.msa.{i}.{x}ablock.layer" for i in range(len(self.pyramid.levels)) for x in ("vs", "as", "cm")]
+        places = [
+            f"capture.msa.{i}.{x}ablock.layer" for i in range(len(self.pyramid.levels)) for x in ("vs", "as", "cm")
+        ]
         places += [f"fusion.{x}adaptiveinteraction" for x in "va"]
         return out | {f"MMP.{place}.self_attn.{key}": shape for place in places for key, shape in norm.items()}
 
@@ -125,3 +129,26 @@ _LINEAR = {"query": 0, "key": 1, "value": 2, "out": 3}
 
 def _gate(found: re.Match[str]) -> str:
     return f"MMP.capture.msa.{found[1]}.l{found[2]}{int(found[3]) + 1}."
+
+
+@dataclass
+class MMPyramidConfig(ParsingConfig):
+    """MM-Pyramid in a run.
+
+    Attributes:
+        name: Of the system.
+        heads: Attention heads.
+        levels: Levels of the pyramid.
+        dropout: In training.
+        swapped: See `MMPyramid`.
+    """
+
+    name: Literal["mm_pyramid"] = "mm_pyramid"
+    heads: int = 8
+    levels: int = 4
+    dropout: float = 0.2
+    swapped: bool = True
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> MMPyramid:
+        """The network."""
+        return MMPyramid(audio, visual - self.motion, classes=len(vocabulary.classes), **self.own())

@@ -4,7 +4,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from avkit.files import atomic
 
 #: In front of dead tensors in a file of ours: kept for the way back, never read.
 DEAD = "dead."
+
+
+Network = TypeVar("Network", bound="OfficialNetwork")
 
 
 class OfficialNetwork(nn.Module):
@@ -59,7 +62,7 @@ class OfficialNetwork(nn.Module):
         return {}
 
     @classmethod
-    def from_official(cls, state: Mapping[str, Tensor], **options: Any) -> Self:
+    def from_official(cls: type[Network], state: Mapping[str, Tensor], **options: Any) -> Network:
         """The network of an official state dict, in float32; sizes are read from the weights.
 
         Args:
@@ -119,7 +122,7 @@ class OfficialNetwork(nn.Module):
             save_file({key: x.contiguous() for key, x in tensors.items()}, part, facts)
 
     @classmethod
-    def load(cls, path: str | Path, **options: Any) -> Self:
+    def load(cls: type[Network], path: str | Path, **options: Any) -> Network:
         """A network that `save` wrote.
 
         Raises:

@@ -1,32 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """PSP: events of ten seconds by propagation between the steps in which sound and sight are alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.backbone.audio_guided import AudioGuidedAttention, TwoRecurrent
 from avkit.backbone.propagation import PositiveSamplePropagation
+from avkit.batch import Batch, Vocabulary
 from avkit.systems.avel import ATTENTION, rename
+from avkit.systems.base import Senses
+from avkit.systems.clips_task import PropagatedEvents, PSPOutput, WeakPropagatedEvents
+from avkit.systems.features import FeatureConfig, squared
 from avkit.systems.official import OfficialNetwork
-
-
-@dataclass
-class PSPOutput:
-    """What PSP says.
-
-    Attributes:
-        logits: Classes of each step, background last, (B, T, K).
-        fused: Features that they come from, (B, T, D).
-        alike: Cosine of sight and sound at each step, (B, T).
-    """
-
-    logits: Tensor
-    fused: Tensor
-    alike: Tensor
+from avkit.tasks.base import Task
 
 
 class PSP(OfficialNetwork):
@@ -107,7 +97,9 @@ class PSP(OfficialNetwork):
         visual, classes = self.made_with["visual"], self.made_with["classes"]
         if self.weak:
             return {"temperature": (1, classes), "W1.weight": (1, 256), "W2.weight": (1, 64)}
-        side = {f"{x}_classify.L1.weight": (64, 256) for x in "va"} | {f"{x}_classify.L2.weight": (28, 64) for x in "va"}
+        side = {f"{x}_classify.L1.weight": (64, 256) for x in "va"} | {
+            f"{x}_classify.L2.weight": (28, 64) for x in "va"
+        }
         linear = {"linear_v.weight": (self.made_with["audio"], visual), "linear_v.bias": (self.made_with["audio"],)}
         last = {"L3.weight": (64, 256), "L3.bias": (64,), "L4.weight": (2, 64), "L4.bias": (2,)}
         return linear | side | last
@@ -135,3 +127,53 @@ _NAMES = {
 
 def _two(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 256, bias=False), nn.Linear(256, width, bias=False))
+
+
+@dataclass
+class PSPConfig(FeatureConfig):
+    """PSP in a run.
+
+    Attributes:
+        name: Of the system.
+        weak: The network for labels of the clip, which task `ave_weak` asks for.
+        threshold: See `PSP`; the published one where None.
+        compared: Width in which sound and sight are compared.
+        positions: Positions of a picture; others are averaged to a square grid of as many.
+    """
+
+    answers: ClassVar = {"ave": PropagatedEvents, "ave_weak": WeakPropagatedEvents}
+
+    name: Literal["psp"] = "psp"
+    weak: bool = False
+    threshold: float | None = None
+    compared: int = 512
+    positions: int = 49
+
+    @property
+    def width(self) -> int:
+        """Width of what both modalities come to."""
+        return 256
+
+    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The task, which has to be that of the network.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        made = super().tasks(names, vocabulary)
+        if ("ave_weak" in made) != self.weak:
+            raise ValueError(
+                "PSP has a network of its own for labels of the clip: use --tasks ave_weak --model.system.weak true "
+                "together, or neither."
+            )
+        return made
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> PSP:
+        """The network."""
+        return PSP(audio, visual, len(vocabulary.classes) + 1, **self.own())
+
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> PSPOutput:
+        """Logits and features of a batch."""
+        valid = None if batch.valid.all() else batch.valid
+        found: PSPOutput = network(senses.heard, squared(senses.seen, self.positions), valid)
+        return found

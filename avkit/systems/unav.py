@@ -2,14 +2,16 @@
 """UnAV's baseline for dense events: cross-modal pyramid, event dependency, anchor-free decoder."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
 from avkit.backbone.calibration import CrossModal, CrossModalPyramid
 from avkit.backbone.dependency import EventDependency
+from avkit.batch import Vocabulary
 from avkit.heads.event_decoder import EventDecoder
-from avkit.systems.dense import EventNetwork
+from avkit.systems.dense import EventConfig, EventNetwork
 
 
 class UnAV(EventNetwork):
@@ -92,3 +94,24 @@ class UnAV(EventNetwork):
         if expand is None:
             return sizes | {"dependency": False}
         return sizes | {"inner": len(expand) // sizes["classes"]}
+
+
+@dataclass
+class UnAVConfig(EventConfig):
+    """UnAV in a run.
+
+    Attributes:
+        name: Of the system.
+        places: Add places.
+        dependency: Use the dependency block.
+        mixed: See `EventDependency`.
+    """
+
+    name: Literal["unav"] = "unav"
+    places: bool = True
+    dependency: bool = True
+    mixed: bool = True
+
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> UnAV:
+        """The network."""
+        return UnAV(visual, audio, len(vocabulary.classes), **self.arguments())

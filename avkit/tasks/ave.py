@@ -2,6 +2,7 @@
 """Audio-visual event localisation: the event that is both heard and seen in each step, or background."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class EventLocalization(Task):
     """
 
     name = "ave"
-    forms = ("events",)
+    forms: ClassVar[tuple[str, ...]] = ("events",)
     reads = ("audio_segments", "visual_segments")
     stepwise = True
     need = 0.7
@@ -37,7 +38,7 @@ class EventLocalization(Task):
 
     def loss(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`segments`."""
-        target, keep = _target(batch)
+        target, keep = target_of(batch)
         losses = F.cross_entropy(out.flatten(0, 1), target.flatten(), reduction="none")
         segments = mean_of((losses * keep.flatten()).sum(), keep.sum())
         return {"loss": segments, "segments": segments}
@@ -55,14 +56,14 @@ class EventLocalization(Task):
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score the steps that have one event or none."""
         scores = prediction["event_scores"]
-        target, keep = (x.to(scores.device) for x in _target(batch))
+        target, keep = (x.to(scores.device) for x in target_of(batch))
         metrics[""].update(scores, target, keep)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The commonest class of a step, which is nearly always the background; and the clip's commonest event."""
         counts = torch.zeros(len(self.vocabulary.classes) + 1, dtype=torch.long)
         for batch in batches:
-            target, keep = _target(batch)
+            target, keep = target_of(batch)
             counts += torch.bincount(target[keep].cpu(), minlength=len(counts))
 
         def constant(label: int) -> Baseline:
@@ -112,7 +113,7 @@ def _both(batch: Batch) -> Tensor:
     return (heard.bool() & seen.bool()) & batch.valid[..., None]
 
 
-def _target(batch: Batch) -> tuple[Tensor, Tensor]:
+def target_of(batch: Batch) -> tuple[Tensor, Tensor]:
     """The class of every step with background as 0, (B, T), and which steps have no more than one event."""
     both = _both(batch)
     count = both.sum(-1)

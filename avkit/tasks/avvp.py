@@ -2,6 +2,7 @@
 """Audio-visual video parsing: which events are heard, seen or both in each step, learnt from labels of the clip."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ class VideoParsing(Task):
     """
 
     name = "avvp"
-    forms = ("parsing",)
+    forms: ClassVar[tuple[str, ...]] = ("parsing",)
     weak = True
     reads = ("video_labels", "audio_segments", "visual_segments")
     scored_by = ("audio_segments", "visual_segments")
@@ -43,7 +44,7 @@ class VideoParsing(Task):
 
     def loss(self, out: ParsingOutput, batch: Batch) -> dict[str, Tensor]:
         """`both`, `heard` and `seen`."""
-        heard, seen, both = (x.clamp(1e-6, 1 - 1e-6) for x in (out.heard, out.seen, out.clip))
+        heard, seen, both = (x.clamp(1e-7, 1 - 1e-7) for x in (out.heard, out.seen, out.clip))
         labels = batch.targets["video_labels"].to(both.dtype)
 
         def trust(share: float) -> Tensor:

@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class DenseEvents(Task):
     """
 
     name = "davel"
-    forms = ("dense",)
+    forms: ClassVar[tuple[str, ...]] = ("dense",)
     reads = ("events",)
     untrimmed = True
     need = 2.2

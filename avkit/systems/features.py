@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A paper's network in a run of ours: behind stored features, or behind encoders that train with it."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avkit.batch import Batch, Vocabulary
+from avkit.encoders import AUDIO, VISUAL, build_encoder
+from avkit.encoders.base import VisualFeatures
+from avkit.errors import DataError, unknown_name
+from avkit.systems.base import Senses, hear, see
+from avkit.systems.official import OfficialNetwork, read_converted
+from avkit.tasks import find_task
+from avkit.tasks.base import Task
+
+
+@dataclass
+class FeatureConfig:
+    """What all systems on features are made of, beside their networks.
+
+    Attributes:
+        visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
+        audio: Audio encoder, likewise.
+        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
+        audio_weights: Weights of the audio encoder.
+        train_encoders: Train them too; False freezes both, except those called `small`.
+        visual_features: Width of stored visual features; 0 for none. Data that know what they hold say so themselves.
+        audio_features: Width of stored audio features; 0 for none.
+        weights: Weights to start from, a file that `avkit convert` wrote.
+    """
+
+    #: Tasks that the system answers, and how.
+    answers: ClassVar[Mapping[str, type[Task]]]
+    #: Systems on features read whole clips: training does not cut them.
+    whole: ClassVar[bool] = True
+
+    visual: str = "small"
+    audio: str = "small"
+    visual_weights: str | None = None
+    audio_weights: str | None = None
+    train_encoders: bool = False
+    visual_features: int = 0
+    audio_features: int = 0
+    weights: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The system's name."""
+        return str(getattr(self, "name"))  # noqa: B009, each config has one of its own kind
+
+    def speak(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The vocabulary as it is."""
+        return vocabulary
+
+    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The tasks by name.
+
+        Raises:
+            ValueError: If the system does not answer one of them.
+        """
+        for name in names:
+            find_task(name)
+            if name not in self.answers:
+                raise ValueError(
+                    f"{self.title} answers {', '.join(self.answers)}, not {name}. Leave it out, or use "
+                    "--model.system.name av_unified."
+                )
+        if len(names) > 1:
+            raise ValueError(f"{self.title} learns one task at a time; got {', '.join(names)}.")
+        return {name: self.make_task(self.answers[name], vocabulary.of(name)) for name in names}
+
+    def make_task(self, cls: type[Task], vocabulary: Vocabulary) -> Task:
+        """A task of a class in `answers`."""
+        return cls(vocabulary)
+
+    def build(
+        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
+    ) -> "FeatureSystem":
+        """The system; it has no use for an expert of captions."""
+        return FeatureSystem(self, vocabulary, features)
+
+    @abstractmethod
+    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
+        """The network for widths of features and a dataset's classes."""
+
+    @abstractmethod
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> Any:
+        """What the network makes of the features of a batch."""
+
+    def own(self, *leave: str) -> dict[str, Any]:
+        """The fields of the network itself."""
+        shared = {f.name for f in fields(FeatureConfig)} | {"name", *leave}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+
+
+class FeatureSystem(nn.Module):
+    """Encoders where the data hold pictures and sound, and a paper's network.
+
+    Args:
+        config: What it is made of.
+        vocabulary: The dataset's classes.
+        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
+            None.
+    """
+
+    def __init__(
+        self, config: FeatureConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        seen, heard = next(iter((features or {}).values()), None) or (config.visual_features, config.audio_features)
+        self.visual = None if seen else self._encoder("visual", VISUAL, config.visual, config.visual_weights)
+        self.audio = None if heard else self._encoder("audio", AUDIO, config.audio, config.audio_weights)
+        seen = seen or int(self.visual.width)  # type: ignore[union-attr, arg-type]
+        heard = heard or int(self.audio.width)  # type: ignore[union-attr, arg-type]
+        self.network = config.network(seen, heard, vocabulary)
+        if config.weights:
+            self._start_from(config.weights)
+
+    #: Pictures have no pyramid here.
+    pyramid_widths: ClassVar[list[int]] = []
+
+    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
+        """Encode pictures, unless they are given as `seen`, and sound; stored features are what they are."""
+        if seen is None and self.visual is None and batch.visual is not None:
+            x = batch.visual.float()
+            seen = VisualFeatures(x.mean(2), x, (1, x.shape[2]))
+        return Senses(see(self.visual, batch) if seen is None else seen, hear(self.audio, batch))
+
+    def forward(
+        self,
+        batch: Batch,
+        prompts: list[str],
+        pixels: bool = True,
+        meet: bool = True,
+        senses: Senses | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Any:
+        """What the network answers; prompts are not read."""
+        return self.config.run(self.network, senses or self.sense(batch), batch)
+
+    def train(self, mode: bool = True) -> "FeatureSystem":
+        """Frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for module in (self.visual, self.audio):
+            if module is not None and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
+
+    def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
+        encoder = build_encoder(kind, table, name, weights)
+        if not name.startswith("small") and not self.config.train_encoders:
+            encoder.requires_grad_(False)
+        return encoder
+
+    def _start_from(self, path: str) -> None:
+        facts, _ = read_converted(path)
+        cls = type(self.network)
+        if facts["avkit"] != cls.name:
+            raise DataError(
+                f"{path} holds weights of {facts['avkit']}. Use --model.system.name {facts['avkit']} for it."
+            )
+        loaded = cls.load(path)
+        differ = [
+            f"{key} {value} there, {self.network.made_with[key]} here"
+            for key, value in loaded.made_with.items()
+            if key not in ("dropout", "drop_path") and self.network.made_with.get(key) != value
+        ]
+        if differ:
+            raise DataError(
+                f"{path} does not fit this run: {'; '.join(differ)}. Widths and classes come from the data; the others "
+                "are options --model.system.NAME."
+            )
+        self.network.load_state_dict(loaded.state_dict())
+
+
+def squared(seen: VisualFeatures, positions: int) -> Tensor:
+    """Patches (B, T, positions, D): as they are where they are as many, else averaged to a square grid.
+
+    Raises:
+        ValueError: If `positions` is no square number.
+    """
+    patches = seen.patches
+    if patches.shape[2] == positions:
+        return patches
+    side = round(positions**0.5)
+    if side * side != positions:
+        raise ValueError(f"positions is {positions}; pictures of other grids need a square number, such as 49.")
+    maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=seen.grid[0])
+    maps = F.adaptive_avg_pool2d(maps, (side, side))
+    return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches))
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise ValueError unless a switch has a value that it takes."""
+    if value not in known:
+        raise unknown_name(name, value, known)
