@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which events come together and which follow one another: UnAV's dependency block (TDM)."""
 
+from collections.abc import Callable
+
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.backbone.masked import MaskedConv, PyramidBlock
+from avkit.backbone.wide import in_parts
+
+#: Steps of all videos that are related at once on a CPU: enough for the matrix products, few enough for the caches.
+STEPS = 512
 
 
 class EventDependency(nn.Module):
@@ -30,30 +35,41 @@ class EventDependency(nn.Module):
         self.expand, self.squeeze = MaskedConv(width, classes * inner), MaskedConv(classes * inner, width)
         self.over_time, self.over_classes = (PyramidBlock(inner, 1, inner=inner, drop_path=drop_path) for _ in range(2))
 
-    def forward(self, x: Tensor, valid: Tensor, more: Tensor | None = None) -> Tensor:
-        """From (B, T, D) and bool (B, T) to (B, T, D); `more` (B, T, K, H) adds to the classes' features."""
-        y = rearrange(self.expand(x, valid).relu(), "b t (k h) -> b t k h", k=self.classes)
+    def forward(self, x: Tensor, valid: Tensor, more: Callable[[slice], Tensor] | None = None) -> Tensor:
+        """From (B, T, D) and bool (B, T) to (B, T, D).
+
+        Args:
+            x: Features.
+            valid: Steps that are no padding.
+            more: Makes what is added to the classes' features of some videos, (B', T, K, H).
+        """
+        whole, videos = bool(valid.all()), len(x)
+        few = max(1, STEPS // x.shape[1]) if x.device.type == "cpu" else videos
+        parts = [slice(i, i + few) for i in range(0, videos, few)]
+        return torch.cat([self._some(x, valid, part, whole, more) for part in parts])
+
+    def _some(
+        self, x: Tensor, valid: Tensor, part: slice, whole: bool, more: Callable[[slice], Tensor] | None
+    ) -> Tensor:
+        """A few videos; padding may be taken from others."""
+        y = self.expand(x[part], valid[part]).relu().unflatten(2, (self.classes, self.inner))
         if more is not None:
-            y = y + more
-        whole = bool(valid.all())
-        over_classes = self._over_classes(y, None if whole else valid)
-        over_time = self._over_time(y, None if whole else valid)
-        back: Tensor = self.squeeze((over_time + over_classes).flatten(2), valid)
+            y = y + more(part)
+        keep, rows = None, y.transpose(1, 2)
+        if not whole:
+            row = torch.arange(part.start * self.classes, (part.start + len(y)) * self.classes, device=x.device)
+            keep = valid[row % len(valid) if self.mixed else row // self.classes]
+        over_time = in_parts(self.over_time, rows.flatten(0, 1), keep).view(rows.shape).transpose(1, 2)
+        both = over_time + self._over_classes(y, None if whole else valid[part])
+        back: Tensor = self.squeeze(both.flatten(2), valid[part])
         return back
 
     def _over_classes(self, y: Tensor, valid: Tensor | None) -> Tensor:
+        """Padded steps have nothing to relate, and come out as 0."""
         rows = y.flatten(0, 1) if valid is None else y[valid]
-        found: Tensor = self.over_classes(rows, rows, None)
+        found = in_parts(self.over_classes, rows, None)
         if valid is None:
             return found.view(y.shape)
         out = found.new_zeros(y.shape)
         out[valid] = found
         return out
-
-    def _over_time(self, y: Tensor, valid: Tensor | None) -> Tensor:
-        videos = len(y)
-        if valid is not None:
-            rows = torch.arange(videos * self.classes, device=y.device)
-            valid = valid[rows % videos if self.mixed else rows // self.classes]
-        rows = rearrange(y, "b t k h -> (b k) t h")
-        return rearrange(self.over_time(rows, rows, valid), "(b k) t h -> b t k h", b=videos)

@@ -140,6 +140,7 @@ class GranularityCollaboration(nn.Module):
         x = levels[i]
         if self.coarse_to_fine is not None and i + 1 < len(levels):
             x = self.coarse_to_fine(x, levels[i + 1], valid[i], i)
-        more = self.in_time(x, valid[i], i) if self.in_time is not None else None
+        in_time = self.in_time
+        more = None if in_time is None else lambda part: in_time(x[part], valid[i][part], i)
         found: Tensor = self.dependency(x, valid[i], more)
         return found

@@ -32,8 +32,8 @@ class MaskedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False, start: float = 0.0) -> None:
         super().__init__()
-        conv = nn.Conv1d(inputs, outputs, 3, bias=False)
-        self.weight = conv.weight
+        #: (outputs, 3, inputs)
+        self.weight = nn.Parameter(nn.Conv1d(inputs, outputs, 3, bias=False).weight.detach().mT.contiguous())
         self.bias = nn.Parameter(torch.full((outputs,), start)) if bias else None
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "check": "what of a dataset is on disk, what is missing, which features do not fit",
     "extract": "videos through pretrained networks into feature stores, resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",
+    "convert": "official checkpoints into ours, every key accounted for, and back",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }

@@ -58,6 +58,8 @@ def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
     cli.attach(run, training=True)
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+        if not run.last.exists() and not run.best.exists():  # no step was asked for: what is tested is what is there
+            cli.trainer.save_checkpoint(run.last)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -115,12 +115,18 @@ class EventNetwork(OfficialNetwork):
         return key
 
     @classmethod
-    def official_shape(cls, key: str, tensor: Tensor) -> tuple[int, ...]:
-        """Norms and gains are the middle one of three dimensions there; linear layers over channels have one more."""
-        shape = tuple(tensor.shape)
+    def as_theirs(cls, key: str, tensor: Tensor) -> Tensor:
+        """Norms and gains are the middle one of three dimensions there; layers over channels are convolutions."""
         if re.search(r"(norm|norms\.\d+)\.(weight|bias)$|_path\.scale$", key):
-            return (1, *shape, 1)
-        return (*shape, 1) if len(shape) == 2 and not re.search(r"\.(stretch|spread)\.", key) else shape
+            return tensor[None, :, None]
+        if _is_wide(key, tensor):
+            return tensor.mT.contiguous()
+        return tensor[..., None] if tensor.ndim == 2 and not re.search(r"\.(stretch|spread)\.", key) else tensor
+
+    @classmethod
+    def as_ours(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
+        """The other way; weights of convolutions over three steps have the steps before the channels here."""
+        return tensor.mT.contiguous() if _is_wide(key, like) else tensor.reshape(like.shape)
 
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -141,6 +147,11 @@ class EventNetwork(OfficialNetwork):
             }
         except KeyError as error:
             raise DataError(f"These weights of {cls.name} have no {error}; the file is not whole.") from error
+
+
+def _is_wide(key: str, tensor: Tensor) -> bool:
+    """Whether a tensor is the weight of a `MaskedConv`."""
+    return tensor.ndim == 3 and "_conv." not in key
 
 
 def count(state: Mapping[str, Tensor], pattern: str) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Official checkpoints in and out: every key of the authors' model is one of ours, or named as dead."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,9 +50,14 @@ class OfficialNetwork(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def official_shape(cls, key: str, tensor: Tensor) -> tuple[int, ...]:
-        """The shape that a tensor of ours has there, by our key."""
-        return tuple(tensor.shape)
+    def as_theirs(cls, key: str, tensor: Tensor) -> Tensor:
+        """A tensor of ours, by our key, in the shape that it has there."""
+        return tensor
+
+    @classmethod
+    def as_ours(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
+        """A tensor of theirs in the shape of ours, `like`."""
+        return tensor.reshape(like.shape)
 
     def official_dead(self) -> dict[str, tuple[int, ...]]:
         """Shapes, by official key, of what their checkpoint holds and their network never trains or reads."""
@@ -81,6 +87,11 @@ class OfficialNetwork(nn.Module):
                 f"These are no official weights of {cls.name}: none of its keys are among their {len(state)}, such as "
                 f"{', '.join(map(repr, sorted(state)[:3]))}. {advice[0].upper()}{advice[1:]}."
             )
+        unknown = sorted(options.keys() - inspect.signature(cls).parameters.keys())
+        if unknown:
+            raise DataError(
+                f"{cls.name} takes no {', '.join(unknown)}; it takes {', '.join(inspect.signature(cls).parameters)}."
+            )
         network = cls(**(facts | options))
         network.load_official(state)
         return network
@@ -94,10 +105,11 @@ class OfficialNetwork(nn.Module):
         state = without_wrapper(state)
         ours = self.state_dict()
         mine = {key: self.official_name(key) for key in ours if key not in self.own}
-        wanted = {theirs: self.official_shape(key, ours[key]) for key, theirs in mine.items()} | self.official_dead()
+        wanted = {theirs: tuple(self.as_theirs(key, ours[key]).shape) for key, theirs in mine.items()}
+        wanted |= self.official_dead()
         wanted |= {copy: wanted[key] for copy, key in self.official_copies().items()}
         _check(self.name, wanted, state)
-        filled = {key: state[theirs].float().reshape(ours[key].shape) for key, theirs in mine.items()}
+        filled = {key: self.as_ours(key, state[theirs].float(), ours[key]) for key, theirs in mine.items()}
         self.load_state_dict(filled | {key: ours[key] for key in self.own})
         self.dead = {key: state[key].float() for key in self.official_dead()}
 
@@ -105,9 +117,7 @@ class OfficialNetwork(nn.Module):
         """The weights as an official state dict, whole: dead tensors are zeros where there never were any."""
         ours, dead = self.state_dict(), getattr(self, "dead", {})
         out = {
-            self.official_name(key): x.reshape(self.official_shape(key, x)).clone()
-            for key, x in ours.items()
-            if key not in self.own
+            self.official_name(key): self.as_theirs(key, x).clone() for key, x in ours.items() if key not in self.own
         }
         out |= {copy: out[key] for copy, key in self.official_copies().items()}
         return out | {key: dead.get(key, torch.zeros(shape)) for key, shape in self.official_dead().items()}
@@ -163,16 +173,17 @@ def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def read_official(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_official(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], list[str]]:
     """The weights of an official checkpoint file, and what a reader should know about them.
 
-    Where the file has averaged weights too (`state_dict_ema`), those: the authors test with them.
+    Where the file has averaged weights too (`state_dict_ema`), those, unless `raw`: the authors test with them.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not one of weights alone; nothing in it is run.
     """
-    state, key = read_tensors(path, ("state_dict_ema", "state_dict", "model_state_dict", "model"))
+    wrappers = ("state_dict_ema", "state_dict", "model_state_dict", "model")
+    state, key = read_tensors(path, wrappers[1:] if raw else wrappers)
     notes = [f"weights under {key!r}"] if key else []
     if any(x.dtype in (torch.float16, torch.bfloat16) for x in state.values()):
         notes.append("half precision, made float32")

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of papers: ours beside the authors', same weights and input, time, memory and difference.
+
+    python benchmarks/systems.py ccnet han --official DIR --threads 2
+
+DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, AVVP-ECCV20, MM_Pyramid,
+AVE-ECCV18, PSP_CVPR_2021). Without it only ours is timed. Sizes are the published ones. Time is the least of several
+runs taken in turns; memory is the peak of a process that does nothing else.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from avkit.backbone.masked import GainedPath
+from avkit.systems import find_network
+
+REPOSITORIES = {
+    "ccnet": "CCNet-AAAI2025",
+    "unav": "UnAV",
+    "han": "AVVP-ECCV20",
+    "mm_pyramid": "MM_Pyramid",
+    "avel": "AVE-ECCV18",
+    "psp": "PSP_CVPR_2021",
+}
+BATCH = {"ccnet": 16, "unav": 16, "han": 16, "mm_pyramid": 16, "avel": 64, "psp": 128}
+LENGTH = {"ccnet": 256, "unav": 224}
+
+
+@contextlib.contextmanager
+def checkout(folder: Path, device: torch.device) -> Iterator[None]:
+    """Import from a checkout, with `.cuda()` doing nothing on a CPU and compiled suppression left out."""
+    before = set(sys.modules)
+    for name in ("nms_1d_cpu", "pdb"):
+        sys.modules.setdefault(name, ModuleType(name))
+    sys.path.insert(0, str(folder))
+    with contextlib.ExitStack() as stack:
+        if device.type == "cpu":
+            for owner in (Tensor, nn.Module):
+                stack.enter_context(patch.object(owner, "cuda", lambda self, *a, **k: self))
+        try:
+            yield
+        finally:
+            sys.path.remove(str(folder))
+            for name in set(sys.modules) - before:
+                if name.split(".")[0] in ("libs", "nets", "models", "fully_model", "main_network"):
+                    del sys.modules[name]
+
+
+def official(name: str, folder: Path) -> nn.Module:
+    """The authors' network at its published size, with random weights."""
+    torch.manual_seed(0)
+    if name in LENGTH:
+        config = importlib.import_module("libs.core.config").load_default_config()
+        config["model"] |= {
+            "input_dim_V": 2048,
+            "input_dim_A": 128,
+            "num_classes": 100,
+            "max_seq_len": LENGTH[name],
+            "class_aware": True,
+            "train_cfg": config["train_cfg"],
+            "test_cfg": config["test_cfg"],
+        }
+        if name == "unav":
+            config["model"] |= {"use_abs_pe": True, "use_dependency": True}
+        modeling = importlib.import_module("libs.modeling")
+        if name == "ccnet":
+            made = modeling.make_CCNet_meta_arch(config["model_name"], **config["model"])
+        else:
+            made = modeling.make_multimodal_meta_arch(config["model_name"], **config["model"])
+    elif name == "han":
+        made = importlib.import_module("nets.net_audiovisual").MMIL_Net()
+    elif name == "mm_pyramid":
+        made = importlib.import_module("main_network").AVVPNet(8, 512, 512, [512] * 4)
+    elif name == "avel":
+        made = importlib.import_module("models").att_Net(128, 128, 512, 29)
+    else:
+        made = importlib.import_module("fully_model").psp_net(128, 512, 128, 29)
+    network: nn.Module = made
+    return still(network)
+
+
+def still(network: nn.Module) -> nn.Module:
+    """Without what is drawn at random in training, and with gains of ordinary size, so that all parts count."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+        if type(module).__name__ == "AffineDropPath":
+            module.drop_prob = 0.0
+            nn.init.constant_(module.scale, 0.5)
+        if isinstance(module, GainedPath):
+            module.drop = 0.0
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    return network
+
+
+def inputs(name: str, batch: int, ragged: bool) -> list[Tensor]:
+    """Features of a batch: of videos, with which steps are valid, or of clips."""
+    torch.manual_seed(1)
+    if name in LENGTH:
+        length = LENGTH[name]
+        lengths = torch.randint(length // 4, length + 1, (batch,)) if ragged else torch.full((batch,), length)
+        valid = torch.arange(length) < lengths[:, None]
+        visual, audio = (torch.randn(batch, length, width) * valid[..., None] for width in (2048, 128))
+        return [visual, audio, valid]
+    if name in ("han", "mm_pyramid"):
+        return [torch.randn(batch, 10, 128), torch.randn(batch, 80, 2048), torch.randn(batch, 10, 512)]
+    return [torch.randn(batch, 10, 128), torch.randn(batch, 10, 7, 7, 512).relu()]
+
+
+def run_official(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
+    """What the authors' network answers."""
+    if name in LENGTH:
+        visual, audio, valid = given
+        seen, heard, masks = network.backbone(visual.mT, audio.mT, valid[:, None])
+        both = [torch.cat(pair, 1) for pair in zip(seen, heard, strict=True)]
+        both, _ = (network.MTGC_block if name == "ccnet" else network.dependency_block)(both, masks)
+        return [*network.cls_head(both, masks), *network.reg_head(both, masks)]
+    if name in ("han", "mm_pyramid"):
+        return list(network(*given))
+    if name == "avel":
+        return [network(*given)]
+    return list(network(*given, 0.099)[1:])
+
+
+def run_ours(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
+    """The same of ours, in the authors' shapes."""
+    if name in LENGTH:
+        levels = network(*given)
+        return [*(x.logits.mT for x in levels), *(x.reach.flatten(2).mT for x in levels)]
+    if name in ("han", "mm_pyramid"):
+        found = network(given[0], given[1].unflatten(1, (10, 8)), given[2])
+        return [found.clip, found.heard, found.seen, found.steps]
+    audio, video = given[0], given[1].flatten(2, 3)
+    if name == "avel":
+        return [network(audio, video).softmax(-1)]
+    found = network(audio, video)
+    return [found.logits, found.alike]
+
+
+def seconds(run: Callable[[], Any], device: torch.device) -> float:
+    """Time of one run."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def training(run: Callable[[], list[Tensor]], network: nn.Module) -> Callable[[], None]:
+    """One step without optimiser: outputs and gradients."""
+
+    def step() -> None:
+        network.zero_grad(set_to_none=True)
+        sum(x.float().square().mean() for x in run()).backward()  # type: ignore[union-attr]
+
+    return step
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Times of both, and how far they are apart."""
+    device = torch.device(options.device)
+    given = [x.to(device) for x in inputs(name, options.batch or BATCH[name], options.ragged)]
+    theirs = None
+    with contextlib.ExitStack() as stack:
+        if options.official:
+            folder = Path(options.official) / REPOSITORIES[name]
+            stack.enter_context(checkout(folder, device))
+            theirs = official(name, folder).to(device)
+            ours: Any = find_network(name).from_official(theirs.state_dict())
+        else:
+            ours = find_network(name)(**({"visual": 2048, "audio": 128, "classes": 100} if name in LENGTH else {}))
+        ours = still(ours).to(device)
+        faster = torch.compile(ours) if options.compile else ours
+
+        def run_one(side: str) -> list[Tensor]:
+            with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16 and side == "ours"):
+                return run_ours(name, faster, given) if side == "ours" else run_official(name, theirs, given)
+
+        sides = [
+            side for side in ("ours", "official") if side in options.sides and (side == "ours" or theirs is not None)
+        ]
+        out: dict[str, Any] = {"batch": len(given[0])}
+        for mode in options.modes:
+            for network in (ours, theirs):
+                if network is not None:
+                    network.train(mode == "train")
+            steps: dict[str, Callable[[], Any]] = {}
+            for side in sides:
+                network = ours if side == "ours" else theirs
+                plain = torch.inference_mode()(lambda side=side: run_one(side))
+                steps[side] = plain if mode == "eval" else training(lambda side=side: run_one(side), network)
+            if mode == "eval" and len(sides) == 2:
+                a, b = steps["ours"](), steps["official"]()
+                out["difference"] = max(float((x.float() - y.float()).abs().max()) for x, y in zip(a, b, strict=True))
+                out["largest"] = max(float(y.abs().max()) for y in b)
+            found = {side: min(seconds(step, device) for _ in range(options.repeat)) for side, step in steps.items()}
+            out |= {f"{mode} {side} s": round(value, 4) for side, value in found.items()}
+            if len(found) == 2:
+                out[f"{mode} ratio"] = round(found["official"] / found["ours"], 2)
+    return out
+
+
+def peaks(name: str, options: argparse.Namespace) -> dict[str, float]:
+    """Peak memory in GB of processes that run one side in one mode."""
+    out = {}
+    for mode in options.modes:
+        for side in ("ours", "official") if options.official else ("ours",):
+            words = [sys.executable, __file__, name, "--only", side, "--modes", mode, "--repeat", "1"]
+            words += ["--threads", str(options.threads), "--batch", str(options.batch or 0)]
+            words += ["--official", options.official] if options.official else []
+            words += ["--ragged"] if options.ragged else []
+            found = subprocess.run(words, capture_output=True, text=True, check=True)
+            out[f"{mode} {side} GB"] = json.loads(found.stdout.splitlines()[-1])["peak GB"]
+    return out
+
+
+def main() -> None:
+    """Measure and print a line of JSON per system."""
+    p = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    p.add_argument("names", nargs="*", default=list(REPOSITORIES), metavar="NAME")
+    p.add_argument("--official", help="folder with checkouts")
+    p.add_argument("--modes", nargs="+", default=["eval", "train"], choices=["eval", "train"])
+    p.add_argument("--batch", type=int, help="clips or videos; the published number by default")
+    p.add_argument("--ragged", action="store_true", help="videos of different lengths")
+    p.add_argument("--repeat", type=int, default=3)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--bf16", action="store_true", help="ours in bfloat16")
+    p.add_argument("--compile", action="store_true", help="ours compiled")
+    p.add_argument("--memory", action="store_true", help="measure peaks too, in processes of their own")
+    p.add_argument("--only", choices=["ours", "official"], help="run this side alone and print the process's peak")
+    options = p.parse_args()
+    torch.set_num_threads(options.threads)
+    options.sides = [options.only] if options.only else ["ours", "official"]
+    for name in options.names or REPOSITORIES:
+        out = measure(name, options)
+        if options.only:
+            out["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+        if options.memory:
+            out |= peaks(name, options)
+        print(json.dumps({"system": name, **out}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
