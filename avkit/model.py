@@ -2,7 +2,7 @@
 """The Lightning module: a system, one head per task, one task per batch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from avkit.batch import Batch, Prediction, Tokens, Vocabulary
 from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.heads.codec import Codec
 from avkit.heads.sequence import SequenceHead
+from avkit.schedule import SCHEDULES, groups
 from avkit.scoreboard import Scoreboard, silence, swap_sound
 from avkit.systems import make_config
 from avkit.systems.base import Senses, SystemConfig
@@ -39,6 +40,8 @@ class AVModel(L.LightningModule):
         lr: Learning rate after warm-up.
         weight_decay: Of AdamW, on matrices alone.
         warmup: Share of all steps in which the learning rate rises; then it falls as a cosine.
+        schedule: How it rises and falls: `cosine`, or `late_cosine`, which loses the first step as ActionFormer's does.
+        betas: Of AdamW.
         loss_weights: Factor of each task's loss, 1 where not named.
         interface: `heads` gives each task a head of its own; `sequence` has one decoder write all answers as tokens.
         balance: `fixed` leaves it at that; `uncertainty` learns a further factor per task, see `UncertaintyWeights`.
@@ -58,6 +61,8 @@ class AVModel(L.LightningModule):
         lr: float = 1.2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
+        schedule: str = "cosine",
+        betas: Sequence[float] = (0.9, 0.98),
         loss_weights: dict[str, float] | None = None,
         interface: str = "heads",
         balance: str = "fixed",
@@ -66,7 +71,11 @@ class AVModel(L.LightningModule):
         expert: int | None = None,
     ) -> None:
         super().__init__()
-        for name, given, known in (("balance", balance, BALANCES), ("interface", interface, INTERFACES)):
+        for name, given, known in (
+            ("balance", balance, BALANCES),
+            ("interface", interface, INTERFACES),
+            ("schedule", schedule, SCHEDULES),
+        ):
             if given not in known:
                 raise unknown_name(name, given, known)
         config = system or make_config(None)
@@ -81,6 +90,7 @@ class AVModel(L.LightningModule):
         self.balance = UncertaintyWeights(list(self.tasks)) if balance == "uncertainty" else None
         self.surgery = GradientSurgery() if surgery else None
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self.schedule, self.betas = schedule, betas
         spoken = Vocabulary(self.vocabulary.classes, self.vocabulary.answers, self._words())
         self.system: Any = config.build(spoken, self.features, expert)
         width = config.width
@@ -234,22 +244,13 @@ class AVModel(L.LightningModule):
             self.log_dict({f"test/{name}/{k}": v for k, v in self.board.compute(name).items()}, sync_dist=False)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with warm-up and cosine decay per step; `--optimizer` and `--lr_scheduler` replace them."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, 0.98), fused=True)
+        """AdamW with a schedule per step; `--optimizer` and `--lr_scheduler` replace them."""
+        first, second = self.betas
+        decay = groups(self.parameters(), self.weight_decay)
+        optimizer = torch.optim.AdamW(decay, lr=self.lr, betas=(first, second), fused=True)
         total = self._total_steps()
-        rise = max(1, round(self.warmup * total))
-
-        def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        rise, factor = max(1, round(self.warmup * total)), SCHEDULES[self.schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, rise, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _total_steps(self) -> int:

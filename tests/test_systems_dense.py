@@ -6,10 +6,12 @@ import pytest
 import torch
 from golden import golden_cases
 from recorded import Recorded
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from avkit.backbone.masked import GainedPath
 from avkit.batch import Vocabulary
 from avkit.metrics.nms import candidates, suppress, to_seconds
+from avkit.schedule import groups, late_cosine
 from avkit.systems.ccnet import CCNet
 from avkit.systems.dense_task import OfficialDenseEvents, assign
 from avkit.systems.unav import UnAV
@@ -69,6 +71,13 @@ def grid_of(case, video):
     return grid, events[:, 2].long()
 
 
+def without_drops(network):
+    for module in network.modules():
+        if isinstance(module, GainedPath):
+            module.drop = 0.0
+    return network
+
+
 def targets_of(case, lengths):
     config = case.facts["model_config"]
     return [
@@ -96,10 +105,7 @@ def test_targets_are_the_official_ones(case):
 @pytest.mark.parametrize("case", DENSE)
 def test_losses_and_gradients_are_the_official_ones(case):
     case = Video(case)
-    network = case.network().train()
-    for module in network.modules():
-        if isinstance(module, GainedPath):
-            module.drop = 0.0
+    network = without_drops(case.network().train())
     task, batch = OfficialDenseEvents(Vocabulary()), case.batch()
     grads = None
     for wanted in case.info["train_mode_losses_no_update"]:
@@ -120,6 +126,46 @@ def test_losses_and_gradients_are_the_official_ones(case):
     assert len(names) == len(expected)
     found = torch.stack([grads[name].norm() if name in grads else torch.tensor(torch.nan) for name in names])
     torch.testing.assert_close(found.double(), expected.double(), atol=2e-4, rtol=1e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_training_goes_the_official_way(case):
+    case = Video(case)
+    if "curve" not in case.info:
+        pytest.skip("the case has no recorded training")
+    curve = case.info["curve"]
+    options, steps = curve["opt"], curve["iters_per_epoch"]
+    rise, total = options["warmup_epochs"] * steps, (options["warmup_epochs"] + options["epochs"]) * steps
+    network, task = without_drops(case.network().train()), OfficialDenseEvents(Vocabulary())
+    optimizer = torch.optim.AdamW(
+        groups(network.parameters(), options["weight_decay"]), lr=options["learning_rate"], betas=(0.9, 0.999)
+    )
+    assert [len(g["params"]) for g in optimizer.param_groups] == [g["n"] for g in case.info["optim_groups"]]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: late_cosine(step, rise, total))
+    averaged = AveragedModel(network, avg_fn=get_ema_avg_fn(curve["ema_decay"]), use_buffers=True)
+    batch = case.batch()
+    targets = targets_of(case, [case.facts["model_config"]["max_seq_len"] >> n for n in range(6)])
+    for row in curve["rows"]:
+        losses = task.loss_of(network(*batch), targets)
+        for name, theirs in (("loss", "final_loss"), ("classes", "cls_loss"), ("segments", "reg_loss")):
+            assert losses[name].item() == pytest.approx(row[theirs], rel=1e-3, abs=1e-4), (row["step"], name)
+        assert schedule.get_last_lr()[0] == pytest.approx(row["lr_used"], abs=1e-7)
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), curve["clip"])
+        assert norm.item() == pytest.approx(row["grad_norm_before_clip"], rel=5e-3)
+        optimizer.step()
+        schedule.step()
+        averaged.update_parameters(network)
+    names = sorted(entry["key"] for entry in case.facts["state_dict"])
+    for name, module in (("abs_sum", network), ("ema_abs_sum", averaged.module)):
+        state = module.to_official()
+        found = torch.stack([state[key].double().abs().sum() for key in names])
+        torch.testing.assert_close(found, case.expected(f"curve_end/{name}").double(), rtol=1e-3, atol=2e-3)
+    with torch.inference_mode():
+        level = network.eval()(*batch)[0]
+    case.same("curve_end/cls_logits/0", level.logits, 5e-3)
+    case.same("curve_end/offsets/0", level.reach, 5e-3)
 
 
 @pytest.mark.parametrize("case", DENSE)

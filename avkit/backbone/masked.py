@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.backbone.wide import conv3
+from avkit.backbone.wide import Conv3
 
 
-class MaskedConv(nn.Module):
+class MaskedConv(Conv3):
     """Convolution over three steps whose padded steps come out as 0.
 
     A norm that follows turns them into its own bias, which the next convolution reads at the last step: so the steps
@@ -26,22 +26,17 @@ class MaskedConv(nn.Module):
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        bias: Whether to add one, which starts as `start`.
-        start: See `bias`.
+        start: Bias at the beginning; no bias where None.
     """
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = False, start: float = 0.0) -> None:
-        super().__init__()
-        #: (outputs, 3, inputs)
-        self.weight = nn.Parameter(nn.Conv1d(inputs, outputs, 3, bias=False).weight.detach().mT.contiguous())
-        self.bias = nn.Parameter(torch.full((outputs,), start)) if bias else None
+    def __init__(self, inputs: int, outputs: int, start: float | None = None) -> None:
+        super().__init__(inputs, outputs, start is not None)
+        if self.bias is not None and start is not None:
+            nn.init.constant_(self.bias, start)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """From (B, T, inputs) to (B, T, outputs)."""
-        y = conv3(x, self.weight)
-        if self.bias is not None:
-            y = y + self.bias
-        return y * valid[..., None]
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:  # type: ignore[override]
+        """From (B, T, inputs) and bool (B, T) to (B, T, outputs)."""
+        return super().forward(x) * valid[..., None]
 
 
 class Stages(nn.Module):

@@ -5,33 +5,45 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 #: Numbers of a part: so few that what is made of them on the way stays in a core's cache.
 PART = 2**18
 
 
-def conv3(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve over three steps, zeros beyond the ends.
+class Conv3(nn.Module):
+    """Convolution over three steps of (B, T, inputs) to (B, T, outputs), zeros beyond the ends.
 
     The neighbours are put side by side before the product where there are fewer channels before it, and summed after it
     where there are fewer after it: so nothing large is copied, neither features nor weights.
 
     Args:
-        x: (B, T, inputs).
-        weight: (outputs, 3, inputs).
-
-    Returns:
-        (B, T, outputs).
+        inputs: Channels in.
+        outputs: Channels out.
+        bias: Whether to add one.
+        dilation: Steps between what is seen.
     """
-    outputs, _, inputs = weight.shape
-    if inputs <= outputs:
-        around = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, 1).mT.flatten(2)
-        return F.linear(around, weight.flatten(1))
-    found = F.linear(x, weight.view(-1, inputs)).unflatten(2, (outputs, 3))
-    before, here, after = found.unbind(3)
-    return here + F.pad(before[:, :-1], (0, 0, 1, 0)) + F.pad(after[:, 1:], (0, 0, 0, 1))
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, dilation: int = 1) -> None:
+        super().__init__()
+        conv = nn.Conv1d(inputs, outputs, 3, bias=bias)
+        self.dilation = dilation
+        #: (outputs, 3, inputs)
+        self.weight = nn.Parameter(conv.weight.detach().mT.contiguous())
+        self.bias = conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (B, T, inputs) to (B, T, outputs)."""
+        outputs, _, inputs = self.weight.shape
+        d, steps = self.dilation, x.shape[1]
+        if inputs <= outputs:
+            wide = F.pad(x, (0, 0, d, d))
+            around = torch.cat([wide[:, i * d : i * d + steps] for i in range(3)], -1)
+            return F.linear(around, self.weight.flatten(1), self.bias)
+        before, here, after = F.linear(x, self.weight.view(-1, inputs)).unflatten(2, (outputs, 3)).unbind(3)
+        found = here + F.pad(before, (0, 0, d, 0))[:, :steps] + F.pad(after, (0, 0, 0, d))[:, d:]
+        return found if self.bias is None else found + self.bias
 
 
 def in_parts(module: Callable[..., Tensor], rows: Tensor, valid: Tensor | None) -> Tensor:

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from avkit.backbone.wide import Conv3
+
 
 class WindowLayer(nn.Module):
     """Attention to context and a feed-forward layer; only the query is normalised.
@@ -45,12 +47,11 @@ class DilatedResidual(nn.Module):
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.first = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv1d(width, width, 1)
+        self.first, self.second = Conv3(width, width, dilation=dilation), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, T, D) to the same."""
-        return (x + self.second(self.first(x.mT).relu()).mT).relu()
+        return (x + self.second(self.first(x).relu())).relu()
 
 
 class WindowLevel(nn.Module):

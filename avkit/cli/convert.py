@@ -46,7 +46,7 @@ def run(args: list[str]) -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="what no weight tells, such as heads=4 length=224",
+        help="what no weight tells, such as heads=4",
     )
     p.add_argument("--raw", action="store_true", help="the last weights where the file has averaged ones (EMA) too")
     p.add_argument("--reverse", action="store_true", help="FILE is ours: write the authors' state dict")
@@ -76,8 +76,8 @@ def _read(path: Path, raw: bool, name: str) -> tuple[dict[str, Tensor], list[str
         return read_official(path, raw)
     except ValueError as error:
         raise DataError(
-            f"{error} If this is a whole module, as AVE and PSP save it: `avkit convert {name} --script > save.py`, run "
-            "`python save.py MODEL.pt STATE.pt` where the authors' code runs, and convert STATE.pt."
+            f"{error} If this is a whole module, as AVE and PSP save it: `avkit convert {name} --script > save.py`, "
+            "run `python save.py MODEL.pt STATE.pt` where the authors' code runs, and convert STATE.pt."
         ) from error
 
 

@@ -141,9 +141,9 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError and others for bad files
         raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}). Accepted are whole .safetensors and state dicts "
-            "that hold tensors only; other pickles are refused because loading them can run code, and a file that was "
-            "cut short has to be fetched again."
+            f"{path} cannot be read as weights ({type(error).__name__}). Accepted are whole .safetensors and state "
+            "dicts that hold tensors only. Other pickles are refused because loading them can run code; a file that "
+            "was cut short has to be fetched again."
         ) from error
 
 

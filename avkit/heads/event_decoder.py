@@ -32,8 +32,8 @@ class EventDecoder(nn.Module):
         super().__init__()
         self.aware = aware
         self.what, self.where = Stages(width, channels, depth - 1), Stages(width, channels, depth - 1)
-        self.classes = MaskedConv(channels, classes, bias=True, start=-math.log(99))  # an event is rare: 1 in 100
-        self.reach = MaskedConv(channels, 2 * classes if aware else 2, bias=True)
+        self.classes = MaskedConv(channels, classes, start=-math.log(99))  # an event is rare: 1 in 100
+        self.reach = MaskedConv(channels, 2 * classes if aware else 2, start=0.0)
         self.gain = nn.ParameterList(torch.ones(()) for _ in range(levels))
 
     def forward(self, levels: Sequence[Tensor], valid: Sequence[Tensor]) -> list[Level]:

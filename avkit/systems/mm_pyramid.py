@@ -96,6 +96,18 @@ class MMPyramid(OfficialNetwork):
             key = re.sub(pattern, there, key)
         return clip_name(key)
 
+    @classmethod
+    def as_theirs(cls, key: str, tensor: Tensor) -> Tensor:
+        """Weights of convolutions have the steps last there."""
+        if "_conv.second.weight" in key:
+            return tensor[..., None]
+        return tensor.mT.contiguous() if tensor.ndim == 3 else tensor
+
+    @classmethod
+    def as_ours(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
+        """The other way."""
+        return tensor.mT.contiguous() if like.ndim == 3 else tensor.reshape(like.shape)
+
     def official_copies(self) -> dict[str, str]:
         """Each convolution is registered twice there, and saved twice; the second is the one that is loaded."""
         out: dict[str, str] = {}
