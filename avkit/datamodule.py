@@ -51,6 +51,8 @@ class AVDataModule(L.LightningDataModule):
         crop: Longest training clip in steps, for tasks that answer step by step; a random part of each clip is taken,
             which shows more different clips in the same time. 0 for whole clips.
         window: Longest training clip in steps for tasks on untrimmed clips, likewise.
+        shrink: Take parts of untrimmed clips as UnAV does, in which an event remains; those that are short enough are
+            cut to a random share of at least this, such as 0.9.
         train_size: Different training scenes.
         val_size: Scenes of the validation split.
         test_size: Scenes of the test split.
@@ -78,6 +80,7 @@ class AVDataModule(L.LightningDataModule):
         picture: int = 64,
         crop: int = 2,
         window: int = 16,
+        shrink: float | None = None,
         train_size: int = 20_000,
         val_size: int = 64,
         test_size: int = 256,
@@ -102,7 +105,9 @@ class AVDataModule(L.LightningDataModule):
             )
             for task, f in (fields or {}).items()
         }
-        self.crop, self.window = crop, window
+        if shrink is not None and not 0 < shrink <= 1:
+            raise ValueError(f"data.shrink is {shrink}; it is a share above 0, at most 1.")
+        self.crop, self.window, self.shrink = crop, window, shrink
         if manifest and dataset is None:
             dataset = "manifest"
         #: Name of each task's dataset.
@@ -163,7 +168,7 @@ class AVDataModule(L.LightningDataModule):
         late = [task for task, read in self.reads.items() if read.late and self.mix == "need"]
         plan = BatchPlan(sizes, batch, weights, self.seed, rank, ranks, late, self.steps // 2)
         loader = PlanLoader(
-            TaskItems(self._datasets("train"), self.reads, self.crop, self.window, self.expert),
+            TaskItems(self._datasets("train"), self.reads, self.crop, self.window, self.expert, self.shrink),
             plan,
             numbers,
             self.steps,

@@ -2,6 +2,7 @@
 """Samples of tasks to batches, in an order that survives being killed."""
 
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         reads: What each task takes.
         crop: Longest clip in steps for tasks that answer step by step; 0 for no limit.
         window: The same for tasks on untrimmed clips.
+        shrink: Least share of an untrimmed clip that a training step sees, see `truncate`; None for plain crops.
         expert: What a large vision-language model made of clips, for tasks that write sentences; not of all of them.
     """
 
@@ -64,12 +66,14 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         crop: int = 0,
         window: int = 0,
         expert: Features | None = None,
+        shrink: float | None = None,
     ) -> None:
         provided = {task: frozenset(data.provides) for task, data in datasets.items()}
         self.datasets = datasets
         self.longest = {t: window if r.untrimmed else crop if r.stepwise else 0 for t, r in reads.items()}
         self.fields = {task: (read.needs | read.may) & provided[task] for task, read in reads.items()}
-        self.expert = expert
+        self.expert, self.shrink = expert, shrink
+        self.untrimmed = {task for task, read in reads.items() if read.untrimmed}
         self.told = {task for task, read in reads.items() if "caption" in read.needs}
         self.needs_masks = {task for task, read in reads.items() if "mask_known" in read.each}
 
@@ -78,6 +82,8 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         item = self.datasets[task].item(index, self.fields[task])
         if self.expert is not None and task in self.told:
             item.expert = expert_features(self.expert, self.datasets[task].media(index), item)
+        if self.shrink is not None and task in self.untrimmed:
+            return task, truncated(item, self.longest[task] or item.steps, self.shrink, random.Random(draw))
         if longest := self.longest[task]:
             starts = self._starts(item, task, longest)
             item = crop(item, starts[int(draw * len(starts))], longest)
@@ -90,6 +96,66 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
             return every
         known = item.targets["mask_known"].tolist()
         return [start for start in every if any(known[start : start + longest])] or every
+
+
+def truncate(
+    steps: int,
+    segments: Tensor,
+    longest: int,
+    shrink: float | None,
+    draws: random.Random,
+    keep: float = 0.5,
+    trials: int = 200,
+) -> tuple[int, int, Tensor]:
+    """A random part of a video in which some event remains.
+
+    A video longer than `longest` is cut to that; others, unless `shrink` is None, to a random length of at least
+    `shrink` of their own. Parts are drawn until one keeps enough of an event; the last one stays where none does.
+
+    Args:
+        steps: Length of the video.
+        segments: Starts and ends of its events in steps, (E, 2).
+        longest: Steps of the part at most.
+        shrink: Least share of a short video.
+        draws: Where random numbers come from.
+        keep: Share of an event that has to remain for it to stay.
+        trials: Parts that are drawn.
+
+    Returns:
+        First step, end, and which events stay, bool (E,).
+
+    Source:
+        ttgeng233/UnAV at commit 1609deba4fba, `libs/datasets/data_utils.py`.
+    """
+    every = torch.ones(len(segments), dtype=torch.bool)
+    if steps <= longest:
+        if shrink is None:
+            return 0, steps, every
+        longest = draws.randint(max(round(shrink * steps), 1), steps)
+        if longest == steps:
+            return 0, steps, every
+    start, stay = 0, every
+    for _ in range(trials):
+        start = draws.randint(0, steps - longest)
+        inside = segments.clamp(start, start + longest).diff(dim=1)[:, 0]
+        stay = inside / segments.diff(dim=1)[:, 0].abs() >= keep
+        if stay.any():
+            break
+    return start, start + longest, stay
+
+
+def truncated(item: Item, longest: int, shrink: float | None, draws: random.Random) -> Item:
+    """A clip's part that `truncate` chooses; events begin and end within it, the rest is as `crop` does it."""
+    events = item.targets["events"]
+    segments = (events[:, :2] - item.offset) / item.hop - 0.5
+    start, stop, stay = truncate(item.steps, segments, longest, shrink, draws)
+    if (start, stop) == (0, item.steps):
+        return item
+    part = crop(item, start, stop - start)
+    inside = segments[stay].clamp(start, stop) - start
+    times = (inside + 0.5) * item.hop + item.offset
+    part.targets["events"] = torch.cat([times, events[stay, 2:]], 1)
+    return part
 
 
 def expert_features(features: Features, name: str, item: Item) -> Tensor | None:

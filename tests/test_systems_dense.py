@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """UnAV and CCNet against what the authors' code gave."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from avkit.backbone.masked import GainedPath
 from avkit.batch import Vocabulary
+from avkit.loader import truncate
+from avkit.losses import distance_iou_loss, sigmoid_focal_loss
 from avkit.metrics.nms import candidates, suppress, to_seconds
 from avkit.schedule import groups, late_cosine
 from avkit.systems.ccnet import CCNet
@@ -202,3 +206,34 @@ def test_decoded_events_are_the_official_ones(case):
             np.testing.assert_allclose(found, case.arrays[f"post_nms_grid/{row}/{name}"], atol=1e-4, rtol=0)
         seconds = to_seconds(kept[0], data["feat_stride"], data["num_frames"], data["default_fps"], video["duration"])
         np.testing.assert_allclose(seconds, case.arrays[f"final_seconds/{row}/segments"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("case", golden_cases("models/temporal/parts"))
+def test_parts_are_the_official_ones(case):
+    case = Recorded(case)
+    for wanted in case.info["truncate"]:
+        segments = torch.tensor(wanted["segments"], dtype=torch.float32)
+        shrink = wanted["crop_ratio"][0] if wanted["crop_ratio"] else None
+        start, stop, stay = truncate(
+            wanted["length"], segments, wanted["max_seq_len"], shrink, random.Random(wanted["random_seed"])
+        )
+        assert (start, stop) == (wanted["start"], wanted["stop"])
+        assert stay.nonzero().flatten().tolist() == wanted["out_labels"]
+        found = segments[stay].clamp(start, stop) - start
+        torch.testing.assert_close(found, torch.tensor(wanted["out_segments"]).reshape(-1, 2), atol=1e-5, rtol=0)
+    for wanted in case.info["schedule"]:
+        rates = [late_cosine(i, wanted["warmup_steps"], wanted["max_steps"]) for i in range(wanted["max_steps"] + 1)]
+        found = torch.tensor(rates) * wanted["base_lr"]
+        expected = torch.tensor(wanted["lr_before_each_step_then_final"])
+        torch.testing.assert_close(found, expected, atol=2e-8, rtol=0)
+    logits, target = case.expected("focal/logits").requires_grad_(), case.expected("focal/targets")
+    losses = sigmoid_focal_loss(logits, target)
+    torch.testing.assert_close(losses.detach(), case.expected("focal/per_element"), atol=1e-6, rtol=1e-6)
+    losses.sum().backward()
+    torch.testing.assert_close(logits.grad, case.expected("focal/grad_of_sum"), atol=1e-6, rtol=1e-5)
+    found, target = case.expected("diou/pred").requires_grad_(), case.expected("diou/target")
+    pairs = (target > 0).any(-1)
+    losses = distance_iou_loss(found[pairs], target[pairs])
+    torch.testing.assert_close(losses.detach(), case.expected("diou/per_pair"), atol=1e-6, rtol=1e-6)
+    losses.sum().backward()
+    torch.testing.assert_close(found.grad, case.expected("diou/grad_of_sum"), atol=1e-6, rtol=1e-5)
