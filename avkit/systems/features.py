@@ -167,16 +167,21 @@ class FeatureSystem(nn.Module):
                 f"{path} holds weights of {facts['avkit']}. Use --model.system.name {facts['avkit']} for it."
             )
         loaded = cls.load(path)
-        differ = [
-            f"{key} {value} there, {self.network.made_with[key]} here"
+        differ = {
+            key: value
             for key, value in loaded.made_with.items()
             if key not in ("dropout", "drop_path") and self.network.made_with.get(key) != value
-        ]
+        }
         if differ:
-            raise DataError(
-                f"{path} does not fit this run: {'; '.join(differ)}. Widths and classes come from the data; the others "
-                "are options --model.system.NAME."
+            there = ", ".join(
+                f"{key} {value} and not {self.network.made_with.get(key)}" for key, value in differ.items()
             )
+            own = self.config.own().keys()
+            options = [f"--model.system.{key} {value}" for key, value in differ.items() if key in own]
+            pass_on = f" Pass {' '.join(options)}." if options else ""
+            data = " The data decide its widths and classes: use those that it was trained with."
+            given = {"visual", "audio", "frames", "classes"} & differ.keys()
+            raise DataError(f"{path} does not fit this run; it has {there}.{pass_on}{data if given else ''}")
         self.network.load_state_dict(loaded.state_dict())
 
 
