@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from avkit.backbone.calibration import CrossModal, CrossModalPyramid
 from avkit.batch import Batch, Vocabulary
-from avkit.errors import DataError
 from avkit.heads.event_decoder import EventDecoder
 from avkit.heads.pyramid import Level
 from avkit.systems.base import Senses
@@ -131,22 +130,19 @@ class EventNetwork(OfficialNetwork):
     @classmethod
     def sizes(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Arguments that both networks have, as official weights tell them."""
-        try:
-            classes = len(state["cls_head.cls_head.conv.bias"])
-            return {
-                "visual": state["backbone.embd_V.0.conv.weight"].shape[1],
-                "audio": state["backbone.embd_A.0.conv.weight"].shape[1],
-                "classes": classes,
-                "width": state["backbone.embd_V.0.conv.weight"].shape[0],
-                "channels": len(state["cls_head.cls_head.conv.weight"][0]),
-                "stages": count(state, r"backbone\.embd_V\.(\d+)\."),
-                "blocks": count(state, r"backbone\.self_att_V\.(\d+)\."),
-                "levels": count(state, r"reg_head\.scale\.(\d+)\."),
-                "depth": 1 + count(state, r"cls_head\.head\.(\d+)\."),
-                "aware": len(state["reg_head.offset_head.conv.bias"]) == 2 * classes,
-            }
-        except KeyError as error:
-            raise DataError(f"These weights of {cls.name} have no {error}; the file is not whole.") from error
+        classes = len(state["cls_head.cls_head.conv.bias"])
+        return {
+            "visual": state["backbone.embd_V.0.conv.weight"].shape[1],
+            "audio": state["backbone.embd_A.0.conv.weight"].shape[1],
+            "classes": classes,
+            "width": state["backbone.embd_V.0.conv.weight"].shape[0],
+            "channels": len(state["cls_head.cls_head.conv.weight"][0]),
+            "stages": count(state, r"backbone\.embd_V\.(\d+)\."),
+            "blocks": count(state, r"backbone\.self_att_V\.(\d+)\."),
+            "levels": count(state, r"reg_head\.scale\.(\d+)\."),
+            "depth": 1 + count(state, r"cls_head\.head\.(\d+)\."),
+            "aware": len(state["reg_head.offset_head.conv.bias"]) == 2 * classes,
+        }
 
 
 def _is_wide(key: str, tensor: Tensor) -> bool:

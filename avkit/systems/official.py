@@ -4,6 +4,7 @@
 import inspect
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -79,7 +80,10 @@ class OfficialNetwork(nn.Module):
             DataError: If they are the weights of something else, or keys are missing, too many, or of other shapes.
         """
         state = without_wrapper(state)
-        facts = cls.recognise(state)
+        try:
+            facts = cls.recognise(state)
+        except KeyError as error:
+            raise DataError(f"These weights of {cls.name} have no key {error}; the file is not whole.") from error
         if facts is None:
             other = recognise(state)
             advice = f"they are those of {other}: avkit convert {other} FILE" if other else "check the file"
@@ -196,7 +200,11 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
     """The system whose official weights these are."""
     from avkit.systems import NETWORKS, find_network
 
-    return next((name for name in NETWORKS if find_network(name).recognise(state) is not None), None)
+    for name in NETWORKS:
+        with suppress(KeyError):  # only a part of the system's weights
+            if find_network(name).recognise(state) is not None:
+                return name
+    return None
 
 
 def _check(name: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
