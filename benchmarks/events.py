@@ -6,7 +6,7 @@
 DIR holds `ave`, `llp` and `unav100`, as `avkit scenes export` writes them. Every row reads the same features, sees as
 many batches of the same size as the others of its task, and is a run under `--out`; those that are there are left
 alone. Schedules are the recipes', with their epochs scaled. UnAV and CCNet are narrower than published, with ten times
-the rate, and their averages of weights reach back fifty steps: with a thousand, so short a run would test its beginning.
+the rate, and average their weights over fifty steps: over a thousand, so short a run would test its beginning.
 """
 
 import argparse

@@ -115,6 +115,8 @@ def test_another_length_is_refused_with_both():
     with pytest.raises(DataError, match="65 steps; this CCNet is made for at most 64"):
         make("ccnet")(*features("ccnet", steps=65))
     assert make("unav").takes(65) == 96
+    free = make("ccnet", c2f=False, in_time=False)
+    assert [x.valid.shape[1] for x in free(*features("ccnet", steps=65))] == [96, 48, 24, 12, 6, 3]
     with pytest.raises(ValueError, match="6 levels need a multiple of 32"):
         make("ccnet", length=48)
 

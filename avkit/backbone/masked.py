@@ -8,7 +8,6 @@ Source:
     the same parts.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -207,9 +206,9 @@ def pool(x: Tensor) -> Tensor:
 
 def sinusoid(length: int, width: int) -> Tensor:
     """Sines and cosines of places over the square root of the width, (length, width)."""
-    angle = np.arange(length)[:, None] / np.power(10000, 2 * (np.arange(width) // 2) / width)
-    angle[:, 0::2], angle[:, 1::2] = np.sin(angle[:, 0::2]), np.cos(angle[:, 1::2])
-    return torch.tensor(angle, dtype=torch.float32) / width**0.5
+    place, channel = torch.arange(length, dtype=torch.float64)[:, None], torch.arange(width)
+    angle = place / 10000 ** (2 * (channel // 2).double() / width)
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float() / width**0.5
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

@@ -121,7 +121,7 @@ def _transform(width: int) -> nn.Sequential:
 
 @dataclass
 class AVELConfig(FeatureConfig):
-    """AVEL in a run.
+    """AVEL for `ave` and `ave_weak`: sound says where to look; DMRN by `fusion residual`.
 
     Attributes:
         name: Of the system.

@@ -24,7 +24,8 @@ class CCNet(EventNetwork):
         classes: Number of classes K.
         width: Width D of each modality.
         heads: Attention heads.
-        length: Steps that all videos are padded to, and none may exceed: weights are tied to it.
+        length: Steps that all videos are padded to, and none may exceed: weights are tied to it, those of `c2f` and
+            `in_time`.
         channels: Width of the decoder.
         stages: Convolutions at the start.
         blocks: Blocks of self-attention in each modality.
@@ -95,7 +96,7 @@ class CCNet(EventNetwork):
             raise unknown_name("order", order, ORDERS)
         if length % 2 ** (levels - 1):
             raise ValueError(f"length is {length}; {levels} levels need a multiple of {2 ** (levels - 1)}.")
-        self.length, self.blind = length, blind
+        self.length, self.blind, self.tied = length, blind, c2f or in_time
         self.trunk = CrossModalPyramid(
             visual, audio, width, heads, length, stages, blocks, levels, True, cmi, tcg, cmcc, drop_path
         )
@@ -105,11 +106,13 @@ class CCNet(EventNetwork):
         self.decoder = EventDecoder(2 * width, classes, levels, channels, depth, aware)
 
     def takes(self, steps: int) -> int:
-        """The one length that the weights are made for.
+        """The one length that the weights are made for; without `c2f` and `in_time` they fit any.
 
         Raises:
             DataError: If a video is longer.
         """
+        if not self.tied:
+            return super().takes(steps)
         if steps > self.length:
             raise DataError(
                 f"A video has {steps} steps; this CCNet is made for at most {self.length}, to which its weights are "
@@ -145,7 +148,7 @@ class CCNet(EventNetwork):
 
 @dataclass
 class CCNetConfig(EventConfig):
-    """CCNet in a run.
+    """CCNet for `davel`: cross-modal consistency and collaboration of temporal granularities.
 
     Attributes:
         name: Of the system.

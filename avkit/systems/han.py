@@ -190,7 +190,7 @@ class ParsingConfig(FeatureConfig):
 
 @dataclass
 class HANConfig(ParsingConfig):
-    """HAN in a run.
+    """HAN for `avvp`: hybrid attention and pooling over steps and modalities.
 
     Attributes:
         name: Of the system.

@@ -145,7 +145,7 @@ def _gate(found: re.Match[str]) -> str:
 
 @dataclass
 class MMPyramidConfig(ParsingConfig):
-    """MM-Pyramid in a run.
+    """MM-Pyramid for `avvp`: attention in ever wider windows.
 
     Attributes:
         name: Of the system.

@@ -131,7 +131,7 @@ def _two(inputs: int, width: int) -> nn.Sequential:
 
 @dataclass
 class PSPConfig(FeatureConfig):
-    """PSP in a run.
+    """PSP for `ave` and `ave_weak`: propagation between steps that are alike.
 
     Attributes:
         name: Of the system.

@@ -98,7 +98,7 @@ class UnAV(EventNetwork):
 
 @dataclass
 class UnAVConfig(EventConfig):
-    """UnAV in a run.
+    """UnAV's baseline for `davel`: cross-modal pyramid and event dependency.
 
     Attributes:
         name: Of the system.
