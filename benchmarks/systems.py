@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of papers: ours beside the authors', same weights and input, time, memory and difference.
 
-    python benchmarks/systems.py ccnet han --official DIR --threads 2
+    python benchmarks/systems.py ccnet han targets --official DIR --threads 2
 
 DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, AVVP-ECCV20, MM_Pyramid,
 AVE-ECCV18, PSP_CVPR_2021). Without it only ours is timed. Sizes are the published ones. Time is the least of several
-runs taken in turns; memory is the peak of a process that does nothing else.
+runs taken in turns; memory is the peak of a process that does nothing else. `targets` times the assignment of events.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from avkit.backbone.masked import GainedPath
 from avkit.systems import find_network
+from avkit.systems.dense_task import RANGES, assign
 
 REPOSITORIES = {
     "ccnet": "CCNet-AAAI2025",
@@ -222,6 +223,35 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
+def targets(options: argparse.Namespace) -> dict[str, Any]:
+    """Time of assigning 30 events of a video to the points of all levels, and whether both do the same."""
+    torch.manual_seed(1)
+    lengths = [LENGTH["unav"] >> i for i in range(6)]
+    starts = torch.rand(30) * 200
+    segments, labels = torch.stack([starts, starts + 1 + torch.rand(30) ** 3 * 150], 1), torch.randint(100, (30,))
+    device = torch.device("cpu")
+
+    def ours() -> Any:
+        return assign(segments, labels, 100, lengths)
+
+    out: dict[str, Any] = {"ours s": round(min(seconds(ours, device) for _ in range(20)), 5)}
+    if options.official:
+        with checkout(Path(options.official) / REPOSITORIES["unav"], device):
+            loader = importlib.import_module("libs.datasets.unav100").UnAV100Dataset
+        point = torch.cat([torch.arange(n) * 2.0**i for i, n in enumerate(lengths)])
+        facts = torch.tensor([[*RANGES[i], 2.0**i] for i, n in enumerate(lengths) for _ in range(n)])
+        points, given = torch.cat([point[:, None], facts], 1), SimpleNamespace(num_classes=100, class_aware=True)
+
+        def theirs() -> Any:
+            return loader.label_points_single_video(given, points, segments, labels)
+
+        found = ours()
+        out["same"] = all(torch.equal(a, b) for a, b in zip((found.classes, found.reach), theirs(), strict=True))
+        out["official s"] = round(min(seconds(theirs, device) for _ in range(20)), 5)
+        out["ratio"] = round(out["official s"] / out["ours s"], 1)
+    return out
+
+
 def peaks(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Peak memory in GB of processes that run one side in one mode."""
     out = {}
@@ -255,7 +285,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.sides = [options.only] if options.only else ["ours", "official"]
     for name in options.names or REPOSITORIES:
-        out = measure(name, options)
+        out = targets(options) if name == "targets" else measure(name, options)
         if options.only:
             out["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
         if options.memory:

@@ -10,6 +10,7 @@ from golden import golden_cases
 from recorded import Recorded
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
+from avkit.backbone.dependency import EventDependency
 from avkit.backbone.masked import GainedPath
 from avkit.batch import Vocabulary
 from avkit.loader import truncate
@@ -48,12 +49,29 @@ DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/
 def test_every_stage_is_the_official_one(case):
     case = Video(case)
     network = case.network()
+    heard = {}
+
+    def listen(name, part):
+        part.register_forward_hook(lambda module, given, out: heard.setdefault(name, []).append(out))
+
+    listen("self_att_V", network.trunk.visual_self[-1])
+    if isinstance(network, CCNet):
+        listen("c2f_attention", network.neck.coarse_to_fine)
+        listen("mtgc_before_f2c", network.neck.dependency)
+        for block in network.neck.fine_to_coarse.blocks:
+            listen("f2c_attention", block)
     with torch.inference_mode():
         batch = network.pad(*case.batch())
         case.same("out/input_mask", batch[2][:, None] if case.expected("out/input_mask").ndim == 3 else batch[2])
         levels = network.look(*batch)
         neck = network.relate(levels)
         found = network.decoder(neck, [level.valid for level in levels])
+    last = len(case.names("out/self_att_V/")) - 1
+    case.same(f"out/self_att_V/{last}", heard["self_att_V"][0].mT, 1e-5, 1e-5)
+    for name, mark in (("c2f_attention", "#"), ("mtgc_before_f2c", "#"), ("f2c_attention", "/")):
+        assert len(heard.get(name, [])) == len(case.names(f"out/{name}{mark}"))
+        for i, x in enumerate(heard.get(name, [])):
+            case.same(f"out/{name}{mark}{i}", x.mT, 1e-5, 1e-5)
     for i, level in enumerate(levels):
         case.same(f"out/backbone_V/{i}", level.visual.mT, 1e-5, 1e-5)
         case.same(f"out/backbone_A/{i}", level.audio.mT, 1e-5, 1e-5)
@@ -88,6 +106,24 @@ def targets_of(case, lengths):
         assign(*grid_of(case, video), config["num_classes"], lengths, config["class_aware"])
         for video in case.facts["videos"]
     ]
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_a_video_alone_is_the_official_one(case):
+    case = Video(case)
+    network, batch = case.network(), case.batch()
+    sound = case.network()
+    for module in sound.modules():
+        if isinstance(module, EventDependency):
+            module.mixed = False
+    with torch.inference_mode():
+        together = sound(*batch)[0].logits
+        for i, length in enumerate(case.facts["lengths"]):
+            name = f"out_alone/{i}/cls_logits/0"
+            if name in case.facts["tensors"]:
+                alone = network(*(x[i : i + 1, :length] for x in batch))[0].logits
+                case.same(name, alone)
+                torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("case", DENSE)
