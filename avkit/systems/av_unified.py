@@ -12,11 +12,11 @@ from avkit.backbone.gate import PromptGate
 from avkit.backbone.spatial import SpatialPerception
 from avkit.backbone.temporal import TemporalPerception
 from avkit.batch import Batch, Tokens, Vocabulary
-from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
+from avkit.encoders import AUDIO, TEXT, VISUAL
 from avkit.encoders.base import TextFeatures, VisualFeatures
 from avkit.heads.position import grid_code
 from avkit.heads.region import shrink
-from avkit.systems.base import Senses, hear, see
+from avkit.systems.base import Senses, hear, make_encoder, see
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
@@ -235,10 +235,8 @@ class AVUnified(nn.Module):
     def _encoder(
         self, kind: str, table: dict[str, tuple[str, dict[str, object]]], name: str, words: list[str] | None = None
     ) -> nn.Module:
-        encoder = build_encoder(kind, table, name, getattr(self.config, f"{kind}_weights"), words or [])
-        if name != "small" and not self.config.train_encoders:
-            encoder.requires_grad_(False)
-        return encoder
+        weights = getattr(self.config, f"{kind}_weights")
+        return make_encoder(kind, table, name, weights, self.config.train_encoders, words or [])
 
     def _frozen(self) -> list[nn.Module]:
         parts = [m for m in (self.visual, self.audio, self.text) if m is not None]

@@ -3,12 +3,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
+from avkit.encoders import build_encoder
 from avkit.encoders.base import VisualFeatures
 from avkit.tasks.base import Task
 
@@ -64,6 +65,21 @@ def join_senses(parts: Sequence[Senses]) -> Senses:
     frame, patches = torch.cat([x.frame for x in seen], 1), torch.cat([x.patches for x in seen], 1)
     heard = torch.cat([part.heard for part in parts], 1)
     return Senses(VisualFeatures(frame, patches, seen[0].grid, maps), heard)
+
+
+def make_encoder(
+    kind: str,
+    table: dict[str, tuple[str, dict[str, Any]]],
+    name: str,
+    weights: str | None,
+    train: bool,
+    words: Sequence[str] = (),
+) -> nn.Module:
+    """An encoder of a system; the small ones train with it, the others where `train` asks for it."""
+    encoder = build_encoder(kind, table, name, weights, words)
+    if not name.startswith("small") and not train:
+        encoder.requires_grad_(False)
+    return encoder
 
 
 def see(encoder: nn.Module | None, batch: Batch) -> VisualFeatures:

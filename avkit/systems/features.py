@@ -11,10 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
-from avkit.encoders import AUDIO, VISUAL, build_encoder
+from avkit.encoders import AUDIO, VISUAL
 from avkit.encoders.base import VisualFeatures
-from avkit.errors import DataError, unknown_name
-from avkit.systems.base import Senses, hear, see
+from avkit.errors import DataError
+from avkit.systems.base import Senses, hear, make_encoder, see
 from avkit.systems.official import OfficialNetwork, read_converted
 from avkit.tasks import find_task
 from avkit.tasks.base import Task
@@ -154,10 +154,7 @@ class FeatureSystem(nn.Module):
         return self
 
     def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
-        encoder = build_encoder(kind, table, name, weights)
-        if not name.startswith("small") and not self.config.train_encoders:
-            encoder.requires_grad_(False)
-        return encoder
+        return make_encoder(kind, table, name, weights, self.config.train_encoders)
 
     def _start_from(self, path: str) -> None:
         facts, _ = read_converted(path)
@@ -200,9 +197,3 @@ def squared(seen: VisualFeatures, positions: int) -> Tensor:
     maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=seen.grid[0])
     maps = F.adaptive_avg_pool2d(maps, (side, side))
     return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches))
-
-
-def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise ValueError unless a switch has a value that it takes."""
-    if value not in known:
-        raise unknown_name(name, value, known)

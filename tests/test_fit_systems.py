@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Systems on features in runs: trained on scenes, started from converted weights, and their recipes read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from avkit.cli import main
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+TINY = ["--data.val_size", "2", "--data.test_size", "2", "--data.train_size", "8", "--data.workers", "0"]
+TINY += ["--data.steps_per_epoch", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_name_options_that_there_are(config, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", str(config), "--data.root", "somewhere", "--print_config"])
+    assert end.value.code == 0
+    shown, given = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(config.read_text())
+    assert shown["model"]["system"]["name"] == given["model"]["system"]["name"]
+    assert shown["data"]["dataset"] == given["data"]["dataset"]
+
+
+def test_trained_exported_and_tested_again(tmp_path, monkeypatch, capsys):
+    """What is trained on scenes goes to the authors' form and back, and then scores the same without a step."""
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--tasks", "avvp", "--model.system.name", "han", "--model.system.width", "16", *TINY]
+    assert main([*words, "--name", "first", "--trainer.max_steps", "2"]) == 0
+    from safetensors.torch import load_file
+
+    from avkit.systems.han import HAN
+
+    state = load_file("runs/first/checkpoints/last.safetensors")
+    inside = {k.removeprefix("system.network."): v for k, v in state.items() if k.startswith("system.network.")}
+    made = {"audio": inside["inputs.audio.weight"].shape[1], "frames": inside["inputs.frames.weight"].shape[1]}
+    network = HAN(**made, motion=0, classes=len(inside["pooling.classes.bias"]), width=16)
+    network.load_state_dict(inside)
+    network.save("han.safetensors")
+    assert (
+        main([*words, "--name", "second", "--trainer.max_steps", "0", "--model.system.weights", "han.safetensors"]) == 0
+    )
+    assert Path("runs/second/checkpoints/last.ckpt").exists()
+    rows = json.loads(Path("runs/second/report.json").read_text())["rows"]
+    assert {row["task"] for row in rows} == {"avvp"}
+    again = load_file("runs/second/checkpoints/last.safetensors")
+    assert all((again[f"system.network.{k}"] == v).all() for k, v in inside.items())
+    capsys.readouterr()
+    wrong = [*words, "--name", "third", "--model.system.heads", "2", "--model.system.weights", "han.safetensors"]
+    assert main(wrong) == 2
+    assert "heads 1 and not 2. Pass --model.system.heads 1." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tasks", "system", "options"),
+    [
+        ("davel", "ccnet", {"width": 8, "channels": 8, "inner": 4, "length": 64}),
+        ("ave_weak", "psp", {"weak": "true", "compared": 8, "positions": 16}),
+    ],
+)
+def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--tasks", tasks, "--model.system.name", system, *TINY, "--trainer.max_steps", "2"]
+    words += [w for key, value in options.items() for w in (f"--model.system.{key}", str(value))]
+    assert main([*words, "--data.long_batch", "2", "--data.whole_batch", "2", "--name", "run"]) == 0
+    rows = json.loads(Path("runs/run/report.json").read_text())["rows"]
+    assert rows
+    assert all(row["value"] is not None for row in rows)
