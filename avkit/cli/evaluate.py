@@ -109,13 +109,14 @@ def curves(run: RunFolder) -> dict[str, Curve]:
 
 
 def model_facts(model: AVModel) -> dict[str, str]:
-    """Parameters of each part."""
+    """The system, and parameters of each part that has some."""
 
     def count(module: torch.nn.Module, trained: bool = False) -> int:
         return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
-    facts = {"parameters": f"{count(model):,}", "trained": f"{count(model, trained=True):,}"}
-    facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items()}
+    facts = {"system": model.system.config.name, "parameters": f"{count(model):,}"}
+    facts |= {"trained": f"{count(model, trained=True):,}"}
+    facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items() if count(head)}
     facts |= {"decoder of sequences": f"{count(model.decoder):,}"} if model.decoder is not None else {}
     return facts
 
