@@ -40,7 +40,7 @@ class Recorded:
         """An array as recorded; a part of it where only a part is."""
         return torch.from_numpy(np.asarray(self.arrays[name]))
 
-    def same(self, name, found, atol=1e-4, rtol=0.0):
+    def same(self, name, found, atol=1e-4, rtol=1e-5):
         """Assert that `found` is what was recorded, to `atol`, and to `rtol` of the largest value."""
         stored = self.facts["tensors"][name]["stored"]
         wanted = self.expected(name)
