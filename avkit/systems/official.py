@@ -85,8 +85,8 @@ class OfficialNetwork(nn.Module):
         except KeyError as error:
             raise DataError(f"These weights of {cls.name} have no key {error}; the file is not whole.") from error
         if facts is None:
-            other = recognise(state)
-            advice = f"they are those of {other}: avkit convert {other} FILE" if other else "check the file"
+            of = recognise(state)
+            advice = f"they are those of {of}: avkit convert {of} FILE" if of else "check the file"
             raise DataError(
                 f"These are no official weights of {cls.name}: none of its keys are among their {len(state)}, such as "
                 f"{', '.join(map(repr, sorted(state)[:3]))}. {advice[0].upper()}{advice[1:]}."
@@ -96,6 +96,13 @@ class OfficialNetwork(nn.Module):
             raise DataError(
                 f"{cls.name} takes no {', '.join(unknown)}; it takes {', '.join(inspect.signature(cls).parameters)}."
             )
+        other = [
+            f"{key} {facts[key]}, and {value} was given"
+            for key, value in options.items()
+            if facts.get(key, value) != value
+        ]
+        if other:
+            raise DataError(f"These weights of {cls.name} have {'; '.join(other)}. Leave it out, or use other weights.")
         network = cls(**(facts | options))
         network.load_official(state)
         return network
