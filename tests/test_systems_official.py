@@ -110,7 +110,7 @@ def test_weights_that_do_not_fit_are_refused_with_what_is_wrong(name):
 
 def test_another_length_is_refused_with_both():
     state = make("ccnet").to_official()
-    with pytest.raises(DataError, match="These weights of ccnet have length 64, and 32 was given. Leave it out"):
+    with pytest.raises(DataError, match=r"These weights of ccnet have length 64, and 32 was given\. Leave it out"):
         find_network("ccnet").from_official(state, heads=2, length=32)
     with pytest.raises(DataError, match="65 steps; this CCNet is made for at most 64"):
         make("ccnet")(*features("ccnet", steps=65))
