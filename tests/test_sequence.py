@@ -15,7 +15,7 @@ from avkit.model import AVModel
 from avkit.scoreboard import Scoreboard
 from avkit.systems.av_unified import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
-from avkit.tasks.ave import _target
+from avkit.tasks.ave import target_of
 
 SCENES = Scenes("val", size=40, picture=64)
 #: The same, quicker to learn from.
@@ -85,7 +85,7 @@ class TestRoundTrip:
     def test_events(self):
         given, codec = batch("ave", 12), Codec(VOCABULARY)
         found = codec.decode("events", sure(every_row(codec, "events", given)), given)
-        true, keep = _target(given)
+        true, keep = target_of(given)
         assert torch.equal(found["event_scores"].argmax(-1)[keep], true[keep])
         assert found["event"][1][0] == ["", *VOCABULARY.classes][true[1, 0]]
 
