@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sound that says where to look, and what AVEL and PSP do next: a recurrent network for each modality."""
 
-import torch
 from torch import Tensor, nn
-
-from avkit.backbone.wide import PART
 
 
 class AudioGuidedAttention(nn.Module):
@@ -28,20 +25,16 @@ class AudioGuidedAttention(nn.Module):
         for layer in (self.audio, self.visual, self.from_visual, self.from_audio, self.score):
             nn.init.xavier_uniform_(layer.weight)
 
+    def weights(self, audio: Tensor, visual: Tensor) -> Tensor:
+        """How much each position counts, (B, T, P), of sound (B, T, A) and pictures (B, T, P, V)."""
+        seen = self.from_visual(self.visual(visual).relu())
+        heard = self.from_audio(self.audio(audio).relu())
+        found: Tensor = self.score((seen + heard[..., None]).tanh()).squeeze(-1)
+        return found.softmax(-1)
+
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
         """From sound (B, T, A) and pictures (B, T, P, V) to (B, T, V)."""
-        heard = self.from_audio(self.audio(audio).relu()).flatten(0, 1)
-        pictures = visual.flatten(0, 1)
-        small = visual.device.type == "cpu" and not torch.is_grad_enabled()
-        few = max(1, 8 * PART // pictures[0].numel()) if small else len(pictures)  # so little stays in the cache
-        found = [self._look(*part) for part in zip(heard.split(few), pictures.split(few), strict=True)]
-        return torch.cat(found).unflatten(0, audio.shape[:2])
-
-    def _look(self, heard: Tensor, visual: Tensor) -> Tensor:
-        """From what sound asks for (N, P) and pictures (N, P, V) to (N, V)."""
-        seen = self.from_visual(self.visual(visual).relu())
-        weights = self.score((seen + heard[..., None]).tanh()).squeeze(-1).softmax(-1)
-        return torch.bmm(weights[:, None], visual)[:, 0]
+        return (self.weights(audio, visual)[..., None, :] @ visual).squeeze(-2)
 
 
 class TwoRecurrent(nn.Module):
