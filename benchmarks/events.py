@@ -140,7 +140,7 @@ def fit(args: argparse.Namespace, row: str, seed: int, extra: list[str]) -> dict
 
 
 def table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Means over seeds and half the spread, in Markdown, a table per task."""
+    """Means over seeds and half their spread, in Markdown, a table per task."""
     lines = []
     for task, (_, _, _, _, metrics) in TASKS.items():
         rows = [row for row in figures if ROWS[row].task == task]
@@ -151,7 +151,8 @@ def table(figures: dict[str, list[dict[str, float]]]) -> str:
             cells = []
             for metric in metrics:
                 values = [found[metric] for found in figures[row]]
-                cells.append(f"{statistics.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}")
+                spread = f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
+                cells.append(f"{statistics.mean(values):.3f}{spread}")
             lines.append(f"| {ROWS[row].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
