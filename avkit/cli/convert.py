@@ -110,7 +110,9 @@ def report(made: OfficialNetwork, state: Mapping[str, Tensor], notes: list[str],
         console.print(f"  {escape(note)}")
     console.print(f"  {len(state)} keys, {total:,} numbers: {len(state) - len(dead) - len(copies)} are ours")
     if copies:
-        console.print(f"  {len(copies)} hold what another key holds")
+        console.print(f"  {len(copies)} are second names of others")
+        if other := sum(not torch.equal(state[copy], state[key]) for copy, key in copies.items()):
+            console.print(f"  {other} of these have values of their own, which the authors' code would not use either")
     if dead:
         numbers = sum(state[key].numel() for key in dead)
         console.print(f"  {len(dead)} are dead: {numbers:,} numbers that never train, kept for the way back")

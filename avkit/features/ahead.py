@@ -2,6 +2,7 @@
 """Clips decoded ahead of the networks, in processes of their own whose death costs one clip and never the run."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -68,6 +69,7 @@ def _in_processes(data: Clips, indices: range, workers: int, ahead: int) -> Iter
 def _begin(data: Clips) -> None:
     global _clips
     _clips = data
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 

@@ -338,7 +338,7 @@ def extract(
         dataset: Name that the stores carry.
         device: Where networks run.
         batch: Pictures or examples at a time.
-        workers: Processes that decode.
+        workers: Processes that decode; a script that asks for some needs `if __name__ == "__main__"`.
         retry: Try clips again that were set aside.
         begin: Called with the number of clips that were done before and of all.
         each: Called with each clip's name as it is decoded, and what is wrong with it.

@@ -81,9 +81,8 @@ def assign(
     shortest, which = long.min(0)
     event, place = (fits & (long <= shortest + 1e-3)).nonzero(as_tuple=True)
     target[place, labels[event]] = 1
-    return Targets(
-        target, torch.where(fits.any(0)[:, None], reach[which, torch.arange(len(point))], 0) / stride[:, None]
-    )
+    nearest = reach[which, torch.arange(len(point), device=device)]
+    return Targets(target, torch.where(fits.any(0)[:, None], nearest, 0) / stride[:, None])
 
 
 class Normaliser(nn.Module):

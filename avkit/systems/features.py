@@ -15,7 +15,7 @@ from avkit.encoders import AUDIO, VISUAL
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
 from avkit.systems.base import Senses, hear, make_encoder, see
-from avkit.systems.official import OfficialNetwork, read_converted
+from avkit.systems.official import OfficialNetwork
 from avkit.tasks import find_task
 from avkit.tasks.base import Task
 
@@ -25,6 +25,7 @@ class FeatureConfig:
     """What all systems on features are made of, beside their networks.
 
     Attributes:
+        name: Of the system.
         visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
         audio: Audio encoder, likewise.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
@@ -40,6 +41,7 @@ class FeatureConfig:
     #: Systems on features read whole clips: training does not cut them.
     whole: ClassVar[bool] = True
 
+    name: str = ""
     visual: str = "small"
     audio: str = "small"
     visual_weights: str | None = None
@@ -48,11 +50,6 @@ class FeatureConfig:
     visual_features: int = 0
     audio_features: int = 0
     weights: str | None = None
-
-    @property
-    def title(self) -> str:
-        """The system's name."""
-        return str(getattr(self, "name"))  # noqa: B009, each config has one of its own kind
 
     def speak(self, vocabulary: Vocabulary) -> Vocabulary:
         """The vocabulary as it is."""
@@ -68,11 +65,11 @@ class FeatureConfig:
             find_task(name)
             if name not in self.answers:
                 raise ValueError(
-                    f"{self.title} answers {', '.join(self.answers)}, not {name}. Leave it out, or use "
+                    f"{self.name} answers {', '.join(self.answers)}, not {name}. Leave it out, or use "
                     "--model.system.name av_unified."
                 )
         if len(names) > 1:
-            raise ValueError(f"{self.title} learns one task at a time; got {', '.join(names)}.")
+            raise ValueError(f"{self.name} learns one task at a time; got {', '.join(names)}.")
         return {name: self.make_task(self.answers[name], vocabulary.of(name)) for name in names}
 
     def make_task(self, cls: type[Task], vocabulary: Vocabulary) -> Task:
@@ -95,7 +92,7 @@ class FeatureConfig:
 
     def own(self, *leave: str) -> dict[str, Any]:
         """The fields of the network itself."""
-        shared = {f.name for f in fields(FeatureConfig)} | {"name", *leave}
+        shared = {f.name for f in fields(FeatureConfig)} | set(leave)
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
 
 
@@ -157,13 +154,7 @@ class FeatureSystem(nn.Module):
         return make_encoder(kind, table, name, weights, self.config.train_encoders)
 
     def _start_from(self, path: str) -> None:
-        facts, _ = read_converted(path)
-        cls = type(self.network)
-        if facts["avkit"] != cls.name:
-            raise DataError(
-                f"{path} holds weights of {facts['avkit']}. Use --model.system.name {facts['avkit']} for it."
-            )
-        loaded = cls.load(path)
+        loaded = type(self.network).load(path)
         differ = {
             key: value
             for key, value in loaded.made_with.items()

@@ -18,7 +18,6 @@ from avkit.files import atomic
 #: In front of dead tensors in a file of ours: kept for the way back, never read.
 DEAD = "dead."
 
-
 Network = TypeVar("Network", bound="OfficialNetwork")
 
 
@@ -33,8 +32,6 @@ class OfficialNetwork(nn.Module):
     name: ClassVar[str]
     #: Official repository and commit.
     source: ClassVar[str]
-    #: Our keys that an official checkpoint has nothing of.
-    own: ClassVar[tuple[str, ...]] = ()
     #: What the network was made with, to be made again.
     made_with: dict[str, Any]
     #: Dead tensors of the checkpoint that it was filled from.
@@ -115,21 +112,18 @@ class OfficialNetwork(nn.Module):
         """
         state = without_wrapper(state)
         ours = self.state_dict()
-        mine = {key: self.official_name(key) for key in ours if key not in self.own}
+        mine = {key: self.official_name(key) for key in ours}
         wanted = {theirs: tuple(self.as_theirs(key, ours[key]).shape) for key, theirs in mine.items()}
         wanted |= self.official_dead()
         wanted |= {copy: wanted[key] for copy, key in self.official_copies().items()}
         _check(self.name, wanted, state)
-        filled = {key: self.as_ours(key, state[theirs].float(), ours[key]) for key, theirs in mine.items()}
-        self.load_state_dict(filled | {key: ours[key] for key in self.own})
+        self.load_state_dict({k: self.as_ours(k, state[theirs].float(), ours[k]) for k, theirs in mine.items()})
         self.dead = {key: state[key].float() for key in self.official_dead()}
 
     def to_official(self) -> dict[str, Tensor]:
         """The weights as an official state dict, whole: dead tensors are zeros where there never were any."""
         ours, dead = self.state_dict(), getattr(self, "dead", {})
-        out = {
-            self.official_name(key): self.as_theirs(key, x).clone() for key, x in ours.items() if key not in self.own
-        }
+        out = {self.official_name(key): self.as_theirs(key, x).clone() for key, x in ours.items()}
         out |= {copy: out[key] for copy, key in self.official_copies().items()}
         return out | {key: dead.get(key, torch.zeros(shape)) for key, shape in self.official_dead().items()}
 
@@ -151,7 +145,10 @@ class OfficialNetwork(nn.Module):
         """
         facts, state = read_converted(path)
         if facts["avkit"] != cls.name:
-            raise DataError(f"{path} holds weights of {facts['avkit']}, not {cls.name}.")
+            raise DataError(
+                f"{path} holds weights of {facts['avkit']}, not of {cls.name}. Use the system of that name, in a run "
+                f"--model.system.name {facts['avkit']}."
+            )
         network = cls(**(json.loads(facts["made_with"]) | options))
         network.dead = {key.removeprefix(DEAD): x for key, x in state.items() if key.startswith(DEAD)}
         network.load_state_dict({key: x for key, x in state.items() if not key.startswith(DEAD)})
