@@ -2,6 +2,7 @@
 """Scenes written in every official layout, and read again: the truth that comes back is that of the scene."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -189,6 +190,20 @@ def test_vggss(exported):
         assert np.array_equal(source, wanted)
         boxes = item.targets["boxes"].numpy()[0]
         assert all((np.abs(found["boxes"][12] - box).max(-1) < 1e-6).any() for box in boxes)
+
+
+def test_vggss_full_trains_on_what_is_there(exported, tmp_path):
+    root = shutil.copytree(exported("vggss"), tmp_path / "vggss")
+    vggss = find_dataset("vggss")
+    test = {record["file"] for record in json.loads((root / "vggss.json").read_text())}
+    every = {path.stem for path in (root / "frames").iterdir()}
+    alone = min(every - test)
+    (root / "audio" / f"{alone}.wav").unlink()
+    assert {line.media for line in vggss(root, "train", PICTURE, release="full").lines} == every - test - {alone}
+    for name in every - test:
+        (root / "audio" / f"{name}.wav").unlink(missing_ok=True)
+    with pytest.raises(DataError, match=f"{len(every)} have a picture, {len(test)} sound"):
+        vggss(root, "train", PICTURE, release="full")
 
 
 @pytest.mark.parametrize("split", COUNTS)

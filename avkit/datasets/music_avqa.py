@@ -82,7 +82,13 @@ class MusicAVQA(Official):
             True,
         ),
         "tome14": Released(
-            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("clip_vit_l14_336+tome14", 1, 0, 1), True
+            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("vit_large_tome14", 1, 0, 1), True
+        ),
+        "clip_b32": Released(
+            "clip_patch-level_vit_b32/{media}.npy", (60, 50, 512), FeatureFacts("clip_vit_b32", 1, 0, 1), True
+        ),
+        "resnet18_14x14": Released(
+            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), True
         ),
     }
 

@@ -74,9 +74,10 @@ class SoundSource(Official):
 class VGGSS(SoundSource):
     """VGG-SS: 5,158 pictures with 5,941 boxes of 221 classes, for the test; training lists name clips of VGGSound.
 
-    Splits: train (releases `144k`, `10k`, `heard`: 110 classes), test 5,158, of which `heard` and `unheard` take 2,564
-    and 2,575, and `silent` adds 5,158 pairs in which nothing in view sounds (SLAVC). Coordinates are clipped to the
-    picture and boxes without area left out, after which two records have none.
+    Splits: train (releases `144k`, `10k`, `full`: every clip that has a picture and sound and is not of the test, and
+    `heard`: 110 classes), test 5,158, of which `heard` and `unheard` take 2,564 and 2,575, and `silent` adds 5,158
+    pairs in which nothing in view sounds (SLAVC). Coordinates are clipped to the picture and boxes without area left
+    out, after which two records have none.
 
     Source:
         Chen et al., Localizing Visual Sounds the Hard Way, CVPR 2021; loader of stoneMo/EZ-VSL. The map is 1 from the
@@ -90,7 +91,7 @@ class VGGSS(SoundSource):
         "clips from VGGSound"
     )
     marks = ("vggss.json",)
-    releases = ("144k", "10k", "heard", "unheard", "silent")
+    releases = ("144k", "10k", "full", "heard", "unheard", "silent")
     counts = {  # noqa: RUF012
         "144k": {"val": 5158, "test": 5158},
         "10k": {"train": 10_000, "val": 5158, "test": 5158},
@@ -101,6 +102,8 @@ class VGGSS(SoundSource):
 
     def read(self, split: str) -> list[Line]:
         """Pictures of the test in the order of `vggss.json`, or clips of a training list."""
+        if split == "train" and self.release == "full":
+            return self._every()
         if split == "train":
             kind = "144k" if self.release == "silent" else "heard" if self.release == "unheard" else self.release
             names = [f"vggss_{kind}.txt", f"vggss_{kind}.csv", f"vggss_{kind}_train.csv", f"vggss_{kind}_train.txt"]
@@ -126,6 +129,23 @@ class VGGSS(SoundSource):
             for k, line in enumerate(lines):
                 line.data["id"] = line.data["id"] if k < len(lines) // 2 else f"{line.data['id']}#silent"
         return lines
+
+    def _every(self) -> list[Line]:
+        """All clips with a picture and sound in `frames` and `audio`, by name, but those of the test."""
+        found = []
+        for folder, endings in (("frames", (".jpg", ".png")), ("audio", (".wav",))):
+            place = self.root.find(folder)
+            files = place.iterdir() if place is not None and place.is_dir() else ()
+            found.append({path.stem for path in files if path.suffix in endings})
+        test = {str(record["file"]) for record in read_json(self.file("vggss.json"))}
+        names = sorted(set.intersection(*found) - test)
+        if not names:
+            raise DataError(
+                f"Release 'full' of {self.title} trains on every clip with a picture in 'frames' and sound in 'audio' "
+                f"under root {str(self.root.path)!r}; {len(found[0])} have a picture, {len(found[1])} sound, and none "
+                "both but those of the test. Put them there, or take release '144k' or '10k'."
+            )
+        return [self.pair(safe_id(name, "frames"), "frames") for name in names]
 
     def _record(self, record: Any, where: str) -> Line:
         try:
