@@ -20,8 +20,11 @@ VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "pvt_v2_b0": ("avkit.encoders.timm:TimmPyramid", {"name": "pvt_v2_b0"}),
     "vit_base": ("avkit.encoders.timm:TimmViT", {"name": "vit_base_patch16_224"}),
     "vit_large": ("avkit.encoders.timm:TimmViT", {"name": "vit_large_patch16_384"}),
+    "vit_large_tome27": ("avkit.encoders.merging:MergingViT", {"name": "vit_large_patch16_384", "tokens": 27}),
     "vit_large_tome14": ("avkit.encoders.merging:MergingViT", {"name": "vit_large_patch16_384", "tokens": 14}),
+    "vit_large_tome8": ("avkit.encoders.merging:MergingViT", {"name": "vit_large_patch16_384", "tokens": 8}),
     "resnet18": ("avkit.encoders.timm:TimmPyramid", {"name": "resnet18.tv_in1k"}),
+    "resnet18_14x14": ("avkit.encoders.resnet:ResNet18Pictures", {}),
     "resnet152": ("avkit.encoders.timm:TimmPyramid", {"name": "resnet152.tv_in1k"}),
     "clip_vit_l14": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14"}),
     "clip_vit_l14_336": ("avkit.encoders.clip:ClipImage", {"name": "ViT-L-14-336"}),
@@ -33,6 +36,7 @@ VISUAL: dict[str, tuple[str, dict[str, Any]]] = {
 AUDIO: dict[str, tuple[str, dict[str, Any]]] = {
     "small": ("avkit.encoders.small:SmallAudio", {}),
     "vggish": ("avkit.encoders.vggish:VGGishAudio", {}),
+    "vggish_running": ("avkit.encoders.vggish:VGGishAudio", {"running": True}),
 }
 #: Text encoders.
 TEXT: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +53,7 @@ def build_encoder(
     name: str,
     pretrained: str | None = None,
     words: Sequence[str] = (),
+    **options: Any,
 ) -> nn.Module:
     """Make an encoder.
 
@@ -58,6 +63,7 @@ def build_encoder(
         name: Its name there.
         pretrained: None for random weights, `hub` for those that the name stands for, a tag of the library, or a path.
         words: Known words, for text encoders trained from scratch.
+        options: More arguments of the encoder.
 
     Raises:
         ValueError: If the name is unknown, or `small` is asked to load weights from a hub.
@@ -87,7 +93,7 @@ def build_encoder(
             f"{kind} encoder {name!r} needs a library that cannot be imported: {e}. Install it with "
             f"pip install 'avkit[{extra}]', and a torchvision built for torch {torch.__version__}."
         ) from e
-    encoder: nn.Module = getattr(found, attribute)(**arguments)
+    encoder: nn.Module = getattr(found, attribute)(**arguments, **options)
     if own and pretrained:
         from avkit.encoders.pretrained import load_weights
 

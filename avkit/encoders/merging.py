@@ -63,6 +63,9 @@ class MergingViT(TimmViT):
         pretrained: As in `TimmPyramid`.
         tokens: Tokens that are left at the end, the class token among them.
         rate: Pairs merged in each block, until `tokens` are left.
+
+    Raises:
+        ValueError: If there is no class token, or so few tokens cannot be reached.
     """
 
     def __init__(
@@ -76,6 +79,14 @@ class MergingViT(TimmViT):
         if self.network.cls_token is None or tokens < 1 or rate < 1:
             raise ValueError(f"{name}, tokens={tokens}, rate={rate}: take a network with a class token, and 1 or more.")
         self.tokens, self.rate = tokens, rate
+        left = self.network.patch_embed.num_patches + self.network.num_prefix_tokens
+        for _ in self.network.blocks:
+            left -= max(0, min(rate, left - tokens, (left - 1) // 2))
+        if left != tokens:
+            raise ValueError(
+                f"{name} cannot merge down to {tokens} tokens: {left} are left after {len(self.network.blocks)} blocks "
+                f"that merge {rate} pairs at most. Ask for {left} or more, or raise the rate."
+            )
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""

@@ -21,16 +21,21 @@ class TimmPyramid(nn.Module):
         pretrained: None or False for random weights, `hub` or True for those that timm downloads, or a path to weights
             with timm's keys or, where timm converts them, the authors' own (PVT v2: yes).
         patch_stride: Stride of the map that makes the patches, in pixels; by default the coarsest.
+        drop_path: Share of samples that go without the last block's residual branch in training, less before it.
 
     Raises:
         ValueError: If timm does not know the name, the weights do not fit, or there is no map of that stride.
     """
 
     def __init__(
-        self, name: str = "pvt_v2_b5", pretrained: str | Path | bool | None = None, patch_stride: int | None = None
+        self,
+        name: str = "pvt_v2_b5",
+        pretrained: str | Path | bool | None = None,
+        patch_stride: int | None = None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.network = _create(name, pretrained, features_only=True)
+        self.network = _create(name, pretrained, features_only=True, drop_path_rate=drop_path)
         self.pixels = _pixels(self.network.pretrained_cfg, size=None)
         self.pyramid_widths: list[int] = list(self.network.feature_info.channels())
         self.pyramid_strides: list[int] = list(self.network.feature_info.reduction())

@@ -122,19 +122,30 @@ class VGGishAudio(nn.Module):
 
     Args:
         pretrained: As in `VGGish`.
+        running: Hear examples 0.96 s apart instead, whatever the steps, the last one again where they are too few, as
+            AVSBench's features were made: at one step a second each example lies a little further before its step.
     """
 
     width = VGGish.width
 
-    def __init__(self, pretrained: str | Path | None = None) -> None:
+    def __init__(self, pretrained: str | Path | None = None, running: bool = False) -> None:
         super().__init__()
-        self.network = VGGish(pretrained)
+        self.network, self.running = VGGish(pretrained), running
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode sound (B, samples) at 16 kHz in [-1, 1] to (B, T, 128); `hop` in seconds per step."""
-        mel = log_mel(cut_steps(waveform, steps, hop, EXAMPLE_SAMPLES))
+        mel = _running(waveform, steps) if self.running else log_mel(cut_steps(waveform, steps, hop, EXAMPLE_SAMPLES))
         embedding: Tensor = self.network(mel.flatten(0, 1)).unflatten(0, (len(waveform), steps))
         return embedding
+
+
+def _running(waveform: Tensor, steps: int) -> Tensor:
+    """Log-mel of the first examples of sounds (B, samples), 0.96 s apart, the last again up to `steps` of them."""
+    missing = EXAMPLE_SAMPLES - waveform.shape[1]
+    mel = log_mel(torch.nn.functional.pad(waveform, (0, max(0, missing))))
+    count = min(steps, mel.shape[1] // EXAMPLE)
+    found = mel[:, : count * EXAMPLE].unflatten(1, (count, EXAMPLE))
+    return torch.cat([found, found[:, -1:].expand(-1, steps - count, -1, -1)], 1)
 
 
 def _convolutions() -> nn.Sequential:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avkit.export.base import LETTERS, Layout, clip_name
 from avkit.export.names import MUSIC_AVQA
@@ -53,13 +54,29 @@ class MusicAVQA(Layout):
             frames = self.pictures(scene, 1.0)
             self.array(f"vggish/{name}.npy", audio_features(wave, _SECONDS, 0.96))
             self.array(f"resnet18/{name}.npy", visual_features(frames, 512))
-            self.array(f"clip_feats/frame_1fps_ViT-L14@336px/{name}.npy", visual_features(frames, 768))
+            self.array(
+                f"clip_feats/frame_1fps_ViT-L14@336px/{name}.npy", visual_features(frames, 768).astype(np.float16)
+            )
+            self.array(f"ToMe_feat/tome14/{name}.npy", _tokens(frames, 1024))
+            patches = visual_features(frames, 512, 7).reshape(len(frames), 49, 512)
+            whole = visual_features(frames, 512)[:, None]
+            self.array(f"clip_patch-level_vit_b32/{name}.npy", np.concatenate([whole, patches], 1).astype(np.float16))
+            maps = visual_features(frames, 512, 14).transpose(0, 3, 1, 2)
+            self.array(f"visual_14x14/{name}.npy", maps.astype(np.float16))
         return name
 
     def finish(self) -> None:
-        """The three files of the updated release."""
+        """The three files of the updated release, and of the one that shares no video, as scenes never do."""
         for split, records in self.records.items():
             self.json(f"json_update/avqa-{split}.json", records)
+            self.json(f"split_video_id/music_avqa_{split}.json", records)
+
+
+def _tokens(frames: NDArray[np.uint8], width: int) -> NDArray[np.float16]:
+    """14 tokens of each picture, (T, 14, width): the parts of 4 by 4, the first two and the last two as one."""
+    parts = visual_features(frames, width, 4).reshape(len(frames), 16, width)
+    first, last = (parts[:, k : k + 2].mean(1, keepdims=True) for k in (0, 14))
+    return np.concatenate([first, parts[:, 2:14], last], 1).astype(np.float16)
 
 
 class AVQA(Layout):

@@ -145,7 +145,8 @@ class RowFile:
 class Joined:
     """Several features of the same clips side by side, on the rows of the one with fewest.
 
-    One with several times as many rows is averaged over them, others are cut.
+    One with several times as many rows is averaged over them, others are cut. A vector per row beside tokens of a row
+    stands with every token.
 
     Args:
         parts: Features whose last dimensions are joined, such as RGB and flow.
@@ -163,7 +164,16 @@ class Joined:
         """Features (T, ..., D1 + D2 + ...)."""
         found = [part.read(name) for part in self.parts]
         steps = min(map(len, found))
-        return np.concatenate([average_rows(x, steps)[:steps] for x in found], -1)
+        return np.concatenate(_beside([average_rows(x, steps)[:steps] for x in found]), -1)
+
+
+def _beside(parts: Sequence[Array]) -> list[Array]:
+    """Features of one shape but for the last dimension: vectors (T, D) stand with every token of others (T, P, D)."""
+    tokens = {x.shape[1] for x in parts if x.ndim == 3}
+    if len(tokens) != 1:
+        return list(parts)
+    count = tokens.pop()
+    return [np.broadcast_to(x[:, None], (len(x), count, x.shape[1])) if x.ndim == 2 else x for x in parts]
 
 
 def average_rows(x: Array, steps: int) -> Array:
