@@ -141,6 +141,7 @@ class TestPairing:
         assert pairing_loss(heard[:2], seen[:2], torch.tensor([0, 0])).item() == 0
         assert alone.item() > 0
 
+    @pytest.mark.slow
     def test_it_finds_where_without_being_told(self):
         """Each of four sounds goes with one of four patterns somewhere in the picture; only the pairing is known."""
         torch.manual_seed(0)

@@ -1,110 +1,13 @@
-"""The mask decoder against the official code's output, and its attention against a slow reference."""
+"""The mask decoder and its attention against a slow reference; `test_systems_spatial.py` has the official outputs."""
 
-import json
 import math
-import re
-import zlib
 
 import numpy as np
 import pytest
 import torch
-from golden import golden_cases
 
 from avkit.heads.deformable import DeformableAttention, cell_codes, cell_places
 from avkit.heads.query_mask import QueryMaskDecoder
-from avkit.losses import dice_loss
-
-#: Beginnings of official names and ours.
-NAMES = {
-    "level_embed": "pixels.level_embed",
-    "learnable_query.weight": "learnable_query",
-    "query_generator.query.weight": "query",
-    "query_generator.layers": "sound_layers",
-    "transformer.encoder.layers": "pixels.layers",
-    "transformer.decoder.layers": "layers",
-    "in_proj": "pixels.in_proj",
-    "lateral_conv": "pixels.lateral_conv",
-    "out_conv": "pixels.out_conv",
-    "mlp.layers": "combine",
-    "fusion_block": "mixer",
-    "fc.0": "out.0",
-    "fc.2": "out.1",
-    "fc.4": "out.2",
-}
-
-
-def ours(name):
-    """Our name of an official parameter of the head, or None where it reaches no output."""
-    start = next((s for s in sorted(NAMES, key=len, reverse=True) if name.startswith(s)), None)
-    return None if start is None else NAMES[start] + name.removeprefix(start)
-
-
-def fill(case, key, shape, kind):
-    scale = next((s for start, s in case["scale_overrides"].items() if key.startswith(start)), case["scale"])
-    x = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape) * scale
-    x = {"normal": x, "one_plus": 1 + x, "one_plus_abs": 1 + abs(x)}[kind]
-    return torch.from_numpy(np.asarray(x, np.float32))
-
-
-@pytest.mark.parametrize("case", golden_cases("models/spatial/avsegformer_pvt"))
-def test_masks_equal_the_official_head(case):
-    timm = pytest.importorskip("timm")
-    facts = json.loads(case.with_suffix(".json").read_text())
-    arrays = np.load(case.with_suffix(".npz"))
-    draws = np.random.default_rng(facts["input_seed"])
-    given = {}
-    for name, shape, _ in facts["input_order"]:
-        masks = name.startswith("mask")
-        x = (draws.random(shape) > 0.7) if masks else draws.standard_normal(shape)
-        given[name] = torch.from_numpy(np.asarray(x, np.float32))
-    filled = {k: fill(facts, k, s, kind) for k, s, _, kind in facts["keys"] if not k.startswith("vggish")}
-    found = {k.removeprefix("head."): x for k, x in filled.items() if k.startswith("head.")}
-    head = QueryMaskDecoder([64, 128, 320, 512], queries=facts["config"]["query_num"]).eval()
-    dead = {k for k in found if ours(k) is None}
-    assert {k.split(".")[0] for k in dead} == {"fpn", "attn_fc"}
-    head.load_state_dict({ours(k): x for k, x in found.items() if k not in dead})
-    trunk = timm.create_model("pvt_v2_b5", num_classes=0).eval()
-    trunk.load_state_dict(official_pvt({k: x for k, x in filled.items() if k.startswith("backbone.")}, trunk))
-    maps = []
-    with torch.no_grad():
-        x = trunk.patch_embed(given["frames"])
-        for stage in trunk.stages:
-            x = stage(x)
-            maps.append(x)
-        heard = torch.from_numpy(arrays["vggish"]) @ filled["audio_proj.weight"].T + filled["audio_proj.bias"]
-        out = head(maps, heard[:, None])
-    for name, x in (
-        ("pred", out.logits),
-        ("mask_feature", out.features),
-        ("memory", out.memory),
-        ("decoder", out.queries),
-    ):
-        facts_of = facts["outputs"][name]
-        stride = facts_of["stride"] or [1] * x.ndim
-        shown = x[tuple(slice(None, None, s) for s in stride)]
-        torch.testing.assert_close(
-            shown,
-            torch.from_numpy(arrays[name]),
-            atol=1e-4 + 1e-4 * facts_of["std"],
-            rtol=1e-4,
-            msg=lambda m, n=name: f"{n}: {m}",
-        )
-    first = given["masks_five"][:, 0]
-    parts = facts["loss_ms3_parts"]
-    assert float(dice_loss(out.logits[:, 0], first).mean()) == pytest.approx(parts["iou_loss"], rel=1e-4)
-
-
-def official_pvt(state, trunk):
-    """Weights of the authors' PVT v2 under timm's names."""
-    out = {}
-    for key, x in state.items():
-        name = key.removeprefix("backbone.")
-        name = re.sub(r"^patch_embed1\.", "patch_embed.", name)
-        name = re.sub(r"^patch_embed(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.downsample.", name)
-        name = re.sub(r"^block(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.blocks.", name)
-        name = re.sub(r"^norm(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.norm.", name)
-        out[name.replace("dwconv.dwconv", "dwconv")] = x
-    return {k: x for k, x in out.items() if k in trunk.state_dict()}
 
 
 def slow_attention(net, query, places, values, sizes):

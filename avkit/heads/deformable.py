@@ -16,7 +16,7 @@ class DeformableAttention(nn.Module):
     """Attention to `points` places per level and head, found by the query around where it stands.
 
     The value at a place is bilinear between cells and zero outside of the map; weights are a softmax over all places of
-    all levels. Nothing is compiled: each level is one `grid_sample`.
+    all levels. Nothing is compiled: see `sample` and `gather`.
 
     Args:
         width: Width D.
@@ -77,26 +77,75 @@ class DeformableAttention(nn.Module):
                 f"Values have {values.shape[1]} cells, sizes {list(sizes)}; this attention takes {self.levels} levels "
                 "whose cells add up to that."
             )
-        number, length = query.shape[:2]
         split = (self.heads, self.levels, self.points)
         offsets = self.sampling_offsets(query).float().unflatten(-1, (*split, 2))  # half precision misses cells
         weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
         weights = weights.unflatten(-1, split[1:])
-        maps = self.value_proj(values).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)
-        # grid_sample wants cells as (-1, 1); an offset is in cells of its level
-        middle = 2 * places[None, :, None, None].to(offsets.dtype) - 1
-        total: Tensor | int = 0
-        for level, (part, (height, width)) in enumerate(
-            zip(maps.split([h * w for h, w in sizes], -1), sizes, strict=True)
-        ):
-            cell = offsets.new_tensor([2 / width, 2 / height])
-            grid = (middle + offsets[:, :, :, level] * cell).transpose(1, 2).flatten(0, 1)  # (N heads, L, points, 2)
-            found = F.grid_sample(part.to(grid.dtype).unflatten(-1, (height, width)), grid, align_corners=False)
-            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
-            total = total + (found * share).sum(-1)
-        assert isinstance(total, Tensor)
-        out: Tensor = self.output_proj(total.to(query.dtype).view(number, -1, length).transpose(1, 2))
+        values = self.value_proj(values).unflatten(-1, (self.heads, -1))
+        look = gather if values.device.type == "cpu" and values.dtype == torch.float32 else sample
+        out: Tensor = self.output_proj(look(values, offsets, weights.to(offsets.dtype), places, sizes).to(query.dtype))
         return out
+
+
+def sample(values: Tensor, offsets: Tensor, weights: Tensor, places: Tensor, sizes: Sizes) -> Tensor:
+    """Weighted sums of what lies at places around queries: one `grid_sample` per level, best on a GPU.
+
+    Args:
+        values: Cells of all levels one after the other, (N, S, heads, d).
+        offsets: In cells of each level, x and y, (N, L, heads, levels, points, 2).
+        weights: (N, L, heads, levels, points).
+        places: Where each query stands, x and y in [0, 1], (L, 2).
+        sizes: Height and width of each level.
+
+    Returns:
+        (N, L, heads d).
+    """
+    number, length = offsets.shape[:2]
+    maps = values.permute(0, 2, 3, 1).flatten(0, 1).to(offsets.dtype)
+    # grid_sample wants cells as (-1, 1)
+    middle = 2 * places[None, :, None, None].to(offsets.dtype) - 1
+    total: Tensor | int = 0
+    for level, (part, (height, width)) in enumerate(zip(maps.split([h * w for h, w in sizes], -1), sizes, strict=True)):
+        cell = offsets.new_tensor([2 / width, 2 / height])
+        grid = (middle + offsets[:, :, :, level] * cell).transpose(1, 2).flatten(0, 1)  # (N heads, L, points, 2)
+        found = F.grid_sample(part.unflatten(-1, (height, width)), grid, align_corners=False)
+        share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
+        total = total + (found * share).sum(-1)
+    assert isinstance(total, Tensor)
+    return total.view(number, -1, length).transpose(1, 2)
+
+
+def gather(values: Tensor, offsets: Tensor, weights: Tensor, places: Tensor, sizes: Sizes) -> Tensor:
+    """The same as `sample`, all levels in one weighted sum of rows: best on a CPU.
+
+    A place is between four cells, whose shares multiply its weight. Around every level lie cells of zeros, so that a
+    place outside needs no case of its own.
+    """
+    number, length, heads = offsets.shape[:3]
+    edge = (1, 2)  # cells of zeros before and after
+    parts, start, starts = [], 0, []
+    for part, (height, width) in zip(values.flatten(2).split([h * w for h, w in sizes], 1), sizes, strict=True):
+        parts.append(F.pad(part.unflatten(1, (height, width)), (0, 0, *edge, *edge)).flatten(1, 2))
+        starts.append(start)
+        start += (height + 3) * (width + 3)
+    table = torch.cat(parts, 1).view(number * start * heads, -1)
+    size = offsets.new_tensor([[w, h] for h, w in sizes])
+    at = offsets + (places[:, None].to(offsets.dtype) * size - 0.5)[None, :, None, :, None]
+    at = torch.minimum(at.clamp(min=-1), size[:, None])
+    low = at.detach().floor()
+    right, down = (at - low).unbind(-1)
+    x, y = low.int().unbind(-1)
+    row = size[:, :1].int() + 3
+    first = (y + 1) * row + x + 1 + torch.tensor(starts, dtype=torch.int32)[:, None]
+    clip = torch.arange(number, dtype=torch.int32).view(-1, 1, 1, 1, 1) * start
+    first = (first + clip) * heads + torch.arange(heads, dtype=torch.int32)[:, None, None]
+    step = heads * torch.stack([torch.zeros_like(row), torch.ones_like(row), row, row + 1], -1)
+    upper, lower = weights * (1 - down), weights * down
+    share = torch.stack([upper * (1 - right), upper * right, lower * (1 - right), lower * right], -1)
+    bags = number * length * heads
+    rows = (first[..., None] + step).view(bags, -1)
+    found = F.embedding_bag(rows, table, mode="sum", per_sample_weights=share.view(bags, -1))
+    return found.view(number, length, -1)
 
 
 class DeformableLayer(nn.Module):

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -213,10 +214,7 @@ class QueryMaskDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], sound: Tensor) -> QueryMasks:
         """Maps (N, C, h, w), finest first, and sound (N, 1, D), to masks."""
         features, memory = self.pixels(maps)
-        query = self.query.repeat(len(sound), 1, 1)
-        for layer in self.sound_layers:
-            query = layer(query, sound)
-        query = query + self.learnable_query
+        query = self.make_queries(sound) + self.learnable_query
         for layer in self.layers:
             query = layer(query, memory)
         if self.mixer is not None:
@@ -227,14 +225,25 @@ class QueryMaskDecoder(nn.Module):
             logits = self._draw(query, features)
         return QueryMasks(logits, features, query, memory)
 
+    def make_queries(self, sound: Tensor) -> Tensor:
+        """Queries (N, Q, D) of sound (N, 1, D)."""
+        query = self.query.repeat(len(sound), 1, 1)
+        for layer in self.sound_layers:
+            query = layer(query, sound)
+        return query
+
     def _draw(self, query: Tensor, features: Tensor) -> Tensor:
         """Masks (N, K, H, W) of queries (N, Q, D) on features (N, D, h, w)."""
-        x = torch.einsum("nqc,nchw->nqhw", query, features)
-        first, second, last = self.combine
-        x = features + last(second(first(x).relu()).relu())
+        layers = [m for m in self.combine if isinstance(m, nn.Conv2d)]
+        weights, biases = [m.weight.flatten(1) for m in layers], [cast(Tensor, m.bias)[:, None] for m in layers]
+        # the first layer is of queries times pixels; queries go into its weights, which costs less
+        x = torch.baddbmm(biases[0], weights[0] @ query, features.flatten(2))
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            x = torch.baddbmm(bias, weight.expand(len(x), -1, -1), x.relu_())
+        x = features + x.view_as(features)
         first, second, last = self.out
         x = first(x)
         if self.scale != 1:
             x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        drawn: Tensor = last(second(x).relu())
+        drawn: Tensor = last(second(x).relu_())
         return drawn
