@@ -193,9 +193,11 @@ class AVModel(L.LightningModule):
         return {"loss": loss if self.balance is None else self.balance(name, loss), "parts": shown}
 
     def on_train_epoch_start(self) -> None:
-        """Tell the tasks how far training is."""
+        """Tell the tasks how far training is, and a system that begins with a part of it frozen."""
         for task in self.tasks.values():
             task.epoch = self.current_epoch
+        if hasattr(self.system, "begin_epoch"):
+            self.system.begin_epoch(self.current_epoch)
 
     def on_after_backward(self) -> None:
         """Surgery, where it is wanted."""

@@ -23,6 +23,13 @@ SYSTEMS: dict[str, str] = {
     "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramidConfig",
     "avel": "avkit.systems.avel:AVELConfig",
     "psp": "avkit.systems.psp:PSPConfig",
+    "tspm": "avkit.systems.tspm:TSPMConfig",
+    "avst": "avkit.systems.avst:AVSTConfig",
+    "pstp": "avkit.systems.pstp:PSTPConfig",
+    "avsegformer": "avkit.systems.avsegformer:AVSegFormerConfig",
+    "tpavi": "avkit.systems.tpavi:TPAVIConfig",
+    "ez_vsl": "avkit.systems.ez_vsl:EZVSLConfig",
+    "lvs": "avkit.systems.lvs:LVSConfig",
 }
 #: Networks of papers that take official checkpoints, by the name that `avkit convert` takes.
 NETWORKS: dict[str, str] = {
@@ -32,6 +39,13 @@ NETWORKS: dict[str, str] = {
     "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramid",
     "avel": "avkit.systems.avel:AVEL",
     "psp": "avkit.systems.psp:PSP",
+    "tspm": "avkit.systems.tspm:TSPM",
+    "avst": "avkit.systems.avst:AVST",
+    "pstp": "avkit.systems.pstp:PSTP",
+    "avsegformer": "avkit.systems.avsegformer:AVSegFormer",
+    "tpavi": "avkit.systems.tpavi:TPAVI",
+    "ez_vsl": "avkit.systems.ez_vsl:EZVSL",
+    "lvs": "avkit.systems.lvs:LVS",
 }
 
 

@@ -14,7 +14,7 @@ from avkit.errors import unknown_name
 from avkit.systems.base import Senses
 from avkit.systems.clips_task import MarginEvents, WeakMarginEvents
 from avkit.systems.features import FeatureConfig, squared
-from avkit.systems.official import OfficialNetwork
+from avkit.systems.official import OfficialNetwork, rename
 
 #: How both modalities become one answer.
 FUSIONS = ("concat", "residual")
@@ -105,14 +105,6 @@ ATTENTION = {
     "attention.score.": "affine_h.",
 }
 _OUTPUT = {"first.": "L1.", "last.": "L2.", "visual.": "U_v.", "audio.": "U_a."}
-
-
-def rename(key: str, starts: Mapping[str, str]) -> str:
-    """The key with the first beginning that fits replaced."""
-    for ours, theirs in starts.items():
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    return key
 
 
 def _transform(width: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systems share: what encoders make of a batch, and the contract of a system's config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ def make_encoder(
     return encoder
 
 
-def see(encoder: nn.Module | None, batch: Batch) -> VisualFeatures:
+def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
     """Visual features with (B, T) in front; only pictures that exist pass the encoder.
 
     Raises:

@@ -15,40 +15,26 @@ from avkit.encoders import AUDIO, VISUAL
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
 from avkit.systems.base import Senses, hear, make_encoder, see
-from avkit.systems.official import OfficialNetwork
+from avkit.systems.official import OfficialNetwork, short
 from avkit.tasks import find_task
 from avkit.tasks.base import Task
 
 
 @dataclass
-class FeatureConfig:
-    """What all systems on features are made of, beside their networks.
+class NetworkConfig:
+    """What all systems around a paper's network share.
 
     Attributes:
         name: Of the system.
-        visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
-        audio: Audio encoder, likewise.
-        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
-        audio_weights: Weights of the audio encoder.
-        train_encoders: Train them too; False freezes both, except those called `small`.
-        visual_features: Width of stored visual features; 0 for none. Data that know what they hold say so themselves.
-        audio_features: Width of stored audio features; 0 for none.
         weights: Weights to start from, a file that `avkit convert` wrote.
     """
 
     #: Tasks that the system answers, and how.
     answers: ClassVar[Mapping[str, type[Task]]]
-    #: Systems on features read whole clips: training does not cut them.
+    #: Whether the system reads whole clips: training does not cut them then.
     whole: ClassVar[bool] = True
 
     name: str = ""
-    visual: str = "small"
-    audio: str = "small"
-    visual_weights: str | None = None
-    audio_weights: str | None = None
-    train_encoders: bool = False
-    visual_features: int = 0
-    audio_features: int = 0
     weights: str | None = None
 
     def speak(self, vocabulary: Vocabulary) -> Vocabulary:
@@ -76,6 +62,43 @@ class FeatureConfig:
         """A task of a class in `answers`."""
         return cls(vocabulary)
 
+    @abstractmethod
+    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> Any:
+        """What the network makes of the features of a batch."""
+
+    @classmethod
+    def shared(cls) -> set[str]:
+        """Fields that are not of the network itself."""
+        return {f.name for f in fields(NetworkConfig)}
+
+    def own(self, *leave: str) -> dict[str, Any]:
+        """The fields of the network itself."""
+        left = self.shared() | set(leave)
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left}
+
+
+@dataclass
+class FeatureConfig(NetworkConfig):
+    """What all systems on features are made of, beside their networks.
+
+    Attributes:
+        visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
+        audio: Audio encoder, likewise.
+        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
+        audio_weights: Weights of the audio encoder.
+        train_encoders: Train them too; False freezes both, except those called `small`.
+        visual_features: Width of stored visual features; 0 for none. Data that know what they hold say so themselves.
+        audio_features: Width of stored audio features; 0 for none.
+    """
+
+    visual: str = "small"
+    audio: str = "small"
+    visual_weights: str | None = None
+    audio_weights: str | None = None
+    train_encoders: bool = False
+    visual_features: int = 0
+    audio_features: int = 0
+
     def build(
         self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
     ) -> "FeatureSystem":
@@ -86,49 +109,30 @@ class FeatureConfig:
     def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
         """The network for widths of features and a dataset's classes."""
 
-    @abstractmethod
-    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> Any:
-        """What the network makes of the features of a batch."""
-
-    def own(self, *leave: str) -> dict[str, Any]:
-        """The fields of the network itself."""
-        shared = {f.name for f in fields(FeatureConfig)} | set(leave)
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+    @classmethod
+    def shared(cls) -> set[str]:
+        """Fields that are not of the network itself."""
+        return {f.name for f in fields(FeatureConfig)}
 
 
-class FeatureSystem(nn.Module):
-    """Encoders where the data hold pictures and sound, and a paper's network.
+class NetworkSystem(nn.Module):
+    """A paper's network, and what it reads of a batch.
 
     Args:
         config: What it is made of.
-        vocabulary: The dataset's classes.
-        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
-            None.
     """
 
-    def __init__(
-        self, config: FeatureConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
-    ) -> None:
+    #: Pictures have no pyramid that a head of ours could read.
+    pyramid_widths: ClassVar[list[int]] = []
+    network: OfficialNetwork
+
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        seen, heard = next(iter((features or {}).values()), None) or (config.visual_features, config.audio_features)
-        self.visual = None if seen else self._encoder("visual", VISUAL, config.visual, config.visual_weights)
-        self.audio = None if heard else self._encoder("audio", AUDIO, config.audio, config.audio_weights)
-        seen = seen or int(self.visual.width)  # type: ignore[union-attr, arg-type]
-        heard = heard or int(self.audio.width)  # type: ignore[union-attr, arg-type]
-        self.network = config.network(seen, heard, vocabulary)
-        if config.weights:
-            self._start_from(config.weights)
-
-    #: Pictures have no pyramid here.
-    pyramid_widths: ClassVar[list[int]] = []
 
     def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Encode pictures, unless they are given as `seen`, and sound; stored features are what they are."""
-        if seen is None and self.visual is None and batch.visual is not None:
-            x = batch.visual.float()
-            seen = VisualFeatures(x.mean(2), x, (1, x.shape[2]))
-        return Senses(see(self.visual, batch) if seen is None else seen, hear(self.audio, batch))
+        """Encode pictures, unless they are given as `seen`, and sound."""
+        raise NotImplementedError
 
     def forward(
         self,
@@ -142,18 +146,24 @@ class FeatureSystem(nn.Module):
         """What the network answers; prompts are not read."""
         return self.config.run(self.network, senses or self.sense(batch), batch)
 
-    def train(self, mode: bool = True) -> "FeatureSystem":
+    def train(self, mode: bool = True) -> "NetworkSystem":
         """Frozen encoders stay in evaluation mode."""
         super().train(mode)
-        for module in (self.visual, self.audio):
-            if module is not None and not any(p.requires_grad for p in module.parameters()):
+        for module in self.encoders():
+            if not any(p.requires_grad for p in module.parameters()):
                 module.eval()
         return self
 
-    def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
-        return make_encoder(kind, table, name, weights, self.config.train_encoders)
+    def encoders(self) -> list[nn.Module]:
+        """Encoders that may be frozen."""
+        return []
 
-    def _start_from(self, path: str) -> None:
+    def start_from(self, path: str) -> None:
+        """Take converted weights.
+
+        Raises:
+            DataError: If they are of a network that was made otherwise, with what to pass.
+        """
         loaded = type(self.network).load(path)
         differ = {
             key: value
@@ -162,15 +172,60 @@ class FeatureSystem(nn.Module):
         }
         if differ:
             there = ", ".join(
-                f"{key} {value} and not {self.network.made_with.get(key)}" for key, value in differ.items()
+                f"{key} {short(value)} and not {short(self.network.made_with.get(key))}"
+                for key, value in differ.items()
             )
             own = self.config.own().keys()
             options = [f"--model.system.{key} {value}" for key, value in differ.items() if key in own]
             pass_on = f" Pass {' '.join(options)}." if options else ""
             data = " The data decide its widths and classes: use those that it was trained with."
-            given = {"visual", "audio", "frames", "classes"} & differ.keys()
-            raise DataError(f"{path} does not fit this run; it has {there}.{pass_on}{data if given else ''}")
+            given = {"visual", "audio", "frames", "classes", "answers", "words", "patches", "text"} & differ.keys()
+            raise DataError(f"{path} does not fit this run; it has {there}.{pass_on}{data if given - own else ''}")
         self.network.load_state_dict(loaded.state_dict())
+
+
+class FeatureSystem(NetworkSystem):
+    """Encoders where the data hold pictures and sound, and a paper's network.
+
+    Args:
+        config: What it is made of.
+        vocabulary: The dataset's classes.
+        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
+            None.
+    """
+
+    config: FeatureConfig
+
+    def __init__(
+        self, config: FeatureConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        super().__init__(config)
+        seen, heard = next(iter((features or {}).values()), None) or (config.visual_features, config.audio_features)
+        self.visual = None if seen else self._encoder("visual", VISUAL, config.visual, config.visual_weights)
+        self.audio = None if heard else self._encoder("audio", AUDIO, config.audio, config.audio_weights)
+        seen = seen or int(self.visual.width)  # type: ignore[union-attr, arg-type]
+        heard = heard or int(self.audio.width)  # type: ignore[union-attr, arg-type]
+        self.network = self.make_network(seen, heard, vocabulary)
+        if config.weights:
+            self.start_from(config.weights)
+
+    def make_network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
+        """The network for widths of features."""
+        return self.config.network(visual, audio, vocabulary)
+
+    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
+        """Encode pictures, unless they are given as `seen`, and sound; stored features are what they are."""
+        if seen is None and self.visual is None and batch.visual is not None:
+            x = batch.visual.float()
+            seen = VisualFeatures(x.mean(2), x, (1, x.shape[2]))
+        return Senses(see(self.visual, batch) if seen is None else seen, hear(self.audio, batch))
+
+    def encoders(self) -> list[nn.Module]:
+        """Both, where there are any."""
+        return [module for module in (self.visual, self.audio) if module is not None]
+
+    def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
+        return make_encoder(kind, table, name, weights, self.config.train_encoders)
 
 
 def squared(seen: VisualFeatures, positions: int) -> Tensor:

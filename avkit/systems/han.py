@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from avkit.backbone.clips import ClipFeatures
+from avkit.backbone.hybrid import HybridAttention
 from avkit.batch import Batch, Vocabulary
 from avkit.heads.pooling import AttentivePooling
 from avkit.heads.segment import ParsingOutput
@@ -20,39 +20,6 @@ from avkit.systems.official import OfficialNetwork
 
 #: Parts that are built and saved officially, and never run.
 _DEAD = ("audio_encoder.layers.0.", "visual_encoder.layers.0.", "cmt_encoder.layers.0.")
-
-
-class HybridAttention(nn.Module):
-    """Each modality attends to itself and to the other with the same weights; post-norm.
-
-    Both modalities go through as one batch.
-
-    Args:
-        width: Width D.
-        heads: Attention heads.
-        inner: Width of the feed-forward layers.
-        dropout: In training.
-    """
-
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
-        super().__init__()
-        self.across, self.within = (
-            nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True) for _ in range(2)
-        )
-        self.first, self.second = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, audio: Tensor, visual: Tensor, padded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """From (B, T, D) twice to the same; `padded` is bool (B, T), True where there is nothing."""
-        x, other = torch.cat([audio, visual]), torch.cat([visual, audio])
-        away = None if padded is None else torch.cat([padded, padded])
-        across = self.across(x, other, other, key_padding_mask=away, need_weights=False)[0]
-        within = self.within(x, x, x, key_padding_mask=away, need_weights=False)[0]
-        x = self.norms[0](x + self.dropout(across) + self.dropout(within))
-        x = self.norms[1](x + self.dropout(self.second(self.dropout(self.first(x).relu()))))
-        heard, seen = x.chunk(2)
-        return heard, seen
 
 
 class HAN(OfficialNetwork):

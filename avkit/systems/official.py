@@ -61,6 +61,10 @@ class OfficialNetwork(nn.Module):
         """Shapes, by official key, of what their checkpoint holds and their network never trains or reads."""
         return {}
 
+    def untrained(self) -> list[str]:
+        """Beginnings of our keys that are read and that no loss reaches: they stay as they began."""
+        return []
+
     def official_copies(self) -> dict[str, str]:
         """Keys of their checkpoint that hold what another key holds, and that key, which counts."""
         return {}
@@ -117,8 +121,8 @@ class OfficialNetwork(nn.Module):
         wanted |= self.official_dead()
         wanted |= {copy: wanted[key] for copy, key in self.official_copies().items()}
         _check(self.name, wanted, state)
-        self.load_state_dict({k: self.as_ours(k, state[theirs].float(), ours[k]) for k, theirs in mine.items()})
-        self.dead = {key: state[key].float() for key in self.official_dead()}
+        self.load_state_dict({k: self.as_ours(k, _wide(state[theirs]), ours[k]) for k, theirs in mine.items()})
+        self.dead = {key: _wide(state[key]) for key in self.official_dead()}
 
     def to_official(self) -> dict[str, Tensor]:
         """The weights as an official state dict, whole: dead tensors are zeros where there never were any."""
@@ -174,6 +178,19 @@ def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]
     return facts, state
 
 
+def rename(key: str, starts: Mapping[str, str]) -> str:
+    """The key with the first beginning that fits replaced."""
+    for ours, theirs in starts.items():
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    return key
+
+
+def short(value: Any) -> str:
+    """A value as text; of long lists how many."""
+    return f"({len(value)} of them)" if isinstance(value, list) and len(value) > 8 else str(value)
+
+
 def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors without the `module.` of a network trained on several GPUs."""
     if state and all(key.startswith("module.") for key in state):
@@ -209,6 +226,11 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
             if find_network(name).recognise(state) is not None:
                 return name
     return None
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Numbers in float32; counts, such as those of batch norm, as they are."""
+    return x.float() if x.is_floating_point() else x
 
 
 def _check(name: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:

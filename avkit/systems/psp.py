@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from avkit.backbone.audio_guided import AudioGuidedAttention, TwoRecurrent
 from avkit.backbone.propagation import PositiveSamplePropagation
 from avkit.batch import Batch, Vocabulary
-from avkit.systems.avel import ATTENTION, rename
+from avkit.systems.avel import ATTENTION
 from avkit.systems.base import Senses
 from avkit.systems.clips_task import PropagatedEvents, PSPOutput, WeakPropagatedEvents
 from avkit.systems.features import FeatureConfig, squared
-from avkit.systems.official import OfficialNetwork
+from avkit.systems.official import OfficialNetwork, rename
 from avkit.tasks.base import Task
 
 

@@ -3,6 +3,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class QuestionAnswering(Task):
     """
 
     name = "avqa"
-    forms = ("answer",)
+    forms: ClassVar[tuple[str, ...]] = ("answer",)
     reads = ("answer", "question_type")
     may_read = ("choices",)
     pixels = False

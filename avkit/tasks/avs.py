@@ -2,7 +2,7 @@
 """Audio-visual segmentation: the pixels of what sounds, as one mask (S4, MS3) and as classes (AVSS)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -32,7 +32,7 @@ class Segmentation(Task):
     """
 
     name = "avs"
-    forms = ("masks",)
+    forms: ClassVar[tuple[str, ...]] = ("masks",)
     reads = ("mask", "mask_known")
     may_read = ("class_mask",)
     stepwise = True

@@ -2,6 +2,7 @@
 """Sound source localisation: a heat map of where the sound comes from, learnt without any label."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ class SoundLocalization(Task):
     """
 
     name = "ssl"
-    forms = ("boxes",)
+    forms: ClassVar[tuple[str, ...]] = ("boxes",)
     weak = True
     reads = ("source",)
     scored_by = reads
