@@ -275,7 +275,7 @@ class Predictor:
         best = scores.topk(min(5, len(scores)))
         words = self.model.vocabulary.of("avqa").answers
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs})
+        return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs}, _chosen(found, clip))
 
     def _list_events(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
         """Fill in the events of a task that looks at the whole clip, or at pieces where answers are sequences."""
@@ -325,6 +325,14 @@ class Predictor:
         known = set(self.model.vocabulary.words)
         strange = [w for w in dict.fromkeys(split_words(question)) if w.isalnum() and w not in known]
         return f"The run never saw these words of {question!r}: {', '.join(strange)}." if strange else ""
+
+
+def _chosen(found: Prediction, clip: Clip) -> list[tuple[float, float, float]]:
+    """Start, end and weight of the steps that an answer was made of, where the model chooses some."""
+    if "chosen" not in found.values:
+        return []
+    weights = found["step_weights"][0].tolist()
+    return [(t * clip.hop, (t + 1) * clip.hop, round(weights[t], 4)) for t in found["chosen"][0].tolist()]
 
 
 def _pieces(clip: Clip) -> list[slice]:

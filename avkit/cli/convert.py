@@ -16,7 +16,7 @@ from torch import Tensor
 from avkit.errors import DataError
 from avkit.files import atomic
 from avkit.systems import NETWORKS, find_network
-from avkit.systems.official import OfficialNetwork, read_official
+from avkit.systems.official import OfficialNetwork, read_official, short
 
 #: What the authors' environment is asked to run where they saved a whole module, which nobody else should load.
 SCRIPT = """\
@@ -46,7 +46,7 @@ def run(args: list[str]) -> int:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="what no weight tells, such as heads=4",
+        help="what no weight tells, such as heads=4 or topk=8",
     )
     p.add_argument("--raw", action="store_true", help="the last weights where the file has averaged ones (EMA) too")
     p.add_argument("--reverse", action="store_true", help="FILE is ours: write the authors' state dict")
@@ -105,7 +105,7 @@ def report(made: OfficialNetwork, state: Mapping[str, Tensor], notes: list[str],
     console, dead, copies = Console(highlight=False), made.official_dead(), made.official_copies()
     total = sum(x.numel() for x in state.values())
     console.print(f"{made.name} ({made.source})")
-    console.print("  made with " + ", ".join(f"{key} {value}" for key, value in made.made_with.items()))
+    console.print("  made with " + ", ".join(f"{key} {short(value)}" for key, value in made.made_with.items()))
     for note in notes:
         console.print(f"  {escape(note)}")
     console.print(f"  {len(state)} keys, {total:,} numbers: {len(state) - len(dead) - len(copies)} are ours")
@@ -119,6 +119,11 @@ def report(made: OfficialNetwork, state: Mapping[str, Tensor], notes: list[str],
         parts = Counter(_part(key) for key in dead)
         for part, count in parts.items():
             console.print(f"    {part}  {count} {'key' if count == 1 else 'keys'}")
+    if idle := made.untrained():
+        found = {key: x for key, x in made.named_parameters() if key.startswith(tuple(idle))}
+        numbers = sum(x.numel() for x in found.values())
+        console.print(f"  {len(found)} of ours are never trained as the network is made: {numbers:,} numbers")
+        console.print(f"    {', '.join(part.rstrip('.') for part in idle)}")
     console.print(f"written: {out}")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from avkit.batch import Batch, Prediction
 from avkit.model import AVModel
 from avkit.report import Example
+from avkit.scoreboard import silence
 
 #: Most pictures of a sample that are shown; of longer clips they are evenly apart.
 PICTURES = 12
@@ -23,16 +24,24 @@ def examples(model: AVModel, batches: dict[str, list[Batch]]) -> Iterator[Exampl
     model.eval()
     for name, several in batches.items():
         for batch in several:
+            given = batch.to(model.device)
             with torch.inference_mode():
-                prediction = model(batch.to(model.device))
+                prediction = model(given)
+                shown = batch.frames is not None and {"mask", "heat", "parts"} & prediction.values.keys()
+                silent = model(silence(given)) if shown else None
             for row in range(len(batch)):
-                yield _example(name, batch, prediction, row, model.vocabulary.of(name).classes)
+                yield _example(name, batch, prediction, silent, row, model.vocabulary.of(name).classes)
 
 
-def _example(name: str, batch: Batch, prediction: Prediction, row: int, classes: Sequence[str]) -> Example:
+def _example(
+    name: str, batch: Batch, prediction: Prediction, silent: Prediction | None, row: int, classes: Sequence[str]
+) -> Example:
     clip = row if batch.clip is None else int(batch.clip[row])
     count = int(batch.valid[clip].sum())
     shown = np.unique(np.linspace(0, count - 1, min(count, PICTURES)).round().astype(int))
+    if "chosen" in prediction.values and count > PICTURES:
+        chosen = prediction["chosen"][row].cpu().numpy()
+        shown = np.unique(np.concatenate([shown[:: max(1, len(chosen) // 4)], chosen]))
     found, truth = prediction.values, batch.targets
     example = Example(name, batch.id[row])
 
@@ -46,11 +55,11 @@ def _example(name: str, batch: Batch, prediction: Prediction, row: int, classes:
         example.times = [(t + 0.5) * batch.hop for t in shown.tolist()]
     if "mask" in found and example.images:
         example.masks = part(found["mask"])
+        example.silent_masks = part(silent["mask"]) if silent is not None else None
         example.truth_masks = part(truth["mask"]) if bool(truth["mask_known"][row].any()) else None
     if "heat" in found and example.images:
-        heat = part(found["heat"])
-        example.masks = heat >= np.median(heat, (1, 2), keepdims=True)  # the half that is scored
-        example.masks = example.masks.astype(np.float32)
+        example.heats = part(found["heat"])
+        example.silent_heats = part(silent["heat"]) if silent is not None else None
         example.truth_masks = part(truth["source"]) > 0 if "source" in truth else None
     if "caption" in found:
         example.captions, example.truth_captions = part(found["caption"]), part(truth["caption"])
@@ -72,7 +81,28 @@ def _example(name: str, batch: Batch, prediction: Prediction, row: int, classes:
         example.question = (batch.text or [""] * len(batch))[row]
         example.answer, example.truth_answer = found["answer"][row], truth["answer"][row]
         example.note = truth["question_type"][row]
+    if "chosen" in found and example.images:
+        weights = found["step_weights"][row].cpu()
+        chosen = set(found["chosen"][row].tolist())
+        example.marks = [f"chosen, weight {weights[t]:.2f}" if t in chosen else "" for t in shown.tolist()]
+        if "parts" in found:
+            example.heats = _heats(prediction, row, shown)
+            example.silent_heats = None if silent is None else _heats(silent, row, shown)
     return example
+
+
+def _heats(prediction: Prediction, row: int, shown: Any) -> Any:
+    """How much each part of the shown pictures counted, (F, h, w); NaN where a picture was not looked at.
+
+    None where parts have no place, as merged tokens have none.
+    """
+    parts = prediction["parts"][row].cpu().numpy()
+    side = round(parts.shape[1] ** 0.5)
+    if side * side != parts.shape[1]:
+        return None
+    by_step = {t: part.reshape(side, side) for t, part in zip(prediction["shown"][row].tolist(), parts, strict=True)}
+    nothing = np.full((side, side), np.nan, np.float32)
+    return np.stack([by_step.get(t, nothing) for t in shown.tolist()])
 
 
 def _names(on: Any, classes: Sequence[str]) -> str:

@@ -86,6 +86,10 @@ class Example:
         images: Frames of the clip, each uint8 (H, W, 3).
         times: Second of each frame; empty to number the frames instead.
         masks: Prediction (T, h, w) of any size, tinted: float probabilities, cut at 0.5, or integers with 0 background.
+        heats: Prediction (T, h, w) of any size that glows where it is high; rows of NaN have none.
+        silent_masks: What `masks` would be without sound, shown beside it.
+        silent_heats: What `heats` would be without sound.
+        marks: A few words about each frame, such as why it was looked at, or none.
         truth_masks: The same for the truth, outlined.
         captions: Predicted caption under each frame, or none.
         truth_captions: True caption under each frame, or none.
@@ -99,7 +103,11 @@ class Example:
     images: list[NDArray[np.uint8]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     masks: Array | None = None
+    heats: Array | None = None
+    silent_masks: Array | None = None
+    silent_heats: Array | None = None
     truth_masks: Array | None = None
+    marks: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     truth_captions: list[str] = field(default_factory=list)
     question: str = ""
@@ -108,10 +116,11 @@ class Example:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("times", "masks", "truth_masks", "captions", "truth_captions"):
+        pictures = ("masks", "heats", "silent_masks", "silent_heats", "truth_masks")
+        for name in ("times", "marks", "captions", "truth_captions", *pictures):
             value = getattr(self, name)
             if value is not None and len(value) not in (
-                {len(self.images)} if "masks" in name else {0, len(self.images)}
+                {len(self.images)} if name in pictures else {0, len(self.images)}
             ):
                 raise ValueError(
                     f"Example {self.id!r}: {name} has {len(value)} entries for {len(self.images)} images. "
@@ -154,11 +163,17 @@ class RunReport:
 
 @dataclass
 class Answer:
-    """An answer to a question about a clip; `scores` holds the probability of the best few answers."""
+    """An answer to a question about a clip.
+
+    Attributes:
+        scores: Probability of the best few answers.
+        chosen: Start and end in seconds, and weight, of the steps that the answer was made of, where a model chooses.
+    """
 
     question: str
     answer: str
     scores: dict[str, float] = field(default_factory=dict)
+    chosen: list[tuple[float, float, float]] = field(default_factory=list)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
-from avkit.report.images import Labels, fit_labels, heat_picture, jpeg_uri, picture, png, png_uri
+from avkit.report.images import Labels, fit_labels, heat_picture, jpeg_uri, picture, png, png_uri, warm
 from avkit.report.overlay import step_labels
 from avkit.report.records import Array, Result
 from avkit.report.timeline import sounding_area, timeline
@@ -45,7 +45,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `sounding`: [start, end] of each stretch of steps where something visible sounds.
     - `captions`: `start`, `end` and `text`, equal neighbours joined.
     - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score` or null.
-    - `answers`: `question`, `answer` and `scores`, the probability of the best few.
+    - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
+      the steps that the answer was made of, where a model chooses some.
     - `notes` and `provenance`.
 
     Args:
@@ -180,6 +181,8 @@ def _frames(result: Result) -> list[dict[str, Any]]:
 def _frame(result: Result, step: int) -> dict[str, Any]:
     assert result.frames is not None
     image = result.frames[step].transpose(1, 2, 0)
+    if result.heat is not None:
+        image = warm(image, result.heat[step])
     labels = step_labels(result, step, image.shape[:2])
     present = [] if labels is None or result.class_mask is None else [int(k) for k in np.unique(labels) if k]
     return {

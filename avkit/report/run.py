@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from avkit.efficiency import METHOD, Efficiency
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
-from avkit.report.images import jpeg_uri, picture, png_uri
-from avkit.report.records import Curve, Example, Row, RunReport
+from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
+from avkit.report.records import Array, Curve, Example, Row, RunReport
 from avkit.report.timeline import THEMES, save_figure
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def number(x: float | None, unit: str, sign: bool = False) -> str:
 
 def _record(report: RunReport) -> dict[str, Any]:
     """The report as JSON holds it."""
-    pictures = ("images", "masks", "truth_masks")
+    pictures = ("images", "masks", "heats", "silent_masks", "silent_heats", "truth_masks")
     names = [f.name for f in fields(Example) if f.name not in pictures]
     return {
         "name": report.name,
@@ -143,14 +143,23 @@ def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
 
 
 def _frame(example: Example, k: int) -> dict[str, str]:
-    mask = None if example.masks is None else example.masks[k]
-    truth = None if example.truth_masks is None else example.truth_masks[k]
+    silent = example.silent_masks is not None or example.silent_heats is not None
     return {
-        "uri": jpeg_uri(picture(example.images[k], _IMAGE_WIDTH, mask, truth)),
+        "uri": jpeg_uri(_shown(example, k, example.masks, example.heats)),
+        "silent": jpeg_uri(_shown(example, k, example.silent_masks, example.silent_heats)) if silent else "",
+        "mark": example.marks[k] if example.marks else "",
         "label": f"{example.times[k]:g} s" if example.times else f"frame {k + 1}",
         "caption": example.captions[k] if example.captions else "",
         "truth_caption": example.truth_captions[k] if example.truth_captions else "",
     }
+
+
+def _shown(example: Example, k: int, masks: Array | None, heats: Array | None) -> Pixels:
+    """A frame with what was predicted on it, and the true mask's outline."""
+    image, truth = example.images[k], None if example.truth_masks is None else example.truth_masks[k]
+    if heats is not None and np.isfinite(heats[k]).all():
+        image = warm(picture(image, _IMAGE_WIDTH), heats[k])
+    return picture(image, _IMAGE_WIDTH, None if masks is None else masks[k], truth)
 
 
 def _curves(curves: dict[str, Curve]) -> dict[str, dict[str, str]]:
