@@ -52,3 +52,62 @@ class Recorded:
         assert torch.allclose(found, wanted, rtol=0, atol=bound, equal_nan=True), (
             f"{name}: {(found - wanted).abs().max():.3g} > {bound:.3g}"
         )
+
+
+class Filled:
+    """One case of the spatial models: the same idea in another form of file."""
+
+    def __init__(self, path):
+        self.facts = json.loads(path.with_suffix(".json").read_text())
+        self.arrays = np.load(path.with_suffix(".npz"))
+        self.config = self.facts.get("config", {})
+
+    def weights(self):
+        """The official state dict; counts of batches are 0."""
+        out = {}
+        for key, shape, _, kind in self.facts["keys"]:
+            if kind == "int":
+                out[key] = torch.zeros(shape, dtype=torch.long)
+                continue
+            overrides = self.facts.get("scale_overrides", {})
+            scale = next((s for start, s in overrides.items() if key.startswith(start)), self.facts["scale"])
+            x = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape) * scale
+            x = {"normal": x, "one_plus": 1 + x, "one_plus_abs": 1 + np.abs(x)}[kind]
+            out[key] = torch.from_numpy(np.asarray(x, np.float32).reshape(shape))
+        return out
+
+    def inputs(self):
+        """Tensors by name, drawn in their order."""
+        rng = np.random.default_rng(self.facts["input_seed"])
+        out = {}
+        for name, shape, dtype in self.facts["input_order"]:
+            if name == "target":
+                x = rng.integers(0, self.config.get("answers", 42), shape)
+            elif name == "question" and dtype == "int64":
+                x = rng.integers(0, self.config["qst_vocab"], shape)
+            elif name.startswith("mask"):
+                x = (rng.random(shape) > 0.7).astype(np.float32)
+            else:
+                x = rng.standard_normal(shape).astype(np.float32)
+            out[name] = torch.from_numpy(np.asarray(np.abs(x) if name in ABSOLUTE else x))
+        return out
+
+    def same(self, name, found):
+        """Assert that `found` is what was recorded: whole numbers exactly, others to 1e-4 and 1e-4 of the deviation."""
+        facts = self.facts["outputs"][name]
+        wanted = torch.from_numpy(np.asarray(self.arrays[name]))
+        assert list(found.shape) == facts["shape"], name
+        stride = facts["stride"] or [1] * found.ndim
+        found = found.detach()[tuple(slice(None, None, s) for s in stride)]
+        if not wanted.is_floating_point():
+            assert torch.equal(found, wanted), name
+            return
+        apart = (found.double() - wanted.double()).abs()
+        bound = 1e-4 + 1e-4 * facts["std"]
+        if name == "logits" and facts["std"] > 10:  # they reach thousands by construction
+            bound = bound + 1e-4 * wanted.double().abs()
+        assert (apart <= bound).all(), f"{name}: {apart.max():.3g}"
+
+
+#: Inputs that are taken without their sign.
+ABSOLUTE = ("visual_posi", "visual_nega", "audio_feature")

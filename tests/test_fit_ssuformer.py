@@ -85,6 +85,7 @@ def test_a_run_can_be_repeated_to_the_last_bit(whole, tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_rows_that_answer_half_of_it(videos, tmp_path, capsys):
     for row, wanted in (("ssu_s", {"mIoU", "F"}), ("ssu_d", {"BLEU-4", "ROUGE-L"})):
         assert fit(tmp_path, row, "--trainer.max_epochs", "1", row=row) == 0

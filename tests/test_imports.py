@@ -31,7 +31,7 @@ MAY: dict[str, str] = {
     "features": "media encoders datasets batch errors files avkit",
     "datasets": "features media scenes batch errors words files",
     "tasks": "heads losses metrics batch errors words",
-    "systems": "encoders backbone heads tasks losses batch errors files pieces",
+    "systems": "encoders backbone heads tasks losses media metrics batch errors files pieces",
     "scoreboard": "tasks batch",
     "building": "datasets media batch errors files",
     "export": "datasets media scenes batch errors files",

@@ -500,7 +500,8 @@ def test_result_json(tmp_path):
     assert record["steps"][1]["mask"] == {"file": "masks/00001.png", "area": 0, "box": None}
     assert record["sounding"] == [[0, 1]]
     assert record["captions"] == [{"start": 0, "end": 2, "text": EVIL}]
-    assert record["answers"] == [{"question": EVIL, "answer": "two", "scores": {"two": 0.9, "one": 0.1}}]
+    scores = {"two": 0.9, "one": 0.1}
+    assert record["answers"] == [{"question": EVIL, "answer": "two", "scores": scores, "chosen": []}]
 
 
 def test_result_classes(tmp_path):
