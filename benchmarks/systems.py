@@ -4,8 +4,11 @@
     python benchmarks/systems.py ccnet han targets --official DIR --threads 2
 
 DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, AVVP-ECCV20, MM_Pyramid,
-AVE-ECCV18, PSP_CVPR_2021). Without it only ours is timed. Sizes are the published ones. Time is the least of several
-runs taken in turns; memory is the peak of a process that does nothing else. `targets` times the assignment of events.
+AVE-ECCV18, PSP_CVPR_2021, TSPM, PSTP-Net, MUSIC-AVQA, AVSBench, AVSegFormer, EZ-VSL, and LVS's
+Localizing-Visual-Sounds-the-Hard-Way). Without it only ours is timed. Sizes are the published ones. Time is the least
+of several runs taken in turns; memory is the peak of a process that does nothing else. `targets` times the assignment
+of events. `--count` tells parameters and multiply-adds too; `--thop` also as that tool, which the papers used, counts
+them: called layers alone, so that it does not see multi-head attention.
 """
 
 import argparse
@@ -23,7 +26,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
+from official_spatial import ADAPTERS, MODULES
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.backbone.masked import GainedPath
 from avkit.systems import find_network
@@ -36,8 +43,9 @@ REPOSITORIES = {
     "mm_pyramid": "MM_Pyramid",
     "avel": "AVE-ECCV18",
     "psp": "PSP_CVPR_2021",
-}
+} | {name: adapter.repository for name, adapter in ADAPTERS.items()}
 BATCH = {"ccnet": 16, "unav": 16, "han": 16, "mm_pyramid": 16, "avel": 64, "psp": 128}
+BATCH |= {name: adapter.batch for name, adapter in ADAPTERS.items()}
 LENGTH = {"ccnet": 256, "unav": 224}
 
 
@@ -57,13 +65,15 @@ def checkout(folder: Path, device: torch.device) -> Iterator[None]:
         finally:
             sys.path.remove(str(folder))
             for name in set(sys.modules) - before:
-                if name.split(".")[0] in ("libs", "nets", "models", "fully_model", "main_network"):
+                if name.split(".")[0] in ("libs", "nets", "models", "fully_model", "main_network", *MODULES):
                     del sys.modules[name]
 
 
 def official(name: str, folder: Path) -> nn.Module:
     """The authors' network at its published size, with random weights."""
     torch.manual_seed(0)
+    if name in ADAPTERS:
+        return still(ADAPTERS[name].make(folder))
     if name in LENGTH:
         config = importlib.import_module("libs.core.config").load_default_config()
         config["model"] |= {
@@ -101,6 +111,8 @@ def still(network: nn.Module) -> nn.Module:
             module.p = 0.0
         if isinstance(module, nn.MultiheadAttention):
             module.dropout = 0.0
+        if type(module).__name__ == "DropPath":
+            module.drop_prob = 0.0
         if type(module).__name__ == "AffineDropPath":
             module.drop_prob = 0.0
             nn.init.constant_(module.scale, 0.5)
@@ -114,6 +126,8 @@ def still(network: nn.Module) -> nn.Module:
 def inputs(name: str, batch: int, ragged: bool) -> list[Tensor]:
     """Features of a batch: of videos, with which steps are valid, or of clips."""
     torch.manual_seed(1)
+    if name in ADAPTERS:
+        return ADAPTERS[name].inputs(batch)
     if name in LENGTH:
         length = LENGTH[name]
         lengths = torch.randint(length // 4, length + 1, (batch,)) if ragged else torch.full((batch,), length)
@@ -127,6 +141,8 @@ def inputs(name: str, batch: int, ragged: bool) -> list[Tensor]:
 
 def run_official(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
     """What the authors' network answers."""
+    if name in ADAPTERS:
+        return ADAPTERS[name].theirs(network, given)
     if name in LENGTH:
         visual, audio, valid = given
         seen, heard, masks = network.backbone(visual.mT, audio.mT, valid[:, None])
@@ -142,6 +158,8 @@ def run_official(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
 
 def run_ours(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
     """The same of ours, in the authors' shapes."""
+    if name in ADAPTERS:
+        return ADAPTERS[name].ours(network, given)
     if name in LENGTH:
         levels = network(*given)
         return [*(x.logits.mT for x in levels), *(x.reach.flatten(2).mT for x in levels)]
@@ -196,10 +214,19 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16 and side == "ours"):
                 return run_ours(name, faster, given) if side == "ours" else run_official(name, theirs, given)
 
+        if options.curve and theirs is not None:
+            return curve(name, {"ours": ours, "official": theirs}, given, options.curve)
         sides = [
             side for side in ("ours", "official") if side in options.sides and (side == "ours" or theirs is not None)
         ]
         out: dict[str, Any] = {"batch": len(given[0])}
+        if options.count or options.thop:
+            one = [x.to(device) for x in inputs(name, 1, False)]
+            for side, network in (("ours", ours), ("official", theirs)):
+                if network is not None:
+                    answer = run_ours if side == "ours" else run_official
+                    found = counts(name, network.eval(), lambda a=answer, n=network: a(name, n, one), options.thop)
+                    out |= {f"{side} {key}": value for key, value in found.items()}
         for mode in options.modes:
             for network in (ours, theirs):
                 if network is not None:
@@ -221,6 +248,57 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             if len(found) == 2:
                 out[f"{mode} ratio"] = round(found["official"] / found["ours"], 2)
     return out
+
+
+def counts(name: str, network: nn.Module, run: Callable[[], Any], thop: bool) -> dict[str, str]:
+    """Parameters and multiply-adds of one sample's answer."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    told = {"parameters": f"{sum(p.numel() for p in network.parameters()):,}"}
+    told["GMAC"] = f"{counter.get_total_flops() / 2e9:.2f}"
+    if thop:
+        seen: dict[nn.Module, int] = {}
+
+        def hook(module: nn.Module, given: Any, out: Tensor) -> None:
+            weight: Tensor = module.weight  # type: ignore[assignment]
+            seen[module] = seen.get(module, 0) + out.numel() * weight[0].numel()
+
+        layers = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+        hooks = [m.register_forward_hook(hook) for m in layers]
+        with torch.no_grad():
+            network.train()  # in evaluation some layers are fused, and not called
+            run()
+            network.eval()
+        for handle in hooks:
+            handle.remove()
+        told["parameters, thop"] = f"{sum(p.numel() for m in seen for p in m.parameters()):,}"
+        told["GMAC, thop"] = f"{sum(seen.values()) / 1e9:.2f}"
+    return told
+
+
+def curve(name: str, networks: dict[str, nn.Module], given: list[Tensor], steps: int) -> dict[str, Any]:
+    """Losses of both over some steps of Adam at 1e-4, same weights and samples, nothing drawn at random."""
+    wanted = torch.randint(42, (len(given[0]),), device=given[0].device)
+    losses: dict[str, list[float]] = {}
+    for side, network in networks.items():
+        network.train()
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        run, told = run_ours if side == "ours" else run_official, losses.setdefault(side, [])
+        for _ in range(steps):
+            out = run(name, network, given)[0]
+            if out.ndim == 4:  # maps of pictures by sounds, whose best place counts
+                best = out.flatten(2).amax(2)
+                own = torch.arange(len(best), device=best.device)
+                loss = F.cross_entropy(best, own) + F.cross_entropy(best.T, own)
+            else:
+                loss = F.cross_entropy(out, wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            told.append(float(loss))
+    apart = [abs(a - b) / abs(b) for a, b in zip(losses["ours"], losses["official"], strict=True)]
+    shown = {side: [round(x, 5) for x in told] for side, told in losses.items()}
+    return {"steps": steps, "largest relative difference": f"{max(apart):.2g}", **shown}
 
 
 def targets(options: argparse.Namespace) -> dict[str, Any]:
@@ -279,6 +357,11 @@ def main() -> None:
     p.add_argument("--device", default="cpu")
     p.add_argument("--bf16", action="store_true", help="ours in bfloat16")
     p.add_argument("--compile", action="store_true", help="ours compiled")
+    p.add_argument(
+        "--curve", type=int, help="compare losses over so many steps of training instead: tspm, pstp, ez_vsl"
+    )
+    p.add_argument("--count", action="store_true", help="count parameters and operations of one sample")
+    p.add_argument("--thop", action="store_true", help="count them as thop does, too")
     p.add_argument("--memory", action="store_true", help="measure peaks too, in processes of their own")
     p.add_argument("--only", choices=["ours", "official"], help="run this side alone and print the process's peak")
     options = p.parse_args()
