@@ -34,7 +34,6 @@ class Adapter:
         inputs: Tensors for a batch.
         theirs: What their network answers.
         ours: The same of ours.
-        options: Arguments of ours that no weight tells.
     """
 
     repository: str
@@ -43,7 +42,6 @@ class Adapter:
     inputs: Callable[[int], list[Tensor]]
     theirs: Callable[[Any, list[Tensor]], list[Tensor]]
     ours: Callable[[Any, list[Tensor]], list[Tensor]]
-    options: dict[str, Any]
 
 
 def _repaired(path: Path, name: str, *repairs: tuple[str, str]) -> ModuleType:
@@ -207,7 +205,6 @@ ADAPTERS = {
         lambda n: [*_clips(n), torch.randn(n, 1, 768), torch.randn(n, 1, 768)],
         lambda net, x: [net(x[0], x[1], None, x[2], x[3], x[4])],
         lambda net, x: [net(x[0], x[1], x[2], x[3][:, 0], x[4][:, 0]).logits],
-        {},
     ),
     "pstp": Adapter(
         "PSTP-Net",
@@ -218,7 +215,6 @@ ADAPTERS = {
         ],
         lambda net, x: [net(*x)],
         lambda net, x: [net(x[0], x[1], x[4][:, 0], x[3][:, 0]).logits],
-        {},
     ),
     "avst": Adapter(
         "MUSIC-AVQA",
@@ -231,7 +227,6 @@ ADAPTERS = {
         ],
         lambda net, x: list(net(*x)),
         _run_avst,
-        {},
     ),
     "ez_vsl": Adapter(
         "EZ-VSL",
@@ -240,7 +235,6 @@ ADAPTERS = {
         lambda n: [torch.randn(n, 3, 224, 224), torch.randn(n, 1, 257, 200)],
         _their_ez_vsl,
         _run_source,
-        {},
     ),
     "lvs": Adapter(
         "Localizing-Visual-Sounds-the-Hard-Way",
@@ -249,7 +243,6 @@ ADAPTERS = {
         lambda n: [torch.randn(n, 3, 224, 224), torch.randn(n, 1, 257, 671)],
         _their_lvs,
         _run_lvs,
-        {},
     ),
     "tpavi": Adapter(
         "AVSBench",
@@ -258,7 +251,6 @@ ADAPTERS = {
         lambda n: [torch.randn(5 * n, 3, 224, 224), torch.randn(5 * n, 128).abs()],
         _their_tpavi,
         _run_tpavi,
-        {},
     ),
     "avsegformer": Adapter(
         "AVSegFormer",
@@ -267,6 +259,5 @@ ADAPTERS = {
         lambda n: [torch.randn(5 * n, 1, 96, 64), torch.randn(5 * n, 3, 224, 224)],
         lambda net, x: list(net(*x)),
         _run_avsegformer,
-        {},
     ),
 }

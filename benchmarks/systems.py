@@ -204,8 +204,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             folder = Path(options.official) / REPOSITORIES[name]
             stack.enter_context(checkout(folder, device))
             theirs = official(name, folder).to(device)
-            ours: Any = find_network(name).from_official(theirs.state_dict())
-        else:
+        ours: Any = theirs  # where theirs alone is measured
+        if "ours" in options.sides and theirs is not None:
+            ours = find_network(name).from_official(theirs.state_dict())
+        elif theirs is None:
             ours = find_network(name)(**({"visual": 2048, "audio": 128, "classes": 100} if name in LENGTH else {}))
         ours = still(ours).to(device)
         faster = torch.compile(ours) if options.compile else ours
@@ -219,7 +221,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         sides = [
             side for side in ("ours", "official") if side in options.sides and (side == "ours" or theirs is not None)
         ]
-        out: dict[str, Any] = {"batch": len(given[0])}
+        out: dict[str, Any] = {"batch": len(given[0]), "at rest GB": peak()}
         if options.count or options.thop:
             one = [x.to(device) for x in inputs(name, 1, False)]
             for side, network in (("ours", ours), ("official", theirs)):
@@ -330,17 +332,24 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
+def peak() -> float:
+    """Most memory that this process has held, GB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+
+
 def peaks(name: str, options: argparse.Namespace) -> dict[str, float]:
-    """Peak memory in GB of processes that run one side in one mode."""
-    out = {}
+    """Memory in GB of processes that run one side in one mode: at most, and when the network has only been made."""
+    out: dict[str, float] = {}
     for mode in options.modes:
         for side in ("ours", "official") if options.official else ("ours",):
             words = [sys.executable, __file__, name, "--only", side, "--modes", mode, "--repeat", "1"]
             words += ["--threads", str(options.threads), "--batch", str(options.batch or 0)]
-            words += ["--official", options.official] if options.official else []
+            words += ["--official", options.official] if side == "official" else []
             words += ["--ragged"] if options.ragged else []
-            found = subprocess.run(words, capture_output=True, text=True, check=True)
-            out[f"{mode} {side} GB"] = json.loads(found.stdout.splitlines()[-1])["peak GB"]
+            found = json.loads(
+                subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+            )
+            out |= {f"{mode} {side} GB": found["peak GB"], f"{mode} {side} at rest GB": found["at rest GB"]}
     return out
 
 
@@ -362,17 +371,18 @@ def main() -> None:
     )
     p.add_argument("--count", action="store_true", help="count parameters and operations of one sample")
     p.add_argument("--thop", action="store_true", help="count them as thop does, too")
-    p.add_argument("--memory", action="store_true", help="measure peaks too, in processes of their own")
+    p.add_argument("--memory", action="store_true", help="measure memory instead, each side in a process of its own")
     p.add_argument("--only", choices=["ours", "official"], help="run this side alone and print the process's peak")
     options = p.parse_args()
     torch.set_num_threads(options.threads)
     options.sides = [options.only] if options.only else ["ours", "official"]
     for name in options.names or REPOSITORIES:
-        out = targets(options) if name == "targets" else measure(name, options)
-        if options.only:
-            out["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
         if options.memory:
-            out |= peaks(name, options)
+            out: dict[str, Any] = peaks(name, options)
+        else:
+            out = targets(options) if name == "targets" else measure(name, options)
+        if options.only:
+            out["peak GB"] = peak()
         print(json.dumps({"system": name, **out}), flush=True)
 
 

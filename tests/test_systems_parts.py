@@ -194,6 +194,9 @@ def test_statements_come_from_a_table_too(tmp_path):
         Declarations({"Where?": "At <Place>."})
     with pytest.raises(DataError, match="cannot be read as CSV"):
         Declarations.load(tmp_path / "none.csv")
+    odd = Declarations({"Where?": "In {a} set}.", "Is it <A>?": "{0.__class__}, {0}, {7}"})
+    assert odd("Where?") == "In {a} set}."
+    assert odd("Is it blue?") == "{0.__class__}, blue, blue"
 
 
 # ------------------------------------------------------------------------------------------------ AVST

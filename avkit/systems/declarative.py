@@ -4,6 +4,7 @@
 A statement says what a picture would show if it mattered to the question, since pictures are compared with captions.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ TEMPLATES: dict[str, str] = {
     "Is the <Object> playing longer than the <Object>?": "The {0} and the {1} are not played equally long.",
 }
 
-_SLOT = re.compile(r"<[A-Za-z]+\d*>")
+_SLOT, _PLACE = re.compile(r"<[A-Za-z]+\d*>"), re.compile(r"\{(\d+)\}")
 #: What may fill the slots; whatever else does, a slot takes any words.
 _BE, _DO = r"(?:is|are|was|were)", r"(?:do|does|did|can|could|will|would|has|have|had)"
 #: Rules for other questions, the first that fits counts: what they look like, and the statement.
@@ -84,7 +85,7 @@ class Declarations:
 
     Args:
         templates: Statement of each question template; slots are `<Name>` in questions, and `<Name>` or `{number}` in
-            statements, filled in order.
+            statements, filled in order; where a statement has more, the last fills them too.
 
     Example:
         >>> Declarations()("Is the cello louder than the flute?")
@@ -96,7 +97,7 @@ class Declarations:
     def __init__(self, templates: Mapping[str, str] = TEMPLATES) -> None:
         self._templates = [(_pattern(question), _numbered(said)) for question, said in templates.items()]
         for question, said in templates.items():
-            if ("{" in _numbered(said)) and not _SLOT.search(question):
+            if _PLACE.search(_numbered(said)) and not _SLOT.search(question):
                 raise DataError(
                     f"The statement {said!r} has slots, and its question {question!r} has none to fill them."
                 )
@@ -127,7 +128,7 @@ class Declarations:
         text = _plain(question)
         for pattern, said in self._templates:
             if match := pattern.fullmatch(text):
-                return said.format(*(*match.groups(), *match.groups()[-1:] * 4))
+                return _filled(said, match.groups())
         return None
 
     def __call__(self, question: str) -> str:
@@ -157,8 +158,10 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def _numbered(said: str) -> str:
-    """A statement with numbers for slots; other braces are ordinary signs."""
-    if not _SLOT.search(said):
-        return said
-    count = iter(range(100))
-    return _SLOT.sub(lambda _: f"{{{next(count)}}}", said.replace("{", "{{").replace("}", "}}"))
+    """A statement with numbers for slots."""
+    count = itertools.count()
+    return _SLOT.sub(lambda _: f"{{{next(count)}}}", said)
+
+
+def _filled(said: str, words: tuple[str, ...]) -> str:
+    return _PLACE.sub(lambda place: words[min(int(place[1]), len(words) - 1)], said)
