@@ -3,9 +3,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import signal
 
 from avkit.backbone.querying import KeySteps
 from avkit.backbone.tpavi import TPAVI as Interaction
@@ -366,9 +368,6 @@ def test_classes_are_asked_for_where_there_are_some():
 
 
 def test_spectrogram_is_scipys():
-    signal = pytest.importorskip("scipy.signal")
-    import numpy as np
-
     wave = torch.randn(48_000, generator=torch.Generator().manual_seed(0)).mul(0.1) + 0.05
     _, _, power = signal.spectrogram(wave.numpy(), 16_000, nperseg=512, noverlap=274)
     wanted = torch.from_numpy(np.log(power + 1e-7) / 12)
