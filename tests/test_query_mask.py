@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from avkit.heads.deformable import DeformableAttention, cell_codes, cell_places
+from avkit.heads.enlarged import convolve_enlarged
 from avkit.heads.query_mask import QueryMaskDecoder
 
 
@@ -69,6 +71,25 @@ def test_one_frame_and_odd_sizes_go_through():
     assert out.logits.shape == (1, 1, 18, 14)
     with pytest.raises(ValueError, match="1 level"):
         QueryMaskDecoder([8])
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_an_enlarged_map_needs_no_enlarged_map(scale, bias):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(6, 4, 3, padding=1, bias=bias).double()
+    found = []
+    for fast in (True, False):
+        maps = torch.randn(
+            2, 6, 5, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True
+        )
+        conv.zero_grad()
+        large = F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+        out = convolve_enlarged(conv, maps, scale) if fast else conv(large)
+        out.square().sum().backward()
+        found.append([out, maps.grad, *(p.grad.clone() for p in conv.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_recomputing_changes_nothing_but_memory():

@@ -346,6 +346,34 @@ def test_pictures_that_are_too_small_are_refused():
         system(replace(clip, frames=frames[..., :16, :16]), [])
 
 
+@pytest.mark.parametrize("config", [TPAVIConfig, AVSegFormerConfig])
+def test_recomputing_is_of_all_blocks_and_changes_nothing(config):
+    pytest.importorskip("timm")
+    small = {} if config is TPAVIConfig else {"layers": 1, "sound_layers": 1}
+    clip = Batch(
+        "avs",
+        ["a"],
+        torch.tensor([2.0]),
+        1.0,
+        torch.ones(1, 2, dtype=torch.bool),
+        torch.randint(256, (1, 2, 3, 64, 64), dtype=torch.uint8),
+        torch.randn(1, 32_000),
+    )
+    found, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        system = config(visual="pvt_v2_b0", width=32, recompute=recompute, **small).build(Vocabulary()).train()
+        bytes_of = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, to=bytes_of: to.append(x.nbytes) or x, lambda x: x):
+            logits = system(clip, []).logits
+        logits.square().sum().backward()
+        found.append([logits, *(p.grad for p in system.parameters() if p.grad is not None)])
+        kept.append(sum(bytes_of))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert kept[1] < kept[0] / 2
+
+
 def test_a_trunk_is_frozen_for_its_epochs():
     system = AVSegFormerConfig(frozen_epochs=2, width=16, layers=1, sound_layers=1).build(Vocabulary())
     for epoch, learns in ((0, False), (1, False), (2, True)):

@@ -47,6 +47,20 @@ class TimmPyramid(nn.Module):
         self._patch_level = self.pyramid_strides.index(stride)
         self.width = self.pyramid_widths[self._patch_level]
 
+    @property
+    def recompute(self) -> bool:
+        """Whether training keeps little for the backward pass and computes it again, block by block where it can."""
+        return any(getattr(part, "grad_checkpointing", False) for part in self._recomputing())
+
+    @recompute.setter
+    def recompute(self, wanted: bool) -> None:
+        for part in self._recomputing():
+            part.grad_checkpointing = wanted
+
+    def _recomputing(self) -> list[Any]:
+        stages = [part for part in self.network.children() if hasattr(part, "grad_checkpointing")]
+        return stages or [self.network]
+
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W); `frame` is the mean of the patches."""
         maps: list[Tensor] = list(self.network(self.pixels(frames)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avkit.heads.deformable import DeformableLayer, cell_codes, cell_places
+from avkit.heads.enlarged import convolve_enlarged
 
 
 @dataclass
@@ -234,16 +235,12 @@ class QueryMaskDecoder(nn.Module):
 
     def _draw(self, query: Tensor, features: Tensor) -> Tensor:
         """Masks (N, K, H, W) of queries (N, Q, D) on features (N, D, h, w)."""
-        layers = [m for m in self.combine if isinstance(m, nn.Conv2d)]
-        weights, biases = [m.weight.flatten(1) for m in layers], [cast(Tensor, m.bias)[:, None] for m in layers]
+        enter, *layers = (cast(nn.Conv2d, m) for m in self.combine)
         # the first layer is of queries times pixels; queries go into its weights, which costs less
-        x = torch.baddbmm(biases[0], weights[0] @ query, features.flatten(2))
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            x = torch.baddbmm(bias, weight.expand(len(x), -1, -1), x.relu_())
-        x = features + x.view_as(features)
-        first, second, last = self.out
-        x = first(x)
-        if self.scale != 1:
-            x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        drawn: Tensor = last(second(x).relu_())
+        x = features.flatten(2).transpose(1, 2) @ (enter.weight.flatten(1) @ query).transpose(1, 2)
+        x = x.transpose(1, 2).unflatten(2, features.shape[2:]) + cast(Tensor, enter.bias)[:, None, None]
+        for layer in layers:  # channels lie together here, which convolutions of one cell like best
+            x = F.conv2d(x.relu_(), layer.weight.contiguous(memory_format=torch.channels_last), layer.bias)
+        first, second, last = (cast(nn.Conv2d, m) for m in self.out)
+        drawn: Tensor = last(convolve_enlarged(second, first(features + x), self.scale).relu_())
         return drawn

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systems share: what encoders make of a batch, and the contract of a system's config."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,6 +80,14 @@ def make_encoder(
     if not name.startswith("small") and not train:
         encoder.requires_grad_(False)
     return encoder
+
+
+def recompute(module: nn.Module) -> None:
+    """Have all parts that can keep little for the backward pass, and compute it again there, do so."""
+    parts: Iterable[Any] = module.modules()
+    for part in parts:
+        if hasattr(part, "recompute"):
+            part.recompute = True
 
 
 def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:

@@ -12,7 +12,7 @@ from avkit.batch import Batch, Vocabulary
 from avkit.encoders import AUDIO, VISUAL, build_encoder
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
-from avkit.systems.base import Senses, hear, see
+from avkit.systems.base import Senses, hear, recompute, see
 from avkit.systems.features import NetworkConfig, NetworkSystem
 from avkit.systems.official import OfficialNetwork
 
@@ -34,6 +34,7 @@ class PictureConfig(NetworkConfig):
         drop_path: Share of samples that go without the last residual branch of the visual encoder in training; 0.1 as
             published, on a `pvt_v2`.
         frozen_epochs: Epochs in which the visual encoder does not learn.
+        recompute: Keep little for the backward pass and compute it again there: less memory, more time.
     """
 
     visual: str = "small"
@@ -42,6 +43,7 @@ class PictureConfig(NetworkConfig):
     audio_weights: str | None = None
     drop_path: float = 0.0
     frozen_epochs: int = 0
+    recompute: bool = False
 
     def build(
         self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
@@ -80,6 +82,8 @@ class PictureSystem(NetworkSystem):
     def __init__(self, config: PictureConfig, network: OfficialNetwork) -> None:
         super().__init__(config)
         self.network = network
+        if config.recompute:
+            recompute(network)
         if config.weights:
             self.start_from(config.weights)
         self.begin_epoch(0)

@@ -13,7 +13,7 @@ from avkit.encoders import AUDIO, VISUAL, build_encoder
 from avkit.errors import unknown_name
 from avkit.heads.position import grid_code
 from avkit.pieces import make_pieces, read_pieces
-from avkit.systems.base import Senses, hear, see
+from avkit.systems.base import Senses, hear, recompute, see
 from avkit.tasks.base import Task
 
 #: Values of switches.
@@ -190,9 +190,8 @@ class SSUFormer(nn.Module):
         self.visual = build_encoder("visual", VISUAL, config.visual, config.visual_weights)
         if not self.visual.pyramid_widths:
             raise ValueError(f"SSUFormer needs a pyramid of maps, and {config.visual!r} has none. Try pvt_v2_b5.")
-        network = getattr(self.visual, "network", None)
-        if config.recompute and network is not None:
-            network.set_grad_checkpointing(True)
+        if config.recompute:
+            recompute(self.visual)
         self.audio = None if audio else build_encoder("audio", AUDIO, config.audio, config.audio_weights)
         if self.audio is not None and config.frozen_audio:
             self.audio.requires_grad_(False)
