@@ -11,14 +11,9 @@ of TSPM differ in nothing but what is selected: that is what looking into the ri
 """
 
 import argparse
-import json
-import shutil
-import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from rows import Row, Words, main
 
 #: By task: steps, options of the data, and the figures that are shown.
 TASKS: dict[str, tuple[int, dict[str, object], list[str]]] = {
@@ -33,19 +28,15 @@ TASKS: dict[str, tuple[int, dict[str, object], list[str]]] = {
 
 
 @dataclass
-class Row:
+class System(Row):
     """A system on a task.
 
     Attributes:
-        title: In the table.
-        task: What it answers.
         system: Options of the system; AV-Unified where it names none.
         visual: Features of pictures that it reads, of questions alone.
         rate: Learning rate, for those that need another than the usual one.
     """
 
-    title: str
-    task: str
     system: dict[str, object] = field(default_factory=dict)
     visual: str = "tome14"
     rate: float | None = None
@@ -56,114 +47,51 @@ PSTP = {"name": "pstp", "first": True, "width": 128, "inner": 256, "segments": 5
 BOTH = "tome14+clip"
 TRUNKS = {"picture": 96, "seconds": 1.0}
 ROWS = {
-    "avs": Row("AV-Unified, general head", "avs"),
-    "avsegformer": Row("AVSegFormer", "avs", {"name": "avsegformer"}),
-    "tpavi": Row("TPAVI", "avs", {"name": "tpavi"}),
-    "tpavi_match": Row("TPAVI, sound matched (MS3's loss)", "avs", {"name": "tpavi", "match": 0.5}),
-    "ssl": Row("AV-Unified, general head", "ssl"),
-    "ez_vsl": Row("EZ-VSL", "ssl", {"name": "ez_vsl", **TRUNKS}, rate=3e-4),
-    "lvs": Row("LVS", "ssl", {"name": "lvs", **TRUNKS}, rate=3e-4),
-    "avqa": Row("AV-Unified, general head", "avqa"),
-    "tspm": Row("TSPM, as published: pictures of the first seconds", "avqa", TSPM, BOTH),
-    "tspm_index": Row("TSPM, pictures of the chosen seconds", "avqa", {**TSPM, "patch_select": "index"}, BOTH),
-    "tspm_learnt": Row(
+    "avs": System("AV-Unified, general head", "avs"),
+    "avsegformer": System("AVSegFormer", "avs", {"name": "avsegformer"}),
+    "tpavi": System("TPAVI", "avs", {"name": "tpavi"}),
+    "tpavi_match": System("TPAVI, sound matched (MS3's loss)", "avs", {"name": "tpavi", "match": 0.5}),
+    "ssl": System("AV-Unified, general head", "ssl"),
+    "ez_vsl": System("EZ-VSL", "ssl", {"name": "ez_vsl", **TRUNKS}, rate=3e-4),
+    "lvs": System("LVS", "ssl", {"name": "lvs", **TRUNKS}, rate=3e-4),
+    "avqa": System("AV-Unified, general head", "avqa"),
+    "tspm": System("TSPM, as published: pictures of the first seconds", "avqa", TSPM, BOTH),
+    "tspm_index": System("TSPM, pictures of the chosen seconds", "avqa", {**TSPM, "patch_select": "index"}, BOTH),
+    "tspm_learnt": System(
         "TSPM, pictures of the chosen seconds, choice learnt",
         "avqa",
         {**TSPM, "patch_select": "index", "select_grad": "straight_through"},
         BOTH,
     ),
-    "tspm_question": Row(
+    "tspm_question": System(
         "the same, chosen by the question itself",
         "avqa",
         {**TSPM, "patch_select": "index", "select_grad": "straight_through", "prompt": "question"},
         BOTH,
     ),
-    "tspm_all": Row("TSPM, all seconds", "avqa", {**TSPM, "temporal": False}, BOTH),
-    "tspm_no_spm": Row("TSPM without a look into pictures", "avqa", {**TSPM, "spatial": False}, BOTH),
-    "tspm_nothing": Row(
+    "tspm_all": System("TSPM, all seconds", "avqa", {**TSPM, "temporal": False}, BOTH),
+    "tspm_no_spm": System("TSPM without a look into pictures", "avqa", {**TSPM, "spatial": False}, BOTH),
+    "tspm_nothing": System(
         "TSPM without all four",
         "avqa",
         {**TSPM, "temporal": False, "spatial": False, "meeting": False, "grounding": False},
         BOTH,
     ),
-    "avst": Row("AVST", "avqa", {"name": "avst"}, "clip_b32"),
-    "pstp": Row("PSTP-Net, as published", "avqa", PSTP, "clip_b32"),
-    "pstp_paper": Row("PSTP-Net, as the paper means it", "avqa", {**PSTP, "fusion": "paper"}, "clip_b32"),
+    "avst": System("AVST", "avqa", {"name": "avst"}, "clip_b32"),
+    "pstp": System("PSTP-Net, as published", "avqa", PSTP, "clip_b32"),
+    "pstp_paper": System("PSTP-Net, as the paper means it", "avqa", {**PSTP, "fusion": "paper"}, "clip_b32"),
 }
 
 
-def fit(args: argparse.Namespace, row: str, seed: int, extra: list[str]) -> dict[str, float]:
-    """Figures of a row's run with a seed."""
+def words(args: argparse.Namespace, row: str) -> Words:
+    """What a row adds to `avkit fit`."""
     here = ROWS[row]
     steps, data, _ = TASKS[here.task]
-    name, report = f"{row}-{seed}", args.out / f"{row}-{seed}" / "report.json"
-    if not report.exists():
-        shutil.rmtree(args.out / name, ignore_errors=True)  # cut short before
-        options: dict[str, object] = {
-            "tasks": here.task,
-            "out": args.out,
-            "name": name,
-            "seed_everything": seed,
-            "data.steps_per_epoch": max(1, round(args.scale * steps / 4)),
-            "data.val_size": 32,
-            "trainer.max_epochs": 4,
-            "trainer.enable_progress_bar": "false",
-            **data,
-            **{f"model.system.{key}": value for key, value in here.system.items()},
-        }
-        options |= {"model.lr": here.rate} if here.rate else {}
-        options |= {"data.visual": here.visual, "data.root": args.root} if here.task == "avqa" else {}
-        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        with (args.out / f"{name}.log").open("w") as log:
-            command = [sys.executable, "-m", "avkit", "fit", *map(str, words), *extra]
-            subprocess.run(command, check=True, stdout=log, stderr=log)
-    found = json.loads(report.read_text())
-    print(f"{name}: {found['facts']['speed']['training']}", flush=True)
-    values = {row["metric"]: row["value"] for row in found["rows"]}
-    silent = {f"silent {row['metric']}": row["silence"] for row in found["rows"] if row.get("silence") is not None}
-    base = {f"baseline {row['metric']}": row.get("baseline") or 0 for row in found["rows"]}
-    return values | silent | base
-
-
-def table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Means over seeds and half their spread, in Markdown, a table per task; baselines stand in the last line."""
-    lines = []
-    for task, (_, _, metrics) in TASKS.items():
-        rows = [row for row in figures if ROWS[row].task == task]
-        if not rows:
-            continue
-        lines += ["", f"| {task} | {' | '.join(metrics)} |", f"|---|{'---|' * len(metrics)}"]
-        for row in rows:
-            cells = []
-            for metric in metrics:
-                values = [found.get(metric, float("nan")) for found in figures[row]]
-                spread = f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.3f}{spread}")
-            lines.append(f"| {ROWS[row].title} | {' | '.join(cells)} |")
-        base = [figures[rows[0]][0].get(f"baseline {metric}", float("nan")) for metric in metrics]
-        lines.append(f"| best constant rule | {' | '.join(f'{x:.3f}' for x in base)} |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Train what is not there, and print the tables."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--root", type=Path, help="exported scenes, for questions")
-    p.add_argument("--rows", default=",".join(ROWS))
-    p.add_argument("--seeds", type=int, default=1)
-    p.add_argument("--scale", type=float, default=1.0, help="factor of the steps")
-    p.add_argument("--together", type=int, default=1, help="runs at a time")
-    p.add_argument("--out", type=Path, default=Path("runs/spatial"))
-    args, extra = p.parse_known_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    jobs = [(row, seed) for seed in range(args.seeds) for row in args.rows.split(",")]
-    with ThreadPoolExecutor(args.together) as pool:
-        found = list(pool.map(lambda job: fit(args, *job, extra), jobs))
-    figures: dict[str, list[dict[str, float]]] = {}
-    for (row, _), values in zip(jobs, found, strict=True):
-        figures.setdefault(row, []).append(values)
-    print(table(figures))
+    options = {"data.val_size": 32, **data, **{f"model.system.{key}": value for key, value in here.system.items()}}
+    options |= {"model.lr": here.rate} if here.rate else {}
+    options |= {"data.visual": here.visual, "data.root": args.root} if here.task == "avqa" else {}
+    return Words(steps, options)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, {task: metrics for task, (_, _, metrics) in TASKS.items()}, words)
