@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor, nn
 
+from avkit.backbone.attending import attend
+
 
 class HybridAttention(nn.Module):
     """Each modality attends to itself and to the other with the same weights; post-norm.
@@ -34,8 +36,7 @@ class HybridAttention(nn.Module):
         """From (B, T, D) twice to the same; `padded` is bool (B, T), True where there is nothing."""
         x, other = torch.cat([audio, visual]), torch.cat([visual, audio])
         away = None if padded is None else torch.cat([padded, padded])
-        across = self.across(x, other, other, key_padding_mask=away, need_weights=False)[0]
-        within = self.within(x, x, x, key_padding_mask=away, need_weights=False)[0]
+        across, within = attend(self.across, x, other, away)[0], attend(self.within, x, x, away)[0]
         x = self.norms[0](x + self.dropout(across) + self.dropout(within))
         x = self.norms[1](x + self.dropout(self.second(self.dropout(self.first(x).relu()))))
         heard, seen = x.chunk(2)

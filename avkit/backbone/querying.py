@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.backbone.attending import attend
+
 
 class Querying(nn.Module):
     """What a query finds among tokens: attention, `x + MLP(x)`, norm. Nothing of the query itself stays.
@@ -38,9 +40,9 @@ class Querying(nn.Module):
         Returns:
             What was found, (N, L, D), and weights (N, L, M), mean over heads, or None.
         """
-        found, told = self.attention(query, tokens, tokens, key_padding_mask=padded, need_weights=weights)
+        found, told = attend(self.attention, query, tokens, padded)
         found = found + self.dropout(self.second(self.dropout(self.first(found).relu())))
-        return self.norm(found), told
+        return self.norm(found), told if weights else None
 
 
 class KeySteps(nn.Module):
@@ -72,12 +74,12 @@ class KeySteps(nn.Module):
             valid: bool (C, T).
         """
         heads, width = self.attention.num_heads, query.shape[-1]
-        weight, bias = self.attention.in_proj_weight[: 2 * width], self.attention.in_proj_bias[: 2 * width]
+        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
         asked = F.linear(query, weight[:width], bias[:width]).unflatten(-1, (heads, -1))
-        keys = F.linear(tokens, weight[width:], bias[width:]).unflatten(-1, (heads, -1))
-        if clip is not None:
-            keys = keys[clip]
-        match = torch.einsum("bhd,bthd->bht", asked / asked.shape[-1] ** 0.5, keys)
+        asked = torch.einsum(
+            "bhd,hdw->bhw", asked / asked.shape[-1] ** 0.5, weight[width : 2 * width].unflatten(0, (heads, -1))
+        )
+        match = asked @ (tokens if clip is None else tokens[clip]).mT
         if valid is not None:
             match = match.masked_fill(~(valid if clip is None else valid[clip])[:, None], -torch.inf)
         return match.softmax(-1)

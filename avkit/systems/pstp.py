@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.backbone.attending import EncoderLayer
 from avkit.backbone.hybrid import HybridAttention
 from avkit.backbone.querying import Querying
 from avkit.batch import Batch, Vocabulary
@@ -175,7 +176,7 @@ class PSTP(OfficialNetwork):
         self.regions = RegionSelection(width, topm, dropout)
         self.listen = Querying(width, 4, dropout)
         self.meeting = HybridAttention(width, 1, inner, dropout)
-        self.mix = nn.TransformerEncoderLayer(width, 1, inner, dropout, batch_first=True)
+        self.mix = EncoderLayer(width, 1, inner, dropout)
         self.answer = nn.Linear(width, answers)
 
     def forward(
@@ -220,7 +221,7 @@ class PSTP(OfficialNetwork):
                 (0, x.shape[1] - 2 * heard.shape[1] - said.shape[1]),
                 value=True,
             )
-        out.mixed = self.mix(x, src_key_padding_mask=None if keep is None else ~keep)
+        out.mixed = self.mix(x, None if keep is None else ~keep)
         mean = out.mixed.mean(1)
         if keep is not None:
             mean = (out.mixed * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)

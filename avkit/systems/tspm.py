@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from avkit.backbone.attending import EncoderLayer
 from avkit.backbone.hybrid import HybridAttention
 from avkit.backbone.querying import KeySteps, Querying
 from avkit.batch import Batch, Vocabulary
@@ -107,7 +108,7 @@ class TSPM(OfficialNetwork):
         self.question_in, self.prompt_in = nn.Linear(text, width), nn.Linear(text, width)
         self.meeting = HybridAttention(width, 1, inner, dropout)
         self.select = KeySteps(width, 4, dropout)
-        self.tokens = nn.TransformerEncoderLayer(width, 1, inner, dropout, batch_first=True)
+        self.tokens = EncoderLayer(width, 1, inner, dropout)
         self.look, self.ask = Querying(width, 4, dropout), Querying(width, 4, dropout)
         self.fusion, self.answer = nn.Linear(6 * width, width), nn.Linear(width, answers)
 
