@@ -37,18 +37,19 @@ def test_it_is_torchs_with_gradients(heads, rows, padding):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("rows", [3, 40])
-def test_dropout_is_of_weights_and_counts_a_values_bias_as_torch_does(rows):
+@pytest.mark.parametrize(("heads", "rows"), [(1, 3), (1, 40), (2, 40)])
+def test_dropout_is_of_weights_and_counts_a_values_bias_as_torch_does(heads, rows):
     """With all weights dropped only the last bias is left; else what is found is made of the weights that are told."""
-    made = attention_of(1, 8, 0.5).train()
-    query, tokens = torch.randn(1, rows, 8).double(), torch.randn(1, 3, 8).double()
+    made = attention_of(heads, 8, 0.5).train()
+    query, tokens = torch.randn(1, rows, 8).double(), torch.randn(1, 1 + (heads == 1), 8).double()
     torch.manual_seed(2)
     out, weights = attend(made, query, tokens)
     dropped = (weights == 0).all(-1)
     assert dropped.any()
     assert torch.allclose(out[dropped], made.out_proj.bias)
-    values = nn.functional.linear(tokens, made.in_proj_weight[16:], made.in_proj_bias[16:])
-    torch.testing.assert_close(out, made.out_proj(weights @ values))
+    if heads == 1:  # weights are told as means over heads
+        values = nn.functional.linear(tokens, made.in_proj_weight[16:], made.in_proj_bias[16:])
+        torch.testing.assert_close(out, made.out_proj(weights @ values))
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -37,15 +37,18 @@ def attend(
     match = asked @ tokens.mT * (width / heads) ** -0.5  # (N, heads L, M)
     if padded is not None:
         match = match.masked_fill(padded[:, None], -torch.inf)
-    weights = match.softmax(-1)
+    weights, lack = match.softmax(-1), None
     if attention.training and attention.dropout:
         weights = nn.functional.dropout(weights, attention.dropout)
-    found, share = weights @ tokens, weights.sum(-1, keepdim=True)  # dropout changes how much a value's bias counts
+        lack = weights.sum(-1, keepdim=True) - 1  # a value's bias counts as often as its weights add up to
+    found = weights @ tokens
     if whole:
-        found = nn.functional.linear(found, out @ of_value[0], out_bias) + share * (out @ value_bias[0])
-        return found, weights
-    found, share = (x.unflatten(1, (heads, -1)) for x in (found, share))
-    values = torch.einsum("nhlw,hdw->nlhd", found, of_value) + share.transpose(1, 2) * value_bias
+        bias = out @ value_bias[0]
+        found = nn.functional.linear(found, out @ of_value[0], out_bias + bias)
+        return found if lack is None else found + lack * bias, weights
+    values = torch.einsum("nhlw,hdw->nlhd", found.unflatten(1, (heads, -1)), of_value) + value_bias
+    if lack is not None:
+        values = values + lack.unflatten(1, (heads, -1)).transpose(1, 2) * value_bias
     return nn.functional.linear(values.flatten(2), out, out_bias), weights.unflatten(1, (heads, -1)).mean(1)
 
 
