@@ -106,6 +106,19 @@ def test_recomputing_changes_nothing_but_memory():
         torch.testing.assert_close(one, other)
 
 
+def test_masks_in_half_precision_are_near():
+    torch.manual_seed(0)
+    small = {"queries": 4, "layers": 1, "sound_layers": 1, "heads": 4, "inner": 16, "sound_inner": 16, "scale": 3}
+    head = QueryMaskDecoder([8, 16], width=32, **small).eval()
+    given = [torch.randn(1, 8, 8, 8), torch.randn(1, 16, 4, 4)], torch.randn(1, 1, 32)
+    exact = head(*given).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(*given).logits
+        found.float().square().sum().backward()
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
 def test_places_are_found_in_half_precision_too():
     """A map of 64 cells has places between those that half precision can tell apart."""
     torch.manual_seed(0)

@@ -29,12 +29,12 @@ def convolve_enlarged(conv: nn.Conv2d, maps: Tensor, scale: int) -> Tensor:
     rows = taps.view(number, outputs, 3, 3, height, width).transpose(3, 4).flatten(4)  # (N, D, 3, h, 3 w)
     wide = rows @ _enlarge(width, scale, taps)
     found = _enlarge(height, scale, taps).T @ wide.flatten(2, 3)
-    return found if conv.bias is None else found + conv.bias[:, None, None]
+    return found if conv.bias is None else found + conv.bias.to(found.dtype)[:, None, None]
 
 
 def _enlarge(size: int, scale: int, like: Tensor) -> Tensor:
     """What each cell of a line is to each of the enlarged line's neighbours, cells before it first, (3 size, L)."""
-    cells = torch.eye(size, dtype=like.dtype, device=like.device)[None]
+    cells = torch.eye(size, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)[None]
     line = F.interpolate(cells, scale_factor=float(scale), mode="linear", align_corners=False)[0]
-    line = F.pad(line, (1, 1))  # beyond the end a convolution sees zeros
+    line = F.pad(line, (1, 1)).to(like.dtype)  # beyond the end a convolution sees zeros
     return torch.cat([line[:, tap : tap + size * scale] for tap in range(3)])

@@ -238,7 +238,7 @@ class QueryMaskDecoder(nn.Module):
         enter, *layers = (cast(nn.Conv2d, m) for m in self.combine)
         # the first layer is of queries times pixels; queries go into its weights, which costs less
         x = features.flatten(2).transpose(1, 2) @ (enter.weight.flatten(1) @ query).transpose(1, 2)
-        x = x.transpose(1, 2).unflatten(2, features.shape[2:]) + cast(Tensor, enter.bias)[:, None, None]
+        x = x.transpose(1, 2).unflatten(2, features.shape[2:]) + cast(Tensor, enter.bias).to(x.dtype)[:, None, None]
         for layer in layers:  # channels lie together here, which convolutions of one cell like best
             x = F.conv2d(x.relu_(), layer.weight.contiguous(memory_format=torch.channels_last), layer.bias)
         first, second, last = (cast(nn.Conv2d, m) for m in self.out)
