@@ -249,7 +249,8 @@ class AVModel(L.LightningModule):
         """AdamW with a schedule per step; `--optimizer` and `--lr_scheduler` replace them."""
         first, second = self.betas
         decay = groups(self.parameters(), self.weight_decay)
-        optimizer = torch.optim.AdamW(decay, lr=self.lr, betas=(first, second), fused=True)
+        fused = "mixed" not in str(self.trainer.precision)  # of a fused one Lightning clips no scaled gradients
+        optimizer = torch.optim.AdamW(decay, lr=self.lr, betas=(first, second), fused=fused)
         total = self._total_steps()
         rise, factor = max(1, round(self.warmup * total)), SCHEDULES[self.schedule]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, rise, total))

@@ -2,6 +2,7 @@
 """Systems on features in runs: trained on scenes, started from converted weights, and their recipes read."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,25 @@ def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch)
     shown = [row for row in rows if tasks != "avqa" or row["metric"] == "Overall"]  # two questions are not of all types
     assert shown
     assert all(row["value"] is not None for row in shown)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "system", "options"),
+    [
+        ("avs,avqa", "av_unified", []),
+        ("avqa", "tspm", ["--model.system.width", "16", "--model.system.topk", "3"]),
+        ("ssl", "lvs", ["--model.system.picture", "32", "--model.system.seconds", "0.2"]),
+        ("ra_ssu", "ssuformer", []),
+    ],
+)
+def test_systems_train_in_mixed_precision(tasks, system, options, tmp_path, monkeypatch):
+    if tasks == "ssl":
+        pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--tasks", tasks, "--model.system.name", system, *options, *TINY, "--data.batch_size", "2"]
+    words += ["--data.whole_batch", "2", "--trainer.max_steps", "2", "--trainer.precision", "bf16-mixed"]
+    assert main([*words, "--name", "run"]) == 0
+    history = [json.loads(line) for line in Path("runs/run/history.jsonl").read_text().splitlines()]
+    losses = [value for line in history for key, value in line.items() if key.endswith("/loss")]
+    assert len(losses) >= 2
+    assert all(map(math.isfinite, losses))

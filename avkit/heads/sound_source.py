@@ -300,7 +300,7 @@ class SourceHead(nn.Module):
             known = mix[1].any(1)
             out.known = torch.zeros_like(rows).masked_scatter(rows, known)
             first = shares[0] if self.beams == 1 else shares[0].unflatten(0, (-1, self.beams))[:, 0]
-            out.share = memory.new_zeros(len(rows)).masked_scatter(rows, first[told])
+            out.share = first.new_zeros(len(rows)).masked_scatter(rows, first[told])
 
     def _changes(self, tokens: Tokens, masks: Tensor | None, seen: Tensor | None) -> Tensor:
         """Steps whose caption should be new, bool (B T,): the first of a clip, and where what it is about has changed.

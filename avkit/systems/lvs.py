@@ -49,7 +49,7 @@ def tri_map(sounds: Tensor, places: Tensor) -> TriMap:
     """
     every = torch.einsum("nhwd,md->nmhw", places, sounds)
     own = every.diagonal().permute(2, 0, 1)
-    sure, silent = ((own - SURE) / SHARP).sigmoid(), 1 - ((own - SILENT) / SHARP).sigmoid()
+    sure, silent = ((own - SURE) / SHARP).sigmoid(), ((SILENT - own) / SHARP).sigmoid()
 
     def share(weight: Tensor, x: Tensor) -> Tensor:
         return (weight * x).sum((-2, -1)) / weight.sum((-2, -1))
