@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avkit.predictor import load
+    from avkit.inference.predictor import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -16,7 +16,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Import `load`, and torch with it, only when it is asked for."""
     if name == "load":
-        from avkit.predictor import load
+        from avkit.inference.predictor import load
 
         return load
     raise AttributeError(f"module 'avkit' has no attribute {name!r}")

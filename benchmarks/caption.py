@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 
 from avkit.heads.caption import CaptionHead
-from avkit.heads.writer import TextDecoder
-from avkit.words import END
+from avkit.systems.ssuformer.text_decoder import TextDecoder
+from avkit.text.tokenizer import END
 
 LENGTH = 40
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from avkit.features.ahead import decoded
-from avkit.features.extract import Networks, Parts, run
-from avkit.features.recipe import Stream
-from avkit.features.sources import Clips, sources_in
+from avkit.extraction.extract import Networks, Parts, run
+from avkit.extraction.prefetch import decoded
+from avkit.extraction.recipe import Stream
+from avkit.extraction.sources import Clips, sources_in
 from avkit.media.decode import write_video
 from avkit.media.write import write_wave
 from avkit.scenes import render_frames, render_sound, sample_scene

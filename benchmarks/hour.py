@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from temporal import measure
 
 from avkit.batch import Item, Vocabulary, collate
-from avkit.model import AVModel
-from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.av_unified.system import AVUnifiedConfig
+from avkit.training.module import AVModel
 
 LENGTHS = (225, 450, 900, 1800, 3600)
 

@@ -16,8 +16,8 @@ import torch
 
 from avkit.datasets.scenes import Scenes
 from avkit.heads.mask_code import MaskCode
-from avkit.model import INTERFACES
 from avkit.tasks import find_task
+from avkit.training.module import INTERFACES
 
 
 def code_overlap(size: int, blocks: int, clips: int = 64) -> tuple[float, int]:

@@ -186,7 +186,7 @@ def _their_lvs(network: Any, given: list[Tensor]) -> list[Tensor]:
 
 
 def _run_lvs(network: Any, given: list[Tensor]) -> list[Tensor]:
-    from avkit.systems.lvs import tri_map
+    from avkit.systems.lvs.network import tri_map
 
     return [tri_map(network.hear(given[1]), network.see(given[0]).permute(0, 2, 3, 1)).logits]
 

@@ -20,9 +20,9 @@ import torch
 
 import avkit
 from avkit.datasets.scenes import Scenes
+from avkit.inference.predictor import Predictor
+from avkit.inference.retrieval import Moments, Shelf, look, search
 from avkit.media.decode import Clip
-from avkit.predictor import Predictor
-from avkit.retrieval import Moments, Shelf, look, search
 from avkit.scenes import CLASSES, COLOURS, Scene, track
 from avkit.scenes.words import PLACES, verb
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avkit.scenes import CLASSES, sample_scene, track
-from avkit.systems.tspm import TSPM
+from avkit.systems.tspm.network import TSPM
 
 WIDTH, PARTS, SECONDS, SCENES = 48, 4, 10, 6
 ROWS = {

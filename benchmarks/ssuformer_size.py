@@ -15,8 +15,8 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.batch import Batch, Vocabulary
-from avkit.model import AVModel
 from avkit.systems import make_config
+from avkit.training.module import AVModel
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 PAPER = {"parameters": 319.62e6, "operations of ten frames": 1.596e12}

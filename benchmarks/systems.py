@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from avkit.backbone.masked import GainedPath
+from avkit.nn.masked_conv import GainedPath
 from avkit.systems import find_network
 from avkit.systems.base import recompute
 from avkit.systems.dense_task import RANGES, assign

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 
-from avkit.backbone.attention import WindowAttention
 from avkit.backbone.temporal import TemporalPerception
+from avkit.nn.attention import WindowAttention
 
 WIDTH = 96
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from avkit.tasks import split_names
-from avkit.training import read_history
+from avkit.training.callbacks import read_history
 
 AVKIT = [sys.executable, "-m", "avkit"]
 

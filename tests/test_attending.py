@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from avkit.backbone.attending import EncoderLayer, attend
+from avkit.nn.fast_attention import EncoderLayer, attend
 
 
 def attention_of(heads, width, dropout=0.0):

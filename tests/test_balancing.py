@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from avkit.balancing import GradientSurgery, UncertaintyWeights
+from avkit.training.balancing import GradientSurgery, UncertaintyWeights
 
 
 def test_uncertainty_finds_the_scale_of_each_loss():

@@ -9,9 +9,9 @@ import clips as media
 import numpy as np
 import pytest
 
-from avkit.building.clips import Form, build, mix
-from avkit.building.plan import INSTRUMENTS, Candidate, Recipe, make_plan, music_videos
 from avkit.cli import main
+from avkit.corpora.clips import Form, build, mix
+from avkit.corpora.plan import INSTRUMENTS, Candidate, Recipe, make_plan, music_videos
 from avkit.datasets import find_dataset
 from avkit.errors import DataError
 from avkit.media import decode

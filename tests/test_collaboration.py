@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from avkit.encoders.small import SmallVisual
-from avkit.heads.collaboration import CaptionProjection, MaskCollaboration, cut_out, region_consistency
-from avkit.heads.experts import ExpertRouter
-from avkit.heads.sound_source import AdaptiveWeight
+from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, cut_out, region_consistency
+from avkit.systems.ssuformer.decoders import AdaptiveWeight
+from avkit.systems.ssuformer.experts import ExpertRouter
 
 
 def test_cut_out_pixel_by_pixel():

@@ -10,8 +10,8 @@ import torch
 
 from avkit.batch import Item, Vocabulary
 from avkit.cli.trainer import task_fields
-from avkit.datamodule import AVDataModule
-from avkit.loader import Reads, TaskItems
+from avkit.training.datamodule import AVDataModule
+from avkit.training.loader import Reads, TaskItems
 
 
 def data(tasks="avs,avqa", **changes):

@@ -9,7 +9,7 @@ import pytest
 
 from avkit.datasets import DATASETS
 from avkit.datasets.manifest_schema import json_schema
-from avkit.features.recipe import recipes
+from avkit.extraction.recipe import recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from avkit.batch import Batch
-from avkit.efficiency import Efficiency, measure
 from avkit.report import RunReport, write_report
+from avkit.report.efficiency import Efficiency, measure
 
 
 class TwoProducts(torch.nn.Module):

@@ -20,9 +20,9 @@ from avkit.encoders import build_encoder
 from avkit.encoders.merging import MergingViT, merge_tokens
 from avkit.errors import DataError
 from avkit.export import export
-from avkit.features.extract import Networks, Parts, extract, run
-from avkit.features.recipe import Stream, read_recipe, recipes
-from avkit.features.sources import Clips, Source, sources_in, sources_of
+from avkit.extraction.extract import Networks, Parts, extract, run
+from avkit.extraction.recipe import Stream, read_recipe, recipes
+from avkit.extraction.sources import Clips, Source, sources_in, sources_of
 from avkit.features.store import Store
 from avkit.media import decode
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
@@ -176,7 +176,7 @@ class Deadly(Clips):
 
 def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     sources = sources_of(find_dataset("llp"), root)[0]
-    monkeypatch.setattr("avkit.features.extract.Clips", partial(Deadly, once=tmp_path / "once"))
+    monkeypatch.setattr("avkit.extraction.extract.Clips", partial(Deadly, once=tmp_path / "once"))
     outcome = extract(sources, read_recipe(tiny), tmp_path / "out", "llp", workers=2)
     assert outcome.failed == {sources[5].name: "its decoder crashed; the file is damaged."}
     assert outcome.done == 13
@@ -359,7 +359,7 @@ class TestCluster:
 
     @pytest.mark.slow
     def test_a_worker_killed_in_the_middle(self, root, tiny, whole, tmp_path):
-        from avkit.features.cluster import spread_over
+        from avkit.extraction.cluster import spread_over
 
         recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
         killed, seen = [], []
@@ -386,7 +386,7 @@ class TestCluster:
 
     def test_without_ray(self, tiny, monkeypatch):
         from avkit.errors import AvkitError
-        from avkit.features.cluster import spread_over
+        from avkit.extraction.cluster import spread_over
 
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(AvkitError, match=r"pip install 'avkit\[ray\]'"):

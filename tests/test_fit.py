@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 import avkit
 from avkit.cli import main
-from avkit.runs import RunFolder
-from avkit.training import read_history
+from avkit.training.callbacks import read_history
+from avkit.training.run_folder import RunFolder
 
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),

@@ -10,9 +10,9 @@ from test_fit import TINY, losses, write_clip
 
 import avkit
 from avkit.cli import main
-from avkit.runs import RunFolder
 from avkit.systems.base import join_senses
 from avkit.tasks import split_names
+from avkit.training.run_folder import RunFolder
 
 ALL = split_names("all")
 
@@ -81,7 +81,7 @@ def test_a_task_says_the_same_alone_and_among_all(predictor, tmp_path):
 
 
 def test_a_clip_longer_than_a_piece(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("avkit.predictor.PIECE", 2)
+    monkeypatch.setattr("avkit.inference.predictor.PIECE", 2)
     result = predictor.predict(write_clip(tmp_path / "clip.mp4", seconds=5), question="how many things are seen")
     assert len(result.captions) == len(result.masks) == len(result.heat) == 5
     assert all(0 <= event.start < event.end <= 5 for event in result.events)

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from avkit.batch import Vocabulary, join_vocabularies
 from avkit.cli import main
 from avkit.cli.trainer import task_fields
-from avkit.datamodule import USUAL, AVDataModule, choose_datasets
 from avkit.datasets import DATASETS
 from avkit.export import export
-from avkit.runs import RunFolder
 from avkit.tasks import TASKS
+from avkit.training.datamodule import USUAL, AVDataModule, choose_datasets
+from avkit.training.run_folder import RunFolder
 
 LAYOUTS = {"ave": "ave", "llp": "llp", "avsbench-s4": "avsbench-s4", "music-avqa": "music-avqa", "unav100": "unav100"}
 

@@ -15,13 +15,13 @@ from avkit.cli import main
 from avkit.datasets.scenes import Scenes
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import write_store
+from avkit.inference.retrieval import Index, Moments, Shelf, listen, search, stems, watch
 from avkit.media.decode import read_clip
 from avkit.media.stream import iter_clips
 from avkit.media.write import write_video, write_wave
 from avkit.report import StreamWriter
-from avkit.retrieval import Index, Moments, Shelf, listen, search, stems, watch
-from avkit.runs import RunFolder
-from avkit.training import read_history
+from avkit.training.callbacks import read_history
+from avkit.training.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 TINY = [

@@ -32,7 +32,7 @@ def test_trained_exported_and_tested_again(tmp_path, monkeypatch, capsys):
     assert main([*words, "--name", "first", "--trainer.max_steps", "2"]) == 0
     from safetensors.torch import load_file
 
-    from avkit.systems.han import HAN
+    from avkit.systems.han.network import HAN
 
     state = load_file("runs/first/checkpoints/last.safetensors")
     inside = {k.removeprefix("system.network."): v for k, v in state.items() if k.startswith("system.network.")}

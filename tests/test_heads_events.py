@@ -10,10 +10,10 @@ from avkit.batch import Item, Tokens, Vocabulary, collate
 from avkit.heads.heat import HeatHead, pairing_loss
 from avkit.heads.pyramid import PyramidHead, mean_over
 from avkit.heads.segment import EventHead, ParsingHead
-from avkit.model import AVModel
-from avkit.scoreboard import Scoreboard
-from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks.davel import _targets
+from avkit.training.evaluator import Scoreboard
+from avkit.training.module import AVModel
 
 WIDTH = 16
 

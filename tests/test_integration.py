@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avkit.backbone.integration import MultiModalityIntegration
+from avkit.systems.ssuformer.integration import MultiModalityIntegration
 
 WIDTH, HEADS, STEPS, CELLS = 8, 2, 4, 3
 

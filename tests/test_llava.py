@@ -8,9 +8,9 @@ import torch
 
 from avkit.datasets.scenes import Scenes
 from avkit.encoders import VISUAL, build_encoder
-from avkit.features.extract import extract
-from avkit.features.recipe import read_recipe
-from avkit.features.sources import sources_in
+from avkit.extraction.extract import extract
+from avkit.extraction.recipe import read_recipe
+from avkit.extraction.sources import sources_in
 from avkit.features.store import Store
 from avkit.media.write import write_video
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avkit.heads.deformable import DeformableAttention, cell_codes, cell_places
-from avkit.heads.enlarged import convolve_enlarged
-from avkit.heads.query_mask import QueryMaskDecoder
+from avkit.nn.deformable_attention import DeformableAttention, cell_codes, cell_places
+from avkit.nn.query_mask import QueryMaskDecoder
+from avkit.nn.upsampled_conv import convolve_enlarged
 
 
 def slow_attention(net, query, places, values, sizes):

@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 from rich.console import Console
 
 from avkit.files import WriteError, write_file
-from avkit.predictor import runs
+from avkit.inference.predictor import runs
 from avkit.report import (
     Answer,
     Event,

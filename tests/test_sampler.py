@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from avkit.sampler import BatchPlan, task_weights
+from avkit.training.sampler import BatchPlan, task_weights
 
 SIZES = {"a": 10, "b": 7}
 

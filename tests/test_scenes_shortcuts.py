@@ -13,8 +13,8 @@ from avkit.datasets.scenes import Scenes
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.scenes import CLASSES, sample_scene, truth
 from avkit.scenes.world import overlap
-from avkit.scoreboard import Scoreboard
 from avkit.tasks import build_tasks
+from avkit.training.evaluator import Scoreboard
 
 CLIPS = 120
 SCENES = Scenes("test", CLIPS, picture=24)

@@ -11,11 +11,11 @@ from avkit.datasets.scenes import Scenes
 from avkit.heads.codec import END, PAD, Codec, Written
 from avkit.heads.forms import FORMS
 from avkit.heads.mask_code import MaskCode
-from avkit.model import AVModel
-from avkit.scoreboard import Scoreboard
-from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
 from avkit.tasks.ave import target_of
+from avkit.training.evaluator import Scoreboard
+from avkit.training.module import AVModel
 
 SCENES = Scenes("val", size=40, picture=64)
 #: The same, quicker to learn from.

@@ -4,9 +4,9 @@
 import pytest
 import torch
 
-from avkit.backbone.attention import Attention
 from avkit.backbone.gate import PromptGate
 from avkit.backbone.spatial import SpatialPerception
+from avkit.nn.attention import Attention
 
 WIDTH, HEADS, STEPS, CELLS = 16, 2, 4, 5
 

@@ -14,10 +14,10 @@ from avkit.datasets.scenes import Scenes
 from avkit.errors import DataError, RunError
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import Store, write_store
-from avkit.loader import expert_features
-from avkit.model import AVModel, check_same
 from avkit.systems import make_config
-from avkit.systems.ssuformer import SSUFormerConfig
+from avkit.systems.ssuformer.network import SSUFormerConfig
+from avkit.training.loader import expert_features
+from avkit.training.module import AVModel, check_same
 
 SCENES = Scenes("train", size=30, picture=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})

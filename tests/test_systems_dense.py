@@ -10,16 +10,16 @@ from golden import golden_cases
 from recorded import Recorded
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from avkit.backbone.dependency import EventDependency
-from avkit.backbone.masked import GainedPath
 from avkit.batch import Vocabulary
-from avkit.loader import truncate
-from avkit.losses import distance_iou_loss, sigmoid_focal_loss
 from avkit.metrics.nms import candidates, suppress, to_seconds
-from avkit.schedule import groups, late_cosine
-from avkit.systems.ccnet import CCNet
+from avkit.nn.event_dependency import EventDependency
+from avkit.nn.losses import distance_iou_loss, sigmoid_focal_loss
+from avkit.nn.masked_conv import GainedPath
+from avkit.systems.ccnet.network import CCNet
 from avkit.systems.dense_task import OfficialDenseEvents, assign
-from avkit.systems.unav import UnAV
+from avkit.systems.unav.network import UnAV
+from avkit.training.loader import truncate
+from avkit.training.schedule import groups, late_cosine
 
 
 class Video(Recorded):

@@ -8,18 +8,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avkit.backbone.calibration import TemporalGate
-from avkit.backbone.clips import ClipFeatures
-from avkit.backbone.dependency import EventDependency
-from avkit.backbone.masked import PyramidBlock
-from avkit.backbone.wide import Conv3, in_parts
 from avkit.batch import Batch, Vocabulary
 from avkit.cli import main
 from avkit.errors import DataError
-from avkit.heads.pyramid import Level
+from avkit.nn.clip_projection import ClipFeatures
+from avkit.nn.cross_modal_pyramid import TemporalGate
+from avkit.nn.event_dependency import EventDependency
+from avkit.nn.event_levels import EventLevel
+from avkit.nn.masked_conv import PyramidBlock
+from avkit.nn.matmul_conv import Conv3, in_parts
 from avkit.systems import NETWORKS, find_config, find_network
+from avkit.systems.checkpoints import read_official, recognise
 from avkit.systems.dense_task import RANGES, Normaliser, OfficialDenseEvents, assign
-from avkit.systems.official import read_official, recognise
 
 DENSE = {"visual": 6, "audio": 5, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4}
 SMALL = {
@@ -203,7 +203,7 @@ def test_parts_change_no_number(monkeypatch):
     rows, valid = torch.randn(9, 6, 8), torch.arange(6) < torch.randint(1, 7, (9, 1))
     found = {}
     for part in (10**9, 96):
-        monkeypatch.setattr("avkit.backbone.wide.PART", part)
+        monkeypatch.setattr("avkit.nn.matmul_conv.PART", part)
         for keep in (None, valid):
             x = rows.clone().requires_grad_()
             block.zero_grad()
@@ -257,7 +257,7 @@ def test_loss_of_no_event_is_finite_and_the_normaliser_is_kept():
     task = OfficialDenseEvents(Vocabulary(["a", "b"]))
     logits, reach = torch.zeros(1, 8, 2, requires_grad=True), torch.rand(1, 8, 2, 2)
     valid, durations = torch.ones(1, 8, dtype=torch.bool), torch.tensor([8.0])
-    levels = [Level(logits[:, :: 2**i], reach[:, :: 2**i], valid[:, :: 2**i], 2**i, 0.5) for i in range(6)]
+    levels = [EventLevel(logits[:, :: 2**i], reach[:, :: 2**i], valid[:, :: 2**i], 2**i, 0.5) for i in range(6)]
     batch = Batch("davel", ["x"], durations, 1.0, valid, targets={"events": [torch.zeros(0, 3)]})
     losses = task.loss(levels, batch)
     assert losses["segments"].item() == 0

@@ -9,26 +9,26 @@ import torch
 import torch.nn.functional as F
 from scipy import signal
 
-from avkit.backbone.querying import KeySteps
-from avkit.backbone.tpavi import TPAVI as Interaction
 from avkit.batch import Batch, Item, Vocabulary, collate
 from avkit.encoders import build_encoder
 from avkit.encoders.base import TextFeatures
 from avkit.encoders.resnet import ResNet18
 from avkit.encoders.vggish import VGGishAudio
 from avkit.errors import DataError
-from avkit.heads.deformable import cell_places, gather, sample
 from avkit.media.mel import vggish_examples
 from avkit.media.spectrogram import log_spectrogram, sound_around
+from avkit.nn.deformable_attention import cell_places, gather, sample
+from avkit.nn.query_attention import KeySteps
 from avkit.systems import find_network
-from avkit.systems.avsegformer import AVSegFormerConfig
-from avkit.systems.avst import AVST, WORDS, AVSTConfig, strangers, words_of
-from avkit.systems.declarative import TEMPLATES, Declarations
-from avkit.systems.pstp import PSTP, RegionSelection, SegmentSelection
+from avkit.systems.avsegformer.network import AVSegFormerConfig
+from avkit.systems.avst.network import AVST, WORDS, AVSTConfig, strangers, words_of
+from avkit.systems.pstp.network import PSTP, RegionSelection, SegmentSelection
 from avkit.systems.questions import Texts
 from avkit.systems.sources import cut_and_mirror
-from avkit.systems.tpavi import TPAVIConfig
-from avkit.systems.tspm import TSPM, TSPMConfig
+from avkit.systems.tpavi.attention import TPAVI as Interaction
+from avkit.systems.tpavi.network import TPAVIConfig
+from avkit.systems.tspm.declarative import TEMPLATES, Declarations
+from avkit.systems.tspm.network import TSPM, TSPMConfig
 
 SMALL = {"audio": 6, "visual": 8, "patches": 10, "text": 12, "answers": 5, "width": 16, "inner": 16, "topk": 3}
 

@@ -13,8 +13,8 @@ from avkit.batch import Batch, Vocabulary
 from avkit.encoders.resnet import ResNet18, resnet_name
 from avkit.metrics.ssl import resize
 from avkit.systems import find_network
-from avkit.systems.ez_vsl import EasyPairs
-from avkit.systems.lvs import HardPairs, tri_map
+from avkit.systems.ez_vsl.network import EasyPairs
+from avkit.systems.lvs.network import HardPairs, tri_map
 from avkit.systems.masks_task import MaskNetOutput, MatchedMasks, MixedMasks
 from avkit.systems.questions_task import Answered, MatchedAnswers
 from avkit.systems.sources import ObjectPrior, SourceOutput

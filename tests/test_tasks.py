@@ -11,10 +11,10 @@ import torch
 from avkit.batch import Item, Prediction, Vocabulary, collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import AvkitError
-from avkit.model import INTERFACES, AVModel
-from avkit.scoreboard import Scoreboard, fit_baselines, silence, swap_sound
-from avkit.systems.av_unified import AVUnifiedConfig
+from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import TASKS, build_tasks, find_task, split_names
+from avkit.training.evaluator import Scoreboard, fit_baselines, silence, swap_sound
+from avkit.training.module import INTERFACES, AVModel
 
 SCENES = Scenes("train", size=30, picture=32)
 VOCABULARY = SCENES.vocabulary

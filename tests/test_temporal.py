@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from avkit.backbone.attention import Attention, WindowAttention
 from avkit.backbone.temporal import TemporalPerception
+from avkit.nn.attention import Attention, WindowAttention
 
 WIDTH, HEADS = 16, 2
 

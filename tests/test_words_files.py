@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avkit.files import WriteError, atomic, write_file
-from avkit.words import END, PAD, START, UNKNOWN, WordTokenizer, count_words, join_words, split_words
+from avkit.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer, count_words, join_words, split_words
 
 
 def test_rows_begin_and_end_and_are_padded():

@@ -6,9 +6,9 @@ from itertools import product
 import pytest
 import torch
 
-from avkit.heads.writer import TextDecoder
-from avkit.pieces import PieceTokenizer, make_pieces, read_pieces
-from avkit.words import END, PAD, START
+from avkit.systems.ssuformer.text_decoder import TextDecoder
+from avkit.text.tokenizer import END, PAD, START
+from avkit.text.wordpiece import PieceTokenizer, make_pieces, read_pieces
 
 
 def decoder(words=9, seed=0, **options):

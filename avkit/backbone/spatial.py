@@ -4,7 +4,7 @@
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.backbone.attention import Attention, FeedForward
+from avkit.nn.attention import Attention, FeedForward
 
 
 class SpatialPerception(nn.Module):

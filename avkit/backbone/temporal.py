@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from avkit.backbone.attention import WindowAttention
+from avkit.nn.attention import WindowAttention
 
 
 class TemporalScale(nn.Module):

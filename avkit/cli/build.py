@@ -50,8 +50,8 @@ def run(args: list[str]) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from avkit.building.clips import Form, build
-    from avkit.building.plan import Recipe, choose_keywords, make_plan, music_videos, vggsound_videos
+    from avkit.corpora.clips import Form, build
+    from avkit.corpora.plan import Recipe, choose_keywords, make_plan, music_videos, vggsound_videos
 
     music = options.dataset == "f-music"
     found = music_videos(options.root, options.release) if music else vggsound_videos(options.root)

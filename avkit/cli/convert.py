@@ -16,7 +16,7 @@ from torch import Tensor
 from avkit.errors import DataError
 from avkit.files import atomic
 from avkit.systems import NETWORKS, find_network
-from avkit.systems.official import OfficialNetwork, read_official, short
+from avkit.systems.checkpoints import OfficialNetwork, read_official, short
 
 #: What the authors' environment is asked to run where they saved a whole module, which nobody else should load.
 SCRIPT = """\

@@ -16,12 +16,12 @@ from rich.console import Console
 from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.trainer import AVCLI, versions
-from avkit.efficiency import Efficiency, measure
-from avkit.model import AVModel
 from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
-from avkit.runs import RunFolder
-from avkit.scoreboard import Scoreboard, fit_baselines
-from avkit.training import History, read_history
+from avkit.report.efficiency import Efficiency, measure
+from avkit.training.callbacks import History, read_history
+from avkit.training.evaluator import Scoreboard, fit_baselines
+from avkit.training.module import AVModel
+from avkit.training.run_folder import RunFolder
 
 #: Training samples per task that baselines are counted over.
 COUNTED = 256

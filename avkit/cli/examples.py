@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from avkit.batch import Batch, Prediction
-from avkit.model import AVModel
 from avkit.report import Example
-from avkit.scoreboard import silence
+from avkit.training.evaluator import silence
+from avkit.training.module import AVModel
 
 #: Most pictures of a sample that are shown; of longer clips they are evenly apart.
 PICTURES = 12

@@ -12,8 +12,8 @@ from avkit.errors import DataError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from avkit.features.recipe import Recipe
-    from avkit.features.sources import Source
+    from avkit.extraction.recipe import Recipe
+    from avkit.extraction.sources import Source
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: list[str]) -> int:
     """Extract; the exit code is 1 where clips were set aside."""
     options = parser().parse_args(args)
-    from avkit.features.recipe import read_recipe
+    from avkit.extraction.recipe import read_recipe
 
     if options.list:
         return _list()
@@ -72,7 +72,7 @@ def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from avkit.features.recipe import read_recipe, recipes
+    from avkit.extraction.recipe import read_recipe, recipes
 
     table = Table(box=None, pad_edge=False)
     for heading in ("recipe", "what it extracts", "stores"):
@@ -88,7 +88,7 @@ def _sources(options: argparse.Namespace) -> "tuple[list[Source], int, Path]":
     """Clips, how many have no media, and where stores go."""
     from avkit.datasets import find_dataset
     from avkit.datasets.official import Official
-    from avkit.features.sources import sources_in, sources_of
+    from avkit.extraction.sources import sources_in, sources_of
 
     if Path(options.dataset).is_dir() and options.root is None:
         return sources_in(options.dataset), 0, options.out or Path(options.dataset) / "features"
@@ -110,7 +110,7 @@ def _media(options: argparse.Namespace, recipe: "Recipe", sources: "Sequence[Sou
     import torch
 
     from avkit.cli.trainer import no_gpu
-    from avkit.features.extract import extract
+    from avkit.extraction.extract import extract
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if (reason := no_gpu(device.partition(":")[0], f"--device {device}")) is not None:
@@ -121,7 +121,7 @@ def _media(options: argparse.Namespace, recipe: "Recipe", sources: "Sequence[Sou
         torch.set_num_threads(max(1, cores - workers // 2))
     spread = None
     if options.ray or options.ray_address:
-        from avkit.features.cluster import spread_over
+        from avkit.extraction.cluster import spread_over
 
         spread = spread_over(recipe, options.ray or 2, options.ray_address, device, options.batch)
     with _bar() as bar:
@@ -166,9 +166,9 @@ def _texts(options: argparse.Namespace, recipe: "Recipe", out: Path) -> None:
 
     from avkit import __version__
     from avkit.datasets import find_dataset
+    from avkit.extraction.extract import encode_texts
+    from avkit.extraction.sources import text_of
     from avkit.features.arrays import FeatureFacts
-    from avkit.features.extract import encode_texts
-    from avkit.features.sources import text_of
     from avkit.features.store import write_store
 
     if options.root is None:

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from avkit.cli import processes
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.errors import AvkitError
-from avkit.runs import RunFolder, new_run, newest_run
-from avkit.training import History
+from avkit.training.callbacks import History
+from avkit.training.run_folder import RunFolder, new_run, newest_run
 
 
 def run(args: list[str]) -> int:

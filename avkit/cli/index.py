@@ -30,9 +30,9 @@ def run(args: list[str]) -> int:
     from rich.progress import track
 
     from avkit.cli.trainer import no_gpu, quiet
-    from avkit.features.sources import videos_in
-    from avkit.predictor import load
-    from avkit.retrieval import Index, watch
+    from avkit.extraction.sources import videos_in
+    from avkit.inference.predictor import load
+    from avkit.inference.retrieval import Index, watch
 
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):

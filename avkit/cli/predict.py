@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from avkit.errors import AvkitError
 
 if TYPE_CHECKING:
-    from avkit.predictor import Predictor
+    from avkit.inference.predictor import Predictor
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def run(args: list[str]) -> int:
     """Predict; one broken clip among several is reported and the others are done."""
     options = parser().parse_args(args)
     from avkit.cli.trainer import no_gpu, quiet
-    from avkit.predictor import load
+    from avkit.inference.predictor import load
 
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):

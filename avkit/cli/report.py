@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avkit.errors import RunError
-from avkit.runs import RunFolder
+from avkit.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from avkit.report.transfer import Scores
@@ -50,7 +50,7 @@ def read_scores(path: Path) -> "Scores":
         RunError: If it is no run, or was not tested.
     """
     from avkit.report.transfer import Scores
-    from avkit.training import read_history
+    from avkit.training.callbacks import read_history
 
     run = RunFolder(path)
     facts = run.read_facts()

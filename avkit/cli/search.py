@@ -34,8 +34,8 @@ def run(args: list[str]) -> int:
     import sys
     from dataclasses import asdict
 
+    from avkit.inference.retrieval import Index, listen, search, watch
     from avkit.report.search import box, write_page
-    from avkit.retrieval import Index, listen, search, watch
 
     if options.k < 1:
         raise ValueError(f"-k is {options.k}; give 1 or more.")
@@ -43,7 +43,7 @@ def run(args: list[str]) -> int:
     shelf, examples = index.read(), []
     if options.sound or options.clip:
         from avkit.cli.trainer import quiet
-        from avkit.predictor import load
+        from avkit.inference.predictor import load
 
         quiet()
         predictor = load(options.run or index.facts["run"], options.device)

@@ -18,13 +18,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit import __version__
 from avkit.cli import processes
-from avkit.datamodule import AVDataModule
 from avkit.files import write_file
-from avkit.model import AVModel, check_same
-from avkit.runs import RunFolder
 from avkit.systems import DEFAULT, find_config
 from avkit.tasks import find_task, split_names
-from avkit.training import AtomicCheckpointIO, callbacks
+from avkit.training.callbacks import AtomicCheckpointIO, callbacks
+from avkit.training.datamodule import AVDataModule
+from avkit.training.module import AVModel, check_same
+from avkit.training.run_folder import RunFolder
 
 #: What a trainer of ours differs in from Lightning's.
 TRAINER = {

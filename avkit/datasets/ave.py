@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_array, read_text, safe_id
 from avkit.errors import DataError, unknown_name

@@ -4,12 +4,12 @@
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line, texts
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line, texts
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_json, safe_id, unique
 from avkit.errors import DataError, unknown_name
-from avkit.words import count_words
+from avkit.text.tokenizer import count_words
 
 #: Types of questions in index order.
 TYPES = ("Which", "Come From", "Happening", "Where", "Why", "Before Next", "When", "Used For")

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_rows, safe_id, unique
 from avkit.errors import DataError, unknown_name

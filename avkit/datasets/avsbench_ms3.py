@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """AVSBench MS3: one mask of all that sounds, where several things may."""
 
+from avkit.datasets.annotations import Line
 from avkit.datasets.avsbench_s4 import SECONDS, ObjectMasks
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.tables import read_rows, safe_id, unique
 
 

@@ -4,8 +4,8 @@
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official
 from avkit.datasets.pickles import LogMelFiles
 from avkit.datasets.tables import read_rows, safe_id, unique

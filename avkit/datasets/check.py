@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.clips import ClipDataset
-from avkit.datasets.lines import Line
 from avkit.datasets.official import AbsentError, Official, Released
 from avkit.errors import AvkitError, DataError, MediaError
 from avkit.features.arrays import FeatureFacts, Features

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
-from avkit.datasets.lines import ASKED, GIVES, Line
-from avkit.datasets.truth import Grid, Truth
+from avkit.datasets.annotations import ASKED, GIVES, Line
+from avkit.datasets.targets import Grid, Truth
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features, average_rows
 from avkit.media import decode, frames

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.datasets.lines import Line
+from avkit.datasets.annotations import Line
 from avkit.datasets.tables import read_cells, read_text, safe_id, unique
 from avkit.datasets.vggss import SIDE, SoundSource
 from avkit.errors import DataError

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_rows, safe_id, unique
 from avkit.errors import DataError, unknown_name

@@ -4,13 +4,13 @@
 from pathlib import Path
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import GIVES, Line, texts
 from avkit.datasets.clips import ClipDataset
-from avkit.datasets.lines import GIVES, Line, texts
 from avkit.datasets.manifest_lines import read_lines
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features
-from avkit.words import count_words
+from avkit.text.tokenizer import count_words
 
 __all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]
 

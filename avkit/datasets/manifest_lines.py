@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from avkit.datasets.lines import Line
+from avkit.datasets.annotations import Line
 from avkit.datasets.manifest_schema import SCHEMA, check
 from avkit.errors import DataError
 

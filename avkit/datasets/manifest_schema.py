@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from avkit.datasets.lines import fault
+from avkit.datasets.annotations import fault
 from avkit.errors import unknown_name
 
 SPLITS = ("train", "val", "test")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line, texts
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line, texts
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import FeatureFacts
 from avkit.scenes.questions import TYPES
-from avkit.words import count_words
+from avkit.text.tokenizer import count_words
 
 #: In index order, that of first appearance in the train file.
 ANSWERS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.folder import Folder, Places
-from avkit.datasets.lines import Line
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import FeatureFacts, Features, Joined, NpyFolder, RowFile
 from avkit.features.store import Store

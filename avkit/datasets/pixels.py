@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.datasets.lines import Line
+from avkit.datasets.annotations import Line
 
 #: Added to 0xRRGGBB of all colours but black, so that no colour equals a pixel value of a grey or palette PNG.
 COLOURED = 1 << 24

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_json, read_text, safe_id, unique
-from avkit.datasets.truth import Grid
+from avkit.datasets.targets import Grid
 from avkit.errors import DataError, unknown_name
-from avkit.words import count_words
+from avkit.text.tokenizer import count_words
 
 KINDS = ("single", "multi", "overlay", "stitched")
 

@@ -4,12 +4,12 @@
 from collections import Counter
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line, texts
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line, texts
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_rows, safe_id
 from avkit.errors import DataError
-from avkit.words import count_words
+from avkit.text.tokenizer import count_words
 
 SECONDS = 10
 

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name

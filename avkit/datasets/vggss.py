@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from avkit.batch import Vocabulary
+from avkit.datasets.annotations import Line
 from avkit.datasets.folder import Places
-from avkit.datasets.lines import Line
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_json, read_rows, read_text, safe_id, unique
-from avkit.datasets.truth import Grid
+from avkit.datasets.targets import Grid
 from avkit.errors import DataError
 
 #: Height and width of the map that the official metric reads.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from avkit.encoders.base import TextFeatures, VisualFeatures
 from avkit.media.mel import per_second_mel
-from avkit.words import END, PAD, START, WordTokenizer
+from avkit.text.tokenizer import END, PAD, START, WordTokenizer
 
 
 def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:

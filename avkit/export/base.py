@@ -35,7 +35,7 @@ class Layout(ABC):
         picture: Height and width of pictures and masks.
         fps: Pictures per second of videos.
         seed: Of the world of scenes.
-        features: Write features too, see `avkit.export.standin`.
+        features: Write features too, see `avkit.export.synthetic_features`.
     """
 
     #: Which scenes are drawn: untrimmed ones, close-ups, ones that a question is asked about.

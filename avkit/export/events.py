@@ -10,7 +10,7 @@ from avkit.datasets.ave import CLASSES as OFFICIAL
 from avkit.export.base import LETTERS, Layout, clip_name
 from avkit.export.names import AVE as AVE_NAMES
 from avkit.export.names import LLP as LLP_NAMES
-from avkit.export.standin import audio_features, visual_features
+from avkit.export.synthetic_features import audio_features, visual_features
 from avkit.scenes import CLASSES, Question, Scene
 from avkit.scenes.world import Span, overlap
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avkit.export.base import LETTERS, Layout, clip_name
 from avkit.export.names import MUSIC_AVQA
-from avkit.export.standin import audio_features, visual_features
+from avkit.export.synthetic_features import audio_features, visual_features
 from avkit.scenes import ANSWERS, CLASSES, Question, Scene
 from avkit.scenes.sampling import Draws
 

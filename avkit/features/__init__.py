@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stored features: the store, and the way from media through encoders into it."""
+"""Stored features: reading and writing the feature store and arrays of features."""

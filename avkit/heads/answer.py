@@ -6,8 +6,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import mlp
-from avkit.heads.position import grid_code, time_code
+from avkit.nn.decoder_layer import mlp
+from avkit.nn.position import grid_code, time_code
 
 
 class Grounding(nn.Module):

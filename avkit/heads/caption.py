@@ -7,8 +7,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import Cache, DecoderLayer
-from avkit.words import END, PAD, START
+from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.text.tokenizer import END, PAD, START
 
 
 class CaptionHead(nn.Module):
@@ -16,12 +16,12 @@ class CaptionHead(nn.Module):
 
     Which words the caption will have is guessed at once: a word is in it unless neither the picture and sound as a
     whole nor any region calls for it (noisy or). The guess's log-odds add to the logits of every word, so that the
-    decoder is left with their order. The guess has a loss of its own, see `avkit.losses.mentions_loss`, and learns what
-    things are called long before the decoder would.
+    decoder is left with their order. The guess has a loss of its own, see `avkit.nn.losses.mentions_loss`, and learns
+    what things are called long before the decoder would.
 
     Args:
         width: Width D of the tokens.
-        words: Size of the vocabulary; the first indices are those of `avkit.words`.
+        words: Size of the vocabulary; the first indices are those of `avkit.text.tokenizer`.
         layers: Decoder layers.
         heads: Attention heads.
         most: Longest caption in words, end included.

@@ -16,7 +16,7 @@ from avkit.batch import Batch, Vocabulary
 from avkit.errors import unknown_name
 from avkit.heads.forms import FORMS, Form, Item
 from avkit.heads.mask_code import MaskCode
-from avkit.words import WordTokenizer
+from avkit.text.tokenizer import WordTokenizer
 
 PAD, END = 0, 1
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avkit.batch import Batch
-from avkit.words import join_words, split_words
+from avkit.text.tokenizer import join_words, split_words
 
 if TYPE_CHECKING:
     from avkit.heads.codec import Codec, Written

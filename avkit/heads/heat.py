@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import mlp
+from avkit.nn.decoder_layer import mlp
 
 
 class HeatHead(nn.Module):

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import DecoderLayer, mlp
+from avkit.nn.decoder_layer import DecoderLayer, mlp
 
 
 @dataclass

@@ -1,43 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dense events: a feature pyramid over time, with classes and boundaries at every point of every level."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.heads.segment import ClassSteps
+from avkit.nn.event_levels import EventLevel
 
 
-@dataclass
-class Level:
-    """One level of the pyramid; a point stands for `stride` steps.
-
-    Attributes:
-        logits: Classes (B, N, K) at each point.
-        reach: Distance from the point back to the start and on to the end, in units of `stride`, (B, N, K, 2), from 0;
-            (B, N, 2) where all classes share it.
-        valid: bool (B, N), False on padding.
-        stride: Steps between two points.
-        first: Place of the first point in steps; in the middle of the steps that it stands for where None.
-    """
-
-    logits: Tensor
-    reach: Tensor
-    valid: Tensor
-    stride: int
-    first: float | None = None
-
-    @property
-    def points(self) -> Tensor:
-        """Places of the points in steps, (N,)."""
-        first = self.stride / 2 if self.first is None else self.first
-        return torch.arange(self.valid.shape[1], device=self.valid.device) * self.stride + first
-
-
-class MaskedConv(nn.Module):
+class MaskedConvBlock(nn.Module):
     """Convolution over time, norm over channels and ReLU; padding is zero before and after, so it changes nothing.
 
     Args:
@@ -79,17 +52,17 @@ class PyramidHead(nn.Module):
         super().__init__()
         self.levels, self.number = levels, classes
         self.classes = ClassSteps(width, classes)
-        self.start = MaskedConv(channels, inputs=2 * (width + classes))
-        self.deepen = MaskedConv(channels)
-        self.down = nn.ModuleList(MaskedConv(channels, 2) for _ in range(levels - 1))
-        self.towers = nn.ModuleDict({name: MaskedConv(channels) for name in ("what", "where")})
+        self.start = MaskedConvBlock(channels, inputs=2 * (width + classes))
+        self.deepen = MaskedConvBlock(channels)
+        self.down = nn.ModuleList(MaskedConvBlock(channels, 2) for _ in range(levels - 1))
+        self.towers = nn.ModuleDict({name: MaskedConvBlock(channels) for name in ("what", "where")})
         self.what = nn.Conv1d(channels, classes, 3, padding=1)
         self.where = nn.Conv1d(channels, 2 * classes, 3, padding=1)
         self.scale = nn.Parameter(torch.ones(levels))
         assert self.what.bias is not None
         nn.init.constant_(self.what.bias, -1.0)  # with the evidence, an event is rare at a point: 1 in 100
 
-    def forward(self, tokens: Tokens) -> list[Level]:
+    def forward(self, tokens: Tokens) -> list[EventLevel]:
         """The levels, finest first."""
         logits, both = self.classes(tokens)
         x, valid = torch.cat([both, logits.tanh()], -1).flatten(2) * tokens.valid[..., None], tokens.valid
@@ -104,7 +77,7 @@ class PyramidHead(nn.Module):
             reach = F.softplus(self.where(where).transpose(1, 2) * self.scale[number])
             around = mean_over(evidence, tokens.valid, 2**number)
             found.append(
-                Level(
+                EventLevel(
                     (self.what(what) + around).transpose(1, 2), reach.unflatten(2, (self.number, 2)), valid, 2**number
                 )
             )

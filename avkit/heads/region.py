@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.layers import mlp
+from avkit.nn.decoder_layer import mlp
 
 #: Share of the picture at which a region is half as present as one that fills it.
 _SMALL = 0.003

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which classes are heard and which are seen at each step, and weak supervision through pooling over steps."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
+from avkit.nn.attentive_pooling import ParsingOutput
 
 
 class ClassSteps(nn.Module):
@@ -55,23 +54,6 @@ class EventHead(nn.Module):
         """Logits (B, T, 1 + K), background first; a class's is the log-probability that it is both, heard and seen."""
         logits, both = self.classes(tokens)
         return torch.cat([self.background(both.flatten(2)) - 4, F.logsigmoid(logits).sum(2)], -1)
-
-
-@dataclass
-class ParsingOutput:
-    """What a parsing head says; padded steps hold no meaning.
-
-    Attributes:
-        steps: Probability of each class in each step by sound and by sight, (B, T, 2, K).
-        heard: Of each class in the clip by sound, (B, K).
-        seen: By sight.
-        clip: By both together.
-    """
-
-    steps: Tensor
-    heard: Tensor
-    seen: Tensor
-    clip: Tensor
 
 
 class ParsingHead(nn.Module):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
 from avkit.heads.codec import END, PAD, Codec, Written
-from avkit.heads.layers import Cache, DecoderLayer
-from avkit.heads.position import time_code
-from avkit.losses import mean_of
+from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.nn.losses import mean_of
+from avkit.nn.position import time_code
 
 
 class SequenceHead(nn.Module):

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.efficiency import Efficiency
+from avkit.report.efficiency import Efficiency
 
 Array = NDArray[Any]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.efficiency import METHOD, Efficiency
 from avkit.files import write_file
+from avkit.report.efficiency import METHOD, Efficiency
 from avkit.report.files import render, strict_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
 from avkit.report.records import Array, Curve, Example, Row, RunReport

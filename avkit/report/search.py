@@ -16,7 +16,7 @@ _WIDTH = 480
 
 
 class Found(Protocol):
-    """What of a hit is shown, see `avkit.retrieval.Hit`."""
+    """What of a hit is shown, see `avkit.inference.retrieval.Hit`."""
 
     video: str
     start: float

@@ -9,43 +9,43 @@ from avkit.errors import unknown_name
 from avkit.systems.base import SystemConfig
 
 if TYPE_CHECKING:
-    from avkit.systems.official import OfficialNetwork
+    from avkit.systems.checkpoints import OfficialNetwork
 
 #: The system of a run that names none.
 DEFAULT = "av_unified"
 #: Systems by the name that `--model.system.name` takes, and where their configs live.
 SYSTEMS: dict[str, str] = {
-    "av_unified": "avkit.systems.av_unified:AVUnifiedConfig",
-    "ssuformer": "avkit.systems.ssuformer:SSUFormerConfig",
-    "ccnet": "avkit.systems.ccnet:CCNetConfig",
-    "unav": "avkit.systems.unav:UnAVConfig",
-    "han": "avkit.systems.han:HANConfig",
-    "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramidConfig",
-    "avel": "avkit.systems.avel:AVELConfig",
-    "psp": "avkit.systems.psp:PSPConfig",
-    "tspm": "avkit.systems.tspm:TSPMConfig",
-    "avst": "avkit.systems.avst:AVSTConfig",
-    "pstp": "avkit.systems.pstp:PSTPConfig",
-    "avsegformer": "avkit.systems.avsegformer:AVSegFormerConfig",
-    "tpavi": "avkit.systems.tpavi:TPAVIConfig",
-    "ez_vsl": "avkit.systems.ez_vsl:EZVSLConfig",
-    "lvs": "avkit.systems.lvs:LVSConfig",
+    "av_unified": "avkit.systems.av_unified.system:AVUnifiedConfig",
+    "ssuformer": "avkit.systems.ssuformer.network:SSUFormerConfig",
+    "ccnet": "avkit.systems.ccnet.network:CCNetConfig",
+    "unav": "avkit.systems.unav.network:UnAVConfig",
+    "han": "avkit.systems.han.network:HANConfig",
+    "mm_pyramid": "avkit.systems.mm_pyramid.network:MMPyramidConfig",
+    "avel": "avkit.systems.avel.network:AVELConfig",
+    "psp": "avkit.systems.psp.network:PSPConfig",
+    "tspm": "avkit.systems.tspm.network:TSPMConfig",
+    "avst": "avkit.systems.avst.network:AVSTConfig",
+    "pstp": "avkit.systems.pstp.network:PSTPConfig",
+    "avsegformer": "avkit.systems.avsegformer.network:AVSegFormerConfig",
+    "tpavi": "avkit.systems.tpavi.network:TPAVIConfig",
+    "ez_vsl": "avkit.systems.ez_vsl.network:EZVSLConfig",
+    "lvs": "avkit.systems.lvs.network:LVSConfig",
 }
 #: Networks of papers that take official checkpoints, by the name that `avkit convert` takes.
 NETWORKS: dict[str, str] = {
-    "ccnet": "avkit.systems.ccnet:CCNet",
-    "unav": "avkit.systems.unav:UnAV",
-    "han": "avkit.systems.han:HAN",
-    "mm_pyramid": "avkit.systems.mm_pyramid:MMPyramid",
-    "avel": "avkit.systems.avel:AVEL",
-    "psp": "avkit.systems.psp:PSP",
-    "tspm": "avkit.systems.tspm:TSPM",
-    "avst": "avkit.systems.avst:AVST",
-    "pstp": "avkit.systems.pstp:PSTP",
-    "avsegformer": "avkit.systems.avsegformer:AVSegFormer",
-    "tpavi": "avkit.systems.tpavi:TPAVI",
-    "ez_vsl": "avkit.systems.ez_vsl:EZVSL",
-    "lvs": "avkit.systems.lvs:LVS",
+    "ccnet": "avkit.systems.ccnet.network:CCNet",
+    "unav": "avkit.systems.unav.network:UnAV",
+    "han": "avkit.systems.han.network:HAN",
+    "mm_pyramid": "avkit.systems.mm_pyramid.network:MMPyramid",
+    "avel": "avkit.systems.avel.network:AVEL",
+    "psp": "avkit.systems.psp.network:PSP",
+    "tspm": "avkit.systems.tspm.network:TSPM",
+    "avst": "avkit.systems.avst.network:AVST",
+    "pstp": "avkit.systems.pstp.network:PSTP",
+    "avsegformer": "avkit.systems.avsegformer.network:AVSegFormer",
+    "tpavi": "avkit.systems.tpavi.network:TPAVI",
+    "ez_vsl": "avkit.systems.ez_vsl.network:EZVSL",
+    "lvs": "avkit.systems.lvs.network:LVS",
 }
 
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
-from avkit.heads.pyramid import Level
-from avkit.losses import distance_iou_loss, over_processes, sigmoid_focal_loss
+from avkit.nn.event_levels import EventLevel
+from avkit.nn.losses import distance_iou_loss, over_processes, sigmoid_focal_loss
 from avkit.tasks.davel import DenseEvents
 
 #: Least and greatest reach, in steps, that each level answers for; both count as within.
@@ -100,7 +100,7 @@ class Normaliser(nn.Module):
         self.momentum = momentum
         self.register_buffer("value", torch.tensor(start, dtype=torch.float64))
 
-    def forward(self, levels: list[Level]) -> list[Level]:
+    def forward(self, levels: list[EventLevel]) -> list[EventLevel]:
         """The levels as they are."""
         return levels
 
@@ -138,11 +138,11 @@ class OfficialDenseEvents(DenseEvents):
         """The normaliser: the system has found the events already."""
         return self.normaliser
 
-    def loss(self, out: list[Level], batch: Batch) -> dict[str, Tensor]:
+    def loss(self, out: list[EventLevel], batch: Batch) -> dict[str, Tensor]:
         """`classes` and `segments`, of the valid points of the whole batch."""
         return self.loss_of(out, self.targets(out, batch))
 
-    def targets(self, out: list[Level], batch: Batch) -> list[Targets]:
+    def targets(self, out: list[EventLevel], batch: Batch) -> list[Targets]:
         """What each video's points learn."""
         lengths, aware = [level.valid.shape[1] for level in out], out[0].reach.ndim == 4
         found = []
@@ -152,7 +152,7 @@ class OfficialDenseEvents(DenseEvents):
             found.append(assign(steps, events[:, 2].long(), out[0].logits.shape[-1], lengths, aware))
         return found
 
-    def loss_of(self, out: list[Level], targets: Sequence[Targets]) -> dict[str, Tensor]:
+    def loss_of(self, out: list[EventLevel], targets: Sequence[Targets]) -> dict[str, Tensor]:
         """The loss of levels, given what each video's points learn."""
         valid = torch.cat([level.valid for level in out], 1)
         logits, reach = (torch.cat([getattr(level, x).float() for level in out], 1) for x in ("logits", "reach"))

@@ -15,7 +15,7 @@ from avkit.encoders import AUDIO, VISUAL
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
 from avkit.systems.base import Senses, hear, make_encoder, see
-from avkit.systems.official import OfficialNetwork, short
+from avkit.systems.checkpoints import OfficialNetwork, short
 from avkit.tasks import find_task
 from avkit.tasks.base import Task
 

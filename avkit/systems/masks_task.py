@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Prediction, Vocabulary
-from avkit.losses import dice_loss, mean_of
+from avkit.nn.losses import dice_loss, mean_of
 from avkit.tasks.avs import Segmentation
 from avkit.tasks.masks import annotated, known_steps, picture_size, upsample
 

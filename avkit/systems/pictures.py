@@ -13,8 +13,8 @@ from avkit.encoders import AUDIO, VISUAL, build_encoder
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
 from avkit.systems.base import Senses, hear, recompute, see
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
-from avkit.systems.official import OfficialNetwork
 
 #: Least side of a picture: the coarsest map has a stride of as many pixels.
 LEAST = 32

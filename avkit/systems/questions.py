@@ -14,8 +14,8 @@ from avkit.batch import Batch, Vocabulary
 from avkit.encoders import TEXT
 from avkit.encoders.base import TextFeatures
 from avkit.systems.base import Senses, make_encoder
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem
-from avkit.systems.official import OfficialNetwork
 
 
 class Texts(nn.Module):

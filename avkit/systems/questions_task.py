@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Prediction
-from avkit.losses import mean_of
+from avkit.nn.losses import mean_of
 from avkit.tasks.avqa import QuestionAnswering
 
 

@@ -16,8 +16,8 @@ from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import log_spectrogram, sound_around
 from avkit.metrics.ssl import SIDE, combine, resize
 from avkit.systems.base import Senses, see
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
-from avkit.systems.official import OfficialNetwork
 from avkit.tasks.ssl import SoundLocalization
 
 #: Means and deviations of ImageNet's colours.

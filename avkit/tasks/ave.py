@@ -11,8 +11,8 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.segment import EventHead
-from avkit.losses import mean_of
 from avkit.metrics.ave import SegmentAccuracy
+from avkit.nn.losses import mean_of
 from avkit.tasks.base import Baseline, Task, need_classes
 
 

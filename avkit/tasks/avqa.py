@@ -12,8 +12,8 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.heads.answer import AnswerHead
-from avkit.losses import mean_of
 from avkit.metrics.avqa import AnswerAccuracy
+from avkit.nn.losses import mean_of
 from avkit.tasks.base import Baseline, Task
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
-from avkit.heads.segment import ParsingHead, ParsingOutput
+from avkit.heads.segment import ParsingHead
 from avkit.metrics.avvp import ParsingF1
+from avkit.nn.attentive_pooling import ParsingOutput
 from avkit.tasks.base import Baseline, Task, need_classes
 
 #: How much of the clip's label a modality is trusted with: officially sight is not sure of it, sound is.

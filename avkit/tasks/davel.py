@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
-from avkit.heads.pyramid import Level, PyramidHead
-from avkit.losses import distance_iou_loss, mean_of, sigmoid_focal_loss
+from avkit.heads.pyramid import PyramidHead
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.nms import candidates, suppress
+from avkit.nn.event_levels import EventLevel
+from avkit.nn.losses import distance_iou_loss, mean_of, sigmoid_focal_loss
 from avkit.tasks.base import Baseline, Task, need_classes
 
 #: Farthest reach that a level answers for, in its own stride; half of it, which is the level below's, is the least.
@@ -41,7 +42,7 @@ class DenseEvents(Task):
         """Classes and boundaries at every point of a pyramid."""
         return PyramidHead(width, need_classes(self))
 
-    def loss(self, out: list[Level], batch: Batch) -> dict[str, Tensor]:
+    def loss(self, out: list[EventLevel], batch: Batch) -> dict[str, Tensor]:
         """`classes` and `segments`."""
         classes, segments, positives = [], [], out[0].logits.new_zeros(())
         for number, level in enumerate(out):
@@ -57,7 +58,7 @@ class DenseEvents(Task):
         }
         return {"loss": losses["classes"] + losses["segments"], **losses}
 
-    def predict(self, out: list[Level], batch: Batch) -> Prediction:
+    def predict(self, out: list[EventLevel], batch: Batch) -> Prediction:
         """`event_list`: of each clip (N, 4), start s, end s, class and score, by descending score, at most 100."""
         chance = [level.logits.float().sigmoid().cpu().numpy() for level in out]
         reach = [level.reach.float().cpu().numpy() for level in out]
@@ -107,7 +108,7 @@ class DenseEvents(Task):
         return {"the whole video": divided(1), "halves": divided(2), "tenths": divided(10)}
 
 
-def _targets(level: Level, batch: Batch, first: bool, last: bool) -> Tensor:
+def _targets(level: EventLevel, batch: Batch, first: bool, last: bool) -> Tensor:
     """Reach (B, N, K, 2) of the event that each point learns from, per class; NaN where there is none."""
     middles, unit = level.points * batch.hop + batch.offset, level.stride * batch.hop
     out = torch.full_like(level.reach, torch.nan)

@@ -10,8 +10,8 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.heads.mask import MaskOutput
-from avkit.losses import balanced_cross_entropy, mask_loss, mean_of
 from avkit.metrics.avs import MaskFScore, MaskIoU
+from avkit.nn.losses import balanced_cross_entropy, mask_loss, mean_of
 
 #: Logit of a pixel that a constant mask is sure of.
 _SURE = 20.0

@@ -15,8 +15,8 @@ from avkit.batch import Batch, Prediction, Tokens, Vocabulary
 from avkit.heads.caption import CaptionHead
 from avkit.heads.mask import MaskHead, MaskOutput
 from avkit.heads.region import RegionTokens
-from avkit.losses import focal_loss, mentions_loss
 from avkit.metrics.captions import CaptionScores
+from avkit.nn.losses import focal_loss, mentions_loss
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import (
     constant_masks,
@@ -28,7 +28,7 @@ from avkit.tasks.masks import (
     score_masks,
     upsample,
 )
-from avkit.words import PAD, WordTokenizer, split_words
+from avkit.text.tokenizer import PAD, WordTokenizer, split_words
 
 #: Weight of the mask's loss; the caption's is the rest (SSUFormer, a = 0.25).
 MASK_WEIGHT = 0.25

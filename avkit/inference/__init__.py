@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained runs applied to videos: prediction, streaming, retrieval."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CCNet: cross-modal consistency and temporal granularity collaboration for dense events."""

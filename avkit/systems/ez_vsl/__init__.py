@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EZ-VSL: sound source localization by multiple-instance contrast."""

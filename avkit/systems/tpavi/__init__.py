@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TPAVI: the baseline of AVSBench for audio-visual segmentation."""
