@@ -15,7 +15,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from temporal import measure
 
-from avkit.batch import Item, Vocabulary, collate
+from avkit.batch import Item, Vocabulary
+from avkit.collate import collate
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.training.module import AVModel
 

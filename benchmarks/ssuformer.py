@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from avkit.batch import crop
+from avkit.collate import crop
 from avkit.datasets.scenes import Scenes
 from avkit.encoders.small import SmallEmbedding, SmallText
 from avkit.features.arrays import FeatureFacts

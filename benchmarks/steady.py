@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import avkit
-from avkit.batch import collate
+from avkit.collate import collate
 from avkit.datasets.scenes import Scenes
 from avkit.metrics.captions import CaptionScores
 

@@ -88,7 +88,8 @@ def test_a_clip_longer_than_a_piece(predictor, tmp_path, monkeypatch):
 
 
 def test_senses_of_parts_are_the_parts_of_senses(predictor):
-    from avkit.batch import Item, collate
+    from avkit.batch import Item
+    from avkit.collate import collate
 
     torch.manual_seed(0)
     item = Item("a", 5.0, 1.0, torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8), torch.randn(80_000) * 0.1)

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from avkit.batch import Item, Tokens, Vocabulary, collate
+from avkit.batch import Item, Tokens, Vocabulary
+from avkit.collate import collate
 from avkit.heads.heat import HeatHead, pairing_loss
 from avkit.heads.pyramid import PyramidHead, mean_over
 from avkit.heads.segment import EventHead, ParsingHead

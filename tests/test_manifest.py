@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from avkit.batch import Vocabulary, collate
+from avkit.batch import Vocabulary
+from avkit.collate import collate
 from avkit.datasets.manifest import SCHEMA, Manifest, json_schema
 from avkit.errors import DataError, MediaError
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from avkit.batch import FIELDS, collate
+from avkit.collate import collate
 from avkit.datasets.scenes import Scenes
+from avkit.fields import FIELDS
 from avkit.scenes import (
     ANSWERS,
     CAPTION_WORDS,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from avkit.batch import Prediction, collate
+from avkit.batch import Prediction
+from avkit.collate import collate
 from avkit.datasets.scenes import Scenes
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.scenes import CLASSES, sample_scene, truth

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avkit.batch import Item, Prediction, Vocabulary, collate, crop
+from avkit.batch import Item, Prediction, Vocabulary
+from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.heads.codec import END, PAD, Codec, Written
 from avkit.heads.forms import FORMS

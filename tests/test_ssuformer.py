@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from avkit.batch import Vocabulary, collate, crop
+from avkit.batch import Vocabulary
+from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import DataError, RunError
 from avkit.features.arrays import FeatureFacts

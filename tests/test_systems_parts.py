@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from scipy import signal
 
-from avkit.batch import Batch, Item, Vocabulary, collate
+from avkit.batch import Batch, Item, Vocabulary
+from avkit.collate import collate
 from avkit.encoders import build_encoder
 from avkit.encoders.base import TextFeatures
 from avkit.encoders.resnet import ResNet18

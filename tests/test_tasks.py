@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from avkit.batch import Item, Prediction, Vocabulary, collate, crop
+from avkit.batch import Item, Prediction, Vocabulary
+from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import AvkitError
 from avkit.systems.av_unified.system import AVUnifiedConfig

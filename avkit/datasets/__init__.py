@@ -32,7 +32,7 @@ class Dataset(Protocol):
 
     @property
     def provides(self) -> frozenset[str]:
-        """Targets that some sample has, see `avkit.batch.FIELDS`."""
+        """Targets that some sample has, see `avkit.fields.FIELDS`."""
 
     @property
     def vocabulary(self) -> Vocabulary:

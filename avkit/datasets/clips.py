@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
+from avkit.batch import SAMPLE_RATE, Item, Vocabulary
 from avkit.datasets.annotations import ASKED, GIVES, Line
 from avkit.datasets.targets import Grid, Truth
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features, average_rows
+from avkit.fields import FIELDS
 from avkit.media import decode, frames
 
 _Kept = TypeVar("_Kept", bound="Seen | dict[str, Tensor]")

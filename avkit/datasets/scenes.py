@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from avkit.batch import FIELDS, SAMPLE_RATE, Item, Vocabulary
+from avkit.batch import SAMPLE_RATE, Item, Vocabulary
 from avkit.errors import unknown_name
+from avkit.fields import FIELDS
 from avkit.scenes import (
     ANSWERS,
     CLASSES,

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avkit import __version__
-from avkit.batch import Batch, Item, Prediction, Vocabulary, collate
+from avkit.batch import Batch, Item, Prediction, Vocabulary
+from avkit.collate import collate
 from avkit.errors import RunError, unknown_name
 from avkit.media.decode import Clip, iter_frames, read_clip, write_video
 from avkit.media.stream import iter_clips

@@ -27,7 +27,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avkit.batch import SAMPLE_RATE, Item, collate
+from avkit.batch import SAMPLE_RATE, Item
+from avkit.collate import collate
 from avkit.errors import DataError
 from avkit.files import atomic, write_file
 from avkit.inference.predictor import ClipResult, Predictor

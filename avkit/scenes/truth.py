@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of a scene by field name of `avkit.batch.FIELDS`, computed and never estimated."""
+"""Ground truth of a scene by field name of `avkit.fields.FIELDS`, computed and never estimated."""
 
 from collections.abc import Callable, Collection
 from typing import Any

@@ -23,7 +23,7 @@ class Task(ABC):
 
     #: Name on the command line and of the file.
     name: ClassVar[str]
-    #: Targets without which the task cannot be trained or scored, see `avkit.batch.FIELDS`.
+    #: Targets without which the task cannot be trained or scored, see `avkit.fields.FIELDS`.
     reads: ClassVar[tuple[str, ...]]
     #: Those of `reads` that scores alone need: training does without.
     scored_by: ClassVar[tuple[str, ...]] = ()

@@ -10,7 +10,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from avkit.batch import Batch, Vocabulary, collate, join_vocabularies
+from avkit.batch import Batch, Vocabulary, join_vocabularies
+from avkit.collate import collate
 from avkit.datasets import Dataset, find_dataset
 from avkit.errors import DataError, unknown_name
 from avkit.features.store import Store

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from avkit.batch import Batch, Item, collate, crop
+from avkit.batch import Batch, Item
+from avkit.collate import collate, crop
 from avkit.datasets import Dataset
 from avkit.errors import DataError
 from avkit.features.arrays import Features
