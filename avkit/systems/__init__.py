@@ -1,37 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders, backbone and heads as one paper puts them together; one file each."""
+"""Systems, one folder per paper; files beside the folders hold what several papers share."""
 
 from collections.abc import Mapping
-from importlib import import_module
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from avkit.errors import unknown_name
-from avkit.systems.base import SystemConfig
+from avkit.errors import import_attribute, unknown_name
 
 if TYPE_CHECKING:
+    from avkit.systems.base import RunContext, System, SystemConfig
     from avkit.systems.checkpoints import OfficialNetwork
 
 #: The system of a run that names none.
 DEFAULT = "av_unified"
-#: Systems by the name that `--model.system.name` takes, and where their configs live.
+#: Configs of systems by the name that `--model.system.name` takes.
 SYSTEMS: dict[str, str] = {
     "av_unified": "avkit.systems.av_unified.system:AVUnifiedConfig",
-    "ssuformer": "avkit.systems.ssuformer.network:SSUFormerConfig",
-    "ccnet": "avkit.systems.ccnet.network:CCNetConfig",
-    "unav": "avkit.systems.unav.network:UnAVConfig",
-    "han": "avkit.systems.han.network:HANConfig",
-    "mm_pyramid": "avkit.systems.mm_pyramid.network:MMPyramidConfig",
-    "avel": "avkit.systems.avel.network:AVELConfig",
-    "psp": "avkit.systems.psp.network:PSPConfig",
-    "tspm": "avkit.systems.tspm.network:TSPMConfig",
-    "avst": "avkit.systems.avst.network:AVSTConfig",
-    "pstp": "avkit.systems.pstp.network:PSTPConfig",
-    "avsegformer": "avkit.systems.avsegformer.network:AVSegFormerConfig",
-    "tpavi": "avkit.systems.tpavi.network:TPAVIConfig",
-    "ez_vsl": "avkit.systems.ez_vsl.network:EZVSLConfig",
-    "lvs": "avkit.systems.lvs.network:LVSConfig",
+    "ssuformer": "avkit.systems.ssuformer.config:SSUFormerConfig",
+    "ccnet": "avkit.systems.ccnet.system:CCNetConfig",
+    "unav": "avkit.systems.unav.system:UnAVConfig",
+    "han": "avkit.systems.han.system:HANConfig",
+    "mm_pyramid": "avkit.systems.mm_pyramid.system:MMPyramidConfig",
+    "avel": "avkit.systems.avel.system:AVELConfig",
+    "psp": "avkit.systems.psp.system:PSPConfig",
+    "tspm": "avkit.systems.tspm.system:TSPMConfig",
+    "avst": "avkit.systems.avst.system:AVSTConfig",
+    "pstp": "avkit.systems.pstp.system:PSTPConfig",
+    "avsegformer": "avkit.systems.avsegformer.system:AVSegFormerConfig",
+    "tpavi": "avkit.systems.tpavi.system:TPAVIConfig",
+    "ez_vsl": "avkit.systems.ez_vsl.system:EZVSLConfig",
+    "lvs": "avkit.systems.lvs.system:LVSConfig",
 }
-#: Networks of papers that take official checkpoints, by the name that `avkit convert` takes.
+#: Networks that take official checkpoints, by the name that `avkit convert` takes.
 NETWORKS: dict[str, str] = {
     "ccnet": "avkit.systems.ccnet.network:CCNet",
     "unav": "avkit.systems.unav.network:UnAV",
@@ -49,38 +49,68 @@ NETWORKS: dict[str, str] = {
 }
 
 
+def list_systems() -> list[str]:
+    """Names of the systems, the default first."""
+    return list(SYSTEMS)
+
+
 def find_network(name: str) -> "type[OfficialNetwork]":
-    """The class of a network.
+    """The class of a network with official checkpoints.
 
     Raises:
         ValueError: If there is none of that name.
     """
     if name not in NETWORKS:
         raise unknown_name("system", name, NETWORKS)
-    module, _, attribute = NETWORKS[name].partition(":")
-    found: type[OfficialNetwork] = getattr(import_module(module), attribute)
-    return found
+    return import_attribute("system", NETWORKS[name])  # type: ignore[return-value]
 
 
-def find_config(name: str) -> type[Any]:
-    """The class of a system's config.
+def find_config(name: str) -> "type[SystemConfig]":
+    """The class of a system's options.
+
+    Args:
+        name: A name in `SYSTEMS`, or `package.module:Class` of a config from outside.
 
     Raises:
-        ValueError: If the system is unknown.
+        ValueError: If the system is unknown, or it is no config.
     """
-    if name not in SYSTEMS:
+    from avkit.systems.base import SystemConfig
+
+    if name not in SYSTEMS and ":" not in name:
         raise unknown_name("system", name, SYSTEMS)
-    module, _, attribute = SYSTEMS[name].partition(":")
-    found: type[Any] = getattr(import_module(module), attribute)
+    found = import_attribute("system", SYSTEMS.get(name, name))
+    if not (isinstance(found, type) and issubclass(found, SystemConfig)):
+        raise ValueError(f"{name!r} is no system: it must be a subclass of avkit.systems.base.SystemConfig.")
     return found
 
 
-def make_config(given: Mapping[str, Any] | None) -> SystemConfig:
+def make_config(options: Mapping[str, Any] | None) -> "SystemConfig":
     """The config of a run's file, the default system's where there is none.
 
     Raises:
-        ValueError: If the system is unknown.
+        ValueError: If the system or an option is unknown.
     """
-    given = dict(given or {})
-    made: SystemConfig = find_config(given.pop("name", DEFAULT))(**given)
-    return made
+    given = dict(options or {})
+    name = given.pop("name", DEFAULT)
+    cls = find_config(name)
+    if ":" in name:
+        given["name"] = name
+    names = [field.name for field in fields(cls)]
+    for option in given:
+        if option not in names:
+            raise unknown_name(f"option of system {name}", option, names)
+    return cls(**given)
+
+
+def create_system(name: str, context: "RunContext", **options: Any) -> "System":
+    """A new system.
+
+    Args:
+        name: A name in `SYSTEMS`, or `package.module:Class` of a config from outside.
+        context: The tasks that it answers, and what the data hold.
+        options: Fields of its config.
+
+    Raises:
+        ValueError: If the system or an option is unknown.
+    """
+    return make_config({**options, "name": name}).build(context)

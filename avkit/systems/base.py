@@ -1,70 +1,219 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systems share: what encoders make of a batch, and the contract of a system's config."""
+"""The contract of a system: a paper's model, or the shared backbone with a head per task."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Losses, Output, Prediction, Vocabulary
 from avkit.encoders import build_encoder
 from avkit.encoders.base import VisualFeatures
+from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
-
-class SystemConfig(Protocol):
-    """What a system is made of, as a dataclass that the command line fills.
-
-    The module that `build` makes has `sense(batch, seen)`, `pyramid_widths`, the config as `config`, and is called as
-    `AVUnified` is.
-    """
-
-    @property
-    def name(self) -> str:
-        """Of the system, the same for all its configs; it tells on the command line which system is meant."""
-
-    @property
-    def width(self) -> int:
-        """Width D of its tokens."""
-
-    def speak(self, vocabulary: Vocabulary) -> Vocabulary:
-        """The dataset's vocabulary with what the system itself adds."""
-
-    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
-        """The tasks by name, as the system answers them."""
-
-    def build(
-        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
-    ) -> nn.Module:
-        """The system, for a vocabulary, widths of stored features by task, and the width of an expert's features."""
+#: A head by name, or its name with options: `{"name": "ccnet", "length": 64}`.
+HeadChoice = str | Mapping[str, Any]
 
 
 @dataclass
-class Senses:
-    """What the encoders make of a batch, whatever is asked about it: one pass serves all tasks.
+class Encoded:
+    """What the encoders make of a batch. It does not depend on the task, so one pass serves all tasks.
 
     Attributes:
-        seen: Visual features with (C, T) in front.
-        heard: Audio features, (C, T, width of the encoder).
+        visual: Visual features with (C, T) in front.
+        audio: Audio features, (C, T, width of the encoder).
     """
 
-    seen: VisualFeatures
-    heard: Tensor
+    visual: VisualFeatures
+    audio: Tensor
 
-    def steps(self, part: slice) -> "Senses":
-        """Those of some steps."""
-        return Senses(self.seen.map(lambda x: x[:, part]), self.heard[:, part])
+    def steps(self, part: slice) -> "Encoded":
+        """The features of some steps."""
+        return Encoded(self.visual.map(lambda x: x[:, part]), self.audio[:, part])
 
 
-def join_senses(parts: Sequence[Senses]) -> Senses:
-    """One after the other in time."""
-    seen = [part.seen for part in parts]
-    maps = [torch.cat(level, 1) for level in zip(*(x.pyramid for x in seen), strict=True)]
-    frame, patches = torch.cat([x.frame for x in seen], 1), torch.cat([x.patches for x in seen], 1)
-    heard = torch.cat([part.heard for part in parts], 1)
-    return Senses(VisualFeatures(frame, patches, seen[0].grid, maps), heard)
+def join_encoded(parts: Sequence[Encoded]) -> Encoded:
+    """Features of windows, one after the other in time."""
+    visual = [part.visual for part in parts]
+    return Encoded(
+        VisualFeatures(
+            frame=torch.cat([features.frame for features in visual], 1),
+            patches=torch.cat([features.patches for features in visual], 1),
+            grid=visual[0].grid,
+            pyramid=[torch.cat(maps, 1) for maps in zip(*(features.pyramid for features in visual), strict=True)],
+        ),
+        torch.cat([part.audio for part in parts], 1),
+    )
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a system is built for: the tasks of a run, and what its data hold.
+
+    Attributes:
+        tasks: Tasks by name.
+        vocabulary: Classes and answers of the data, with the words of data and prompts.
+        features: Widths of stored features by task; empty where all tasks read pictures and sound.
+        expert_width: Width of the stored features of a vision-language model; 0 where there are none.
+        prompts: Text for the text encoder by task, where a sample brings no question.
+        heads: Head by task, for systems with pluggable heads; the task's default where not named.
+        interface: `heads`, or `sequence` for one decoder that writes all answers as tokens.
+    """
+
+    tasks: Mapping[str, Task]
+    vocabulary: Vocabulary
+    features: Mapping[str, FeatureWidths] = field(default_factory=dict)
+    expert_width: int = 0
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    heads: Mapping[str, HeadChoice] = field(default_factory=dict)
+    interface: str = "heads"
+
+    @property
+    def widths(self) -> FeatureWidths:
+        """Widths of stored features of a system for one task."""
+        return next(iter(self.features.values()), FeatureWidths())
+
+
+@dataclass
+class SystemConfig(ABC):
+    """Options of a system, as a dataclass that the command line fills.
+
+    Attributes:
+        name: Name of the system; tells on the command line which system is meant.
+    """
+
+    #: Tasks that the system answers; empty for all.
+    answered_tasks: ClassVar[tuple[str, ...]] = ()
+    #: Whether training must not crop clips.
+    whole_clips: ClassVar[bool] = False
+    #: Whether `--model.heads` and `--model.interface` apply.
+    pluggable_heads: ClassVar[bool] = False
+
+    name: str = ""
+
+    @abstractmethod
+    def build(self, context: RunContext) -> "System":
+        """The system for a run's tasks and data."""
+
+    def extend_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The data's vocabulary with what the system adds, such as word pieces."""
+        return vocabulary
+
+    def stored_features(self) -> FeatureWidths:
+        """Widths of stored features where the data do not tell them."""
+        return FeatureWidths()
+
+    def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The tasks by name, each with the vocabulary of its dataset.
+
+        Raises:
+            ValueError: If the system does not answer one of them.
+        """
+        tasks = build_tasks(list(names), vocabulary)
+        for name in names:
+            if self.answered_tasks and name not in self.answered_tasks:
+                raise ValueError(
+                    f"{self.name} answers {', '.join(self.answered_tasks)}, not {name}. Leave it out, or use "
+                    "--model.system.name av_unified."
+                )
+        return tasks
+
+
+class System(nn.Module, ABC):
+    """A paper's model with its criterion, or the shared backbone with a head per task.
+
+    Args:
+        config: Its options.
+        context: What it is built for.
+    """
+
+    def __init__(self, config: SystemConfig, context: RunContext) -> None:
+        super().__init__()
+        self.config: SystemConfig = config
+        self.tasks = dict(context.tasks)
+
+    def encode(self, batch: Batch, visual: VisualFeatures | None = None) -> Encoded:
+        """What the encoders make of pictures, unless their features are given as `visual`, and of sound."""
+        if visual is None:
+            visual = self.encode_visual(batch)
+        return Encoded(visual, self.encode_audio(batch))
+
+    @abstractmethod
+    def encode_visual(self, batch: Batch) -> VisualFeatures:
+        """Visual features with (C, T) in front."""
+
+    @abstractmethod
+    def encode_audio(self, batch: Batch) -> Tensor:
+        """Audio features, (C, T, width)."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
+        """Raw outputs for the batch's task; `encoded` where the encoders have run before."""
+
+    @abstractmethod
+    def loss(self, output: Output, batch: Batch) -> Losses:
+        """Losses by name; `loss` is the one to minimise."""
+
+    @abstractmethod
+    def predict(self, output: Output, batch: Batch) -> Prediction:
+        """The answer in the user's units. Reads no targets."""
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Called before each training epoch, counted from 0."""
+
+    def on_step_start(self, step: int) -> None:
+        """Called before each training step, with the number of optimizer steps done."""
+
+    def on_evaluation_start(self) -> None:
+        """Called before a test or prediction, to forget what `notes` counted."""
+
+    def notes(self, task: str) -> list[str]:
+        """Sentences for the report about how a task was answered."""
+        return []
+
+    def window(self, task: str) -> int | None:
+        """Longest clip in steps that is predicted at once; longer ones are predicted in windows. None for any length."""
+        return WINDOW if self.tasks[task].stepwise else None
+
+    def set_caption_change_threshold(self, threshold: float) -> bool:
+        """Repeat a caption while its source changes by less than `threshold`; returns whether the system can."""
+        return False
+
+    @property
+    def reads_any_word(self) -> bool:
+        """Whether the text encoder was pretrained, so that questions may use words outside the vocabulary."""
+        return True
+
+    def shared_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that all tasks train, for gradient surgery."""
+        return self.parameters()
+
+    def modules_of(self, task: str) -> list[nn.Module]:
+        """Modules that answer a task, for counting parameters."""
+        return [self]
+
+    def frozen_encoders(self) -> list[nn.Module]:
+        """Encoders without trainable parameters; they stay in evaluation mode."""
+        return [module for module in self.encoders() if not any(p.requires_grad for p in module.parameters())]
+
+    def encoders(self) -> list[nn.Module]:
+        """Encoders that may be frozen."""
+        return []
+
+    def train(self, mode: bool = True) -> "System":
+        """Set training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen_encoders():
+            module.eval()
+        return self
+
+
+#: Steps that are predicted at once by tasks that answer each step by itself; bounds memory on long videos.
+WINDOW = 60
 
 
 def make_encoder(
@@ -75,7 +224,7 @@ def make_encoder(
     train: bool,
     words: Sequence[str] = (),
 ) -> nn.Module:
-    """An encoder of a system; the small ones train with it, the others where `train` asks for it."""
+    """An encoder of a system; those called `small` train with it, the others where `train` asks for it."""
     encoder = build_encoder(kind, table, name, weights, words)
     if not name.startswith("small") and not train:
         encoder.requires_grad_(False)
@@ -83,15 +232,15 @@ def make_encoder(
 
 
 def recompute(module: nn.Module) -> None:
-    """Have all parts that can keep little for the backward pass, and compute it again there, do so."""
+    """Have all parts that can recompute their activations in the backward pass do so, which saves memory."""
     parts: Iterable[Any] = module.modules()
     for part in parts:
         if hasattr(part, "recompute"):
             part.recompute = True
 
 
-def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
-    """Visual features with (B, T) in front; only pictures that exist pass the encoder.
+def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
+    """Visual features with (C, T) in front; only the pictures of valid steps pass the encoder.
 
     Raises:
         ValueError: If there is no encoder, or no pictures.
@@ -100,24 +249,23 @@ def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> Vis
         raise ValueError("This model reads stored visual features, and the batch has none.")
     if batch.frames is None:
         raise ValueError("This model reads frames, and the batch has none.")
-    whole = bool(batch.valid.all())
-    seen: VisualFeatures = encoder(batch.frames.flatten(0, 1) if whole else batch.frames[batch.valid])
-
-    def spread(x: Tensor) -> Tensor:
-        if whole:
-            return x.unflatten(0, batch.valid.shape)
-        out = x.new_zeros((*batch.valid.shape, *x.shape[1:]))
-        out[batch.valid] = x
-        return out
-
-    return seen.map(spread)
+    if batch.valid.all():
+        return encoder(batch.frames.flatten(0, 1)).map(lambda x: x.unflatten(0, batch.valid.shape))
+    return encoder(batch.frames[batch.valid]).map(lambda x: scatter_steps(x, batch.valid))
 
 
-def hear(encoder: nn.Module | None, batch: Batch) -> Tensor:
-    """Audio features (B, T, width of the encoder), those that are stored where there is no encoder.
+def scatter_steps(rows: Tensor, valid: Tensor) -> Tensor:
+    """Rows of valid steps, (N, ...), at their places in (C, T, ...), zeros elsewhere; `valid` is bool (C, T)."""
+    out = rows.new_zeros((*valid.shape, *rows.shape[1:]))
+    out[valid] = rows
+    return out
+
+
+def encode_waveform(encoder: nn.Module | None, batch: Batch) -> Tensor:
+    """Audio features (C, T, width), the stored ones where there is no encoder.
 
     Raises:
-        ValueError: If there is neither sound nor what stands for it.
+        ValueError: If there is neither sound nor stored features.
     """
     if encoder is None:
         if batch.audio is None:
@@ -125,5 +273,5 @@ def hear(encoder: nn.Module | None, batch: Batch) -> Tensor:
         return batch.audio.float()
     if batch.waveform is None:
         raise ValueError("This model reads waveforms, and the batch has none.")
-    heard: Tensor = encoder(batch.waveform, batch.valid.shape[1], batch.hop)
-    return heard
+    features: Tensor = encoder(batch.waveform, batch.valid.shape[1], batch.hop)
+    return features

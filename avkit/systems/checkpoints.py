@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Official checkpoints in and out: every key of the authors' model is one of ours, or named as dead."""
+"""Official weights in and out: every key of the authors' model is one of ours, or listed as unused."""
 
-import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,58 +15,96 @@ from avkit.encoders.pretrained import read_tensors
 from avkit.errors import DataError
 from avkit.files import atomic
 
-#: In front of dead tensors in a file of ours: kept for the way back, never read.
-DEAD = "dead."
+#: Prefix of unused official tensors in a converted file: kept for the way back, never read.
+UNUSED = "unused."
 
 Network = TypeVar("Network", bound="OfficialNetwork")
 
 
-class OfficialNetwork(nn.Module):
-    """A network that takes the authors' weights and gives them back.
+@dataclass
+class NoOptions:
+    """Options of a network that has none."""
 
-    A subclass says how its keys are called officially, which shapes they have there, what else the official checkpoint
-    holds, and with which arguments a checkpoint's network is made.
+
+class OfficialNetwork(nn.Module):
+    """A paper's network, which takes the authors' weights and gives them back.
+
+    A subclass is built with a record of options, of its class `Options` or a subclass of that, and with sizes that the
+    data or the weights decide, by keyword. It says what the authors call its keys, and what else their checkpoints hold.
+
+    Args:
+        options: Options, each with its default in `Options`.
+        sizes: Widths of features, numbers of classes and the like, by name.
     """
 
     #: Name of the system.
     name: ClassVar[str]
     #: Official repository and commit.
     source: ClassVar[str]
-    #: What the network was made with, to be made again.
-    made_with: dict[str, Any]
-    #: Dead tensors of the checkpoint that it was filled from.
-    dead: dict[str, Tensor]
+    #: Dataclass of the network's options.
+    Options: ClassVar[type[Any]] = NoOptions
+
+    def __init__(self, options: Any, **sizes: Any) -> None:
+        super().__init__()
+        #: All arguments by name, to build the network again.
+        self.built_with: dict[str, Any] = {**sizes, **own_options(options, type(self).Options)}
+        #: Unused tensors of the checkpoint that it was filled from.
+        self.unused: dict[str, Tensor] = {}
+
+    @classmethod
+    def build(cls: type[Network], **arguments: Any) -> Network:
+        """A network of options and sizes by name.
+
+        Raises:
+            DataError: If an argument is unknown.
+        """
+        options = {field.name for field in fields(cls.Options)}
+        given = {name: value for name, value in arguments.items() if name in options}
+        sizes = {name: value for name, value in arguments.items() if name not in options}
+        unknown = sorted(sizes.keys() - set(cls.sizes()))
+        if unknown:
+            accepted = [*cls.sizes(), *sorted(options)]
+            raise DataError(f"{cls.name} takes no {', '.join(unknown)}; it takes {', '.join(accepted)}.")
+        return cls(cls.Options(**given), **sizes)
+
+    @classmethod
+    def sizes(cls) -> list[str]:
+        """Names of the sizes that the network takes beside its options."""
+        from inspect import signature
+
+        parameters = list(signature(cls.__init__).parameters)
+        return parameters[2:]
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Arguments of the network whose official weights these are; None where they are of no such network."""
+        """Arguments of the network whose official weights these are; None if they are of another network."""
         raise NotImplementedError
 
     @classmethod
     def official_name(cls, key: str) -> str:
-        """What the authors call our key."""
+        """The authors' name of our key."""
         raise NotImplementedError
 
     @classmethod
-    def as_theirs(cls, key: str, tensor: Tensor) -> Tensor:
-        """A tensor of ours, by our key, in the shape that it has there."""
+    def to_official_tensor(cls, key: str, tensor: Tensor) -> Tensor:
+        """Our tensor, by our key, in the authors' shape."""
         return tensor
 
     @classmethod
-    def as_ours(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
-        """A tensor of theirs in the shape of ours, `like`."""
+    def from_official_tensor(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
+        """The authors' tensor in the shape of ours, `like`."""
         return tensor.reshape(like.shape)
 
-    def official_dead(self) -> dict[str, tuple[int, ...]]:
-        """Shapes, by official key, of what their checkpoint holds and their network never trains or reads."""
+    def unused_keys(self) -> dict[str, tuple[int, ...]]:
+        """Shapes, by official key, of tensors that the authors save and their network never reads."""
         return {}
 
     def untrained(self) -> list[str]:
-        """Beginnings of our keys that are read and that no loss reaches: they stay as they began."""
+        """Prefixes of our keys that are read and that no loss reaches: they keep their first values."""
         return []
 
     def official_copies(self) -> dict[str, str]:
-        """Keys of their checkpoint that hold what another key holds, and that key, which counts."""
+        """Official keys that repeat another key's tensor, and that other key, which counts."""
         return {}
 
     @classmethod
@@ -75,10 +113,11 @@ class OfficialNetwork(nn.Module):
 
         Args:
             state: Tensors by official key, with or without `module.` in front.
-            options: Arguments that no weight tells, such as `heads`; they go before what is read.
+            options: Arguments that no weight tells, such as `heads`.
 
         Raises:
-            DataError: If they are the weights of something else, or keys are missing, too many, or of other shapes.
+            DataError: If they are the weights of something else, an option contradicts them, or keys are missing, too
+                many, or of other shapes.
         """
         state = without_wrapper(state)
         try:
@@ -86,25 +125,17 @@ class OfficialNetwork(nn.Module):
         except KeyError as error:
             raise DataError(f"These weights of {cls.name} have no key {error}; the file is not whole.") from error
         if facts is None:
-            of = recognise(state)
-            advice = f"they are those of {of}: avkit convert {of} FILE" if of else "check the file"
-            raise DataError(
-                f"These are no official weights of {cls.name}: none of its keys are among their {len(state)}, such as "
-                f"{', '.join(map(repr, sorted(state)[:3]))}. {advice[0].upper()}{advice[1:]}."
-            )
-        unknown = sorted(options.keys() - inspect.signature(cls).parameters.keys())
-        if unknown:
-            raise DataError(
-                f"{cls.name} takes no {', '.join(unknown)}; it takes {', '.join(inspect.signature(cls).parameters)}."
-            )
-        other = [
+            raise _not_of(cls.name, state)
+        differing = [
             f"{key} {facts[key]}, and {value} was given"
             for key, value in options.items()
             if facts.get(key, value) != value
         ]
-        if other:
-            raise DataError(f"These weights of {cls.name} have {'; '.join(other)}. Leave it out, or use other weights.")
-        network = cls(**(facts | options))
+        if differing:
+            raise DataError(
+                f"These weights of {cls.name} have {'; '.join(differing)}. Leave it out, or use other weights."
+            )
+        network = cls.build(**(facts | options))
         network.load_official(state)
         return network
 
@@ -116,27 +147,33 @@ class OfficialNetwork(nn.Module):
         """
         state = without_wrapper(state)
         ours = self.state_dict()
-        mine = {key: self.official_name(key) for key in ours}
-        wanted = {theirs: tuple(self.as_theirs(key, ours[key]).shape) for key, theirs in mine.items()}
-        wanted |= self.official_dead()
-        wanted |= {copy: wanted[key] for copy, key in self.official_copies().items()}
-        _check(self.name, wanted, state)
-        self.load_state_dict({k: self.as_ours(k, _wide(state[theirs]), ours[k]) for k, theirs in mine.items()})
-        self.dead = {key: _wide(state[key]) for key in self.official_dead()}
+        official = {key: self.official_name(key) for key in ours}
+        shapes = {theirs: tuple(self.to_official_tensor(key, ours[key]).shape) for key, theirs in official.items()}
+        shapes |= self.unused_keys()
+        shapes |= {copy: shapes[key] for copy, key in self.official_copies().items()}
+        _check_keys(self.name, shapes, state)
+        self.load_state_dict(
+            {
+                key: self.from_official_tensor(key, _to_float32(state[theirs]), ours[key])
+                for key, theirs in official.items()
+            }
+        )
+        self.unused = {key: _to_float32(state[key]) for key in self.unused_keys()}
 
     def to_official(self) -> dict[str, Tensor]:
-        """The weights as an official state dict, whole: dead tensors are zeros where there never were any."""
-        ours, dead = self.state_dict(), getattr(self, "dead", {})
-        out = {self.official_name(key): self.as_theirs(key, x).clone() for key, x in ours.items()}
-        out |= {copy: out[key] for copy, key in self.official_copies().items()}
-        return out | {key: dead.get(key, torch.zeros(shape)) for key, shape in self.official_dead().items()}
+        """The weights as a whole official state dict; unused tensors are zeros where none were loaded."""
+        ours = self.state_dict()
+        state = {self.official_name(key): self.to_official_tensor(key, x).clone() for key, x in ours.items()}
+        state |= {copy: state[key] for copy, key in self.official_copies().items()}
+        unused = {key: self.unused.get(key, torch.zeros(shape)) for key, shape in self.unused_keys().items()}
+        return state | unused
 
     def save(self, path: str | Path) -> None:
-        """Write the network as `.safetensors`: weights, dead tensors, and what it was made with."""
+        """Write weights, unused tensors and the network's arguments as `.safetensors`."""
         from safetensors.torch import save_file
 
-        tensors = dict(self.state_dict()) | {DEAD + key: x for key, x in getattr(self, "dead", {}).items()}
-        facts = {"avkit": self.name, "made_with": json.dumps(self.made_with), "source": self.source}
+        tensors = dict(self.state_dict()) | {UNUSED + key: x for key, x in self.unused.items()}
+        facts = {"avkit": self.name, "built_with": json.dumps(self.built_with), "source": self.source}
         with atomic(Path(path)) as part:
             save_file({key: x.contiguous() for key, x in tensors.items()}, part, facts)
 
@@ -145,7 +182,7 @@ class OfficialNetwork(nn.Module):
         """A network that `save` wrote.
 
         Raises:
-            DataError: If the file is of another system, or none of ours.
+            DataError: If the file is of another system, or not written by `save`.
         """
         facts, state = read_converted(path)
         if facts["avkit"] != cls.name:
@@ -153,17 +190,23 @@ class OfficialNetwork(nn.Module):
                 f"{path} holds weights of {facts['avkit']}, not of {cls.name}. Use the system of that name, in a run "
                 f"--model.system.name {facts['avkit']}."
             )
-        network = cls(**(json.loads(facts["made_with"]) | options))
-        network.dead = {key.removeprefix(DEAD): x for key, x in state.items() if key.startswith(DEAD)}
-        network.load_state_dict({key: x for key, x in state.items() if not key.startswith(DEAD)})
+        network = cls.build(**(json.loads(facts["built_with"]) | options))
+        network.unused = {key.removeprefix(UNUSED): x for key, x in state.items() if key.startswith(UNUSED)}
+        network.load_state_dict({key: x for key, x in state.items() if not key.startswith(UNUSED)})
         return network
+
+
+def own_options(options: Any, cls: type[Any]) -> dict[str, Any]:
+    """Those fields of a record that a base class of it declares, by name."""
+    values = asdict(options)
+    return {field.name: values[field.name] for field in fields(cls)}
 
 
 def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Facts and tensors of a file that `OfficialNetwork.save` wrote.
 
     Raises:
-        DataError: If it is none.
+        DataError: If another program, or an earlier avkit, wrote it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -173,22 +216,26 @@ def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dictionary
     except (SafetensorError, FileNotFoundError) as error:
         raise DataError(f"{path} cannot be read as .safetensors ({error}).") from error
-    if "made_with" not in facts:
+    if "made_with" in facts:
+        raise DataError(f"{path} was written by an earlier avkit. Convert the official file again.")
+    if "built_with" not in facts:
         raise DataError(f"{path} was not written by `avkit convert`. Convert the official file first.")
     return facts, state
 
 
-def rename(key: str, starts: Mapping[str, str]) -> str:
-    """The key with the first beginning that fits replaced."""
-    for ours, theirs in starts.items():
+def rename(key: str, prefixes: Mapping[str, str]) -> str:
+    """The key with the first matching prefix replaced."""
+    for ours, theirs in prefixes.items():
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)
     return key
 
 
 def short(value: Any) -> str:
-    """A value as text; of long lists how many."""
-    return f"({len(value)} of them)" if isinstance(value, list) and len(value) > 8 else str(value)
+    """A value as text; for long lists their length."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"({len(value)} of them)"
+    return str(value)
 
 
 def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -199,13 +246,13 @@ def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_official(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights of an official checkpoint file, and what a reader should know about them.
+    """The weights of an official checkpoint file, and notes about them for the user.
 
     Where the file has averaged weights too (`state_dict_ema`), those, unless `raw`: the authors test with them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not one of weights alone; nothing in it is run.
+        ValueError: If it holds more than weights; nothing in it is run.
     """
     wrappers = ("state_dict_ema", "state_dict", "model_state_dict", "model")
     state, key = read_tensors(path, wrappers[1:] if raw else wrappers)
@@ -228,25 +275,45 @@ def recognise(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _wide(x: Tensor) -> Tensor:
-    """Numbers in float32; counts, such as those of batch norm, as they are."""
+def _not_of(name: str, state: Mapping[str, Tensor]) -> DataError:
+    """The error for weights of something else."""
+    other = recognise(state)
+    advice = f"They are those of {other}: avkit convert {other} FILE" if other else "Check the file"
+    examples = ", ".join(map(repr, sorted(state)[:3]))
+    return DataError(
+        f"These are no official weights of {name}: none of its keys are among their {len(state)}, such as "
+        f"{examples}. {advice}."
+    )
+
+
+def _to_float32(x: Tensor) -> Tensor:
+    """Floating-point tensors in float32; counts, such as those of batch norm, as they are."""
     return x.float() if x.is_floating_point() else x
 
 
-def _check(name: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {wanted[key]}"
-        for key in wanted
-        if key in state and tuple(state[key].shape) != wanted[key]
+def _check_keys(name: str, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
+    """Raise DataError unless a state dict has exactly the keys of these shapes."""
+    common = [key for key in shapes if key in state]
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {shapes[key]}"
+        for key in common
+        if tuple(state[key].shape) != shapes[key]
     ]
     parts = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for found, what in ((missing, "missing"), (extra, "unknown"), (shapes, "of another shape"))
-        if found
+        *_list_some(sorted(shapes.keys() - state.keys()), "missing"),
+        *_list_some(sorted(state.keys() - shapes.keys()), "unknown"),
+        *_list_some(wrong, "of another shape"),
     ]
     if parts:
         raise DataError(
-            f"These weights do not fit {name}, which has {len(wanted)} keys: {'; '.join(parts)}. Sizes are read from "
+            f"These weights do not fit {name}, which has {len(shapes)} keys: {'; '.join(parts)}. Sizes are read from "
             "the weights unless they are given; pass those that they were trained with."
         )
+
+
+def _list_some(keys: Sequence[str], what: str) -> list[str]:
+    """`["3 missing (a, b, c)"]`, or nothing where there are none."""
+    if not keys:
+        return []
+    more = ", ..." if len(keys) > 3 else ""
+    return [f"{len(keys)} {what} ({', '.join(keys[:3])}{more})"]

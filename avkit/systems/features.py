@@ -1,93 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A paper's network in a run of ours: behind stored features, or behind encoders that train with it."""
+"""Systems around a paper's network: behind stored features, or behind encoders that train with it."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Vocabulary
 from avkit.encoders import AUDIO, VISUAL
 from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
-from avkit.systems.base import Senses, hear, make_encoder, see
-from avkit.systems.checkpoints import OfficialNetwork, short
-from avkit.tasks import find_task
+from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, make_encoder
+from avkit.systems.checkpoints import OfficialNetwork, own_options, short
 from avkit.tasks.base import Task
+
+#: Arguments of networks that the data decide, and no option.
+_DATA_SIZES = frozenset({"visual", "audio", "frames", "classes", "answers", "words", "patches", "text"})
+#: Arguments that may differ between a converted file and a run: they do not change the weights' meaning.
+_TRAINING_ONLY = ("dropout", "drop_path")
 
 
 @dataclass
-class NetworkConfig:
-    """What all systems around a paper's network share.
+class NetworkConfig(SystemConfig):
+    """Options of all systems around a paper's network.
 
     Attributes:
-        name: Of the system.
         weights: Weights to start from, a file that `avkit convert` wrote.
     """
 
-    #: Tasks that the system answers, and how.
-    answers: ClassVar[Mapping[str, type[Task]]]
-    #: Whether the system reads whole clips: training does not cut them then.
-    whole: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = True
 
-    name: str = ""
     weights: str | None = None
 
-    def speak(self, vocabulary: Vocabulary) -> Vocabulary:
-        """The vocabulary as it is."""
-        return vocabulary
-
-    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
-        """The tasks by name.
+    def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The one task.
 
         Raises:
-            ValueError: If the system does not answer one of them.
+            ValueError: If the system does not answer it, or there are several.
         """
-        for name in names:
-            find_task(name)
-            if name not in self.answers:
-                raise ValueError(
-                    f"{self.name} answers {', '.join(self.answers)}, not {name}. Leave it out, or use "
-                    "--model.system.name av_unified."
-                )
-        if len(names) > 1:
+        tasks = super().make_tasks(names, vocabulary)
+        if len(tasks) > 1:
             raise ValueError(f"{self.name} learns one task at a time; got {', '.join(names)}.")
-        return {name: self.make_task(self.answers[name], vocabulary.of(name)) for name in names}
-
-    def make_task(self, cls: type[Task], vocabulary: Vocabulary) -> Task:
-        """A task of a class in `answers`."""
-        return cls(vocabulary)
-
-    @abstractmethod
-    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> Any:
-        """What the network makes of the features of a batch."""
-
-    @classmethod
-    def shared(cls) -> set[str]:
-        """Fields that are not of the network itself."""
-        return {f.name for f in fields(NetworkConfig)}
-
-    def own(self, *leave: str) -> dict[str, Any]:
-        """The fields of the network itself."""
-        left = self.shared() | set(leave)
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left}
+        return tasks
 
 
 @dataclass
 class FeatureConfig(NetworkConfig):
-    """What all systems on features are made of, beside their networks.
+    """Options of all systems on features.
 
     Attributes:
         visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
-        audio: Audio encoder, likewise.
+        audio: Audio encoder, likewise, a name in `avkit.encoders.AUDIO`.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
         audio_weights: Weights of the audio encoder.
         train_encoders: Train them too; False freezes both, except those called `small`.
-        visual_features: Width of stored visual features; 0 for none. Data that know what they hold say so themselves.
+        visual_features: Width of stored visual features; 0 for none. Needed only where the data do not tell it.
         audio_features: Width of stored audio features; 0 for none.
     """
 
@@ -99,147 +70,105 @@ class FeatureConfig(NetworkConfig):
     visual_features: int = 0
     audio_features: int = 0
 
-    def build(
-        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
-    ) -> "FeatureSystem":
-        """The system; it has no use for an expert of captions."""
-        return FeatureSystem(self, vocabulary, features)
-
-    @abstractmethod
-    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
-        """The network for widths of features and a dataset's classes."""
-
-    @classmethod
-    def shared(cls) -> set[str]:
-        """Fields that are not of the network itself."""
-        return {f.name for f in fields(FeatureConfig)}
+    def stored_features(self) -> FeatureWidths:
+        """Widths of stored features where the data do not tell them."""
+        return FeatureWidths(self.visual_features, self.audio_features)
 
 
-class NetworkSystem(nn.Module):
-    """A paper's network, and what it reads of a batch.
+class NetworkSystem(System):
+    """A paper's network in a run; subclasses set `network`, and say what it reads of a batch."""
 
-    Args:
-        config: What it is made of.
-    """
-
-    #: Pictures have no pyramid that a head of ours could read.
-    pyramid_widths: ClassVar[list[int]] = []
     network: OfficialNetwork
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.config = config
-
-    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Encode pictures, unless they are given as `seen`, and sound."""
-        raise NotImplementedError
-
-    def forward(
-        self,
-        batch: Batch,
-        prompts: list[str],
-        pixels: bool = True,
-        meet: bool = True,
-        senses: Senses | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> Any:
-        """What the network answers; prompts are not read."""
-        return self.config.run(self.network, senses or self.sense(batch), batch)
-
-    def train(self, mode: bool = True) -> "NetworkSystem":
-        """Frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        for module in self.encoders():
-            if not any(p.requires_grad for p in module.parameters()):
-                module.eval()
-        return self
-
-    def encoders(self) -> list[nn.Module]:
-        """Encoders that may be frozen."""
-        return []
 
     def start_from(self, path: str) -> None:
         """Take converted weights.
 
         Raises:
-            DataError: If they are of a network that was made otherwise, with what to pass.
+            DataError: If they are of a network that was built otherwise, with what to pass.
         """
         loaded = type(self.network).load(path)
-        differ = {
-            key: value
-            for key, value in loaded.made_with.items()
-            if key not in ("dropout", "drop_path") and self.network.made_with.get(key) != value
+        own = self.network.built_with
+        differing = {
+            name: value
+            for name, value in loaded.built_with.items()
+            if name not in _TRAINING_ONLY and own.get(name) != value
         }
-        if differ:
-            there = ", ".join(
-                f"{key} {short(value)} and not {short(self.network.made_with.get(key))}"
-                for key, value in differ.items()
-            )
-            own = self.config.own().keys()
-            options = [f"--model.system.{key} {value}" for key, value in differ.items() if key in own]
-            pass_on = f" Pass {' '.join(options)}." if options else ""
-            data = " The data decide its widths and classes: use those that it was trained with."
-            given = {"visual", "audio", "frames", "classes", "answers", "words", "patches", "text"} & differ.keys()
-            raise DataError(f"{path} does not fit this run; it has {there}.{pass_on}{data if given - own else ''}")
-        self.network.load_state_dict(loaded.state_dict())
+        if not differing:
+            self.network.load_state_dict(loaded.state_dict())
+            return
+        options = own_options(self.config, type(self.network).Options).keys()
+        pairs = [f"{name} {short(value)} and not {short(own.get(name))}" for name, value in differing.items()]
+        message = f"{path} does not fit this run; it has {', '.join(pairs)}."
+        if passed := [f"--model.system.{name} {value}" for name, value in differing.items() if name in options]:
+            message += f" Pass {' '.join(passed)}."
+        if (_DATA_SIZES & differing.keys()) - options:
+            message += " The data decide its widths and classes: use those that it was trained with."
+        raise DataError(message)
 
 
 class FeatureSystem(NetworkSystem):
     """Encoders where the data hold pictures and sound, and a paper's network.
 
     Args:
-        config: What it is made of.
-        vocabulary: The dataset's classes.
-        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
-            None.
+        config: Its options.
+        context: What it is built for.
     """
 
     config: FeatureConfig
 
-    def __init__(
-        self, config: FeatureConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
-    ) -> None:
-        super().__init__(config)
-        seen, heard = next(iter((features or {}).values()), None) or (config.visual_features, config.audio_features)
-        self.visual = None if seen else self._encoder("visual", VISUAL, config.visual, config.visual_weights)
-        self.audio = None if heard else self._encoder("audio", AUDIO, config.audio, config.audio_weights)
-        seen = seen or int(self.visual.width)  # type: ignore[union-attr, arg-type]
-        heard = heard or int(self.audio.width)  # type: ignore[union-attr, arg-type]
-        self.network = self.make_network(seen, heard, vocabulary)
+    def __init__(self, config: FeatureConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        stored = context.widths
+        self.visual: nn.Module | None = None
+        self.audio: nn.Module | None = None
+        visual_width, audio_width = stored
+        if not visual_width:
+            self.visual = make_encoder("visual", VISUAL, config.visual, config.visual_weights, config.train_encoders)
+            visual_width = int(self.visual.width)  # type: ignore[arg-type]
+        if not audio_width:
+            self.audio = make_encoder("audio", AUDIO, config.audio, config.audio_weights, config.train_encoders)
+            audio_width = int(self.audio.width)  # type: ignore[arg-type]
+        self.network = self.build_network(FeatureWidths(visual_width, audio_width), context)
         if config.weights:
             self.start_from(config.weights)
 
-    def make_network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
-        """The network for widths of features."""
-        return self.config.network(visual, audio, vocabulary)
+    @abstractmethod
+    def build_network(self, widths: FeatureWidths, context: RunContext) -> OfficialNetwork:
+        """The network for widths of features and the vocabulary of a run."""
 
-    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Encode pictures, unless they are given as `seen`, and sound; stored features are what they are."""
-        if seen is None and self.visual is None and batch.visual is not None:
-            x = batch.visual.float()
-            seen = VisualFeatures(x.mean(2), x, (1, x.shape[2]))
-        return Senses(see(self.visual, batch) if seen is None else seen, hear(self.audio, batch))
+    def encode_visual(self, batch: Batch) -> VisualFeatures:
+        """Stored features as they are, or pictures through the encoder."""
+        if self.visual is None and batch.visual is not None:
+            patches = batch.visual.float()
+            return VisualFeatures(patches.mean(2), patches, (1, patches.shape[2]))
+        return encode_frames(self.visual, batch)
+
+    def encode_audio(self, batch: Batch) -> Tensor:
+        """Stored features as they are, or sound through the encoder."""
+        return encode_waveform(self.audio, batch)
 
     def encoders(self) -> list[nn.Module]:
-        """Both, where there are any."""
+        """Both encoders, where there are any."""
         return [module for module in (self.visual, self.audio) if module is not None]
 
-    def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
-        return make_encoder(kind, table, name, weights, self.config.train_encoders)
+
+def valid_or_none(batch: Batch) -> Tensor | None:
+    """Which steps are valid, bool (C, T), or None where all are, which lets networks skip masking."""
+    return None if batch.valid.all() else batch.valid
 
 
-def squared(seen: VisualFeatures, positions: int) -> Tensor:
-    """Patches (B, T, positions, D): as they are where they are as many, else averaged to a square grid.
+def pool_positions(visual: VisualFeatures, positions: int) -> Tensor:
+    """Patches (B, T, positions, D): as they are where there are as many, else averaged to a square grid.
 
     Raises:
-        ValueError: If `positions` is no square number.
+        ValueError: If they have to be averaged and `positions` is no square number.
     """
-    patches = seen.patches
+    patches = visual.patches
     if patches.shape[2] == positions:
         return patches
     side = round(positions**0.5)
     if side * side != positions:
         raise ValueError(f"positions is {positions}; pictures of other grids need a square number, such as 49.")
-    maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=seen.grid[0])
+    maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=visual.grid[0])
     maps = F.adaptive_avg_pool2d(maps, (side, side))
     return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches))
