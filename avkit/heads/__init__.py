@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads on the shared backbone, by task and name; each turns tokens into one kind of answer.
 
-Importing a head needs torch and einops alone. Names resolve when they are asked for: `from avkit.heads import MaskHead`.
+Importing a head needs torch and einops alone; `from avkit.heads import MaskHead` imports that head and no other.
 """
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -3,12 +3,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from torch import nn
 
 from avkit.batch import Batch, Losses, Output, Prediction, Targets, Tokens, Vocabulary
+from avkit.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,6 @@ def make_options(head: type[Head], given: dict[str, Any]) -> Any:
     Raises:
         ValueError: If an option is unknown.
     """
-    from dataclasses import fields
-
-    from avkit.errors import unknown_name
-
     names = [field.name for field in fields(head.Options)]
     for name in given:
         if name not in names:

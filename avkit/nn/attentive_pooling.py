@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attentive pooling over steps and modalities: from labels of a clip to what happens when, and in which."""
+"""Attentive pooling over steps and modalities: clip labels supervise predictions per step and modality."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 @dataclass
 class ParsingOutput:
-    """What a parsing head says; padded steps hold no meaning.
+    """Probabilities of a parsing network; those of padded steps are meaningless.
 
     Attributes:
-        steps: Probability of each class in each step by sound and by sight, (B, T, 2, K).
-        heard: Of each class in the clip by sound, (B, K).
-        seen: By sight.
-        clip: By both together.
+        steps: Of each class in each step by audio and by vision, (B, T, 2, K).
+        audio: Of each class in the clip by audio, (B, K).
+        visual: By vision, (B, K).
+        clip: By both together, (B, K).
     """
 
     steps: Tensor
-    heard: Tensor
-    seen: Tensor
+    audio: Tensor
+    visual: Tensor
     clip: Tensor
 
 
@@ -40,16 +40,17 @@ class AttentivePooling(nn.Module):
         self.classes, self.time, self.stream = (nn.Linear(width, classes) for _ in range(3))
 
     def forward(self, first: Tensor, second: Tensor, valid: Tensor | None = None) -> ParsingOutput:
-        """From both modalities (B, T, D), and the steps that count, bool (B, T): all where None."""
-        x = torch.stack([first, second], 2)
-        steps, time = self.classes(x).sigmoid(), self.time(x)
+        """From both modalities, (B, T, D) each, and which steps are valid, bool (B, T), all where None."""
+        features = torch.stack([first, second], 2)
+        steps = self.classes(features).sigmoid()
+        time = self.time(features)
         if valid is not None:
             time = time.masked_fill(~valid[:, :, None, None], -torch.inf)
-        return pool_streams(steps, time, self.stream(x))
+        return pool_streams(steps, time, self.stream(features))
 
 
 def pool_streams(steps: Tensor, time: Tensor, stream: Tensor) -> ParsingOutput:
-    """Pool probabilities (B, T, 2, K) by scores of the same shape over steps, and over the two modalities."""
-    found = time.softmax(1) * steps
-    heard, seen = found.sum(1).unbind(1)
-    return ParsingOutput(steps, heard, seen, (stream.softmax(2) * found).sum((1, 2)))
+    """Pool probabilities (B, T, 2, K) over steps and over modalities, with attention logits of the same shape."""
+    weighted = time.softmax(1) * steps
+    audio, visual = weighted.sum(1).unbind(1)
+    return ParsingOutput(steps, audio, visual, (stream.softmax(2) * weighted).sum((1, 2)))

@@ -176,7 +176,7 @@ class System(nn.Module, ABC):
         return []
 
     def window(self, task: str) -> int | None:
-        """Longest clip in steps that is predicted at once; longer ones are predicted in windows. None for any length."""
+        """Longest clip in steps that is predicted at once; longer ones are cut into windows. None for any length."""
         return WINDOW if self.tasks[task].stepwise else None
 
     def set_caption_change_threshold(self, threshold: float) -> bool:

@@ -30,7 +30,7 @@ class OfficialNetwork(nn.Module):
     """A paper's network, which takes the authors' weights and gives them back.
 
     A subclass is built with a record of options, of its class `Options` or a subclass of that, and with sizes that the
-    data or the weights decide, by keyword. It says what the authors call its keys, and what else their checkpoints hold.
+    data or the weights decide, by keyword. It says what the authors call its keys and what else their files hold.
 
     Args:
         options: Options, each with its default in `Options`.
