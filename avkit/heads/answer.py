@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One answer per question, from everything seen and heard in the clip."""
+"""One answer per question, from all steps of the clip: the default head of `avqa`."""
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.batch import Tokens
+from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.heads.base import Head, HeadInputs, NoOptions
+from avkit.nn.answers import answer_index, answer_loss, answer_values
 from avkit.nn.decoder_layer import mlp
 from avkit.nn.position import grid_code, time_code
 
 
 class Grounding(nn.Module):
-    """What each word finds among tokens: where it looks, and how much of it there is.
+    """Each word attends to tokens, and learns how much of what it names there is.
 
-    A word and a token meet as they are, plus what is learnt: where words and tokens of one meaning already lie close,
-    as names of classes and what is classified by them do, a word finds its thing from the first step. Attention says
-    what is there but, as its weights add up to one, not how much; the mean and the peak of every head's match say that.
+    Words and tokens are compared as they are, plus a learned projection: where words and tokens of one meaning already
+    have similar features, as class names do, a word finds its object from the first step. Attention weights add up to
+    one and so cannot tell an amount; the mean and the peak of every head's match do.
 
     Args:
         width: Width D.
@@ -25,31 +27,34 @@ class Grounding(nn.Module):
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
         self.out = nn.Linear(width + 2 * heads, width)
 
-    def forward(self, words: Tensor, tokens: Tensor, where: Tensor, valid: Tensor) -> Tensor:
-        """Read tokens (B, N, D) at places `where` (N, D), valid bool (B, N), for words (B, L, D): (B, L, D)."""
-
-        def split(x: Tensor) -> Tensor:
-            return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
-
-        query, key = split(words + self.query(words)), split(tokens + self.key(tokens))
+    def forward(self, words: Tensor, tokens: Tensor, positions: Tensor, valid: Tensor) -> Tensor:
+        """Words (B, L, D) attend to tokens (B, N, D) with position codes (N, D), valid bool (B, N): (B, L, D)."""
+        query = self._split(words + self.query(words))
+        key = self._split(tokens + self.key(tokens))
+        value = self._split(self.value(tokens + positions))
         match = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        seen = valid[:, None, None]
-        weights = match.masked_fill(~seen, -torch.inf).softmax(-1)
-        found = rearrange(weights @ split(self.value(tokens + where)), "b h l d -> b l (h d)")
-        amount = match.sigmoid() * seen
-        share = amount.sum(-1) / seen.sum(-1)
-        much = rearrange(torch.cat([share, amount.amax(-1)], dim=1), "b k l -> b l k")
-        return self.out(torch.cat([found, much], dim=-1))
+        keep = valid[:, None, None]
+        weights = match.masked_fill(~keep, -torch.inf).softmax(-1)
+        content = rearrange(weights @ value, "b h l d -> b l (h d)")
+        presence = match.sigmoid() * keep
+        mean = presence.sum(-1) / keep.sum(-1)
+        amount = rearrange(torch.cat([mean, presence.amax(-1)], dim=1), "b k l -> b l k")
+        return self.out(torch.cat([content, amount], dim=-1))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
 
 
 class ClassTable(nn.Module):
-    """One token per named class: whether, how long, how loud and since when it is heard, whether and where it is seen.
+    """One token per named class: how long, how loud and since when it is heard, how long and where it is seen.
 
-    Steps and parts are matched with the classes' names, so the table is only as good as these lie together; counting,
-    comparing and ordering classes, which attention over single steps learns slowly, is then one step away.
+    Steps and patches are matched with the class names, so the table is as good as these features are. Counting,
+    comparing and ordering classes, which attention over single steps learns slowly, are then simple.
 
     Args:
         width: Width D.
@@ -63,60 +68,88 @@ class ClassTable(nn.Module):
         self.sums = mlp(26, width, width)
 
     def forward(
-        self, audio: Tensor, parts: Tensor, names: Tensor, grid: tuple[int, int], valid: Tensor
+        self, audio: Tensor, patches: Tensor, names: Tensor, grid: tuple[int, int], valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """From audio (B, T, D), parts (B, T, P, D) on a grid and names (K, D), valid bool (B, T).
+        """From audio (B, T, D), patches (B, T, P, D) on a grid and names (K, D), valid bool (B, T).
 
         Returns:
-            A token per class, (B, K, D), and what they sum to, (B, D).
+            A token per class, (B, K, D), and a token for all of them, (B, D).
         """
+        facts = self._facts(audio, patches, names, grid, valid)
+        summary = torch.cat([facts.sum(1), facts.amax(1)], dim=-1)
+        return self.norm(self.facts(facts)) + names, self.sums(summary)
+
+    def _facts(self, audio: Tensor, patches: Tensor, names: Tensor, grid: tuple[int, int], valid: Tensor) -> Tensor:
+        """Thirteen numbers per class, (B, K, 13)."""
         keep = valid[..., None].to(audio.dtype)
-        names_ = names.T / names.shape[1] ** 0.5
-        match = audio @ names_
-        heard = (match + self.bias[0]).sigmoid() * keep
-        places = (parts @ names_ + self.bias[1]).sigmoid() * keep[..., None]
-        seen = places.amax(2)
-        steps = 0.1 * torch.arange(heard.shape[1], device=heard.device)[:, None]
-        rows, columns = (torch.linspace(-1, 1, n, device=heard.device) for n in grid)
-        spread = places.sum(1).unflatten(1, grid)  # (B, rows, columns, K)
-        total = spread.sum((1, 2)) + 1e-3
+        scaled = names.T / names.shape[1] ** 0.5
+        match = audio @ scaled
+        audible = (match + self.bias[0]).sigmoid() * keep
+        cells = (patches @ scaled + self.bias[1]).sigmoid() * keep[..., None]
+        visible = cells.amax(2)
         length = keep.sum(1)
-        facts = [
-            *(x for part in (heard, seen, heard * seen) for x in (part.amax(1), part.sum(1) / length)),
-            (match * heard).sum(1) / (heard.sum(1) + 1e-3),
-            *((part * steps).sum(1) / (part.sum(1) + 1e-3) for part in (heard, seen)),
-            (heard.cumsum(1).clamp(max=1) * keep).sum(1) / length,
-            total / length,
-            torch.einsum("bhwk,h->bk", spread, rows) / total,
-            torch.einsum("bhwk,w->bk", spread, columns) / total,
-        ]
-        told = torch.stack(facts, dim=-1)
-        return self.norm(self.facts(told)) + names, self.sums(torch.cat([told.sum(1), told.amax(1)], dim=-1))
+        time = 0.1 * torch.arange(audible.shape[1], device=audible.device)[:, None]
+        facts = []
+        for presence in (audible, visible, audible * visible):
+            facts += [presence.amax(1), presence.sum(1) / length]
+        facts.append((match * audible).sum(1) / (audible.sum(1) + 1e-3))  # loudness
+        for presence in (audible, visible):
+            facts.append((presence * time).sum(1) / (presence.sum(1) + 1e-3))  # mean time
+        facts.append((audible.cumsum(1).clamp(max=1) * keep).sum(1) / length)  # time since it was first heard
+        facts += _places(cells.sum(1).unflatten(1, grid), length)
+        return torch.stack(facts, dim=-1)
 
 
-class AnswerHead(nn.Module):
-    """The question's words read the clip, then are read one after the other.
+def _places(cells: Tensor, length: Tensor) -> list[Tensor]:
+    """Area per step and mean row and column in [-1, 1], (B, K) each, of presence (B, rows, columns, K)."""
+    rows = torch.linspace(-1, 1, cells.shape[1], device=cells.device)
+    columns = torch.linspace(-1, 1, cells.shape[2], device=cells.device)
+    total = cells.sum((1, 2)) + 1e-3
+    return [
+        total / length,
+        torch.einsum("bhwk,h->bk", cells, rows) / total,
+        torch.einsum("bhwk,w->bk", cells, columns) / total,
+    ]
 
-    First each word is grounded in the sounds and in the parts of all pictures; then a two-way GRU, which knows their
-    order, joins the words to a sentence, whose meaning also weighs what the clip holds as a whole.
+
+class AnswerHead(Head):
+    """The question's words attend to the clip, then are read in order.
+
+    Each word is grounded in the sounds, in the patches of all pictures and in a table of classes; then a bidirectional
+    GRU, which knows the order of words, makes a sentence of them, which also weighs the clip as a whole.
+
+    Loss: cross-entropy over answers (MUSIC-AVQA). A true answer outside the vocabulary does not count.
 
     Args:
-        width: Width D of the tokens.
-        answers: Number of answers K.
-        heads: Attention heads.
+        inputs: Width of the tokens and answers.
+        options: None.
+
+    Raises:
+        ValueError: If the dataset has no answers.
     """
 
-    def __init__(self, width: int, answers: int, heads: int = 4) -> None:
+    needs_pixels = False
+
+    def __init__(self, inputs: HeadInputs, options: NoOptions = NoOptions()) -> None:  # noqa: B008, it is frozen
         super().__init__()
-        self.hear, self.see, self.look_up = (Grounding(width, heads) for _ in range(3))
+        width = inputs.width
+        self.answers = list(inputs.vocabulary.answers)
+        self.index = answer_index(self.answers)
+        self.ground_audio = Grounding(width)
+        self.ground_patches = Grounding(width)
+        self.ground_classes = Grounding(width)
         self.table = ClassTable(width)
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "parts", "words", "order", "out")})
-        self.audio, self.parts, self.both = (nn.Linear(width, width) for _ in range(3))
+        self.norms = nn.ModuleDict(
+            {name: nn.LayerNorm(width) for name in ("audio", "patches", "words", "order", "out")}
+        )
+        self.audio = nn.Linear(width, width)
+        self.patches = nn.Linear(width, width)
+        self.both = nn.Linear(width, width)
         self.order = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
         self.whole = nn.Linear(4 * width, width)
-        self.out = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, answers))
+        self.out = nn.Sequential(nn.Linear(4 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, len(self.answers)))
 
-    def forward(self, tokens: Tokens) -> Tensor:
+    def forward(self, tokens: Tokens, batch: Batch) -> Tensor:
         """Logits of the answers, (B, K).
 
         Raises:
@@ -125,44 +158,53 @@ class AnswerHead(nn.Module):
         if tokens.text is None or tokens.text_valid is None:
             raise ValueError("The answer head needs a question: tokens.text is None.")
         audio = self.norms["audio"](tokens.audio)
-        parts = self.norms["parts"](tokens.patches)
-        # sound and picture of one step as a product: large where both say the same
-        parts = parts + self.both(self.audio(audio)[:, :, None] * self.parts(parts))
-        clock = time_code(audio)
-        places = rearrange(clock[:, None] + grid_code(tokens.grid, audio), "t p d -> (t p) d")
-        cells = parts.shape[2]
-        flat = rearrange(parts, "b t p d -> b (t p) d")
-        words = self.norms["words"](tokens.text)
-        words = (
-            words
-            + self.hear(words, audio, clock, tokens.valid)
-            + self.see(words, flat, places, tokens.valid.repeat_interleave(cells, dim=1))
-        )
-        whole = self._whole(audio, parts, tokens.valid)
+        patches = self.norms["patches"](tokens.patches)
+        # the product of sound and picture of a step is large where both show the same
+        patches = patches + self.both(self.audio(audio)[:, :, None] * self.patches(patches))
+        words = self._ground(self.norms["words"](tokens.text), audio, patches, tokens)
+        clip = self._pool_clip(audio, patches, tokens.valid)
         if tokens.names is not None:
-            table, sums = self.table(audio, parts, tokens.names, tokens.grid, tokens.valid)
-            everywhere = torch.ones_like(table[..., 0], dtype=torch.bool)
-            words = words + self.look_up(words, table, torch.zeros_like(table[0]), everywhere)
-            whole = whole + sums
-        words = self.norms["out"](words + self._in_order(self.norms["order"](words), tokens.text_valid))
-        weights = tokens.text_valid.to(words.dtype)[..., None]
-        sentence = (words * weights).sum(1) / weights.sum(1)
+            table, summary = self.table(audio, patches, tokens.names, tokens.grid, tokens.valid)
+            all_classes = torch.ones_like(table[..., 0], dtype=torch.bool)
+            words = words + self.ground_classes(words, table, torch.zeros_like(table[0]), all_classes)
+            clip = clip + summary
+        words = self.norms["out"](words + self._read_in_order(self.norms["order"](words), tokens.text_valid))
+        keep = tokens.text_valid.to(words.dtype)[..., None]
+        sentence = (words * keep).sum(1) / keep.sum(1)
         peak = words.masked_fill(~tokens.text_valid[..., None], -torch.inf).amax(1)
-        return self.out(torch.cat([sentence, peak, whole * sentence, whole], dim=-1))
+        logits: Tensor = self.out(torch.cat([sentence, peak, clip * sentence, clip], dim=-1))
+        return logits
 
-    def _in_order(self, words: Tensor, valid: Tensor) -> Tensor:
-        """Each word after those before it and before those after it, (B, L, D)."""
+    def loss(self, output: Tensor, batch: Batch) -> Losses:
+        """Cross-entropy; 0 where no true answer is in the vocabulary."""
+        return {"loss": answer_loss(output, batch, self.index)}
+
+    def predict(self, output: Tensor, batch: Batch) -> Prediction:
+        """`answer` and `answer_scores`, see `avkit.nn.answers.answer_values`."""
+        return Prediction(batch.task, batch.id, answer_values(output, batch, self.answers, self.index))
+
+    def _ground(self, words: Tensor, audio: Tensor, patches: Tensor, tokens: Tokens) -> Tensor:
+        """Words (B, L, D) that have attended to sounds and patches."""
+        time = time_code(audio)
+        places = rearrange(time[:, None] + grid_code(tokens.grid, audio), "t p d -> (t p) d")
+        flat = rearrange(patches, "b t p d -> b (t p) d")
+        valid = tokens.valid.repeat_interleave(patches.shape[2], dim=1)
+        return (
+            words
+            + self.ground_audio(words, audio, time, tokens.valid)
+            + self.ground_patches(words, flat, places, valid)
+        )
+
+    def _read_in_order(self, words: Tensor, valid: Tensor) -> Tensor:
+        """Each word in the context of those before and after it, (B, L, D)."""
         lengths = valid.sum(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.order(packed)[0], batch_first=True, total_length=words.shape[1])[0]
 
-    def _whole(self, audio: Tensor, parts: Tensor, valid: Tensor) -> Tensor:
+    def _pool_clip(self, audio: Tensor, patches: Tensor, valid: Tensor) -> Tensor:
         """Mean and peak of the sounds and of the pictures of a clip, (B, D)."""
         keep = valid[..., None]
         count = keep.sum(1)
-
-        def mean(x: Tensor) -> Tensor:
-            return (x * keep).sum(1) / count
-
         loudest = audio.masked_fill(~keep, -torch.inf).amax(1)
-        return self.whole(torch.cat([mean(audio), loudest, mean(parts.mean(2)), mean(parts.amax(2))], dim=-1))
+        means = [(x * keep).sum(1) / count for x in (audio, patches.mean(2), patches.amax(2))]
+        return self.whole(torch.cat([means[0], loudest, means[1], means[2]], dim=-1))

@@ -11,7 +11,7 @@ from avkit.nn.decoder_layer import Cache, DecoderLayer
 from avkit.text.tokenizer import END, PAD, START
 
 
-class CaptionHead(nn.Module):
+class CaptionDecoder(nn.Module):
     """Autoregressive Transformer decoder over the picture and the sound of one step.
 
     Which words the caption will have is guessed at once: a word is in it unless neither the picture and sound as a

@@ -1,74 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a sound comes from: how alike each patch and the sound are, learnt from which go together."""
+"""Sound source heat maps, learned from which sound goes with which picture: the default head of `ssl`."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.batch import Tokens
+from avkit.batch import Batch, Losses, Prediction, Targets, Tokens
+from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.nn.decoder_layer import mlp
 
 
-class HeatHead(nn.Module):
-    """How well every patch goes with the sound of its step: their cosine, plus how far both match the same name.
+@dataclass
+class HeatOutput:
+    """Embeddings whose dot product is the heat map.
 
-    From each sound the usual one is taken away, so that a patch that goes with all sounds alike, as a wall does, goes
-    with none. Names stand for kinds of things, which pairing alone can fill with meaning; where other tasks have taught
-    them, that serves here from the start. It has to be given tokens of modalities that have not met, else pairing is
-    known without looking.
-
-    Args:
-        width: Width D of the tokens.
+    Attributes:
+        audio: (B, T, C).
+        patches: (B, T, h, w, C).
     """
 
-    usual: Tensor
-    #: Logit of a patch that shows none of the names.
-    nothing = 2.0
-    #: Share of a batch in the usual sound.
+    audio: Tensor
+    patches: Tensor
+
+    @property
+    def heat(self) -> Tensor:
+        """Similarity of each patch and the sound, (B, T, h, w)."""
+        return torch.einsum("btc,bthwc->bthw", self.audio, self.patches)
+
+
+class HeatHead(Head):
+    """Similarity of every patch and the sound of its step: cosine, plus how far both match the same class name.
+
+    The mean sound is subtracted from each sound, so that a patch that is similar to all sounds alike, such as a wall,
+    is similar to none. Class names add classes that other tasks of a joint run have learned. Audio and visual tokens
+    must not attend to each other before this head, or the pairing would be known without looking.
+
+    Loss: contrastive over the batch, see `pairing_loss`.
+
+    Args:
+        inputs: Width of the tokens.
+        options: None.
+    """
+
+    cross_modal = False
+    needs_pixels = False
+
+    mean_audio: Tensor
+    #: Logit of a patch that shows none of the named classes.
+    background = 2.0
+    #: Share of the current batch in the running mean of sounds.
     momentum = 0.3
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, inputs: HeadInputs, options: NoOptions = NoOptions()) -> None:  # noqa: B008, it is frozen
         super().__init__()
+        width = inputs.width
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "patches")})
-        self.hear, self.see = mlp(width, width, width), mlp(width, width, width)
-        self.register_buffer("usual", torch.zeros(width))
+        self.embed_audio = mlp(width, width, width)
+        self.embed_patches = mlp(width, width, width)
+        self.register_buffer("mean_audio", torch.zeros(width))
 
-    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Vectors of the sound, (B, T, C), and of the patches, (B, T, h, w, C), whose product says how well they go."""
-        audio, patches = self.norms["audio"](tokens.audio), self.norms["patches"](tokens.patches)
-        heard, seen = F.normalize(self.hear(audio), dim=-1), F.normalize(self.see(patches), dim=-1)
+    def forward(self, tokens: Tokens, batch: Batch) -> HeatOutput:
+        """Embeddings of sounds and of patches."""
+        audio = self.norms["audio"](tokens.audio)
+        patches = self.norms["patches"](tokens.patches)
+        audio_vectors = F.normalize(self.embed_audio(audio), dim=-1)
+        patch_vectors = F.normalize(self.embed_patches(patches), dim=-1)
         if self.training:
-            self.usual.lerp_(heard.detach()[tokens.valid].mean(0), self.momentum)
-        heard = heard - self.usual
+            self.mean_audio.lerp_(audio_vectors.detach()[tokens.valid].mean(0), self.momentum)
+        audio_vectors = audio_vectors - self.mean_audio
         if tokens.names is not None:
             names = tokens.names.T / tokens.names.shape[1] ** 0.5
-            kinds = F.pad(patches @ names, (1, 0), value=self.nothing).softmax(-1)
-            heard = torch.cat([heard, (audio @ names).softmax(-1)], -1)
-            seen = torch.cat([seen, kinds[..., 1:]], -1)
-        return heard, rearrange(seen, "b t (h w) c -> b t h w c", h=tokens.grid[0])
+            classes = F.pad(patches @ names, (1, 0), value=self.background).softmax(-1)
+            audio_vectors = torch.cat([audio_vectors, (audio @ names).softmax(-1)], -1)
+            patch_vectors = torch.cat([patch_vectors, classes[..., 1:]], -1)
+        return HeatOutput(audio_vectors, rearrange(patch_vectors, "b t (h w) c -> b t h w c", h=tokens.grid[0]))
+
+    def loss(self, output: HeatOutput, batch: Batch) -> Losses:
+        """`pairs`."""
+        valid = batch.valid
+        clip = torch.arange(len(batch), device=valid.device)[:, None].expand(valid.shape)
+        pairs = pairing_loss(output.audio[valid], output.patches[valid].flatten(1, 2), clip[valid])
+        return {"loss": pairs, "pairs": pairs}
+
+    def pseudo_targets(self, output: HeatOutput, batch: Batch) -> Targets:
+        """`boxes`: around the part of each heat map above the middle of its range."""
+        heat = output.heat.float().detach()
+        peak = heat.amax((2, 3), keepdim=True)
+        floor = heat.amin((2, 3), keepdim=True)
+        hot = heat >= (peak + floor) / 2
+        left, right = _extent(hot.any(2))
+        top, bottom = _extent(hot.any(3))
+        return {"boxes": torch.stack([left, top, right, bottom], -1)[:, :, None]}
+
+    def predict(self, output: HeatOutput, batch: Batch) -> Prediction:
+        """`heat`, (B, T, h, w)."""
+        return Prediction(batch.task, batch.id, {"heat": output.heat.float()})
 
 
-def pairing_loss(heard: Tensor, seen: Tensor, clip: Tensor, temperature: float = 0.07, share: float = 0.4) -> Tensor:
-    """Contrastive multiple-instance loss: a sound fits the best patches of its own picture better than of any other.
+def _extent(on: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last edge of what is on along the last axis, in [0, 1]."""
+    size = on.shape[-1]
+    first = on.int().argmax(-1) / size
+    last = 1 - on.flip(-1).int().argmax(-1) / size
+    return first, last
+
+
+def pairing_loss(audio: Tensor, patches: Tensor, clip: Tensor, temperature: float = 0.07, share: float = 0.4) -> Tensor:
+    """Contrastive multiple-instance loss: a sound fits the best patches of its own picture better than those of others.
 
     Both ways, sounds among pictures and pictures among sounds; other steps of the same clip are left out, since they
     show much the same.
 
     Args:
-        heard: Vectors (N, C) of sounds.
-        seen: Vectors (N, P, C) of the pictures' patches.
+        audio: Embeddings (N, C) of sounds.
+        patches: Embeddings (N, P, C) of the pictures' patches.
         clip: Number of the clip of each, (N,).
         temperature: Of the softmax; EZ-VSL has 0.03.
-        share: Part of the patches that are the best, at least one, which is EZ-VSL's; their mean counts. With one alone
-            the loss is content with the most telling spot of a thing, and the rest of it stays cold.
+        share: Part of the patches that count as the best, at least one, which is EZ-VSL's choice; their mean counts.
+            With one alone the loss needs only the most telling spot of an object, and the rest of it stays cold.
 
     Source:
         stoneMo/EZ-VSL at commit 95ff5bff3019, `model.py`, `max_xmil_loss`.
     """
-    match = torch.einsum("npc,mc->nmp", seen, heard)
-    match = match.topk(max(1, int(share * seen.shape[1])), 2).values.mean(2) / temperature
-    own = torch.arange(len(heard), device=heard.device)
-    same = (clip[:, None] == clip[None]) & ~torch.eye(len(heard), dtype=torch.bool, device=heard.device)
+    similarity = torch.einsum("npc,mc->nmp", patches, audio)
+    best = similarity.topk(max(1, int(share * patches.shape[1])), 2).values
+    match = best.mean(2) / temperature
+    own = torch.arange(len(audio), device=audio.device)
+    same = (clip[:, None] == clip[None]) & ~torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     match = match.masked_fill(same, -torch.inf)
     return (F.cross_entropy(match, own) + F.cross_entropy(match.T, own)) / 2

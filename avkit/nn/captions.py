@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captions of a batch: those that were written, and generated ones back at their clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avkit.batch import Batch
+
+
+@dataclass
+class WrittenCaptions:
+    """The captions of a batch.
+
+    Attributes:
+        texts: Captions that are not empty, N of them, clip by clip and step by step.
+        steps: The steps that they belong to, bool (B, T).
+    """
+
+    texts: list[str]
+    steps: Tensor
+
+
+def written_captions(batch: Batch) -> WrittenCaptions:
+    """Captions of the batch's targets; a step whose caption is empty or blank has none."""
+    length = batch.valid.shape[1]
+    texts = []
+    steps = torch.zeros(len(batch), length, dtype=torch.bool)
+    for row, clip in zip(steps, batch.targets["caption"], strict=True):
+        for step, text in enumerate(clip):
+            if text.strip():
+                texts.append(text)
+                row[step] = True
+    return WrittenCaptions(texts, steps.to(batch.valid.device))
+
+
+def group_by_clip(texts: Sequence[str], batch: Batch) -> list[list[str]]:
+    """Captions of all steps, B T of them, as B lists of T."""
+    length = batch.valid.shape[1]
+    return [list(texts[start : start + length]) for start in range(0, len(texts), length)]
