@@ -23,7 +23,7 @@ VOCABULARY = SCENES.vocabulary
 
 def item(task, index=0):
     cls = find_task(task)
-    return SCENES.item(index, frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides))
+    return SCENES.item(index, frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides))
 
 
 def batch(task, count=3):

@@ -42,7 +42,7 @@ def collect() -> dict[str, dict[str, str]]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     java = shutil.which("java") or "none: METEOR is not run, other caption scores use a plain tokeniser"
     return {
-        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).reads)}." for name in TASKS},
+        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).targets)}." for name in TASKS},
         "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
         "systems": {name: first_line(find_config(name)) for name in SYSTEMS},
         "encoders": {kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))},

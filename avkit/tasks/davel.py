@@ -31,9 +31,10 @@ class DenseEvents(Task):
 
     name = "davel"
     forms: ClassVar[tuple[str, ...]] = ("dense",)
-    reads = ("events",)
+    targets = ("events",)
     untrimmed = True
-    need = 2.2
+    sampling_weight = 2.2
+    benchmark = "unav100"
     prompt = "find every event that is heard and seen, with its start and end"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")

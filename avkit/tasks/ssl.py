@@ -26,13 +26,14 @@ class SoundLocalization(Task):
 
     name = "ssl"
     forms: ClassVar[tuple[str, ...]] = ("boxes",)
-    weak = True
-    reads = ("source",)
-    scored_by = reads
+    weakly_supervised = True
+    targets = ("source",)
+    evaluation_only = targets
     stepwise = True
     meet = False
     pixels = False
-    need = 2.0
+    sampling_weight = 2.0
+    benchmark = "vggss"
     prompt = "find where in the picture the sound comes from"
     monitor = "cIoU@0.5"
     headline = ("cIoU@0.5", "AUC")
