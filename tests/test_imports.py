@@ -19,7 +19,7 @@ MAY: dict[str, str] = {
     "text": "errors",
     "nn": "batch errors",
     "media": "batch errors files",
-    "metrics": "batch errors files fields",
+    "metrics": "nn batch errors files fields",
     "scenes": "batch errors files fields",
     "backbone": "nn batch errors",
     "encoders": "media text batch errors",

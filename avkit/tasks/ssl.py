@@ -11,7 +11,8 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.heat import HeatHead, pairing_loss
-from avkit.metrics.ssl import SIDE, SourceLocalization
+from avkit.metrics.ssl import SourceLocalization
+from avkit.nn.heatmap import HEATMAP_SIZE
 from avkit.tasks.base import Baseline, Task
 
 Out = tuple[Tensor, Tensor]
@@ -75,7 +76,7 @@ class SoundLocalization(Task):
         heat = prediction["heat"]
         truth = batch.targets["source"].to(heat.device)
         sounding = batch.valid.to(heat.device) & truth.flatten(2).any(2)
-        large = F.interpolate(truth[sounding][None], (SIDE, SIDE), mode="nearest")[0]
+        large = F.interpolate(truth[sounding][None], (HEATMAP_SIZE, HEATMAP_SIZE), mode="nearest")[0]
         metrics[""].update(heat[sounding], large)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
