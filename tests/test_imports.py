@@ -22,7 +22,7 @@ MAY: dict[str, str] = {
     "metrics": "nn batch errors files fields",
     "scenes": "batch errors files fields",
     "backbone": "nn batch errors",
-    "encoders": "media text batch errors",
+    "encoders": "nn media text batch errors",
     "heads": "backbone nn text batch errors",
     "features": "errors files",
     "datasets": "features media scenes text batch errors files fields collate",

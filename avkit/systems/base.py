@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systems share: what encoders make of a batch, and the contract of a system's config."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
-from avkit.encoders import build_encoder
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
 from avkit.tasks.base import Task
+
+EncoderT = TypeVar("EncoderT", VisualEncoder, AudioEncoder, TextEncoder)
 
 
 class SystemConfig(Protocol):
@@ -67,27 +68,11 @@ def join_senses(parts: Sequence[Senses]) -> Senses:
     return Senses(VisualFeatures(frame, patches, seen[0].grid, maps), heard)
 
 
-def make_encoder(
-    kind: str,
-    table: dict[str, tuple[str, dict[str, Any]]],
-    name: str,
-    weights: str | None,
-    train: bool,
-    words: Sequence[str] = (),
-) -> nn.Module:
-    """An encoder of a system; the small ones train with it, the others where `train` asks for it."""
-    encoder = build_encoder(kind, table, name, weights, words)
-    if not name.startswith("small") and not train:
+def freeze_pretrained(encoder: EncoderT, *, train: bool) -> EncoderT:
+    """Freeze an encoder of a system, unless it is trained from scratch or `train` asks for it."""
+    if not encoder.from_scratch and not train:
         encoder.requires_grad_(False)
     return encoder
-
-
-def recompute(module: nn.Module) -> None:
-    """Have all parts that can keep little for the backward pass, and compute it again there, do so."""
-    parts: Iterable[Any] = module.modules()
-    for part in parts:
-        if hasattr(part, "recompute"):
-            part.recompute = True
 
 
 def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
@@ -101,7 +86,7 @@ def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> Vis
     if batch.frames is None:
         raise ValueError("This model reads frames, and the batch has none.")
     whole = bool(batch.valid.all())
-    seen: VisualFeatures = encoder(batch.frames.flatten(0, 1) if whole else batch.frames[batch.valid])
+    seen = encoder(batch.frames.flatten(0, 1) if whole else batch.frames[batch.valid])
 
     def spread(x: Tensor) -> Tensor:
         if whole:
@@ -113,7 +98,7 @@ def see(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> Vis
     return seen.map(spread)
 
 
-def hear(encoder: nn.Module | None, batch: Batch) -> Tensor:
+def hear(encoder: AudioEncoder | None, batch: Batch) -> Tensor:
     """Audio features (B, T, width of the encoder), those that are stored where there is no encoder.
 
     Raises:
@@ -125,5 +110,4 @@ def hear(encoder: nn.Module | None, batch: Batch) -> Tensor:
         return batch.audio.float()
     if batch.waveform is None:
         raise ValueError("This model reads waveforms, and the batch has none.")
-    heard: Tensor = encoder(batch.waveform, batch.valid.shape[1], batch.hop)
-    return heard
+    return encoder(batch.waveform, batch.valid.shape[1], batch.hop)

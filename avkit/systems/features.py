@@ -11,10 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
-from avkit.encoders import AUDIO, VISUAL
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders import build_audio_encoder, build_visual_encoder
+from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
-from avkit.systems.base import Senses, hear, make_encoder, see
+from avkit.systems.base import Senses, freeze_pretrained, hear, see
 from avkit.systems.checkpoints import OfficialNetwork, short
 from avkit.tasks import find_task
 from avkit.tasks.base import Task
@@ -82,7 +82,7 @@ class FeatureConfig(NetworkConfig):
     """What all systems on features are made of, beside their networks.
 
     Attributes:
-        visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
+        visual: Visual encoder where the data hold pictures and no features, a name of `list_encoders("visual")`.
         audio: Audio encoder, likewise.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
         audio_weights: Weights of the audio encoder.
@@ -201,10 +201,16 @@ class FeatureSystem(NetworkSystem):
     ) -> None:
         super().__init__(config)
         seen, heard = next(iter((features or {}).values()), None) or (config.visual_features, config.audio_features)
-        self.visual = None if seen else self._encoder("visual", VISUAL, config.visual, config.visual_weights)
-        self.audio = None if heard else self._encoder("audio", AUDIO, config.audio, config.audio_weights)
-        seen = seen or int(self.visual.width)  # type: ignore[union-attr, arg-type]
-        heard = heard or int(self.audio.width)  # type: ignore[union-attr, arg-type]
+        self.visual: VisualEncoder | None = None
+        self.audio: AudioEncoder | None = None
+        if not seen:
+            visual = build_visual_encoder(config.visual, config.visual_weights)
+            self.visual = freeze_pretrained(visual, train=config.train_encoders)
+            seen = visual.width
+        if not heard:
+            audio = build_audio_encoder(config.audio, config.audio_weights)
+            self.audio = freeze_pretrained(audio, train=config.train_encoders)
+            heard = audio.width
         self.network = self.make_network(seen, heard, vocabulary)
         if config.weights:
             self.start_from(config.weights)
@@ -223,9 +229,6 @@ class FeatureSystem(NetworkSystem):
     def encoders(self) -> list[nn.Module]:
         """Both, where there are any."""
         return [module for module in (self.visual, self.audio) if module is not None]
-
-    def _encoder(self, kind: str, table: Any, name: str, weights: str | None) -> nn.Module:
-        return make_encoder(kind, table, name, weights, self.config.train_encoders)
 
 
 def squared(seen: VisualFeatures, positions: int) -> Tensor:
