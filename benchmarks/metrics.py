@@ -23,7 +23,7 @@ import torch
 from official_metrics import OFFICIAL
 
 from avkit import metrics
-from avkit.metrics.nms import suppress
+from avkit.nn.event_nms import suppress_events
 
 #: Clips, or questions, of the official test splits; of captions 2,000 pairs.
 SIZES = {
@@ -135,7 +135,7 @@ def events(clips: int, device: str) -> Batches:
 
 
 class SoftNMS:
-    """`suppress` timed like a metric: ten videos a call, each of 2,000 segments in 100 classes."""
+    """`suppress_events` timed like a metric: ten videos a call, each of 2,000 segments in 100 classes."""
 
     def to(self, device: str) -> "SoftNMS":
         """It stays where it is."""
@@ -143,7 +143,7 @@ class SoftNMS:
 
     def update(self, videos: Any) -> None:
         """Suppress some videos."""
-        suppress(videos)
+        suppress_events(videos)
 
     def compute(self) -> dict[str, float]:
         """Nothing to add."""

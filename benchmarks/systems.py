@@ -33,8 +33,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.nn.masked_conv import GainedPath
+from avkit.nn.recompute import recompute_activations
 from avkit.systems import find_network
-from avkit.systems.base import recompute
 from avkit.systems.dense_task import RANGES, assign
 
 REPOSITORIES = {
@@ -212,7 +212,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             ours = find_network(name)(**({"visual": 2048, "audio": 128, "classes": 100} if name in LENGTH else {}))
         ours = still(ours).to(device)
         if options.recompute and "ours" in options.sides:
-            recompute(ours)
+            recompute_activations(ours)
         faster = torch.compile(ours) if options.compile else ours
 
         def run_one(side: str) -> list[Tensor]:

@@ -16,7 +16,7 @@ import yaml
 
 from avkit.cli import main
 from avkit.datasets import find_dataset
-from avkit.encoders import build_encoder
+from avkit.encoders import build_visual_encoder
 from avkit.encoders.merging import MergingViT, merge_tokens
 from avkit.errors import DataError
 from avkit.export import export
@@ -73,7 +73,7 @@ def test_stores_are_what_the_network_says(root, whole):
     store, source = Store(whole / "frame.h5"), sources_of(find_dataset("llp"), root)[0][0]
     frames = decode.read_frames(source.root / source.data["video"], decode.step_times(10.0, 1.0), size=32)
     torch.manual_seed(0)
-    encoder = build_encoder("visual", {"small": ("avkit.encoders.small:SmallVisual", {})}, "small").eval()
+    encoder = build_visual_encoder("small").eval()
     with torch.inference_mode():
         wanted = encoder(frames)
     np.testing.assert_allclose(store.read(source.name), wanted.frame.numpy(), atol=2e-3)

@@ -11,8 +11,8 @@ from avkit.cli import main
 from avkit.cli.trainer import task_fields
 from avkit.datasets import DATASETS
 from avkit.export import export
-from avkit.tasks import TASKS
-from avkit.training.datamodule import USUAL, AVDataModule, choose_datasets
+from avkit.tasks import TASKS, find_task
+from avkit.training.datamodule import AVDataModule, choose_datasets
 from avkit.training.run_folder import RunFolder
 
 LAYOUTS = {"ave": "ave", "llp": "llp", "avsbench-s4": "avsbench-s4", "music-avqa": "music-avqa", "unav100": "unav100"}
@@ -40,7 +40,7 @@ def test_five_tasks_raw(root, tmp_path):
     code, report = fit(root, tmp_path, "ave,avvp,avs,avqa,davel")
     assert code == 0
     rows = {(r["task"], r["dataset"]): r for r in report["rows"]}
-    assert set(rows) == {(t, USUAL[t]) for t in ("ave", "avvp", "avs", "avqa", "davel")}
+    assert set(rows) == {(t, find_task(t).benchmark) for t in ("ave", "avvp", "avs", "avqa", "davel")}
     assert all((r["clips"], r["of"]) == (2, 2) for r in rows.values())
     facts = RunFolder(tmp_path / "run").read_facts()
     assert facts["dataset"] == "ave+llp+avsbench-s4+music-avqa+unav100"
@@ -132,8 +132,7 @@ class TestChoice:
         assert choose_datasets(["avs", "avqa"], "avs=avsbench-ms3", None) == {"avs": "avsbench-ms3", "avqa": "scenes"}
 
     def test_every_task_has_a_usual_one(self):
-        assert set(USUAL) == set(TASKS)
-        assert set(USUAL.values()) <= set(DATASETS)
+        assert {find_task(name).benchmark for name in TASKS} <= set(DATASETS)
 
     def test_a_manifest_is_chosen_by_naming_it(self):
         assert AVDataModule("avs", task_fields("avs"), manifest="m.jsonl").dataset == "manifest"

@@ -19,14 +19,14 @@ MAY: dict[str, str] = {
     "text": "errors",
     "nn": "batch errors",
     "media": "batch errors files",
-    "metrics": "batch errors files fields",
+    "metrics": "nn batch errors files fields",
     "scenes": "batch errors files fields",
     "backbone": "nn batch errors",
-    "encoders": "media text batch errors",
+    "encoders": "nn media text batch errors",
     "heads": "backbone nn text batch errors",
     "features": "errors files",
     "datasets": "features media scenes text batch errors files fields collate",
-    "extraction": "media encoders datasets features batch errors files avkit fields collate",  # avkit itself for the version
+    "extraction": "media encoders datasets features batch errors files avkit fields collate",  # avkit: its version
     "tasks": "heads nn metrics text batch errors fields",
     "systems": "encoders backbone heads nn tasks media metrics text batch errors files fields",
     "training": "systems heads tasks nn datasets features text batch errors files fields collate",

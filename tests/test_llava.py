@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avkit.datasets.scenes import Scenes
-from avkit.encoders import VISUAL, build_encoder
+from avkit.encoders import build_video_encoder, build_visual_encoder
 from avkit.extraction.extract import extract
 from avkit.extraction.recipe import read_recipe
 from avkit.extraction.sources import sources_in
@@ -80,7 +80,7 @@ def pictures(count):
 
 @torch.no_grad()
 def test_a_picture_alone_and_among_others(models):
-    encoder = build_encoder("visual", VISUAL, "llava", str(models / "llava")).eval()
+    encoder = build_visual_encoder("llava", str(models / "llava")).eval()
     found = encoder(pictures(3))
     assert found.frame.shape == (3, WIDTH)
     alone = encoder(pictures(3)[1:2])
@@ -95,7 +95,7 @@ def test_a_picture_alone_and_among_others(models):
 
 @torch.no_grad()
 def test_a_clip_as_one_text(models):
-    encoder = build_encoder("visual", VISUAL, "video_llava", str(models / "video")).eval()
+    encoder = build_video_encoder("video_llava", str(models / "video")).eval()
     found = encoder(pictures(10))
     question = encoder.prompt.split("<video>")[1].split()
     assert found.shape == (len(question), WIDTH)
@@ -125,12 +125,12 @@ def test_extraction_writes_stores_that_captions_can_read(models, tmp_path):
 
 def test_weights_are_needed_and_read_safely(models, tmp_path):
     with pytest.raises(ValueError, match="no random form"):
-        build_encoder("visual", VISUAL, "llava")
+        build_visual_encoder("llava")
     with pytest.raises(ValueError, match="cannot be loaded as LlavaForConditionalGeneration"):
-        build_encoder("visual", VISUAL, "llava", str(tmp_path))
+        build_visual_encoder("llava", str(tmp_path))
     pickled = tmp_path / "pickled"
     shutil.copytree(models / "llava", pickled)
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
     with pytest.raises(ValueError, match="safetensors"):
-        build_encoder("visual", VISUAL, "llava", str(pickled))
+        build_visual_encoder("llava", str(pickled))

@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avkit.metrics import SourceLocalization
-from avkit.metrics.ssl import (
-    annotators_to_map,
-    boxes_to_map,
-    combine,
-    consensus_iou,
-    normalise,
-    pixel_precision,
-    regions,
-    resize,
-)
+from avkit.metrics.ssl import annotators_to_map, boxes_to_map, consensus_iou, pixel_precision, regions
+from avkit.nn.heatmap import combine_heatmaps, normalise_heatmaps, resize_heatmaps
 
 
 def ramp(side=4):
@@ -74,15 +66,15 @@ def test_boxes():
 
 def test_resize_and_normalise():
     small = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
-    corners = resize(small, 4)
+    corners = resize_heatmaps(small, 4)
     assert corners[0, 0, 0] == 0
     assert corners[0, -1, -1] == 3
-    assert resize(small, 4, "lvs")[0, 0].tolist() == [0, 0.25, 0.75, 1]
-    assert resize(small.half(), 2).dtype == torch.float32
-    assert normalise(ramp()).max() == 1
-    torch.testing.assert_close(combine(ramp(), ramp(), 0.3), normalise(ramp()))
+    assert resize_heatmaps(small, 4, "lvs")[0, 0].tolist() == [0, 0.25, 0.75, 1]
+    assert resize_heatmaps(small.half(), 2).dtype == torch.float32
+    assert normalise_heatmaps(ramp()).max() == 1
+    torch.testing.assert_close(combine_heatmaps(ramp(), ramp(), 0.3), normalise_heatmaps(ramp()))
     with pytest.raises(ValueError, match=r"alpha=1.5; give a weight from 0 to 1"):
-        combine(ramp(), ramp(), 1.5)
+        combine_heatmaps(ramp(), ramp(), 1.5)
 
 
 def test_pixel_precision_by_hand():
@@ -165,7 +157,7 @@ def test_golden_truth(case):
 def test_golden_lvs(case):
     data, truth = load(case)
     maps = torch.from_numpy(data["lvs_heat"])
-    found = regions(resize(maps, protocol="lvs"), "lvs")
+    found = regions(resize_heatmaps(maps, protocol="lvs"), "lvs")
     for name, weights in truth.items():
         np.testing.assert_allclose(consensus_iou(found, weights), data[f"lvs_{name}_ciou"], atol=1e-3)
         values = scored(maps, weights, "lvs")
@@ -176,8 +168,8 @@ def test_golden_lvs(case):
 @pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
 def test_golden_ez_vsl(case):
     data, truth = load(case)
-    maps = {name: resize(torch.from_numpy(data[f"ez_heat_{name}"])) for name in ("av", "obj")}
-    maps["av_obj"] = combine(maps["av"], maps["obj"])
+    maps = {name: resize_heatmaps(torch.from_numpy(data[f"ez_heat_{name}"])) for name in ("av", "obj")}
+    maps["av_obj"] = combine_heatmaps(maps["av"], maps["obj"])
     for kind, x in maps.items():
         for name, weights in truth.items():
             np.testing.assert_allclose(consensus_iou(regions(x), weights), data[f"ez_{name}_{kind}_ciou"], atol=1e-3)

@@ -37,7 +37,7 @@ TOLD = [
 def batch(task, count=4, first=0):
     cls = find_task(task)
     items = [
-        SCENES.item(i, frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides))
+        SCENES.item(i, frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides))
         for i in range(first, first + count)
     ]
     if task == "ssl":  # its boxes come from the head that teaches
@@ -292,7 +292,7 @@ def test_tasks_that_labels_do_not_teach_keep_their_heads_and_others_lose_them():
 def test_a_weak_task_teaches_no_more_than_its_labels_allow(task):
     net = model(task).train()
     cls = find_task(task)
-    given = collate([SCENES.item(i, frozenset(cls.reads)) for i in range(3)], task)
+    given = collate([SCENES.item(i, frozenset(cls.targets)) for i in range(3)], task)
     fields = net.tasks[task].teach(net.heads[task](net.encode(given)), given)
     if task == "ssl":
         left, top, right, bottom = fields["boxes"].unbind(-1)
@@ -313,7 +313,7 @@ def test_a_clip_is_learnt(task):
     """Some steps on one clip, and its rows are written as they are."""
     net = model(task, lr=3e-3).train()
     cls = find_task(task)
-    fields = frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides)
+    fields = frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides)
     item = crop(SMALL.item(3, fields), 0, 2 if cls.stepwise else 6)
     given = collate([item], task)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)

@@ -11,8 +11,8 @@ from recorded import Recorded
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from avkit.batch import Vocabulary
-from avkit.metrics.nms import candidates, suppress, to_seconds
 from avkit.nn.event_dependency import EventDependency
+from avkit.nn.event_nms import decode_level, steps_to_seconds, suppress_events
 from avkit.nn.losses import distance_iou_loss, sigmoid_focal_loss
 from avkit.nn.masked_conv import GainedPath
 from avkit.systems.ccnet.network import CCNet
@@ -224,7 +224,7 @@ def test_decoded_events_are_the_official_ones(case):
             chance = (logits[row].sigmoid() * mask[row][:, None]).numpy()
             points = np.arange(len(chance), dtype=np.float32) * 2**i
             parts.append(
-                candidates(
+                decode_level(
                     chance,
                     reach[row].numpy(),
                     points,
@@ -237,10 +237,14 @@ def test_decoded_events_are_the_official_ones(case):
         every = tuple(np.concatenate(x) for x in zip(*parts, strict=True))
         for name, found in zip(("segments", "scores", "labels"), every, strict=True):
             np.testing.assert_allclose(found, case.arrays[f"pre_nms/{row}/{name}"], atol=1e-4, rtol=0, err_msg=name)
-        [kept] = suppress([every], sigma=config["nms_sigma"], min_score=config["min_score"], most=config["max_seg_num"])
+        [kept] = suppress_events(
+            [every], sigma=config["nms_sigma"], min_score=config["min_score"], max_events=config["max_seg_num"]
+        )
         for name, found in zip(("segments", "scores", "labels"), kept, strict=True):
             np.testing.assert_allclose(found, case.arrays[f"post_nms_grid/{row}/{name}"], atol=1e-4, rtol=0)
-        seconds = to_seconds(kept[0], data["feat_stride"], data["num_frames"], data["default_fps"], video["duration"])
+        seconds = steps_to_seconds(
+            kept[0], data["feat_stride"], data["num_frames"], data["default_fps"], video["duration"]
+        )
         np.testing.assert_allclose(seconds, case.arrays[f"final_seconds/{row}/segments"], atol=1e-4, rtol=0)
 
 

@@ -11,7 +11,7 @@ from scipy import signal
 
 from avkit.batch import Batch, Item, Vocabulary
 from avkit.collate import collate
-from avkit.encoders import build_encoder
+from avkit.encoders import build_visual_encoder
 from avkit.encoders.base import TextFeatures
 from avkit.encoders.resnet import ResNet18
 from avkit.encoders.vggish import VGGishAudio
@@ -442,8 +442,8 @@ def test_trunks_have_the_stride_that_is_asked_for():
     assert ResNet18(1, 16)(torch.zeros(1, 1, 64, 64)).shape == (1, 512, 4, 4)
     with pytest.raises(ValueError, match="16 or 32"):
         ResNet18(3, 8)
-    found = build_encoder("visual", {"x": ("avkit.encoders.resnet:ResNet18Pictures", {})}, "x")
-    assert found(torch.zeros(1, 3, 50, 50, dtype=torch.uint8)).grid == (14, 14)
+    encoder = build_visual_encoder("avkit.encoders.resnet:ResNet18Visual")
+    assert encoder(torch.zeros(1, 3, 50, 50, dtype=torch.uint8)).grid == (14, 14)
 
 
 def test_tokens_merge_down_to_what_can_be_reached():

@@ -11,7 +11,7 @@ from recorded import Filled
 
 from avkit.batch import Batch, Vocabulary
 from avkit.encoders.resnet import ResNet18, resnet_name
-from avkit.metrics.ssl import resize
+from avkit.nn.heatmap import resize_heatmaps
 from avkit.systems import find_network
 from avkit.systems.ez_vsl.network import EasyPairs
 from avkit.systems.lvs.network import HardPairs, tri_map
@@ -198,7 +198,7 @@ def test_sources_are_the_official_ones(case):
         case.same("Savl", heat / task.temperature)
         case.same("img_proj", network.place_out(network.picture(given["image"])))
         case.same("aud_proj", network.sound_out(network.sound(given["audio"]).amax((2, 3))))
-        case.same("map224_test", resize(heat / task.temperature)[:, None])
+        case.same("map224_test", resize_heatmaps(heat / task.temperature)[:, None])
         coarse = heat[:, None] / task.temperature
         case.same("map224_val", F.interpolate(coarse, (224, 224), mode="bicubic", align_corners=False))
         loss = task.loss(out, batch)["loss"]

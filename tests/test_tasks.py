@@ -23,7 +23,7 @@ VOCABULARY = SCENES.vocabulary
 
 def item(task, index=0):
     cls = find_task(task)
-    return SCENES.item(index, frozenset((*cls.reads, *cls.may_read)) & set(SCENES.provides))
+    return SCENES.item(index, frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides))
 
 
 def batch(task, count=3):
@@ -447,13 +447,14 @@ def test_shorter_clips_are_padded_with_zeros():
 
 
 def test_missing_library_names_the_extra(monkeypatch):
-    from avkit.encoders import VISUAL, build_encoder
+    from avkit.encoders import build_visual_encoder
+    from avkit.encoders.registry import ENCODERS, EncoderEntry
 
-    monkeypatch.setitem(VISUAL, "pvt_v2_b0", ("avkit.encoders.no_such_library:X", {}))
+    monkeypatch.setitem(ENCODERS["visual"], "pvt_v2_b0", EncoderEntry("avkit.encoders.no_such_library:X"))
     with pytest.raises(AvkitError, match=r"visual encoder 'pvt_v2_b0' needs a library.*avkit\[pretrained\]"):
-        build_encoder("visual", VISUAL, "pvt_v2_b0")
+        build_visual_encoder("pvt_v2_b0")
     with pytest.raises(ValueError, match="Did you mean 'small'"):
-        build_encoder("visual", VISUAL, "smal")
+        build_visual_encoder("smal")
 
 
 def test_sound_and_sight_stay_apart_in_a_share_of_the_steps_where_a_task_needs_it(monkeypatch):

@@ -32,7 +32,8 @@ def collect() -> dict[str, dict[str, str]]:
 
     from avkit.cli.trainer import versions
     from avkit.datasets import DATASETS, find_dataset
-    from avkit.encoders import AUDIO, TEXT, VISUAL
+    from avkit.encoders import list_encoders
+    from avkit.encoders.registry import ENCODERS
     from avkit.systems import SYSTEMS, find_config
     from avkit.tasks import TASKS, find_task
 
@@ -42,10 +43,10 @@ def collect() -> dict[str, dict[str, str]]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     java = shutil.which("java") or "none: METEOR is not run, other caption scores use a plain tokeniser"
     return {
-        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).reads)}." for name in TASKS},
+        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).targets)}." for name in TASKS},
         "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
         "systems": {name: first_line(find_config(name)) for name in SYSTEMS},
-        "encoders": {kind: ", ".join(table) for kind, table in (("visual", VISUAL), ("audio", AUDIO), ("text", TEXT))},
+        "encoders": {kind: ", ".join(list_encoders(kind)) for kind in ENCODERS},
         "versions": versions(),
         "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
         "licence": {"avkit": "Apache-2.0", "pretrained weights": "their authors' own; none is shipped"},

@@ -45,14 +45,14 @@ def task_fields(tasks: str, system: str = DEFAULT) -> dict[str, Any]:
     found = {name: find_task(name) for name in split_names(tasks)}
     return {
         name: {
-            "needs": list(task.reads),
-            "may": list(task.may_read),
-            "scored": list(task.scored_by),
-            "each": list(task.each()),
+            "needs": list(task.targets),
+            "may": list(task.optional),
+            "scored": list(task.evaluation_only),
+            "each": list(task.training_targets()),
             "stepwise": task.stepwise and not whole,
             "untrimmed": task.untrimmed,
-            "need": task.need,
-            "late": task.weak,
+            "need": task.sampling_weight,
+            "late": task.weakly_supervised,
         }
         for name, task in found.items()
     }

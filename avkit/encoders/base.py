@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every encoder returns; the backbone projects it to its own width."""
+"""The contracts of encoders and the features that they return."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass
 class VisualFeatures:
-    """Features of N pictures.
+    """Features of N images.
 
     Attributes:
-        frame: (N, D), one vector per picture.
-        patches: (N, P, D), row by row over `grid`.
+        frame: One vector per image, (N, D).
+        patches: One vector per patch, (N, P, D), row by row over `grid`.
         grid: Rows and columns of the patches.
-        pyramid: Maps (N, C, h, w), finest first; empty for encoders without one.
+        pyramid: Feature maps (N, C, h, w), finest first; empty for encoders without a pyramid.
     """
 
     frame: Tensor
@@ -25,45 +26,126 @@ class VisualFeatures:
     pyramid: list[Tensor] = field(default_factory=list)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "VisualFeatures":
-        """The same with every tensor changed."""
+        """Apply a function to every tensor."""
         return VisualFeatures(change(self.frame), change(self.patches), self.grid, [change(x) for x in self.pyramid])
 
 
 @dataclass
 class TextFeatures:
-    """Features of N sentences: tokens (N, L, D), valid bool (N, L), pooled (N, D)."""
+    """Features of N sentences.
+
+    Attributes:
+        tokens: One vector per token, (N, L, D).
+        valid: Which tokens are no padding, bool (N, L).
+        pooled: One vector per sentence, (N, D).
+    """
 
     tokens: Tensor
     valid: Tensor
     pooled: Tensor
 
 
-class VisualEncoder(Protocol):
-    """Pictures uint8 or float in [0, 1], (N, 3, H, W), to features of `width`; `pyramid_widths` names its maps."""
+class VisualEncoder(nn.Module, ABC):
+    """Encodes each image by itself.
+
+    A subclass calls `super().__init__()`, sets `width`, and sets the other attributes where they differ from their
+    defaults. Its constructor takes `pretrained` (None, `hub`, or a path), unless it is `from_scratch`.
+
+    Attributes:
+        width: Width D of `frame` and `patches`.
+        pyramid_widths: Channels of the pyramid's maps, finest first; empty without a pyramid, the default.
+        pyramid_strides: Strides of the pyramid's maps in pixels, finest first; empty where not constant or not known.
+        pyramid_includes_patches: Whether the pyramid already has the patches as one of its maps, by default the
+            coarsest one.
+        input_size: Height and width in pixels that images are resized to; None (default) where they keep their size.
+    """
+
+    #: Whether it is small enough to be trained from random weights together with a system; others are pretrained.
+    from_scratch: ClassVar[bool] = False
 
     width: int
     pyramid_widths: list[int]
+    pyramid_strides: list[int]
+    pyramid_includes_patches: bool
+    input_size: tuple[int, int] | None
 
-    def __call__(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures."""
-        ...
+    def __init__(self) -> None:
+        super().__init__()
+        self.pyramid_widths = []
+        self.pyramid_strides = []
+        self.pyramid_includes_patches = False
+        self.input_size = None
+
+    if TYPE_CHECKING:
+
+        def __call__(self, frames: Tensor) -> VisualFeatures:
+            """The result of `forward`."""
+
+    @abstractmethod
+    def forward(self, frames: Tensor) -> VisualFeatures:
+        """Encode images (N, 3, H, W), uint8 or float in [0, 1]."""
 
 
-class AudioEncoder(Protocol):
-    """Waveform (B, samples) to one vector per step, (B, T, width)."""
+class VideoEncoder(nn.Module, ABC):
+    """Encodes all frames of one video together.
+
+    Attributes:
+        width: Width D of the tokens.
+    """
+
+    from_scratch: ClassVar[bool] = False
 
     width: int
 
-    def __call__(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
-        """Encode sound."""
-        ...
+    if TYPE_CHECKING:
+
+        def __call__(self, frames: Tensor) -> Tensor:
+            """The result of `forward`."""
+
+    @abstractmethod
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode the frames of one video, uint8 (T, 3, H, W), to M tokens (M, D)."""
 
 
-class TextEncoder(Protocol):
-    """Sentences to token features and a pooled vector of `width`."""
+class AudioEncoder(nn.Module, ABC):
+    """Encodes a waveform to one vector per step.
+
+    Attributes:
+        width: Width D of the vectors.
+    """
+
+    from_scratch: ClassVar[bool] = False
 
     width: int
 
-    def __call__(self, texts: list[str]) -> TextFeatures:
-        """Encode sentences."""
-        ...
+    if TYPE_CHECKING:
+
+        def __call__(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+            """The result of `forward`."""
+
+    @abstractmethod
+    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+        """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); T is `steps`, `hop` is seconds per step."""
+
+
+class TextEncoder(nn.Module, ABC):
+    """Encodes sentences to a vector per token and one per sentence.
+
+    A subclass that is `from_scratch` takes `words`, its vocabulary, in its constructor.
+
+    Attributes:
+        width: Width D of the vectors.
+    """
+
+    from_scratch: ClassVar[bool] = False
+
+    width: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, texts: list[str]) -> TextFeatures:
+            """The result of `forward`."""
+
+    @abstractmethod
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode N sentences."""

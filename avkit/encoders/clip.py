@@ -13,14 +13,14 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB, Pixels, load_weights
 
 #: The tag that `hub` stands for: the weights of the paper's authors.
 HUB_TAG = "openai"
 
 
-class ClipImage(nn.Module):
+class ClipImage(VisualEncoder):
     """The picture tower: class token and patches, normalised and projected alike.
 
     Pictures are resized to the network's own size. `frame` equals open_clip's `encode_image`.
@@ -47,9 +47,8 @@ class ClipImage(nn.Module):
         self.tower = tower
         height, width = tower.image_size
         self.pixels = Pixels(tower.preprocess_cfg["mean"], tower.preprocess_cfg["std"], (height, width))
-        self.width: int = tower.output_dim
-        self.pyramid_widths: list[int] = []
-        self.pyramid_strides: list[int] = []
+        self.input_size = (height, width)
+        self.width = tower.output_dim
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
@@ -60,7 +59,7 @@ class ClipImage(nn.Module):
         return VisualFeatures(frame, patches, (rows, columns))
 
 
-class ClipText(nn.Module):
+class ClipText(TextEncoder):
     """The sentence tower: one token per word piece, projected; the pooled vector is the one at the end of the text.
 
     `pooled` equals open_clip's `encode_text`. Sentences are cut at the network's length, 77 word pieces.
@@ -87,7 +86,7 @@ class ClipText(nn.Module):
         self.norm = model.ln_final
         self.projection = model.text_projection
         self.register_buffer("mask", model.attn_mask, persistent=False)
-        self.width: int = self.projection.shape[1]
+        self.width = self.projection.shape[1]
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode sentences to tokens (N, L, D), valid (N, L) and pooled (N, D); L is that of the longest one."""

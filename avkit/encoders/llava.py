@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import transformers
+from torch import Tensor
 
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders.base import VideoEncoder, VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB
 
 #: What the model is asked; in front of it stands what it is shown.
 QUESTION = "What makes a sound here, where is it, what does it look like and what is it doing?"
 
 
-class LlavaFrames(nn.Module):
+class LlavaFrames(VisualEncoder):
     """LLaVA asked about each picture by itself: the last layer's states of the question.
 
     `frame` is the state of the last token, which is where an answer would begin; `patches` are those of all tokens
@@ -35,15 +36,11 @@ class LlavaFrames(nn.Module):
 
     def __init__(self, pretrained: str | Path | bool | None = None, question: str = QUESTION) -> None:
         super().__init__()
-        from transformers import LlavaForConditionalGeneration
-
         name = _name(pretrained, "llava-hf/llava-1.5-7b-hf", "llava")
-        self.processor, self.network = _load(LlavaForConditionalGeneration, name)
+        self.processor, self.network = _load(transformers.LlavaForConditionalGeneration, name)
         self.prompt = f"USER: <image>\n{question} ASSISTANT:"
         self.shown = int(self.network.config.image_token_index)
-        self.width: int = self.network.config.text_config.hidden_size
-        self.pyramid_widths: list[int] = []
-        self.pyramid_strides: list[int] = []
+        self.width = self.network.config.text_config.hidden_size
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Ask about pictures, uint8 (N, 3, H, W)."""
@@ -52,7 +49,7 @@ class LlavaFrames(nn.Module):
         return VisualFeatures(states[:, -1], states, (1, states.shape[1]))
 
 
-class VideoLlavaClip(nn.Module):
+class VideoLlava(VideoEncoder):
     """Video-LLaVA asked about a clip: the last layer's states of the question, one row per token after the pictures.
 
     Args:
@@ -68,13 +65,11 @@ class VideoLlavaClip(nn.Module):
         self, pretrained: str | Path | bool | None = None, question: str = QUESTION, pictures: int = 8
     ) -> None:
         super().__init__()
-        from transformers import VideoLlavaForConditionalGeneration
-
         name = _name(pretrained, "LanguageBind/Video-LLaVA-7B-hf", "video_llava")
-        self.processor, self.network = _load(VideoLlavaForConditionalGeneration, name)
+        self.processor, self.network = _load(transformers.VideoLlavaForConditionalGeneration, name)
         self.prompt, self.pictures = f"USER: <video>\n{question} ASSISTANT:", pictures
         self.shown = int(self.network.config.video_token_index)
-        self.width: int = self.network.config.text_config.hidden_size
+        self.width = self.network.config.text_config.hidden_size
 
     def forward(self, frames: Tensor) -> Tensor:
         """Ask about one clip, uint8 (T, 3, H, W): (M, width)."""
@@ -104,10 +99,8 @@ def _name(pretrained: str | Path | bool | None, usual: str, encoder: str) -> str
 
 def _load(cls: Any, name: str) -> tuple[Any, Any]:
     """Processor and model; weights that could run code are not read."""
-    from transformers import AutoProcessor
-
     try:
-        processor = AutoProcessor.from_pretrained(name)
+        processor = transformers.AutoProcessor.from_pretrained(name)
         network = cls.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError) as e:  # absent, not of this class, no safetensors, no network
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB, Pixels, check_weights, read_weights
 from avkit.errors import AvkitError
 
@@ -75,7 +75,7 @@ def resnet_name(key: str, first: str = "conv1") -> str:
     return f"{first}.{key.removeprefix('conv1.')}" if key.startswith("conv1.") else key
 
 
-class ResNet18Pictures(nn.Module):
+class ResNet18Visual(VisualEncoder):
     """ResNet-18 with a map of 14 by 14 of pictures of 224 pixels, as the features of AVST were made.
 
     Args:
@@ -91,9 +91,8 @@ class ResNet18Pictures(nn.Module):
         if pretrained:
             self.trunk.load_imagenet(pretrained)
         self.pixels = Pixels((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989), (224, 224))
+        self.input_size = (224, 224)
         self.width = ResNet18.width
-        self.pyramid_widths: list[int] = []
-        self.pyramid_strides: list[int] = []
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size; `frame` is the mean of the patches."""

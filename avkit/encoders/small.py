@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.encoders.base import AudioEncoder, TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.media.mel import per_second_mel
 from avkit.text.tokenizer import END, PAD, START, WordTokenizer
 
@@ -18,12 +18,14 @@ def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.GroupNorm(min(8, outputs // 4), outputs), nn.ReLU(inplace=True))
 
 
-class SmallVisual(nn.Module):
+class SmallVisual(VisualEncoder):
     """A convolutional pyramid with strides 2 and 4, and patches at stride 8.
 
     Args:
         channels: Width at each stride; the last is the width of patches and frame.
     """
+
+    from_scratch = True
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class SmallVisual(nn.Module):
         return VisualFeatures(patches.mean(1), patches, (x.shape[2], x.shape[3]), maps[:2])
 
 
-class SmallEmbedding(nn.Module):
+class SmallEmbedding(VisualEncoder):
     """A vector per picture that can be compared with others, or with sentences: what CLIP's picture tower is, in small.
 
     It means something once it has been trained so, see `benchmarks/ssuformer.py`; its weights come from a file.
@@ -60,12 +62,13 @@ class SmallEmbedding(nn.Module):
         width: Width of the vector.
     """
 
+    from_scratch = True
+
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.tower = SmallVisual()
         self.norm, self.out = nn.BatchNorm1d(self.tower.width), nn.Linear(self.tower.width, width)
         self.width = width
-        self.pyramid_widths: list[int] = []
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
@@ -74,12 +77,14 @@ class SmallEmbedding(nn.Module):
         return VisualFeatures(frame, seen.patches, seen.grid)
 
 
-class SmallAudio(nn.Module):
+class SmallAudio(AudioEncoder):
     """A convolutional network over the log-mel picture of each step.
 
     Args:
         width: Width of the output.
     """
+
+    from_scratch = True
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -101,13 +106,15 @@ class SmallAudio(nn.Module):
         return self.out(x).unflatten(0, mel.shape[:2])
 
 
-class SmallText(nn.Module):
+class SmallText(TextEncoder):
     """Word vectors and a two-way GRU.
 
     Args:
         words: Known words; others share one vector.
         width: Width of the output, even.
     """
+
+    from_scratch = True
 
     def __init__(self, words: Sequence[str], width: int = 128) -> None:
         super().__init__()

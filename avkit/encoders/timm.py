@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import Tensor
 
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB, Pixels, check_weights, read_weights
+from avkit.nn.recompute import Recomputable
 
 
-class TimmPyramid(nn.Module):
+class TimmPyramid(VisualEncoder, Recomputable):
     """A network with feature maps at several strides; the patches are those of one stride.
 
     Args:
@@ -37,8 +38,9 @@ class TimmPyramid(nn.Module):
         super().__init__()
         self.network = _create(name, pretrained, features_only=True, drop_path_rate=drop_path)
         self.pixels = _pixels(self.network.pretrained_cfg, size=None)
-        self.pyramid_widths: list[int] = list(self.network.feature_info.channels())
-        self.pyramid_strides: list[int] = list(self.network.feature_info.reduction())
+        self.pyramid_widths = list(self.network.feature_info.channels())
+        self.pyramid_strides = list(self.network.feature_info.reduction())
+        self.pyramid_includes_patches = True
         stride = self.pyramid_strides[-1] if patch_stride is None else patch_stride
         if stride not in self.pyramid_strides:
             raise ValueError(
@@ -69,7 +71,7 @@ class TimmPyramid(nn.Module):
         return VisualFeatures(patches.mean(1), patches, (chosen.shape[2], chosen.shape[3]), maps)
 
 
-class TimmViT(nn.Module):
+class TimmViT(VisualEncoder):
     """A vision transformer: the class token is the frame, the other tokens are its patches.
 
     Pictures are resized to the network's own size. A network without class token gives the mean of its patches.
@@ -89,9 +91,8 @@ class TimmViT(nn.Module):
             raise ValueError(f"{name} is not a vision transformer with tokens. Use TimmPyramid for {name}.")
         height, width = self.network.patch_embed.img_size
         self.pixels = _pixels(self.network.pretrained_cfg, size=(height, width))
-        self.width: int = self.network.embed_dim
-        self.pyramid_widths: list[int] = []
-        self.pyramid_strides: list[int] = []
+        self.input_size = (height, width)
+        self.width = self.network.embed_dim
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avkit.encoders.base import AudioEncoder
 from avkit.encoders.pretrained import HUB, load_weights
 from avkit.media.mel import BANDS, EXAMPLE, EXAMPLE_SAMPLES, cut_steps, log_mel
 
@@ -115,7 +116,7 @@ class VGGishPostprocessor(nn.Module):
         self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
 
 
-class VGGishAudio(nn.Module):
+class VGGishAudio(AudioEncoder):
     """VGGish over the first 0.975 s of each step, as the features of MUSIC-AVQA and LLP were made.
 
     A step shorter than that is filled with silence, so that no step hears the next one.

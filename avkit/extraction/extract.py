@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from avkit import __version__
-from avkit.encoders import AUDIO, TEXT, VISUAL, build_encoder
+from avkit.encoders import build_audio_encoder, build_text_encoder, build_video_encoder, build_visual_encoder
+from avkit.encoders.base import VisualEncoder
+from avkit.encoders.vggish import VGGishAudio
 from avkit.errors import DataError
 from avkit.extraction.prefetch import decoded
 from avkit.extraction.recipe import Recipe, Stream
@@ -124,14 +126,9 @@ class Networks:
 
     def _build(self, streams: list[Stream]) -> Network:
         first = streams[0]
-        table, kind = (AUDIO, "audio") if first.of == "sound" else (VISUAL, "visual")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # random weights are the same in every run and every worker
-            module: Any = build_encoder(kind, table, first.encoder, first.weights)
-        if first.of == "sound":
-            if first.encoder != "vggish":
-                raise DataError(f"Stream {first.name!r}: sound is extracted with vggish, not {first.encoder!r}.")
-            module = module.network  # the examples are cut by the decoder
+            module = _build_network(first)
         module = module.eval().requires_grad_(False).to(self.device)
         return Network(module, streams, weights_hash(module.state_dict()))
 
@@ -139,7 +136,7 @@ class Networks:
         """Side of the square that each stream's network takes."""
         out: dict[str, int] = {}
         for network in self.networks:
-            size = getattr(getattr(network.module, "pixels", None), "size", None)
+            size = network.module.input_size if isinstance(network.module, VisualEncoder) else None
             out |= {s.name: size[0] if size else 224 for s in network.streams}
         return out
 
@@ -197,6 +194,17 @@ class Networks:
         waiting.rows, waiting.clips = [], []
 
 
+def _build_network(stream: Stream) -> nn.Module:
+    if stream.of == "sound":
+        audio = build_audio_encoder(stream.encoder, stream.weights)
+        if stream.encoder != "vggish" or not isinstance(audio, VGGishAudio):
+            raise DataError(f"Stream {stream.name!r}: sound is extracted with vggish, not {stream.encoder!r}.")
+        return audio.network  # the examples are cut by the decoder
+    if stream.keep == "clip":
+        return build_video_encoder(stream.encoder, stream.weights)
+    return build_visual_encoder(stream.encoder, stream.weights)
+
+
 def run(
     sources: Sequence[Source],
     networks: Networks,
@@ -237,7 +245,7 @@ def run(
 
 def encode_texts(stream: Stream, texts: dict[str, str], device: torch.device) -> tuple[dict[str, Any], str]:
     """Text features (1, D) by name, and the hash of the weights."""
-    module = build_encoder("text", TEXT, stream.encoder, stream.weights).eval().to(device)
+    module = build_text_encoder(stream.encoder, stream.weights).eval().to(device)
     names = list(texts)
     out: dict[str, Any] = {}
     with torch.inference_mode():

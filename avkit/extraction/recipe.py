@@ -25,7 +25,7 @@ class Stream:
     Attributes:
         name: Name of the store.
         of: `pictures`, `sound` or `text`.
-        encoder: Name in `avkit.encoders`: `VISUAL`, `AUDIO` or `TEXT`.
+        encoder: A name of `avkit.encoders.list_encoders`; a video encoder where `keep` is `clip`.
         weights: `hub`, a tag, a path, or None for random ones.
         keep: Of pictures: `frame`, one vector each, `patches`, or `clip`, what a network makes of all of them at once.
         hop: Seconds from one step to the next.

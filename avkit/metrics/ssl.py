@@ -7,27 +7,22 @@ Source:
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.nn.heatmap import HEATMAP_SIZE, Floats, HeatmapProtocol, heatmap_rows, resize_heatmaps
 
-#: Height and width at which the benchmarks are scored.
-SIDE = 224
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
 _CURVE = torch.arange(21, dtype=torch.double) * 0.05
 
-Floats = NDArray[np.float32]
-Protocol = Literal["ez_vsl", "lvs"]
 
-
-def boxes_to_map(boxes: Tensor, side: int = SIDE) -> Tensor:
+def boxes_to_map(boxes: Tensor, side: int = HEATMAP_SIZE) -> Tensor:
     """Truth of VGG-SS: the union of boxes, 0 or 1.
 
     Args:
@@ -46,7 +41,7 @@ def boxes_to_map(boxes: Tensor, side: int = SIDE) -> Tensor:
     return out
 
 
-def annotators_to_map(boxes: Tensor, side: int = SIDE, grid: int = 256) -> Tensor:
+def annotators_to_map(boxes: Tensor, side: int = HEATMAP_SIZE, grid: int = 256) -> Tensor:
     """Truth of Flickr-SoundNet: half the number of annotators whose box holds the pixel, at most 1.
 
     Args:
@@ -66,44 +61,18 @@ def annotators_to_map(boxes: Tensor, side: int = SIDE, grid: int = 256) -> Tenso
     return (out / 2).clamp(max=1)
 
 
-def resize(maps: Tensor, side: int = SIDE, protocol: Protocol = "ez_vsl") -> Tensor:
-    """Bilinear to (N, side, side) in float32; EZ-VSL aligns corners, LVS centres of pixels (as cv2 does)."""
-    x = maps.float()
-    if x.shape[-2:] == (side, side):
-        return x
-    return F.interpolate(x[:, None], (side, side), mode="bilinear", align_corners=protocol == "ez_vsl")[:, 0]
-
-
-def normalise(maps: Tensor) -> Tensor:
-    """Each map (N, H, W) to [0, 1] by its least and greatest value; a constant map stays as it is."""
-    return torch.from_numpy(_scaled(_rows(maps))).view(maps.shape).to(maps.device)
-
-
-def combine(audio_visual: Tensor, objects: Tensor, alpha: float = 0.4) -> Tensor:
-    """EZ-VSL's third map: `alpha` times the audio-visual one plus the rest times that of objects, each normalised.
-
-    Args:
-        audio_visual: (N, H, W), already resized.
-        objects: (N, H, W).
-        alpha: Weight in [0, 1].
-    """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha}; give a weight from 0 to 1.")
-    return normalise(alpha * normalise(audio_visual) + (1 - alpha) * normalise(objects))
-
-
-def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
+def regions(maps: Tensor, protocol: HeatmapProtocol = "ez_vsl") -> Tensor:
     """The half of each map that is taken for the source.
 
     Args:
-        maps: float32 (N, H, W), as the network gives them after `resize`.
+        maps: float32 (N, H, W), as the network gives them after `resize_heatmaps`.
         protocol: `ez_vsl` takes pixels at or above the upper median of the normalised map, ties included. `lvs` takes
             those above it or at its maximum; of a constant map everything if it is not negative, else nothing.
 
     Returns:
         bool (N, H, W), on the CPU.
     """
-    rows = _rows(maps)
+    rows = heatmap_rows(maps)
     place, scratch = rows.shape[1] // 2, np.empty_like(rows[:1]).reshape(-1)
     low, middle, high = (np.empty((len(rows), 1), np.float32) for _ in range(3))
     for number, row in enumerate(rows):
@@ -113,7 +82,7 @@ def regions(maps: Tensor, protocol: Protocol = "ez_vsl") -> Tensor:
     return torch.from_numpy(rows >= _cut(low, middle, high, protocol)).view(maps.shape)
 
 
-def _cut(low: Floats, middle: Floats, high: Floats, protocol: Protocol) -> Floats:
+def _cut(low: Floats, middle: Floats, high: Floats, protocol: HeatmapProtocol) -> Floats:
     """The least value of each map that belongs to its region, found by halving instead of normalising every pixel.
 
     Normalising keeps the order of pixels but may make equals of them, so the cut is the least float32 whose normalised
@@ -163,7 +132,7 @@ def consensus_iou(region: Tensor, truth: Tensor) -> Tensor:
         region: bool (N, H, W).
         truth: Weights in [0, 1], (N, H, W).
     """
-    found, weights = region.cpu().numpy().reshape(len(region), -1), _rows(truth)
+    found, weights = region.cpu().numpy().reshape(len(region), -1), heatmap_rows(truth)
     return torch.tensor([_consensus(f, w) for f, w in zip(found, weights, strict=True)], dtype=torch.double)
 
 
@@ -214,7 +183,9 @@ class SourceLocalization(ScoreMetric):
     maps: Tensor
     ranked: Tensor
 
-    def __init__(self, protocol: Protocol = "ez_vsl", clean: bool = False, side: int = SIDE, **kwargs: Any) -> None:
+    def __init__(
+        self, protocol: HeatmapProtocol = "ez_vsl", clean: bool = False, side: int = HEATMAP_SIZE, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if protocol not in ("ez_vsl", "lvs"):
             raise unknown_name("protocol", protocol, ("ez_vsl", "lvs"))
@@ -247,7 +218,7 @@ class SourceLocalization(ScoreMetric):
             raise ValueError("truth has weights outside [0, 1]; make it with boxes_to_map or annotators_to_map.")
         if not len(maps):
             return
-        large = resize(maps, self.side, self.protocol)
+        large = resize_heatmaps(maps, self.side, self.protocol)
         scores = consensus_iou(regions(large, self.protocol), truth).to(self.total.device)
         levels = torch.cat([_CURVE, _CURVE.new_tensor([0.5])]).to(scores.device)
         self.passed += (scores[:, None] >= levels).sum(0)
@@ -279,21 +250,6 @@ class SourceLocalization(ScoreMetric):
         precision = pixel_precision(large, truth)
         self.extra[1] += precision.nansum()
         self.ranked += (size > 0).sum()
-
-
-def _rows(maps: Tensor) -> Floats:
-    """Maps (N, H, W) as rows of float32 (N, H W): for this much picking and counting numpy on a CPU is the fastest."""
-    rows: Floats = maps.detach().float().cpu().numpy().reshape(len(maps), -1)
-    return rows
-
-
-def _scaled(rows: Floats) -> Floats:
-    low = rows.min(1, keepdims=True)
-    scale = rows.max(1, keepdims=True) - low
-    low[scale == 0], scale[scale == 0] = 0, 1
-    out = rows - low
-    out /= scale
-    return out
 
 
 def _check_boxes(boxes: Tensor | Sequence[Sequence[float]]) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from avkit.batch import Batch
-from avkit.metrics.nms import candidates, suppress
 from avkit.nn.event_levels import EventLevel
+from avkit.nn.event_nms import candidates, suppress
 
 
 def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avkit.nn.deformable_attention import DeformableLayer, cell_codes, cell_places
+from avkit.nn.recompute import Recomputable
 from avkit.nn.upsampled_conv import convolve_enlarged
 
 
@@ -88,7 +89,7 @@ class ChannelMixer(nn.Module):
         return maps * self.proj(found).sigmoid().transpose(1, 2)[..., None]
 
 
-class PyramidMixer(nn.Module):
+class PyramidMixer(nn.Module, Recomputable):
     """Pixel decoder: all levels but the finest mixed by deformable attention, then added to the finest.
 
     Args:
@@ -150,7 +151,7 @@ class PyramidMixer(nn.Module):
         return self.out_conv(self.lateral_conv(fine) + first), x
 
 
-class QueryMaskDecoder(nn.Module):
+class QueryMaskDecoder(nn.Module, Recomputable):
     """MaskFormer-style masks: queries made of sound read a mixed pyramid and are matched with every pixel.
 
     Args:

@@ -2,18 +2,19 @@
 """The contract of a system: a paper's model, or the shared backbone with a head per task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from avkit.batch import Batch, FeatureWidths, Losses, Output, Prediction, Vocabulary
-from avkit.encoders import build_encoder
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
+
+EncoderT = TypeVar("EncoderT", VisualEncoder, AudioEncoder, TextEncoder)
 
 #: A head by name, or its name with options: `{"name": "ccnet", "length": 64}`.
 HeadChoice = str | Mapping[str, Any]
@@ -123,6 +124,10 @@ class SystemConfig(ABC):
         return tasks
 
 
+#: Steps that are predicted at once by tasks that answer each step by itself; bounds memory on long videos.
+WINDOW = 60
+
+
 class System(nn.Module, ABC):
     """A paper's model with its criterion, or the shared backbone with a head per task.
 
@@ -212,31 +217,11 @@ class System(nn.Module, ABC):
         return self
 
 
-#: Steps that are predicted at once by tasks that answer each step by itself; bounds memory on long videos.
-WINDOW = 60
-
-
-def make_encoder(
-    kind: str,
-    table: dict[str, tuple[str, dict[str, Any]]],
-    name: str,
-    weights: str | None,
-    train: bool,
-    words: Sequence[str] = (),
-) -> nn.Module:
-    """An encoder of a system; those called `small` train with it, the others where `train` asks for it."""
-    encoder = build_encoder(kind, table, name, weights, words)
-    if not name.startswith("small") and not train:
+def freeze_pretrained(encoder: EncoderT, *, train: bool) -> EncoderT:
+    """Freeze an encoder of a system, unless it is trained from scratch or `train` asks for it."""
+    if not encoder.from_scratch and not train:
         encoder.requires_grad_(False)
     return encoder
-
-
-def recompute(module: nn.Module) -> None:
-    """Have all parts that can recompute their activations in the backward pass do so, which saves memory."""
-    parts: Iterable[Any] = module.modules()
-    for part in parts:
-        if hasattr(part, "recompute"):
-            part.recompute = True
 
 
 def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
@@ -261,7 +246,7 @@ def scatter_steps(rows: Tensor, valid: Tensor) -> Tensor:
     return out
 
 
-def encode_waveform(encoder: nn.Module | None, batch: Batch) -> Tensor:
+def encode_waveform(encoder: AudioEncoder | None, batch: Batch) -> Tensor:
     """Audio features (C, T, width), the stored ones where there is no encoder.
 
     Raises:
@@ -273,5 +258,4 @@ def encode_waveform(encoder: nn.Module | None, batch: Batch) -> Tensor:
         return batch.audio.float()
     if batch.waveform is None:
         raise ValueError("This model reads waveforms, and the batch has none.")
-    features: Tensor = encoder(batch.waveform, batch.valid.shape[1], batch.hop)
-    return features
+    return encoder(batch.waveform, batch.valid.shape[1], batch.hop)

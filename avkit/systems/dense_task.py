@@ -140,9 +140,9 @@ class OfficialDenseEvents(DenseEvents):
 
     def loss(self, out: list[EventLevel], batch: Batch) -> dict[str, Tensor]:
         """`classes` and `segments`, of the valid points of the whole batch."""
-        return self.loss_of(out, self.targets(out, batch))
+        return self.loss_of(out, self.level_targets(out, batch))
 
-    def targets(self, out: list[EventLevel], batch: Batch) -> list[Targets]:
+    def level_targets(self, out: list[EventLevel], batch: Batch) -> list[Targets]:
         """What each video's points learn."""
         lengths, aware = [level.valid.shape[1] for level in out], out[0].reach.ndim == 4
         found = []

@@ -11,10 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Batch, FeatureWidths, Vocabulary
-from avkit.encoders import AUDIO, VISUAL
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders import build_audio_encoder, build_visual_encoder
+from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
-from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, make_encoder
+from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork, own_options, short
 from avkit.tasks.base import Task
 
@@ -53,8 +53,8 @@ class FeatureConfig(NetworkConfig):
     """Options of all systems on features.
 
     Attributes:
-        visual: Visual encoder where the data hold pictures and no features, a name in `avkit.encoders.VISUAL`.
-        audio: Audio encoder, likewise, a name in `avkit.encoders.AUDIO`.
+        visual: Visual encoder where the data hold pictures and no features, see `avkit.encoders.list_encoders`.
+        audio: Audio encoder, likewise.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
         audio_weights: Weights of the audio encoder.
         train_encoders: Train them too; False freezes both, except those called `small`.
@@ -119,15 +119,18 @@ class FeatureSystem(NetworkSystem):
     def __init__(self, config: FeatureConfig, context: RunContext) -> None:
         super().__init__(config, context)
         stored = context.widths
-        self.visual: nn.Module | None = None
-        self.audio: nn.Module | None = None
-        visual_width, audio_width = stored
+        self.visual: VisualEncoder | None = None
+        self.audio: AudioEncoder | None = None
+        visual_width = stored.visual
+        audio_width = stored.audio
         if not visual_width:
-            self.visual = make_encoder("visual", VISUAL, config.visual, config.visual_weights, config.train_encoders)
-            visual_width = int(self.visual.width)  # type: ignore[arg-type]
+            visual = build_visual_encoder(config.visual, config.visual_weights)
+            self.visual = freeze_pretrained(visual, train=config.train_encoders)
+            visual_width = visual.width
         if not audio_width:
-            self.audio = make_encoder("audio", AUDIO, config.audio, config.audio_weights, config.train_encoders)
-            audio_width = int(self.audio.width)  # type: ignore[arg-type]
+            audio = build_audio_encoder(config.audio, config.audio_weights)
+            self.audio = freeze_pretrained(audio, train=config.train_encoders)
+            audio_width = audio.width
         self.network = self.build_network(FeatureWidths(visual_width, audio_width), context)
         if config.weights:
             self.start_from(config.weights)

@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
-from avkit.encoders import AUDIO, VISUAL, build_encoder
-from avkit.encoders.base import VisualFeatures
+from avkit.encoders import build_audio_encoder, build_visual_encoder
+from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
-from avkit.systems.base import Senses, hear, recompute, see
+from avkit.nn.recompute import recompute_activations
+from avkit.systems.base import Senses, hear, see
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
 
@@ -27,8 +28,8 @@ class PictureConfig(NetworkConfig):
     """What all systems on pictures are made of, beside their networks.
 
     Attributes:
-        visual: Visual encoder with a pyramid, a name in `avkit.encoders.VISUAL`.
-        audio: Audio encoder, a name in `avkit.encoders.AUDIO`; frozen, but for `small`.
+        visual: Visual encoder with a pyramid, a name of `list_encoders("visual")`.
+        audio: Audio encoder, a name of `list_encoders("audio")`; frozen, but for `small`.
         visual_weights: Weights of the visual encoder: empty, `hub`, or a path.
         audio_weights: Weights of the audio encoder.
         drop_path: Share of samples that go without the last residual branch of the visual encoder in training; 0.1 as
@@ -83,7 +84,7 @@ class PictureSystem(NetworkSystem):
         super().__init__(config)
         self.network = network
         if config.recompute:
-            recompute(network)
+            recompute_activations(network)
         if config.weights:
             self.start_from(config.weights)
         self.begin_epoch(0)
@@ -112,7 +113,7 @@ class PictureSystem(NetworkSystem):
 
 def make_trunks(
     visual: str, audio: str | int, visual_weights: str | None, audio_weights: str | None, drop_path: float
-) -> tuple[nn.Module, nn.Module | None, int]:
+) -> tuple[VisualEncoder, AudioEncoder | None, int]:
     """A visual encoder with a pyramid, an audio encoder or None for stored features, and the width of sound.
 
     Args:
@@ -126,29 +127,29 @@ def make_trunks(
         ValueError: If the visual encoder has no pyramid.
     """
     options: dict[str, Any] = {"drop_path": drop_path} if drop_path else {}
-    seen = build_encoder("visual", VISUAL, visual, visual_weights, **options)
+    seen = build_visual_encoder(visual, visual_weights, **options)
     if not seen.pyramid_widths:
         raise ValueError(f"Masks need a pyramid of maps, and visual encoder {visual!r} has none. Try pvt_v2_b5.")
     if isinstance(audio, int):
         return seen, None, audio
-    heard = build_encoder("audio", AUDIO, audio, audio_weights)
+    heard = build_audio_encoder(audio, audio_weights)
     if audio != "small":
         heard.requires_grad_(False)
-    return seen, heard, int(heard.width)  # type: ignore[arg-type]
+    return seen, heard, heard.width
 
 
-def level_widths(encoder: nn.Module) -> list[int]:
+def level_widths(encoder: VisualEncoder) -> list[int]:
     """Widths of the maps that `levels` gives: the last four of the encoder."""
-    widths = list(encoder.pyramid_widths)  # type: ignore[arg-type]
-    if not hasattr(encoder, "pyramid_strides"):
-        widths.append(int(encoder.width))  # type: ignore[arg-type]
+    widths = list(encoder.pyramid_widths)
+    if not encoder.pyramid_includes_patches:
+        widths.append(encoder.width)
     return widths[-4:]
 
 
-def levels(encoder: nn.Module, seen: VisualFeatures) -> list[Tensor]:
+def levels(encoder: VisualEncoder, seen: VisualFeatures) -> list[Tensor]:
     """Maps (N, C, h, w), finest first; patches are the last one where they are none of the pyramid's."""
     maps = list(seen.pyramid)
-    if not hasattr(encoder, "pyramid_strides"):
+    if not encoder.pyramid_includes_patches:
         maps.append(seen.patches.transpose(-1, -2).unflatten(-1, seen.grid))
     return maps[-4:]
 

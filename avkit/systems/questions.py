@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from avkit.batch import Batch, Vocabulary
-from avkit.encoders import TEXT
-from avkit.encoders.base import TextFeatures
-from avkit.systems.base import Senses, make_encoder
+from avkit.encoders import build_text_encoder
+from avkit.encoders.base import TextEncoder, TextFeatures
+from avkit.systems.base import Senses, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem
 
@@ -25,9 +25,10 @@ class Texts(nn.Module):
         encoder: The encoder.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
-        self.encoder, self.width = encoder, int(encoder.width)  # type: ignore[arg-type]
+        self.encoder = encoder
+        self.width = encoder.width
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -39,7 +40,7 @@ class Texts(nn.Module):
         """Sentences to tokens (B, L, D), valid (B, L) and pooled (B, D); equal sentences are read once."""
         different = list(dict.fromkeys(texts))
         if not self.frozen:
-            read: TextFeatures = self.encoder(different)
+            read = self.encoder(different)
             rows = torch.tensor([different.index(text) for text in texts], device=read.pooled.device)
             return TextFeatures(read.tokens[rows], read.valid[rows], read.pooled[rows])
         device = next(self.encoder.parameters()).device
@@ -79,7 +80,7 @@ class QuestionConfig(FeatureConfig):
     """What all systems with a text encoder are made of, beside their networks.
 
     Attributes:
-        text: Text encoder, a name in `avkit.encoders.TEXT`.
+        text: Text encoder, a name of `list_encoders("text")`.
         text_weights: Weights of the text encoder: empty, `hub`, a tag, or a path.
     """
 
@@ -113,9 +114,9 @@ class QuestionSystem(FeatureSystem):
 
     def make_network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
         """The network, behind the text encoder."""
-        config, words = self.config, vocabulary.words
-        encoder = make_encoder("text", TEXT, config.text, config.text_weights, config.train_encoders, words)
-        self.texts = Texts(encoder)
+        config = self.config
+        encoder = build_text_encoder(config.text, config.text_weights, vocabulary.words)
+        self.texts = Texts(freeze_pretrained(encoder, train=config.train_encoders))
         return config.network(visual, audio, vocabulary, self.texts.width)
 
     def forward(

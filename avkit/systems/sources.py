@@ -14,7 +14,7 @@ from avkit.encoders.base import VisualFeatures
 from avkit.encoders.pretrained import Pixels
 from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import log_spectrogram, sound_around
-from avkit.metrics.ssl import SIDE, combine, resize
+from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
 from avkit.systems.base import Senses, see
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
@@ -113,8 +113,8 @@ class NetworkSources(SoundLocalization):
         heat = out.cosine.float()
         if out.objects is not None:
             shape = heat.shape[:2]
-            own, objects = (resize(x.flatten(0, 1), SIDE) for x in (heat, out.objects))
-            heat = combine(own, objects, self.alpha).unflatten(0, shape)
+            own, objects = (resize_heatmaps(x.flatten(0, 1), HEATMAP_SIZE) for x in (heat, out.objects))
+            heat = combine_heatmaps(own, objects, self.alpha).unflatten(0, shape)
         return Prediction(self.name, batch.id, {"heat": heat})
 
 

@@ -25,9 +25,10 @@ class EventLocalization(Task):
 
     name = "ave"
     forms: ClassVar[tuple[str, ...]] = ("events",)
-    reads = ("audio_segments", "visual_segments")
+    targets = ("audio_segments", "visual_segments")
     stepwise = True
-    need = 0.7
+    sampling_weight = 0.7
+    benchmark = "ave"
     prompt = "find when an event is both heard and seen"
     monitor = "accuracy"
     headline = ("accuracy",)
@@ -88,7 +89,7 @@ class WeakEventLocalization(EventLocalization):
 
     name = "ave_weak"
     stepwise = False
-    weak = True
+    weakly_supervised = True
 
     def loss(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`clip`."""

@@ -25,10 +25,11 @@ class QuestionAnswering(Task):
 
     name = "avqa"
     forms: ClassVar[tuple[str, ...]] = ("answer",)
-    reads = ("answer", "question_type")
-    may_read = ("choices",)
+    targets = ("answer", "question_type")
+    optional = ("choices",)
     pixels = False
-    need = 2.5
+    sampling_weight = 2.5
+    benchmark = "music-avqa"
     prompt = "answer the question about what is seen and heard"
     monitor = "Overall"
     headline = ("Overall",)

@@ -33,10 +33,11 @@ class Segmentation(Task):
 
     name = "avs"
     forms: ClassVar[tuple[str, ...]] = ("masks",)
-    reads = ("mask", "mask_known")
-    may_read = ("class_mask",)
+    targets = ("mask", "mask_known")
+    optional = ("class_mask",)
     stepwise = True
-    need = 1.5
+    sampling_weight = 1.5
+    benchmark = "avsbench-s4"
     prompt = "segment everything in the picture that makes a sound"
     monitor = "mIoU"
     headline = ("mIoU", "F")

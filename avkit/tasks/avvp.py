@@ -30,11 +30,12 @@ class VideoParsing(Task):
 
     name = "avvp"
     forms: ClassVar[tuple[str, ...]] = ("parsing",)
-    weak = True
-    reads = ("video_labels", "audio_segments", "visual_segments")
-    scored_by = ("audio_segments", "visual_segments")
+    weakly_supervised = True
+    targets = ("video_labels", "audio_segments", "visual_segments")
+    evaluation_only = ("audio_segments", "visual_segments")
     meet = False
-    need = 1.0
+    sampling_weight = 1.0
+    benchmark = "llp"
     prompt = "find which events are heard and which are seen"
     monitor = "segment/Type"
     headline = ("segment/Type", "segment/Event")

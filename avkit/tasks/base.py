@@ -15,7 +15,7 @@ Baseline = Callable[[Batch], Prediction]
 
 
 class Task(ABC):
-    """A question put to a clip: the targets it reads, its head, loss, prediction and official metrics.
+    """A question put to a clip: its targets, its head, loss, prediction and official metrics.
 
     Args:
         vocabulary: The dataset's classes, answers and words.
@@ -23,29 +23,31 @@ class Task(ABC):
 
     #: Name on the command line and of the file.
     name: ClassVar[str]
-    #: Targets without which the task cannot be trained or scored, see `avkit.fields.FIELDS`.
-    reads: ClassVar[tuple[str, ...]]
-    #: Those of `reads` that scores alone need: training does without.
-    scored_by: ClassVar[tuple[str, ...]] = ()
-    #: Those of `reads` that a sample cannot do without; others may be unknown in some. All but `scored_by` where None.
-    learns_from: ClassVar[tuple[str, ...] | None] = None
-    #: Targets used where the dataset has them.
-    may_read: ClassVar[tuple[str, ...]] = ()
-    #: Whether each step is answered by itself, so that a part of a clip can be learnt from.
+    #: Targets without which the task cannot be trained or evaluated, see `avkit.fields.FIELDS`.
+    targets: ClassVar[tuple[str, ...]]
+    #: Those of `targets` that only the metrics use; training does not need them.
+    evaluation_only: ClassVar[tuple[str, ...]] = ()
+    #: Targets that every training sample must have. Default: all `targets` except `evaluation_only`.
+    required_for_training: ClassVar[tuple[str, ...] | None] = None
+    #: Targets that are used if the dataset has them.
+    optional: ClassVar[tuple[str, ...]] = ()
+    #: Whether each step is answered on its own, so that training may use crops of clips.
     stepwise: ClassVar[bool] = False
-    #: Whether clips are long and of any length, and therefore fewer make a batch.
+    #: Whether clips are untrimmed (long, of any length); they have a batch size and a crop length of their own.
     untrimmed: ClassVar[bool] = False
-    #: Training steps that the task needs in joint training, relative to the others.
-    need: ClassVar[float] = 1.0
+    #: How often joint training draws the task, relative to the other tasks.
+    sampling_weight: ClassVar[float] = 1.0
     #: Whether small things matter; other tasks read each picture in few parts, which costs less and shows more at once.
     pixels: ClassVar[bool] = True
     #: Whether sound and sight meet before the head; what learns from their pairing alone must not know it beforehand.
     meet: ClassVar[bool] = True
     #: Forms of rows in which the answer is told as a sequence, see `avkit.heads.forms`.
     forms: ClassVar[tuple[str, ...]] = ()
-    #: Whether the labels do not say all that is answered: the task then joins others late, when they have taught what
-    #: things look and sound like, and a sequence is taught by the head, see `teach`.
-    weak: ClassVar[bool] = False
+    #: Whether the training labels say less than what the task answers. Joint training draws such a task only after the
+    #: first half epoch, and its head makes the targets of the sequence interface, see `teach`.
+    weakly_supervised: ClassVar[bool] = False
+    #: Name of the dataset that the task is usually trained and evaluated on; None if there is none.
+    benchmark: ClassVar[str | None] = None
     #: What the text encoder is given, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint, higher is better.
@@ -67,9 +69,11 @@ class Task(ABC):
         return []
 
     @classmethod
-    def each(cls) -> tuple[str, ...]:
-        """Targets that every sample must carry to be learnt from."""
-        return tuple(x for x in cls.reads if x not in cls.scored_by) if cls.learns_from is None else cls.learns_from
+    def training_targets(cls) -> tuple[str, ...]:
+        """Targets that every training sample must have."""
+        if cls.required_for_training is not None:
+            return cls.required_for_training
+        return tuple(name for name in cls.targets if name not in cls.evaluation_only)
 
     @abstractmethod
     def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
@@ -84,8 +88,8 @@ class Task(ABC):
         """Scalars by name, with `loss` the one to minimise."""
 
     def teach(self, out: Any, batch: Batch) -> dict[str, Any]:
-        """Of a `weak` task: targets by field name, as far as the head's output and the labels tell them."""
-        raise NotImplementedError(f"Task {self.name!r} is not weak.")
+        """Of a weakly supervised task: targets by field name, as far as the head's output and the labels tell them."""
+        raise NotImplementedError(f"Task {self.name!r} is not weakly supervised.")
 
     @abstractmethod
     def predict(self, out: Any, batch: Batch) -> Prediction:

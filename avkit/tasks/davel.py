@@ -13,8 +13,8 @@ from torchmetrics import Metric
 from avkit.batch import Batch, Prediction
 from avkit.heads.pyramid import PyramidHead
 from avkit.metrics.davel import EventDetectionMAP
-from avkit.metrics.nms import candidates, suppress
 from avkit.nn.event_levels import EventLevel
+from avkit.nn.event_nms import decode_level, suppress_events
 from avkit.nn.losses import distance_iou_loss, mean_of, sigmoid_focal_loss
 from avkit.tasks.base import Baseline, Task, need_classes
 
@@ -31,9 +31,10 @@ class DenseEvents(Task):
 
     name = "davel"
     forms: ClassVar[tuple[str, ...]] = ("dense",)
-    reads = ("events",)
+    targets = ("events",)
     untrimmed = True
-    need = 2.2
+    sampling_weight = 2.2
+    benchmark = "unav100"
     prompt = "find every event that is heard and seen, with its start and end"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")
@@ -66,12 +67,12 @@ class DenseEvents(Task):
         videos: list[Any] = []
         for row, level_valid in enumerate(zip(*(level.valid.cpu().numpy() for level in out), strict=True)):
             parts = [
-                candidates(chance[n][row][ok], reach[n][row][ok], points[n][ok], out[n].stride)
+                decode_level(chance[n][row][ok], reach[n][row][ok], points[n][ok], out[n].stride)
                 for n, ok in enumerate(level_valid)
             ]
             videos.append(tuple(np.concatenate(part) for part in zip(*parts, strict=True)))
         rows = []
-        for (segments, scores, labels), duration in zip(suppress(videos), batch.duration.tolist(), strict=True):
+        for (segments, scores, labels), duration in zip(suppress_events(videos), batch.duration.tolist(), strict=True):
             seconds = (segments * batch.hop + batch.offset).clip(0, duration)
             rows.append(torch.from_numpy(np.c_[seconds, labels, scores].astype(np.float32)))
         return Prediction(self.name, batch.id, {"event_list": rows})

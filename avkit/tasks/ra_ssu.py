@@ -123,11 +123,12 @@ class RegionAwareUnderstanding(Task):
 
     name = "ra_ssu"
     forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
-    reads = ("mask", "mask_known", "caption")
-    learns_from = ("caption",)
-    may_read: ClassVar[tuple[str, ...]] = ("class_mask",)
+    targets = ("mask", "mask_known", "caption")
+    required_for_training = ("caption",)
+    optional: ClassVar[tuple[str, ...]] = ("class_mask",)
     stepwise = True
-    need = 2.0
+    sampling_weight = 2.0
+    benchmark = "f-music"
     prompt = "segment what makes a sound and say what it is and does"
     monitor = "BLEU-4"
     headline = ("mIoU", "BLEU-4")

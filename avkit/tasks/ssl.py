@@ -11,7 +11,8 @@ from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
 from avkit.heads.heat import HeatHead, pairing_loss
-from avkit.metrics.ssl import SIDE, SourceLocalization
+from avkit.metrics.ssl import SourceLocalization
+from avkit.nn.heatmap import HEATMAP_SIZE
 from avkit.tasks.base import Baseline, Task
 
 Out = tuple[Tensor, Tensor]
@@ -26,13 +27,14 @@ class SoundLocalization(Task):
 
     name = "ssl"
     forms: ClassVar[tuple[str, ...]] = ("boxes",)
-    weak = True
-    reads = ("source",)
-    scored_by = reads
+    weakly_supervised = True
+    targets = ("source",)
+    evaluation_only = targets
     stepwise = True
     meet = False
     pixels = False
-    need = 2.0
+    sampling_weight = 2.0
+    benchmark = "vggss"
     prompt = "find where in the picture the sound comes from"
     monitor = "cIoU@0.5"
     headline = ("cIoU@0.5", "AUC")
@@ -74,7 +76,7 @@ class SoundLocalization(Task):
         heat = prediction["heat"]
         truth = batch.targets["source"].to(heat.device)
         sounding = batch.valid.to(heat.device) & truth.flatten(2).any(2)
-        large = F.interpolate(truth[sounding][None], (SIDE, SIDE), mode="nearest")[0]
+        large = F.interpolate(truth[sounding][None], (HEATMAP_SIZE, HEATMAP_SIZE), mode="nearest")[0]
         metrics[""].update(heat[sounding], large)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:

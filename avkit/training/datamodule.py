@@ -15,6 +15,7 @@ from avkit.collate import collate
 from avkit.datasets import Dataset, find_dataset
 from avkit.errors import DataError, unknown_name
 from avkit.features.store import Store
+from avkit.tasks import find_task
 from avkit.training.loader import PlanLoader, Reads, TaskItems, collate_pairs, give_way
 from avkit.training.sampler import BatchPlan, task_weights
 
@@ -273,19 +274,6 @@ class AVDataModule(L.LightningDataModule):
         } | ({"prefetch_factor": 3} if several else {})
 
 
-#: The benchmark of each task.
-USUAL = {
-    "ra_ssu": "f-music",
-    "ave": "ave",
-    "ave_weak": "ave",
-    "avvp": "llp",
-    "ssl": "vggss",
-    "avs": "avsbench-s4",
-    "avqa": "music-avqa",
-    "davel": "unav100",
-}
-
-
 def choose_datasets(tasks: Sequence[str], dataset: str | None, root: str | None) -> dict[str, str]:
     """The dataset of each task.
 
@@ -308,7 +296,7 @@ def choose_datasets(tasks: Sequence[str], dataset: str | None, root: str | None)
         named[task] = name
     for task in tasks:
         if task not in named:
-            named[task] = USUAL.get(task, "") if root else "scenes"
+            named[task] = (find_task(task).benchmark or "") if root else "scenes"
         if not named[task]:
             raise ValueError(f"Task {task!r} has no usual dataset. Name one with --data.dataset {task}=NAME.")
         find_dataset(named[task])

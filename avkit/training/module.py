@@ -95,7 +95,7 @@ class AVModel(L.LightningModule):
         self.system: Any = config.build(spoken, self.features, expert)
         width = config.width
         self.decoder = self._decoder(width, spoken) if interface == "sequence" else None
-        headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weak}
+        headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weakly_supervised}
         self.heads = nn.ModuleDict({_key(name): task.head(width, self._pyramid(name)) for name, task in headed.items()})
         self.board = Scoreboard(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.

@@ -12,11 +12,11 @@ from avkit.backbone.gate import PromptGate
 from avkit.backbone.spatial import SpatialPerception
 from avkit.backbone.temporal import TemporalPerception
 from avkit.batch import Batch, Tokens, Vocabulary
-from avkit.encoders import AUDIO, TEXT, VISUAL
-from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
+from avkit.encoders.base import AudioEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.heads.region import shrink
 from avkit.nn.position import grid_code
-from avkit.systems.base import Senses, hear, make_encoder, see
+from avkit.systems.base import Senses, freeze_pretrained, hear, see
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
@@ -27,9 +27,9 @@ class AVUnifiedConfig:
 
     Attributes:
         name: Of the system.
-        visual: Visual encoder, a name in `avkit.encoders.VISUAL`.
-        audio: Audio encoder, a name in `avkit.encoders.AUDIO`.
-        text: Text encoder, a name in `avkit.encoders.TEXT`.
+        visual: Visual encoder, a name of `list_encoders("visual")`.
+        audio: Audio encoder, a name of `list_encoders("audio")`.
+        text: Text encoder, a name of `list_encoders("text")`.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
         audio_weights: Weights of the audio encoder.
         text_weights: Weights of the text encoder.
@@ -107,11 +107,18 @@ class AVUnified(nn.Module):
         stored, played = ({pair[k] for pair in read} for k in (0, 1))
         #: Whether there are stored features to read, of pictures and of sound.
         self.reads_stored = any(stored), any(played)
-        self.visual = self._encoder("visual", VISUAL, config.visual) if 0 in stored else None
-        self.audio = self._encoder("audio", AUDIO, config.audio) if 0 in played else None
-        self.text = self._encoder("text", TEXT, config.text, vocabulary.words)
-        seen = int(self.visual.width) if self.visual is not None else min(stored)  # type: ignore[arg-type]
-        heard = int(self.audio.width) if self.audio is not None else min(played)  # type: ignore[arg-type]
+        self.visual: VisualEncoder | None = None
+        self.audio: AudioEncoder | None = None
+        if 0 in stored:
+            visual = build_visual_encoder(config.visual, config.visual_weights)
+            self.visual = freeze_pretrained(visual, train=config.train_encoders)
+        if 0 in played:
+            audio = build_audio_encoder(config.audio, config.audio_weights)
+            self.audio = freeze_pretrained(audio, train=config.train_encoders)
+        text = build_text_encoder(config.text, config.text_weights, vocabulary.words)
+        self.text = freeze_pretrained(text, train=config.train_encoders)
+        seen = self.visual.width if self.visual is not None else min(stored)
+        heard = self.audio.width if self.audio is not None else min(played)
         self.frame_in, self.patch_in = nn.Linear(seen, width), nn.Linear(seen, width)
         self.audio_in = nn.Linear(heard, width)
         #: Projections of stored features beside those, by width.
@@ -125,7 +132,7 @@ class AVUnified(nn.Module):
                 )
             }
         )
-        self.text_in = nn.Linear(int(self.text.width), width)  # type: ignore[arg-type]
+        self.text_in = nn.Linear(self.text.width, width)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("frame", "patches", "audio")})
         self.temporal = TemporalPerception(width, heads, config.windows, drop) if config.temporal else None
         self.spatial = SpatialPerception(width, heads, drop) if config.spatial else None
@@ -136,7 +143,7 @@ class AVUnified(nn.Module):
     @property
     def pyramid_widths(self) -> list[int]:
         """Widths of the pyramid's maps, finest first; empty for encoders without one."""
-        return [] if self.visual is None else list(self.visual.pyramid_widths)  # type: ignore[arg-type]
+        return [] if self.visual is None else list(self.visual.pyramid_widths)
 
     def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
         """Encode pictures, unless they are given as `seen`, and sound."""
@@ -231,12 +238,6 @@ class AVUnified(nn.Module):
         for module in self._frozen():
             module.eval()
         return self
-
-    def _encoder(
-        self, kind: str, table: dict[str, tuple[str, dict[str, object]]], name: str, words: list[str] | None = None
-    ) -> nn.Module:
-        weights = getattr(self.config, f"{kind}_weights")
-        return make_encoder(kind, table, name, weights, self.config.train_encoders, words or [])
 
     def _frozen(self) -> list[nn.Module]:
         parts = [m for m in (self.visual, self.audio, self.text) if m is not None]

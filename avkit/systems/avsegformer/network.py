@@ -32,7 +32,7 @@ class AVSegFormer(OfficialNetwork):
         sound_inner: Width of those of the layers that make queries.
         scale: Cells of the mask per cell of the finest map, on a side.
         dropout: In training.
-        visual_weights: Weights of the visual encoder, as for `build_encoder`.
+        visual_weights: Weights of the visual encoder, as for `build_visual_encoder`.
         audio_weights: Weights of the audio encoder.
         drop_path: Of the visual encoder in training.
     """

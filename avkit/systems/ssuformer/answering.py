@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
-from avkit.encoders import TEXT, VISUAL, build_encoder
+from avkit.encoders import build_text_encoder, build_visual_encoder
 from avkit.nn.losses import dice_loss, focal_loss, mask_loss, mean_of
 from avkit.nn.query_mask import QueryMaskDecoder
 from avkit.systems.ssuformer.collaboration import region_consistency
@@ -65,10 +65,10 @@ class SourceUnderstanding(RegionAwareUnderstanding):
                 recompute=config.recompute,
             )
         if config.mcm or config.rcc:
-            region = build_encoder("visual", VISUAL, config.region, config.region_weights)
+            region = build_visual_encoder(config.region, config.region_weights)
         if config.rcc and config.rcc_text == "clip":
-            reader = build_encoder("text", TEXT, config.region, config.region_weights)
-        size = getattr(getattr(region, "pixels", None), "size", None)
+            reader = build_text_encoder(config.region, config.region_weights)
+        size = None if region is None else region.input_size
         return SourceHead(
             width,
             masks,

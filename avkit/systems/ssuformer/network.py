@@ -8,10 +8,11 @@ from typing import Any, Literal
 from torch import nn
 
 from avkit.batch import Batch, Tokens, Vocabulary
-from avkit.encoders import AUDIO, VISUAL, build_encoder
+from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.errors import unknown_name
 from avkit.nn.position import grid_code
-from avkit.systems.base import Senses, hear, recompute, see
+from avkit.nn.recompute import recompute_activations
+from avkit.systems.base import Senses, hear, see
 from avkit.systems.ssuformer.integration import MultiModalityIntegration
 from avkit.tasks.base import Task
 from avkit.text.wordpiece import make_pieces, read_pieces
@@ -28,9 +29,9 @@ class SSUFormerConfig:
 
     Attributes:
         name: Of the system.
-        visual: Visual encoder with a pyramid, a name in `avkit.encoders.VISUAL`; trained.
-        audio: Audio encoder, a name in `avkit.encoders.AUDIO`; frozen, but for `small`.
-        region: Image encoder that looks at regions, a name in `avkit.encoders.VISUAL`; frozen.
+        visual: Visual encoder with a pyramid, a name of `list_encoders("visual")`; trained.
+        audio: Audio encoder, a name of `list_encoders("audio")`; frozen, but for `small`.
+        region: Image encoder that looks at regions, a name of `list_encoders("visual")`; frozen.
         visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
         audio_weights: Weights of the audio encoder.
         region_weights: Weights of the image encoder.
@@ -187,17 +188,17 @@ class SSUFormer(nn.Module):
         visual, audio = next(iter((features or {}).values()), (0, 0))
         if visual:
             raise ValueError("SSUFormer makes masks of pictures, and the data have stored features. Leave data.visual.")
-        self.visual = build_encoder("visual", VISUAL, config.visual, config.visual_weights)
+        self.visual = build_visual_encoder(config.visual, config.visual_weights)
         if not self.visual.pyramid_widths:
             raise ValueError(f"SSUFormer needs a pyramid of maps, and {config.visual!r} has none. Try pvt_v2_b5.")
         if config.recompute:
-            recompute(self.visual)
-        self.audio = None if audio else build_encoder("audio", AUDIO, config.audio, config.audio_weights)
+            recompute_activations(self.visual)
+        self.audio = None if audio else build_audio_encoder(config.audio, config.audio_weights)
         if self.audio is not None and config.frozen_audio:
             self.audio.requires_grad_(False)
-        heard = audio or int(self.audio.width)  # type: ignore[union-attr, arg-type]
+        heard = self.audio.width if self.audio is not None else audio
         width = config.width
-        self.patch_in = nn.Linear(int(self.visual.width), width)  # type: ignore[arg-type]
+        self.patch_in = nn.Linear(self.visual.width, width)
         self.audio_in = nn.Linear(heard, width)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("patches", "audio")})
         self.integration = MultiModalityIntegration(
@@ -213,13 +214,8 @@ class SSUFormer(nn.Module):
     @property
     def pyramid_widths(self) -> list[int]:
         """Widths of the maps finer than the patches, finest first."""
-        widths = list(self.visual.pyramid_widths)  # type: ignore[arg-type]
-        return widths[:-1] if self._ends_in_patches else widths
-
-    @property
-    def _ends_in_patches(self) -> bool:
-        """Whether the coarsest map of the encoder's pyramid is its patches."""
-        return hasattr(self.visual, "pyramid_strides")
+        widths = list(self.visual.pyramid_widths)
+        return widths[:-1] if self.visual.pyramid_includes_patches else widths
 
     def sense(self, batch: Batch, seen: Any = None) -> Senses:
         """Encode pictures, unless they are given as `seen`, and sound."""
@@ -250,7 +246,7 @@ class SSUFormer(nn.Module):
         patches = self.norms["patches"](self.patch_in(seen.patches))
         patches = patches + grid_code(seen.grid, patches) * 0.5**0.5  # captions say where
         audio, patches = self.integration(audio, patches, batch.valid)
-        pyramid = seen.pyramid[:-1] if self._ends_in_patches else seen.pyramid
+        pyramid = seen.pyramid[:-1] if self.visual.pyramid_includes_patches else seen.pyramid
         return Tokens(
             audio,
             patches.mean(2),

@@ -44,7 +44,7 @@ class TPAVI(OfficialNetwork):
         scale: Cells of the mask per cell of the finest map, on a side.
         plain_skip: Residual units as they are usually meant; the authors' rectify in place, which changes what is
             skipped, and what the loss that matches maps and sound sees.
-        visual_weights: Weights of the visual encoder, as for `build_encoder`.
+        visual_weights: Weights of the visual encoder, as for `build_visual_encoder`.
         audio_weights: Weights of the audio encoder.
         drop_path: Of the visual encoder in training.
     """

@@ -7,7 +7,8 @@ from golden import golden_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avkit.metrics.nms import candidates, hard_nms, soft_nms, suppress, to_seconds, vote
+from avkit.nn.event_nms import decode_level, hard_nms, steps_to_seconds, suppress_events, vote_segments
+from avkit.nn.soft_nms import soft_nms
 
 
 def slow_soft_nms(segments, scores, sigma, min_score, method, iou):
@@ -69,50 +70,50 @@ def test_by_hand():
     rows, kept = soft_nms(segments, scores, sigma=0.4)
     assert rows.tolist() == [0, 2, 1]
     np.testing.assert_allclose(kept, [0.9, 0.7, 0.8 * np.exp(-1 / 0.4)], rtol=1e-5)
-    assert soft_nms(segments, scores, method="hard", iou=0.5)[0].tolist() == [0, 2]
-    assert soft_nms(segments, scores, most=1)[0].tolist() == [0]
+    assert soft_nms(segments, scores, method="hard", iou_threshold=0.5)[0].tolist() == [0, 2]
+    assert soft_nms(segments, scores, max_per_class=1)[0].tolist() == [0]
     assert hard_nms(segments, scores, 0.5).tolist() == [0, 2]
     assert hard_nms(segments, scores, 0.5, np.array([0, 1, 0])).tolist() == [0, 2, 1]
     low = soft_nms(segments, scores * 1e-5)
     assert low[0].tolist() == [0]  # the first pick is never dropped
 
 
-@pytest.mark.parametrize("options", [{}, {"multiclass": False, "voting": 0.5}, {"soft": False, "iou": 0.3}])
+@pytest.mark.parametrize("options", [{}, {"multiclass": False, "voting": 0.5}, {"soft": False, "iou_threshold": 0.3}])
 def test_videos_at_once_equal_one_after_the_other(options):
     videos = [draw(seed, count) for seed, count in enumerate((30, 0, 7, 25))]
-    for found, video in zip(suppress(videos, most=12, **options), videos, strict=True):
-        for mine, alone in zip(found, suppress([video], most=12, **options)[0], strict=True):
+    for found, video in zip(suppress_events(videos, max_events=12, **options), videos, strict=True):
+        for mine, alone in zip(found, suppress_events([video], max_events=12, **options)[0], strict=True):
             np.testing.assert_array_equal(mine, alone)
-    assert suppress([]) == []
+    assert suppress_events([]) == []
 
 
 def test_votes():
     every = np.array([[0, 4], [1, 5], [20, 22]], np.float32)
     scores = np.array([1.0, 3.0, 1.0], np.float32)
-    np.testing.assert_allclose(vote(every[:1], every, scores, 0.5), [[0.75, 4.75]])
+    np.testing.assert_allclose(vote_segments(every[:1], every, scores, 0.5), [[0.75, 4.75]])
     np.testing.assert_allclose(
-        vote(every[:1], every, scores, 0.5, weigh_by_iou=True), [[9 / 14, 4 + 9 / 14]], rtol=1e-6
+        vote_segments(every[:1], every, scores, 0.5, weigh_by_iou=True), [[9 / 14, 4 + 9 / 14]], rtol=1e-6
     )
-    assert vote(every[:0], every, scores).shape == (0, 2)
+    assert vote_segments(every[:0], every, scores).shape == (0, 2)
 
 
 def test_a_level_is_decoded():
     probability = np.array([[0.9, 0.0], [0.2, 0.95], [0.0005, 0.3]], np.float32)
     offsets = np.array([[1.0, 1.0], [0.5, 2.0], [0.001, 0.001]], np.float32)
-    segments, scores, labels = candidates(probability, offsets, np.array([0.0, 2.0, 4.0], np.float32), stride=2)
+    segments, scores, labels = decode_level(probability, offsets, np.array([0.0, 2.0, 4.0], np.float32), stride=2)
     assert labels.tolist() == [1, 0, 0]  # the third point's segment is too short
     np.testing.assert_allclose(scores, [0.95, 0.9, 0.2])
     np.testing.assert_allclose(segments, [[1, 6], [-2, 2], [1, 6]])
-    assert len(candidates(probability, offsets, np.arange(3, dtype=np.float32), 2, most=1)[1]) == 1
+    assert len(decode_level(probability, offsets, np.arange(3, dtype=np.float32), 2, max_candidates=1)[1]) == 1
     per_class = np.stack([offsets, 2 * offsets], 1)
-    assert candidates(probability, per_class, np.array([0.0, 2, 4], np.float32), 2)[0][0].tolist() == [0, 10]
-    np.testing.assert_allclose(to_seconds(segments[:1], 8, 24, 25, duration=2.0), [[0.8, 2.0]])
+    assert decode_level(probability, per_class, np.array([0.0, 2, 4], np.float32), 2)[0][0].tolist() == [0, 10]
+    np.testing.assert_allclose(steps_to_seconds(segments[:1], 8, 24, 25, duration=2.0), [[0.8, 2.0]])
 
 
 def test_nothing_and_errors():
     nothing = np.zeros((0, 2)), np.zeros(0), np.zeros(0, int)
-    assert all(len(x) == 0 for x in suppress([nothing])[0])
-    assert len(suppress([nothing], soft=False)[0][0]) == 0
+    assert all(len(x) == 0 for x in suppress_events([nothing])[0])
+    assert len(suppress_events([nothing], soft=False)[0][0]) == 0
     with pytest.raises(ValueError, match=r"segments \(2, 2\), scores \(1,\)"):
         soft_nms(np.zeros((2, 2)), np.zeros(1))
     with pytest.raises(ValueError, match=r"segments has \[2.0, 1.0\]; give start <= end"):
@@ -138,7 +139,7 @@ def test_golden(case):
         elif one["kind"] == "nms":
             np.testing.assert_array_equal(hard_nms(segments, scores, one["iou"]), data[f"{key}_inds"], key)
         else:
-            (found,) = suppress(
+            (found,) = suppress_events(
                 [(segments, scores, data[f"{key}_labels"])], one["use_soft_nms"], one["multiclass"], one["sigma"],
                 one["min_score"], one["iou_threshold"], one["max_seg_num"], one["voting_thresh"],
                 weigh_by_iou=one["code"] == "actionformer",
