@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.nn.event_levels import EventLevel
-from avkit.nn.event_nms import candidates, suppress
+from avkit.nn.event_nms import decode_level, suppress_events
 
 
 def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
@@ -27,12 +27,12 @@ def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
         for number, level in enumerate(levels):
             keep = valid[number][row]
             parts.append(
-                candidates(scores[number][row][keep], offsets[number][row][keep], points[number][keep], level.stride)
+                decode_level(scores[number][row][keep], offsets[number][row][keep], points[number][keep], level.stride)
             )
         segments, probabilities, labels = zip(*parts, strict=True)
         videos.append((np.concatenate(segments), np.concatenate(probabilities), np.concatenate(labels)))
     events = []
-    for (segments, probabilities, labels), duration in zip(suppress(videos), batch.duration.tolist(), strict=True):
+    for (segments, probabilities, labels), duration in zip(suppress_events(videos), batch.duration.tolist(), strict=True):
         seconds = (segments * batch.hop + batch.offset).clip(0, duration)
         rows = np.column_stack([seconds, labels, probabilities])
         events.append(torch.from_numpy(rows.astype(np.float32)))
