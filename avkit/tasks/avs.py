@@ -1,38 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio-visual segmentation: the pixels of what sounds, as one mask (S4, MS3) and as classes (AVSS)."""
+"""Audio-visual segmentation: pixels of sounding objects, as one mask (S4, MS3) and as classes (AVSS)."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
-from avkit.batch import Batch, Prediction
-from avkit.heads.mask import MaskHead, MaskOutput
+from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.avss import SemanticMask
+from avkit.nn.mask_losses import known_steps
 from avkit.tasks.base import Baseline, Task
-from avkit.tasks.masks import (
-    constant_masks,
-    count_classes,
-    known_steps,
-    mask_losses,
-    mask_metrics,
-    picture_size,
-    score_masks,
-    upsample,
-)
+from avkit.tasks.masks import constant_masks, mask_metrics, score_masks
 
 
 class Segmentation(Task):
     """Binary masks, and class masks where the dataset names classes.
 
-    The head's first map is the binary mask, the others are background and classes.
-    Loss: binary cross-entropy and Dice for the mask, cross-entropy for the classes (AVSBench, AVSegFormer), see
-    `mask_losses`.
+    Args:
+        vocabulary: The dataset's classes.
+        semantic: Whether class masks are asked for too, where the dataset names classes.
     """
 
     name = "avs"
-    forms: ClassVar[tuple[str, ...]] = ("masks",)
+    sequence_forms: ClassVar[tuple[str, ...]] = ("masks",)
     targets = ("mask", "mask_known")
     optional = ("class_mask",)
     stepwise = True
@@ -42,32 +33,17 @@ class Segmentation(Task):
     monitor = "mIoU"
     headline = ("mIoU", "F")
 
-    @property
-    def classes(self) -> int:
-        """Classes with background, 0 where the dataset names none."""
-        return count_classes(self.vocabulary)
-
-    def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
-        """One map for the mask and one per class, background included."""
-        return MaskHead(width, pyramid_widths, self.classes)
-
-    def loss(self, out: MaskOutput, batch: Batch) -> dict[str, Tensor]:
-        """`mask` and, with classes, `classes` and `heard`; over annotated steps alone."""
-        losses = mask_losses(out, batch)
-        return {"loss": sum(losses.values(), out.maps.new_zeros(())), **losses}
-
-    def predict(self, out: MaskOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits` and, with classes, `class_scores` and `class_mask`."""
-        logits = upsample(out.maps, picture_size(batch, out.maps)).float()
-        values: dict[str, Any] = {"mask": logits[:, :, 0].sigmoid(), "mask_logits": logits[:, :, 0]}
-        if self.classes:
-            values |= {"class_scores": logits[:, :, 1:], "class_mask": logits[:, :, 1:].argmax(2)}
-        return Prediction(self.name, batch.id, values)
+    def __init__(self, vocabulary: Vocabulary, semantic: bool = True) -> None:
+        super().__init__(vocabulary)
+        #: Classes with background; 0 where the mask alone is asked for.
+        self.classes = len(vocabulary.classes) + 1 if vocabulary.classes and semantic else 0
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """MIoU and F of the mask; over classes the four of AVSS, left out where `quick`."""
-        semantic = {"AVSS": SemanticMask(num_classes=self.classes)} if self.classes and not quick else {}
-        return mask_metrics() | semantic
+        metrics = mask_metrics()
+        if self.classes and not quick:
+            metrics["AVSS"] = SemanticMask(num_classes=self.classes)
+        return metrics
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated steps; classes where the batch has them and the prediction names them."""
@@ -77,17 +53,16 @@ class Segmentation(Task):
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant masks; as classes everything is background."""
+        return {name: self._constant(mask) for name, mask in constant_masks(batches).items()}
 
-        def rule(mask: Any) -> Baseline:
-            def answer(batch: Batch) -> Prediction:
-                logits = mask(batch)
-                values = {"mask": logits.sigmoid(), "mask_logits": logits}
-                if self.classes:
-                    scores = logits.new_zeros(1, 1, self.classes, 1, 1)
-                    scores[:, :, 0] = 1
-                    values["class_scores"] = scores.expand(*logits.shape[:2], -1, *logits.shape[2:])
-                return Prediction(self.name, batch.id, values)
+    def _constant(self, mask: Callable[[Batch], Tensor]) -> Baseline:
+        def answer(batch: Batch) -> Prediction:
+            logits = mask(batch)
+            values = {"mask": logits.sigmoid(), "mask_logits": logits}
+            if self.classes:
+                scores = logits.new_zeros(1, 1, self.classes, 1, 1)
+                scores[:, :, 0] = 1
+                values["class_scores"] = scores.expand(*logits.shape[:2], -1, *logits.shape[2:])
+            return Prediction(self.name, batch.id, values)
 
-            return answer
-
-        return {name: rule(mask) for name, mask in constant_masks(batches).items()}
+        return answer

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a task."""
+"""The contract of a task: what is asked and how answers are scored, not how they are found."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction, Vocabulary
 
-#: Answers a batch without having learnt anything but counts.
+#: Answers a batch by a constant rule.
 Baseline = Callable[[Batch], Prediction]
 
 
 class Task(ABC):
-    """A question put to a clip: its targets, its head, loss, prediction and official metrics.
+    """A question about a clip: its prompt, the targets that it uses, its official metrics and constant baselines.
 
     Args:
-        vocabulary: The dataset's classes, answers and words.
+        vocabulary: Classes, answers and words of the task's dataset.
     """
 
     #: Name on the command line and of the file.
@@ -37,36 +36,24 @@ class Task(ABC):
     untrimmed: ClassVar[bool] = False
     #: How often joint training draws the task, relative to the other tasks.
     sampling_weight: ClassVar[float] = 1.0
-    #: Whether small things matter; other tasks read each picture in few parts, which costs less and shows more at once.
-    pixels: ClassVar[bool] = True
-    #: Whether sound and sight meet before the head; what learns from their pairing alone must not know it beforehand.
-    meet: ClassVar[bool] = True
-    #: Forms of rows in which the answer is told as a sequence, see `avkit.heads.forms`.
-    forms: ClassVar[tuple[str, ...]] = ()
+    #: Forms of rows in which a sequence decoder writes the answer, see `avkit.heads.forms`; empty if it has none.
+    sequence_forms: ClassVar[tuple[str, ...]] = ()
     #: Whether the training labels say less than what the task answers. Joint training draws such a task only after the
-    #: first half epoch, and its head makes the targets of the sequence interface, see `teach`.
+    #: first half epoch, and its head makes the targets of the sequence decoder, see `Head.pseudo_targets`.
     weakly_supervised: ClassVar[bool] = False
     #: Name of the dataset that the task is usually trained and evaluated on; None if there is none.
     benchmark: ClassVar[str | None] = None
-    #: What the text encoder is given, unless the item brings a question.
+    #: Head of a task from outside avkit, as `package.module:Class`; those of avkit's tasks are in `avkit.heads.HEADS`.
+    default_head: ClassVar[str] = ""
+    #: Text for the text encoder, unless the item brings a question.
     prompt: ClassVar[str]
-    #: The metric that chooses the best checkpoint, higher is better.
-    monitor: ClassVar[str]
-    #: The metrics the demo is judged by, in the order of the report.
-    headline: ClassVar[tuple[str, ...]]
-
-    #: Epochs that training has done, for what changes on the way.
-    epoch: int = 0
+    #: The metric that chooses the best checkpoint; higher is better.
+    monitor: str
+    #: The metrics that a report shows first, in order.
+    headline: tuple[str, ...]
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-
-    def begin(self) -> None:  # noqa: B027, most tasks have nothing to forget
-        """Called before a test or a prediction: `notes` are about what comes now."""
-
-    def notes(self) -> list[str]:
-        """What a report should say about how it was answered, beside the figures."""
-        return []
 
     @classmethod
     def training_targets(cls) -> tuple[str, ...]:
@@ -74,26 +61,6 @@ class Task(ABC):
         if cls.required_for_training is not None:
             return cls.required_for_training
         return tuple(name for name in cls.targets if name not in cls.evaluation_only)
-
-    @abstractmethod
-    def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
-        """A new head for tokens of `width`; called as `head(tokens, **task.inputs(batch))`."""
-
-    def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """What the head needs of the truth in training, such as the words so far; nothing by default."""
-        return {}
-
-    @abstractmethod
-    def loss(self, out: Any, batch: Batch) -> dict[str, Tensor]:
-        """Scalars by name, with `loss` the one to minimise."""
-
-    def teach(self, out: Any, batch: Batch) -> dict[str, Any]:
-        """Of a weakly supervised task: targets by field name, as far as the head's output and the labels tell them."""
-        raise NotImplementedError(f"Task {self.name!r} is not weakly supervised.")
-
-    @abstractmethod
-    def predict(self, out: Any, batch: Batch) -> Prediction:
-        """The head's output in the user's units; needs no targets."""
 
     @abstractmethod
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
