@@ -129,6 +129,7 @@ class AnswerHead(Head):
     """
 
     needs_pixels = False
+    trains_unimodal = False
 
     def __init__(self, inputs: HeadInputs, options: NoOptions = NoOptions()) -> None:  # noqa: B008, it is frozen
         super().__init__()

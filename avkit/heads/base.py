@@ -54,10 +54,13 @@ class Head(nn.Module, ABC):
     Options: ClassVar[type] = NoOptions
     #: Whether audio and visual tokens may attend to each other before the head; a head that learns from which sound
     #: belongs to which picture must not know it beforehand.
-    cross_modal: ClassVar[bool] = True
+    cross_modal: bool = True
+    #: Whether a cross-modal head is trained without cross-modal attention in some steps of a joint run, so that heads
+    #: without it can use what its task teaches about classes.
+    trains_unimodal: bool = True
     #: Whether the head reads patches at full resolution and the feature pyramid; otherwise patches are averaged to a
     #: coarse grid and there is no pyramid.
-    needs_pixels: ClassVar[bool] = True
+    needs_pixels: bool = True
 
     @abstractmethod
     def forward(self, tokens: Tokens, batch: Batch) -> Output:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.nn.decoder_layer import mlp
+from avkit.nn.pooling import shrink
 
 #: Share of the picture at which a region is half as present as one that fills it.
 _SMALL = 0.003
@@ -53,17 +54,6 @@ class RegionTokens(nn.Module):
         if tokens.picture is None:
             return regions.new_zeros((*regions.shape[:2], 3))
         return _under(regions, tokens.picture.flatten(0, 1).to(regions.dtype) / 127.5 - 1)
-
-
-def shrink(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Mean over cells, (N, C, H, W) to (N, C, *size); maps that are not larger stay as they are."""
-    height, width = maps.shape[-2:]
-    rows, columns = min(height, size[0]), min(width, size[1])
-    if height % rows or width % columns:
-        return F.adaptive_avg_pool2d(maps, (rows, columns))
-    if (height, width) == (rows, columns):
-        return maps
-    return F.avg_pool2d(maps, (height // rows, width // columns))
 
 
 def _under(regions: Tensor, level: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 """One decoder for every task: answers as rows of tokens, written one after the other."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,14 +10,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Tokens
+from avkit.batch import Batch, Losses, Output, Prediction, Tokens
+from avkit.heads.base import Head
 from avkit.heads.codec import END, PAD, Codec, Written
 from avkit.nn.decoder_layer import Cache, DecoderLayer
 from avkit.nn.losses import mean_of
 from avkit.nn.position import time_code
 
 
-class SequenceHead(nn.Module):
+class SequenceDecoder(nn.Module):
     """Autoregressive Transformer decoder over sound, picture and words, with one vocabulary for all forms of answers.
 
     Rows about a step look at that step alone, rows about a clip at all of its steps and at the question or prompt.
@@ -118,3 +120,67 @@ class SequenceHead(nn.Module):
         """What a form says about a batch, as the values of a `Prediction`."""
         self.codec.check(batch)
         return self.codec.decode(form, self.write(tokens, form), batch)
+
+
+@dataclass
+class SequenceOutput:
+    """What rows are written from.
+
+    Attributes:
+        tokens: Tokens of the backbone.
+        teacher: Output of the head that makes targets for a weakly supervised task, or None.
+    """
+
+    tokens: Tokens
+    teacher: Output = None
+
+
+class SequenceHead(Head):
+    """Answers a task as rows of tokens, written by a decoder that all tasks share.
+
+    Where labels do not say all that is answered, the task's own head is trained too and makes the decoder's targets.
+
+    Args:
+        decoder: The shared decoder. It is a module of the system, not of this head.
+        forms: Forms of the task's rows, see `avkit.heads.forms`.
+        usual: The head class that the task has without sequences; it says what tokens the task may be given.
+        teacher: A head of that class, for a weakly supervised task.
+    """
+
+    def __init__(
+        self, decoder: SequenceDecoder, forms: Sequence[str], usual: type[Head], teacher: Head | None = None
+    ) -> None:
+        super().__init__()
+        # not registered: the system saves the decoder once, not once per task
+        object.__setattr__(self, "decoder", decoder)
+        self.forms = tuple(forms)
+        self.teacher = teacher
+        self.cross_modal = usual.cross_modal
+        self.trains_unimodal = usual.trains_unimodal
+        self.needs_pixels = usual.needs_pixels and decoder.per_step(forms)
+
+    decoder: SequenceDecoder
+
+    def forward(self, tokens: Tokens, batch: Batch) -> SequenceOutput:
+        """The tokens, and the teacher's output."""
+        return SequenceOutput(tokens, None if self.teacher is None else self.teacher(tokens, batch))
+
+    def loss(self, output: SequenceOutput, batch: Batch) -> Losses:
+        """`next in FORM` for each form, and the losses of the teacher."""
+        losses: Losses = {"loss": output.tokens.audio.new_zeros(())}
+        targets = batch.targets
+        if self.teacher is not None:
+            losses = dict(self.teacher.loss(output.teacher, batch))
+            targets = targets | self.teacher.pseudo_targets(output.teacher, batch)
+        for form in self.forms:
+            loss = self.decoder.loss(output.tokens, form, targets, batch)
+            losses[f"next in {form}"] = loss
+            losses["loss"] = losses["loss"] + loss
+        return losses
+
+    def predict(self, output: SequenceOutput, batch: Batch) -> Prediction:
+        """The values of all forms."""
+        prediction = Prediction(batch.task, batch.id, {})
+        for form in self.forms:
+            prediction.values |= self.decoder.predict(output.tokens, form, batch)
+        return prediction

@@ -32,7 +32,9 @@ def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
         segments, probabilities, labels = zip(*parts, strict=True)
         videos.append((np.concatenate(segments), np.concatenate(probabilities), np.concatenate(labels)))
     events = []
-    for (segments, probabilities, labels), duration in zip(suppress_events(videos), batch.duration.tolist(), strict=True):
+    for (segments, probabilities, labels), duration in zip(
+        suppress_events(videos), batch.duration.tolist(), strict=True
+    ):
         seconds = (segments * batch.hop + batch.offset).clip(0, duration)
         rows = np.column_stack([seconds, labels, probabilities])
         events.append(torch.from_numpy(rows.astype(np.float32)))

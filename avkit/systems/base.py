@@ -182,7 +182,8 @@ class System(nn.Module, ABC):
 
     def window(self, task: str) -> int | None:
         """Longest clip in steps that is predicted at once; longer ones are cut into windows. None for any length."""
-        return WINDOW if self.tasks[task].stepwise else None
+        whole = self.tasks[task].untrimmed or self.tasks[task].needs_question
+        return None if whole else WINDOW
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether the system can."""

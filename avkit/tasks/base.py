@@ -34,6 +34,8 @@ class Task(ABC):
     stepwise: ClassVar[bool] = False
     #: Whether clips are untrimmed (long, of any length); they have a batch size and a crop length of their own.
     untrimmed: ClassVar[bool] = False
+    #: Whether each sample brings a question; such a task reads the whole clip.
+    needs_question: ClassVar[bool] = False
     #: How often joint training draws the task, relative to the other tasks.
     sampling_weight: ClassVar[float] = 1.0
     #: Forms of rows in which a sequence decoder writes the answer, see `avkit.heads.forms`; empty if it has none.

@@ -54,7 +54,7 @@ class RegionAwareUnderstanding(Task):
             self.monitor = "mIoU"
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
-        """mIoU and F of masks, and pycocoevalcap's scores of captions; `quick` has BLEU alone."""
+        """MIoU and F of masks, and pycocoevalcap's scores of captions; `quick` has BLEU alone."""
         metrics = mask_metrics() if self.masks else {}
         if self.captions and quick:
             metrics[""] = CaptionScores("plain", meteor=False, rouge=False, cider=False)

@@ -16,8 +16,9 @@ from avkit.tasks.base import Baseline, Task
 
 
 class SoundLocalization(Task):
-    """A heat map per step. Sources are annotated for evaluation alone; training only knows which sound and picture
-    belong together.
+    """A heat map per step.
+
+    Sources are annotated for evaluation alone; training only knows which sound and picture belong together.
     """
 
     name = "ssl"

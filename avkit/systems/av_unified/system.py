@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AV-Unified: encoders, temporal perception, spatial perception and the prompt's gate, shared by all tasks."""
+"""AV-Unified: encoders, temporal and spatial perception and the prompt's gate, shared by one head per task."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -11,252 +9,268 @@ from torch import Tensor, nn
 from avkit.backbone.gate import PromptGate
 from avkit.backbone.spatial import SpatialPerception
 from avkit.backbone.temporal import TemporalPerception
-from avkit.batch import Batch, Tokens, Vocabulary
+from avkit.batch import Batch, Losses, Output, Prediction, Tokens
 from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
-from avkit.encoders.base import AudioEncoder, TextFeatures, VisualEncoder, VisualFeatures
-from avkit.heads.region import shrink
+from avkit.encoders.base import AudioEncoder, TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
+from avkit.heads.base import Head
+from avkit.heads.sequence import SequenceDecoder
+from avkit.nn.pooling import shrink
 from avkit.nn.position import grid_code
-from avkit.systems.base import Senses, freeze_pretrained, hear, see
-from avkit.tasks import build_tasks
-from avkit.tasks.base import Task
+from avkit.systems.av_unified.config import AVUnifiedConfig
+from avkit.systems.av_unified.heads import make_decoder, make_heads
+from avkit.systems.av_unified.projection import StreamProjection
+from avkit.systems.base import (
+    WINDOW,
+    Encoded,
+    RunContext,
+    System,
+    encode_frames,
+    encode_waveform,
+    freeze_pretrained,
+)
+
+#: Multiples of this number, modulo 1, are spread evenly: the golden ratio less one.
+_GOLDEN = (5**0.5 - 1) / 2
 
 
-@dataclass
-class AVUnifiedConfig:
-    """What an AV-Unified backbone is made of; the defaults train from scratch on two CPU cores.
-
-    Attributes:
-        name: Of the system.
-        visual: Visual encoder, a name of `list_encoders("visual")`.
-        audio: Audio encoder, a name of `list_encoders("audio")`.
-        text: Text encoder, a name of `list_encoders("text")`.
-        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
-        audio_weights: Weights of the audio encoder.
-        text_weights: Weights of the text encoder.
-        train_encoders: Train them too; False freezes all three, except those called `small`.
-        visual_features: Width of stored visual features, which then stand for the visual encoder; 0 for none. Data
-            that know what they hold say so themselves.
-        audio_features: Width of stored audio features; 0 for none.
-        width: Width D of all tokens.
-        heads: Attention heads.
-        parts: Rows and columns in which pictures are read for answers that are not about pixels.
-        windows: Window lengths of the temporal module, in steps.
-        dropout: In training.
-        temporal: Use the temporal module.
-        spatial: Use the spatial module.
-        gate: Use the prompt's gate.
-        apart: Share of training steps in which sound and sight do not meet before the head though the task would have
-            them meet, in runs with tasks where they never do: what is learnt about classes then serves these too.
-    """
-
-    name: Literal["av_unified"] = "av_unified"
-    visual: str = "small"
-    audio: str = "small"
-    text: str = "small"
-    visual_weights: str | None = None
-    audio_weights: str | None = None
-    text_weights: str | None = None
-    train_encoders: bool = False
-    visual_features: int = 0
-    audio_features: int = 0
-    width: int = 96
-    heads: int = 4
-    parts: int = 4
-    windows: list[int] = field(default_factory=lambda: [2, 4, 6])
-    dropout: float = 0.0
-    temporal: bool = True
-    spatial: bool = True
-    gate: bool = True
-    apart: float = 0.3
-
-    def speak(self, vocabulary: Vocabulary) -> Vocabulary:
-        """The vocabulary as it is: captions are written in words."""
-        return vocabulary
-
-    def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
-        """The tasks by name."""
-        return build_tasks(list(names), vocabulary)
-
-    def build(
-        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
-    ) -> "AVUnified":
-        """The system, for a dataset's words; it has no use for an expert of captions."""
-        return AVUnified(self, vocabulary, features)
-
-
-class AVUnified(nn.Module):
-    """From a batch to tokens that every head can read.
+class AVUnified(System):
+    """One backbone for all tasks, and a head for each.
 
     Args:
-        config: What it is made of.
-        vocabulary: The dataset's words, for a text encoder trained from scratch.
-        features: Widths of stored visual and audio features by task, 0 for pictures and sound; those of `config` where
-            None.
+        config: Its options.
+        context: The tasks of the run, and what the data hold.
 
     Source:
         AV-Unified (arXiv 2603.06530), section III; widths, norms and positions, which it leaves open, are ours.
     """
 
-    def __init__(
-        self, config: AVUnifiedConfig, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None
-    ) -> None:
-        super().__init__()
-        self.config = config
-        width, heads, drop = config.width, config.heads, config.dropout
-        read = list((features or {}).values()) or [[config.visual_features, config.audio_features]]
-        stored, played = ({pair[k] for pair in read} for k in (0, 1))
-        #: Whether there are stored features to read, of pictures and of sound.
-        self.reads_stored = any(stored), any(played)
+    config: AVUnifiedConfig
+
+    def __init__(self, config: AVUnifiedConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        width = config.width
+        visual_widths = {widths.visual for widths in context.features.values()} or {0}
+        audio_widths = {widths.audio for widths in context.features.values()} or {0}
+        self.features = dict(context.features)
+        self.prompts = dict(context.prompts)
+        self.classes = list(context.vocabulary.classes)
         self.visual: VisualEncoder | None = None
         self.audio: AudioEncoder | None = None
-        if 0 in stored:
+        if 0 in visual_widths:
             visual = build_visual_encoder(config.visual, config.visual_weights)
             self.visual = freeze_pretrained(visual, train=config.train_encoders)
-        if 0 in played:
+        if 0 in audio_widths:
             audio = build_audio_encoder(config.audio, config.audio_weights)
             self.audio = freeze_pretrained(audio, train=config.train_encoders)
-        text = build_text_encoder(config.text, config.text_weights, vocabulary.words)
-        self.text = freeze_pretrained(text, train=config.train_encoders)
-        seen = self.visual.width if self.visual is not None else min(stored)
-        heard = self.audio.width if self.audio is not None else min(played)
-        self.frame_in, self.patch_in = nn.Linear(seen, width), nn.Linear(seen, width)
-        self.audio_in = nn.Linear(heard, width)
-        #: Projections of stored features beside those, by width.
-        self.stored_in = nn.ModuleDict(
-            {
-                name: nn.ModuleDict({str(w): nn.Linear(w, width) for w in sorted(widths - {least})})
-                for name, widths, least in (
-                    ("frame", stored, 0 if self.visual is not None else seen),
-                    ("patches", stored, 0 if self.visual is not None else seen),
-                    ("audio", played, 0 if self.audio is not None else heard),
-                )
-            }
-        )
+        text = build_text_encoder(config.text, config.text_weights, context.vocabulary.words)
+        self.text: TextEncoder = freeze_pretrained(text, train=config.train_encoders)
+        visual_width = 0 if self.visual is None else self.visual.width
+        audio_width = 0 if self.audio is None else self.audio.width
+        self.frame_in = StreamProjection("frame", visual_width, visual_widths - {0}, width)
+        self.patch_in = StreamProjection("patches", visual_width, visual_widths - {0}, width)
+        self.audio_in = StreamProjection("audio", audio_width, audio_widths - {0}, width)
         self.text_in = nn.Linear(self.text.width, width)
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("frame", "patches", "audio")})
-        self.temporal = TemporalPerception(width, heads, config.windows, drop) if config.temporal else None
-        self.spatial = SpatialPerception(width, heads, drop) if config.spatial else None
-        self.gate = PromptGate(width) if config.gate else None
-        self.classes = list(vocabulary.classes)
+        self.temporal = (
+            TemporalPerception(width, config.heads, config.windows, config.dropout) if config.temporal else None
+        )
+        if config.spatial:
+            self.spatial = SpatialPerception(width, config.heads, config.dropout)
+        if config.gate:
+            self.gate = PromptGate(width)
+        self.decoder: SequenceDecoder | None = None
+        if context.interface == "sequence":
+            self.decoder = make_decoder(context, width)
+        self.heads = nn.ModuleDict(make_heads(context, width, self.pyramid_widths, self.decoder))
         self._frozen_names: Tensor | None = None
+        self._unimodal_step = self._is_unimodal(0)
+
+    def pyramid_widths(self, task: str) -> tuple[int, ...]:
+        """Widths of the feature maps of a task's pictures; none where features stand for pictures."""
+        if self.visual is None or self.features[task].visual:
+            return ()
+        return tuple(self.visual.pyramid_widths)
+
+    def head(self, task: str) -> Head:
+        """The head of a task."""
+        head = self.heads[module_name(task)]
+        assert isinstance(head, Head)
+        return head
+
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
+        """The output of the task's head."""
+        return self.head(batch.task)(self.tokens(batch, encoded), batch)
+
+    def loss(self, output: Output, batch: Batch) -> Losses:
+        """The losses of the task's head."""
+        return self.head(batch.task).loss(output, batch)
+
+    def predict(self, output: Output, batch: Batch) -> Prediction:
+        """The answer of the task's head."""
+        return self.head(batch.task).predict(output, batch)
+
+    def tokens(self, batch: Batch, encoded: Encoded | None = None) -> Tokens:
+        """Tokens of a batch as its task's head may see them, prompted by its questions or by the task's prompt."""
+        encoded = encoded or self.encode(batch)
+        head = self.head(batch.task)
+        cross_modal = head.cross_modal and not (self.training and head.trains_unimodal and self._unimodal_step)
+        visual = encoded.visual
+        audio = self.audio_in(encoded.audio, batch.audio is not None)
+        frame = self.frame_in(visual.frame, batch.visual is not None)
+        patches = self.patch_in(visual.patches, batch.visual is not None)
+        if cross_modal:  # a patch that is compared with sound alone must not carry its position
+            patches = patches + grid_code(visual.grid, patches) * 0.5**0.5
+        questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
+        text = self._encode_text(questions)
+        second = head.second_prompts(questions)
+        if self.temporal is not None:
+            audio, frame = self.temporal(audio, frame, batch.valid, cross_modal)
+        if self.spatial is not None:
+            audio, patches = self.spatial(audio, patches, batch.valid, cross_modal)
+        grid = visual.grid
+        if not head.needs_pixels:
+            patches, grid = self._average_patches(patches, grid)
+        valid = batch.valid
+        if batch.clip is not None:  # questions about one clip share all that does not depend on the prompt
+            audio = audio[batch.clip]
+            frame = frame[batch.clip]
+            patches = patches[batch.clip]
+            valid = valid[batch.clip]
+        if self.gate is not None and cross_modal:
+            audio, frame, patches = self.gate(audio, frame, patches, text.pooled, valid)
+        return Tokens(
+            audio=audio,
+            frame=frame,
+            patches=patches,
+            grid=grid,
+            valid=valid,
+            pyramid=visual.pyramid if head.needs_pixels else [],
+            text=text.tokens,
+            text_valid=text.valid,
+            prompt=text.pooled,
+            second_prompt=None if second is None else self._encode_text(second).pooled,
+            names=self._encode_names(self.tasks[batch.task].vocabulary.classes),
+            picture=batch.frames if head.needs_pixels else None,
+            expert=batch.expert,
+            expert_known=batch.expert_known,
+        )
+
+    def encode_visual(self, batch: Batch) -> VisualFeatures:
+        """Stored features as they are, or pictures through the encoder."""
+        if batch.visual is not None and any(widths.visual for widths in self.features.values()):
+            patches = batch.visual.float()
+            return VisualFeatures(patches.mean(2), patches, _grid_of(patches.shape[2]))
+        return encode_frames(self.visual, batch)
+
+    def encode_audio(self, batch: Batch) -> Tensor:
+        """Stored features as they are, or sound through the encoder."""
+        if batch.audio is not None and any(widths.audio for widths in self.features.values()):
+            return batch.audio.float()
+        return encode_waveform(self.audio, batch)
+
+    def on_step_start(self, step: int) -> None:
+        """Decide whether the step goes without cross-modal attention: evenly spread, the same in all processes."""
+        self._unimodal_step = self._is_unimodal(step)
+
+    def _is_unimodal(self, step: int) -> bool:
+        if all(head.cross_modal for head in self._all_heads()):
+            return False
+        return (step + 1) * _GOLDEN % 1 < self.config.unimodal_share
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Tell the heads."""
+        for head in self._all_heads():
+            head.on_epoch_start(epoch)
+
+    def on_evaluation_start(self) -> None:
+        """Tell the heads."""
+        for head in self._all_heads():
+            head.on_evaluation_start()
+
+    def notes(self, task: str) -> list[str]:
+        """The notes of the task's head."""
+        return self.head(task).notes()
+
+    def window(self, task: str) -> int | None:
+        """Longest clip in steps that is predicted at once; a sequence decoder takes no longer ones."""
+        if self.decoder is not None and not self.tasks[task].needs_question:
+            return WINDOW
+        return super().window(task)
+
+    def set_caption_change_threshold(self, threshold: float) -> bool:
+        """Tell the heads; returns whether one of them can."""
+        return any([head.set_caption_change_threshold(threshold) for head in self._all_heads()])
 
     @property
-    def pyramid_widths(self) -> list[int]:
-        """Widths of the pyramid's maps, finest first; empty for encoders without one."""
-        return [] if self.visual is None else list(self.visual.pyramid_widths)
+    def reads_any_word(self) -> bool:
+        """Whether the text encoder was pretrained."""
+        return not self.text.from_scratch
 
-    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Encode pictures, unless they are given as `seen`, and sound."""
-        return Senses(self._see(batch) if seen is None else seen, self._hear(batch))
+    def shared_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of encoders and backbone."""
+        for name, parameter in self.named_parameters():
+            if not name.startswith(("heads.", "decoder.")):
+                yield parameter
 
-    def forward(
-        self,
-        batch: Batch,
-        prompts: list[str],
-        pixels: bool = True,
-        meet: bool = True,
-        senses: Senses | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> Tokens:
-        """Encode and mix a batch.
+    def modules_of(self, task: str) -> list[nn.Module]:
+        """Encoders and backbone, and the task's head."""
+        shared = [module for name, module in self.named_children() if name != "heads"]
+        return [*shared, self.head(task)]
 
-        Args:
-            batch: What is seen and heard.
-            prompts: One text per sample.
-            pixels: False for answers that are not about pixels: each picture is then read in `config.parts` squared
-                parts at most, after the spatial module, and there is no pyramid.
-            meet: False leaves sound and sight to themselves: they do not attend to each other, and there is no gate.
-            senses: What `sense` made of the batch, where that is known.
-            classes: Classes of the batch's dataset, where it is one of several.
-        """
-        senses = senses or self.sense(batch)
-        seen = senses.seen
-        audio = self._enter("audio", self.audio_in, senses.heard, batch.audio is not None)
-        frame = self._enter("frame", self.frame_in, seen.frame, batch.visual is not None)
-        patches = self._enter("patches", self.patch_in, seen.patches, batch.visual is not None)
-        if meet:  # what is compared with sound alone must not know where it is
-            patches = patches + grid_code(seen.grid, patches) * 0.5**0.5
-        words, spoken, prompt = self._read(prompts)
-        if self.temporal is not None:
-            audio, frame = self.temporal(audio, frame, batch.valid, meet)
-        if self.spatial is not None:
-            audio, patches = self.spatial(audio, patches, batch.valid, meet)
-        valid, pyramid, grid = batch.valid, seen.pyramid, seen.grid
-        if not pixels:
-            patches, grid = self._parts(patches, grid)
-            pyramid = []
-        if batch.clip is not None:  # several samples share a clip, and part only here, where their prompts come in
-            audio, frame, patches, valid = (x[batch.clip] for x in (audio, frame, patches, valid))
-        if self.gate is not None and meet:
-            audio, frame, patches = self.gate(audio, frame, patches, prompt, valid)
-        names, picture = self._names(classes), batch.frames if pixels else None
-        return Tokens(audio, frame, patches, grid, valid, pyramid, words, spoken, prompt, names, picture)
+    def encoders(self) -> list[nn.Module]:
+        """Encoders that may be frozen."""
+        return [module for module in (self.visual, self.audio, self.text) if module is not None]
 
-    def _enter(self, name: str, usual: nn.Linear, x: Tensor, stored: bool) -> Tensor:
-        """Features brought to the system's width."""
-        known, width = self.stored_in[name], str(x.shape[-1])
-        chosen = known[width] if stored and width in known else usual  # type: ignore[operator, index]
-        if chosen.in_features != x.shape[-1]:
-            raise ValueError(
-                f"Stored {name} features are {x.shape[-1]} wide; this model takes "
-                f"{', '.join([*known, str(usual.in_features)])}. Use the features it was trained with."  # type: ignore[misc]
-            )
-        entered: Tensor = self.norms[name](chosen(x))
-        return entered
+    def train(self, mode: bool = True) -> "AVUnified":
+        """Set training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        self._frozen_names = None
+        return self
 
-    def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens of the prompts, which of them are words, and the pooled prompts; equal prompts are read once."""
-        same = len(set(prompts)) == 1
-        text: TextFeatures = self.text(prompts[:1] if same else prompts)
-        parts = self.text_in(text.tokens), text.valid, self.text_in(text.pooled)
-        return tuple(x.expand(len(prompts), *x.shape[1:]) for x in parts) if same else parts  # type: ignore[return-value]
+    def _all_heads(self) -> list[Head]:
+        return [self.head(task) for task in self.tasks]
 
-    def _parts(self, patches: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    def _encode_text(self, texts: Sequence[str]) -> TextFeatures:
+        """Token and pooled features at the width of the tokens; equal texts are read once."""
+        same = len(set(texts)) == 1
+        features = self.text(list(texts[:1] if same else texts))
+        features = TextFeatures(self.text_in(features.tokens), features.valid, self.text_in(features.pooled))
+        if not same:
+            return features
+        count = len(texts)
+        return TextFeatures(
+            features.tokens.expand(count, -1, -1),
+            features.valid.expand(count, -1),
+            features.pooled.expand(count, -1),
+        )
+
+    def _average_patches(self, patches: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Patches (B, T, P, D) averaged to a grid of at most `config.parts` on each side."""
         maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=grid[0])
         maps = shrink(maps, (self.config.parts, self.config.parts))
-        return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches)), (maps.shape[-2], maps.shape[-1])
+        size = (maps.shape[-2], maps.shape[-1])
+        return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches)), size
 
-    def _names(self, classes: Sequence[str] | None = None) -> Tensor | None:
-        """The dataset's classes as the text encoder reads their names, (K, D); all where not told which."""
-        if not self.classes or (classes is not None and not classes):
+    def _encode_names(self, classes: Sequence[str]) -> Tensor | None:
+        """Text features of class names, (K, D); None where there are none. A frozen text encoder reads them once."""
+        if not classes:
             return None
         pooled = self._frozen_names
         if pooled is None:
             pooled = self.text([name.replace("_", " ") for name in self.classes]).pooled
-            if self.text in self._frozen():
+            if not any(parameter.requires_grad for parameter in self.text.parameters()):
                 self._frozen_names = pooled
-        if classes is not None and list(classes) != self.classes:
+        if list(classes) != self.classes:
             pooled = pooled[[self.classes.index(name) for name in classes]]
-        named: Tensor = self.text_in(pooled.to(self.text_in.weight.device))
-        return named
-
-    def train(self, mode: bool = True) -> "AVUnified":
-        """Frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        self._frozen_names = None
-        for module in self._frozen():
-            module.eval()
-        return self
-
-    def _frozen(self) -> list[nn.Module]:
-        parts = [m for m in (self.visual, self.audio, self.text) if m is not None]
-        return [m for m in parts if not any(p.requires_grad for p in m.parameters())]
-
-    def _see(self, batch: Batch) -> VisualFeatures:
-        """Visual features with (B, T) in front; only pictures that exist pass the encoder."""
-        if batch.visual is not None and self.reads_stored[0]:
-            x = batch.visual.float()
-            return VisualFeatures(x.mean(2), x, _square(x.shape[2]))
-        return see(self.visual, batch)
-
-    def _hear(self, batch: Batch) -> Tensor:
-        """Audio features (B, T, width of the encoder)."""
-        if batch.audio is not None and self.reads_stored[1]:
-            return batch.audio.float()
-        return hear(self.audio, batch)
+        names: Tensor = self.text_in(pooled.to(self.text_in.weight.device))
+        return names
 
 
-def _square(patches: int) -> tuple[int, int]:
+def module_name(task: str) -> str:
+    """A task's name as a module's: torch takes no dots, which names of tasks from outside have."""
+    return task.replace(".", "/")
+
+
+def _grid_of(patches: int) -> tuple[int, int]:
+    """A square grid of patches, or one row where their number is no square."""
     side = round(patches**0.5)
     return (side, side) if side * side == patches else (1, patches)

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.region import shrink
+from avkit.nn.pooling import shrink
 from avkit.nn.query_mask import QueryMaskDecoder
 from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, cut_out
 from avkit.systems.ssuformer.experts import ExpertRouter

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of AV-Unified."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from avkit.batch import FeatureWidths
+from avkit.systems.base import RunContext, SystemConfig
+
+if TYPE_CHECKING:
+    from avkit.systems.av_unified.system import AVUnified
+
+
+@dataclass
+class AVUnifiedConfig(SystemConfig):
+    """Options of AV-Unified; the defaults train from scratch on two CPU cores.
+
+    Attributes:
+        name: Name of the system.
+        visual: Visual encoder, see `avkit.encoders.list_encoders`.
+        audio: Audio encoder.
+        text: Text encoder.
+        visual_weights: Weights of the visual encoder: empty, `hub`, a tag, or a path.
+        audio_weights: Weights of the audio encoder.
+        text_weights: Weights of the text encoder.
+        train_encoders: Train them too; False freezes all three, except those called `small`.
+        visual_features: Width of stored visual features, which then replace the visual encoder; 0 for none. Needed only
+            where the data do not tell it.
+        audio_features: Width of stored audio features; 0 for none.
+        width: Width D of all tokens.
+        heads: Attention heads.
+        parts: Rows and columns to which patches are averaged for heads that read no pixels.
+        windows: Window lengths of the temporal module, in steps.
+        dropout: In training.
+        temporal: Use the temporal module.
+        spatial: Use the spatial module.
+        gate: Use the prompt's gate.
+        unimodal_share: Share of training steps without cross-modal attention, in runs with heads that never have it:
+            these can then use what other tasks teach about classes.
+    """
+
+    pluggable_heads: ClassVar[bool] = True
+
+    name: Literal["av_unified"] = "av_unified"
+    visual: str = "small"
+    audio: str = "small"
+    text: str = "small"
+    visual_weights: str | None = None
+    audio_weights: str | None = None
+    text_weights: str | None = None
+    train_encoders: bool = False
+    visual_features: int = 0
+    audio_features: int = 0
+    width: int = 96
+    heads: int = 4
+    parts: int = 4
+    windows: list[int] = field(default_factory=lambda: [2, 4, 6])
+    dropout: float = 0.0
+    temporal: bool = True
+    spatial: bool = True
+    gate: bool = True
+    unimodal_share: float = 0.3
+
+    def stored_features(self) -> FeatureWidths:
+        """Widths of stored features where the data do not tell them."""
+        return FeatureWidths(self.visual_features, self.audio_features)
+
+    def build(self, context: RunContext) -> "AVUnified":
+        """The system."""
+        from avkit.systems.av_unified.system import AVUnified
+
+        return AVUnified(self, context)
