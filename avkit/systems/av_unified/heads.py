@@ -56,8 +56,8 @@ def make_decoder(context: RunContext, width: int) -> SequenceDecoder:
     """
     if context.heads:
         raise ValueError(
-            f"model.heads names heads of {', '.join(context.heads)}, and --model.interface sequence has none. Leave one "
-            "of them out."
+            f"model.heads names heads of {', '.join(context.heads)}, and --model.interface sequence has none. Leave "
+            "one of them out."
         )
     if context.vocabulary.tasks:
         raise ValueError(
