@@ -51,7 +51,7 @@ class DenseEvents(Task):
             positive = target.isfinite().all(-1)
             logits = level.logits[level.valid]
             classes.append(sigmoid_focal_loss(logits, positive[level.valid].to(logits.dtype)).sum())
-            segments.append(distance_iou_loss(level.reach[positive], target[positive]).sum())
+            segments.append(distance_iou_loss(level.offsets[positive], target[positive]).sum())
             positives = positives + positive.sum()
         losses = {
             name: mean_of(sum(x, positives * 0), positives)
@@ -62,7 +62,7 @@ class DenseEvents(Task):
     def predict(self, out: list[EventLevel], batch: Batch) -> Prediction:
         """`event_list`: of each clip (N, 4), start s, end s, class and score, by descending score, at most 100."""
         chance = [level.logits.float().sigmoid().cpu().numpy() for level in out]
-        reach = [level.reach.float().cpu().numpy() for level in out]
+        reach = [level.offsets.float().cpu().numpy() for level in out]
         points = [level.points.float().cpu().numpy() for level in out]
         videos: list[Any] = []
         for row, level_valid in enumerate(zip(*(level.valid.cpu().numpy() for level in out), strict=True)):
@@ -112,7 +112,7 @@ class DenseEvents(Task):
 def _targets(level: EventLevel, batch: Batch, first: bool, last: bool) -> Tensor:
     """Reach (B, N, K, 2) of the event that each point learns from, per class; NaN where there is none."""
     middles, unit = level.points * batch.hop + batch.offset, level.stride * batch.hop
-    out = torch.full_like(level.reach, torch.nan)
+    out = torch.full_like(level.offsets, torch.nan)
     for target, events, valid in zip(out, batch.targets["events"], level.valid, strict=True):
         if not len(events):
             continue
