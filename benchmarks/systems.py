@@ -163,7 +163,7 @@ def run_ours(name: str, network: Any, given: list[Tensor]) -> list[Tensor]:
         return ADAPTERS[name].ours(network, given)
     if name in LENGTH:
         levels = network(*given)
-        return [*(x.logits.mT for x in levels), *(x.reach.flatten(2).mT for x in levels)]
+        return [*(x.logits.mT for x in levels), *(x.offsets.flatten(2).mT for x in levels)]
     if name in ("han", "mm_pyramid"):
         found = network(given[0], given[1].unflatten(1, (10, 8)), given[2])
         return [found.clip, found.heard, found.seen, found.steps]

@@ -63,7 +63,7 @@ def answer(network, given, **more):
     with torch.inference_mode():
         found = network(*given, **more)
     if isinstance(found, list):
-        return torch.cat([torch.cat([x.logits, x.reach.flatten(2)], 2) for x in found], 1)
+        return torch.cat([torch.cat([x.logits, x.offsets.flatten(2)], 2) for x in found], 1)
     if hasattr(found, "steps"):
         return torch.cat([found.steps.flatten(1), found.heard, found.seen, found.clip], 1)
     return getattr(found, "logits", found)

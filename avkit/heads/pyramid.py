@@ -121,7 +121,7 @@ class PyramidHead(Head):
             positive = target.isfinite().all(-1)
             logits = level.logits[level.valid]
             classes = classes + sigmoid_focal_loss(logits, positive[level.valid].to(logits.dtype)).sum()
-            segments = segments + distance_iou_loss(level.reach[positive], target[positive]).sum()
+            segments = segments + distance_iou_loss(level.offsets[positive], target[positive]).sum()
             positives = positives + positive.sum()
         class_loss = mean_of(classes, positives)
         segment_loss = mean_of(segments, positives)
@@ -143,7 +143,7 @@ def level_targets(level: EventLevel, batch: Batch, first: bool, last: bool) -> T
     """Offsets (B, N, K, 2) of the event that each point is trained on, per class; NaN where there is none."""
     middles = level.points * batch.hop + batch.offset
     unit = level.stride * batch.hop
-    targets = torch.full_like(level.reach, torch.nan)
+    targets = torch.full_like(level.offsets, torch.nan)
     for target, events, valid in zip(targets, batch.targets["events"], level.valid, strict=True):
         if not len(events):
             continue

@@ -18,7 +18,7 @@ def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
     Steps become seconds here and nowhere else.
     """
     scores = [level.logits.float().sigmoid().cpu().numpy() for level in levels]
-    offsets = [level.reach.float().cpu().numpy() for level in levels]
+    offsets = [level.offsets.float().cpu().numpy() for level in levels]
     points = [level.points.float().cpu().numpy() for level in levels]
     valid = [level.valid.cpu().numpy() for level in levels]
     videos = []
@@ -32,9 +32,8 @@ def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
         segments, probabilities, labels = zip(*parts, strict=True)
         videos.append((np.concatenate(segments), np.concatenate(probabilities), np.concatenate(labels)))
     events = []
-    for (segments, probabilities, labels), duration in zip(
-        suppress_events(videos), batch.duration.tolist(), strict=True
-    ):
+    kept = suppress_events(videos)
+    for (segments, probabilities, labels), duration in zip(kept, batch.duration.tolist(), strict=True):
         seconds = (segments * batch.hop + batch.offset).clip(0, duration)
         rows = np.column_stack([seconds, labels, probabilities])
         events.append(torch.from_numpy(rows.astype(np.float32)))

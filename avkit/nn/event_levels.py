@@ -13,21 +13,21 @@ class EventLevel:
 
     Attributes:
         logits: Classes (B, N, K) at each point.
-        reach: Distance from the point back to the start and on to the end, in units of `stride`, (B, N, K, 2), from 0;
-            (B, N, 2) where all classes share it.
+        offsets: Distances from the point back to the start and on to the end of its event, in units of `stride`, 0 or
+            more, (B, N, K, 2); (B, N, 2) where all classes share them.
         valid: bool (B, N), False on padding.
         stride: Steps between two points.
-        first: Place of the first point in steps; in the middle of the steps that it stands for where None.
+        first: Position of the first point in steps; the middle of the steps that it stands for where None.
     """
 
     logits: Tensor
-    reach: Tensor
+    offsets: Tensor
     valid: Tensor
     stride: int
     first: float | None = None
 
     @property
     def points(self) -> Tensor:
-        """Places of the points in steps, (N,)."""
+        """Positions of the points in steps, (N,)."""
         first = self.stride / 2 if self.first is None else self.first
         return torch.arange(self.valid.shape[1], device=self.valid.device) * self.stride + first
