@@ -2,6 +2,7 @@
 """Question answering as classification: the loss over answers, and the answer among a question's choices."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,36 @@ from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.nn.losses import mean_of
+
+
+@dataclass(kw_only=True)
+class QuestionOutput:
+    """Logits of the answers, and the steps and parts of pictures that a network selected to find them.
+
+    Attributes:
+        logits: Logits of the answers, (B, K).
+        weights: How much each step matters to the question, (B, T); None where a network weighs none.
+        chosen: Indices of the selected steps, int64 (B, k), rising; None where a network selects none.
+        shown: Indices of the steps whose pictures were attended to, int64 (B, k), or None.
+        parts: Weight of each part of these pictures, (B, k, P), or None.
+    """
+
+    logits: Tensor
+    weights: Tensor | None = None
+    chosen: Tensor | None = None
+    shown: Tensor | None = None
+    parts: Tensor | None = None
+
+
+def selection_values(output: QuestionOutput) -> dict[str, Any]:
+    """`chosen`, `step_weights`, and `parts` and `shown` where pictures were attended to; empty without a selection."""
+    if output.weights is None:
+        return {}
+    values: dict[str, Any] = {"chosen": output.chosen, "step_weights": output.weights.float()}
+    if output.parts is not None:
+        values["parts"] = output.parts.float()
+        values["shown"] = output.shown
+    return values
 
 
 def answer_index(answers: Sequence[str]) -> dict[str, int]:

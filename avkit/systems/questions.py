@@ -1,25 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Systems that answer questions about stored features: beside sight and sound they read a text."""
+"""What the systems of question answering share: questions, the loss over answers, predictions, and text encoding."""
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, Losses, Prediction
 from avkit.encoders import build_text_encoder
 from avkit.encoders.base import TextEncoder, TextFeatures
-from avkit.systems.base import Senses, freeze_pretrained
-from avkit.systems.checkpoints import OfficialNetwork
+from avkit.nn.answers import QuestionOutput, answer_index, answer_loss, answer_values, selection_values
+from avkit.systems.base import RunContext, freeze_pretrained
 from avkit.systems.features import FeatureConfig, FeatureSystem
 
 
-class Texts(nn.Module):
-    """A text encoder; one that does not learn reads each sentence once.
+@dataclass
+class QuestionConfig(FeatureConfig):
+    """Options of all systems that answer questions."""
+
+    answered_tasks: ClassVar[tuple[str, ...]] = ("avqa",)
+
+
+class QuestionSystem(FeatureSystem):
+    """Encoders where the data hold pictures and sound, and a network that scores the dataset's answers.
+
+    A subclass builds the network and says what it reads of a batch and how it is trained.
+
+    Args:
+        config: Its options.
+        context: What it is built for.
+    """
+
+    def __init__(self, config: FeatureConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        self.answers = answers_of(context)
+        self.answer_index = answer_index(self.answers)
+
+    def predict(self, output: QuestionOutput, batch: Batch) -> Prediction:
+        """`answer` and `answer_scores`, and what the network selected, see `avkit.nn.answers.selection_values`."""
+        values = answer_values(output.logits, batch, self.answers, self.answer_index)
+        return Prediction(batch.task, batch.id, values | selection_values(output))
+
+
+def answers_of(context: RunContext) -> list[str]:
+    """Answers of the task `avqa` in index order."""
+    return context.vocabulary.of("avqa").answers
+
+
+def questions_of(batch: Batch) -> list[str]:
+    """The questions of a batch.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if batch.text is None:
+        raise ValueError(
+            f"This model answers questions, and clips {', '.join(batch.id[:3])} bring none. Use a dataset with "
+            "questions, or pass one to `avkit predict` with --question."
+        )
+    return batch.text
+
+
+@dataclass
+class EncodedQuestionConfig(QuestionConfig):
+    """Options of systems whose questions pass a text encoder.
+
+    Attributes:
+        text: Text encoder, see `avkit.encoders.list_encoders`.
+        text_weights: Weights of the text encoder: empty, `hub`, a tag, or a path.
+    """
+
+    text: str = "small"
+    text_weights: str | None = None
+
+
+class EncodedQuestionSystem(QuestionSystem):
+    """A system of question answering with a text encoder, which a subclass builds in `build_network`.
+
+    Loss: cross-entropy over answers.
+
+    Args:
+        config: Its options.
+        context: What it is built for.
+    """
+
+    config: EncodedQuestionConfig
+    text: "CachedTextEncoder"
+
+    def build_text_encoder(self, context: RunContext) -> "CachedTextEncoder":
+        """The text encoder, with the words of a run's data where it learns from scratch."""
+        config = self.config
+        encoder = build_text_encoder(config.text, config.text_weights, context.vocabulary.words)
+        return CachedTextEncoder(freeze_pretrained(encoder, train=config.train_encoders))
+
+    def loss(self, output: QuestionOutput, batch: Batch) -> Losses:
+        """Cross-entropy over answers."""
+        return {"loss": answer_loss(output.logits, batch, self.answer_index)}
+
+    def encoders(self) -> list[nn.Module]:
+        """Encoders of pictures and sound, where there are any, and of text."""
+        return [*super().encoders(), self.text]
+
+    @property
+    def reads_any_word(self) -> bool:
+        """Whether the text encoder was pretrained."""
+        return not self.text.encoder.from_scratch
+
+
+class CachedTextEncoder(nn.Module):
+    """A text encoder that encodes equal sentences once: those of a batch, or, where it is frozen, all of a run.
 
     Args:
         encoder: The encoder.
@@ -29,104 +121,41 @@ class Texts(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.width = encoder.width
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        #: Valid tokens (L, D) and pooled features (D,) by sentence, of a frozen encoder, on the CPU.
+        self._cache: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing of it learns."""
-        return not any(p.requires_grad for p in self.encoder.parameters())
+        """Whether none of its parameters is trained."""
+        return not any(parameter.requires_grad for parameter in self.encoder.parameters())
 
-    def encode(self, texts: Sequence[str]) -> TextFeatures:
-        """Sentences to tokens (B, L, D), valid (B, L) and pooled (B, D); equal sentences are read once."""
-        different = list(dict.fromkeys(texts))
-        if not self.frozen:
-            read = self.encoder(different)
-            rows = torch.tensor([different.index(text) for text in texts], device=read.pooled.device)
-            return TextFeatures(read.tokens[rows], read.valid[rows], read.pooled[rows])
-        device = next(self.encoder.parameters()).device
-        if new := [text for text in different if text not in self._known]:
-            with torch.no_grad():
-                read = self.encoder(new)
-            tokens = [x[ok].cpu() for x, ok in zip(read.tokens, read.valid, strict=True)]
-            self._known |= dict(zip(new, zip(tokens, read.pooled.cpu(), strict=True), strict=True))
-        every, pooled = zip(*(self._known[text] for text in texts), strict=True)
-        lengths = torch.tensor([len(x) for x in every])
-        valid = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-        return TextFeatures(
-            pad_sequence(list(every), batch_first=True).to(device), valid.to(device), torch.stack(pooled).to(device)
-        )
-
-    def train(self, mode: bool = True) -> "Texts":
-        """A frozen encoder stays in evaluation mode."""
-        super().train(mode)
+    def forward(self, texts: Sequence[str]) -> TextFeatures:
+        """Encode sentences to tokens (B, L, D), valid (B, L) and pooled (B, D)."""
+        distinct = list(dict.fromkeys(texts))
         if self.frozen:
-            self.encoder.eval()
-        return self
+            self._fill_cache([text for text in distinct if text not in self._cache])
+            return self._read_cache(texts)
+        features = self.encoder(distinct)
+        row_of = {text: row for row, text in enumerate(distinct)}
+        rows = torch.tensor([row_of[text] for text in texts], device=features.pooled.device)
+        return TextFeatures(features.tokens[rows], features.valid[rows], features.pooled[rows])
 
+    def _fill_cache(self, texts: list[str]) -> None:
+        """Encode sentences that were not encoded before."""
+        if not texts:
+            return
+        with torch.no_grad():
+            features = self.encoder(texts)
+        rows = zip(texts, features.tokens, features.valid, features.pooled.cpu(), strict=True)
+        for text, tokens, valid, pooled in rows:
+            self._cache[text] = (tokens[valid].cpu(), pooled)
 
-def asked(batch: Batch) -> list[str]:
-    """The questions of a batch.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if batch.text is None:
-        raise ValueError(f"A question is answered, and clips {', '.join(batch.id[:3])} bring none.")
-    return batch.text
-
-
-@dataclass
-class QuestionConfig(FeatureConfig):
-    """What all systems with a text encoder are made of, beside their networks.
-
-    Attributes:
-        text: Text encoder, a name of `list_encoders("text")`.
-        text_weights: Weights of the text encoder: empty, `hub`, a tag, or a path.
-    """
-
-    text: str = "small"
-    text_weights: str | None = None
-
-    def build(
-        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
-    ) -> "QuestionSystem":
-        """The system."""
-        return QuestionSystem(self, vocabulary, features)
-
-    @abstractmethod
-    def network(self, visual: int, audio: int, vocabulary: Vocabulary, text: int = 0) -> OfficialNetwork:
-        """The network for widths of features and of texts, and a dataset's answers."""
-
-    @abstractmethod
-    def run(self, network: nn.Module, senses: Senses, batch: Batch, texts: Texts | None = None) -> Any:
-        """What the network makes of features and questions."""
-
-    @classmethod
-    def shared(cls) -> set[str]:
-        """Fields that are not of the network itself."""
-        return super().shared() | {"text", "text_weights"}
-
-
-class QuestionSystem(FeatureSystem):
-    """Encoders where the data hold pictures and sound, a text encoder, and a paper's network; see `FeatureSystem`."""
-
-    config: QuestionConfig
-
-    def make_network(self, visual: int, audio: int, vocabulary: Vocabulary) -> OfficialNetwork:
-        """The network, behind the text encoder."""
-        config = self.config
-        encoder = build_text_encoder(config.text, config.text_weights, vocabulary.words)
-        self.texts = Texts(freeze_pretrained(encoder, train=config.train_encoders))
-        return config.network(visual, audio, vocabulary, self.texts.width)
-
-    def forward(
-        self,
-        batch: Batch,
-        prompts: list[str],
-        pixels: bool = True,
-        meet: bool = True,
-        senses: Senses | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> Any:
-        """What the network answers."""
-        return self.config.run(self.network, senses or self.sense(batch), batch, self.texts)
+    def _read_cache(self, texts: Sequence[str]) -> TextFeatures:
+        """Features of encoded sentences, padded, on the encoder's device."""
+        device = next(self.encoder.parameters()).device
+        tokens = [self._cache[text][0] for text in texts]
+        pooled = torch.stack([self._cache[text][1] for text in texts])
+        lengths = torch.tensor([len(sentence) for sentence in tokens])
+        valid = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+        padded = pad_sequence(tokens, batch_first=True)
+        return TextFeatures(padded.to(device), valid.to(device), pooled.to(device))

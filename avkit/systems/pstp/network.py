@@ -1,183 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PSTP-Net: as published a self-attention over sounds, pictures and words; as its paper means it, on what matters."""
+"""PSTP-Net's network: self-attention over sounds, pictures and words, and in `paper` also over what is selected."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Vocabulary
 from avkit.errors import unknown_name
+from avkit.nn.answers import QuestionOutput
 from avkit.nn.fast_attention import EncoderLayer
 from avkit.nn.hybrid_attention import HybridAttention
-from avkit.nn.query_attention import Querying
-from avkit.systems.base import Senses
+from avkit.nn.masked_mean import masked_mean
+from avkit.nn.query_attention import QueryAttention
 from avkit.systems.checkpoints import OfficialNetwork, rename
-from avkit.systems.questions import QuestionConfig, Texts, asked
-from avkit.systems.questions_task import Answered
-from avkit.systems.tspm.network import hybrid_names, querying_names
+from avkit.systems.pstp.official_names import NAMES, unused_shapes
+from avkit.systems.pstp.selection import RegionSelection, SegmentSelection, gather_regions
 
-#: What becomes one sequence: sounds, pictures and words alone, or also what was selected.
+#: Values of the option `fusion`.
 FUSIONS = ("published", "paper")
 
 
 @dataclass
-class PSTPOutput:
-    """What PSTP-Net says, and what it selected.
+class PSTPOptions:
+    """Options of PSTP-Net.
 
     Attributes:
-        logits: Of the answers, (B, K).
-        mixed: The sequence after self-attention, (B, L, D).
-        weights: How much each second matters, (B, T): its segment's weight; None as published.
-        chosen: Numbers of the seconds of chosen segments, (B, k); None as published.
-        parts: How much each region of their pictures mattered, (B, k, P); None as published.
-        shown: The same seconds again, or None.
-    """
-
-    logits: Tensor
-    mixed: Tensor
-    weights: Tensor | None = None
-    chosen: Tensor | None = None
-    parts: Tensor | None = None
-    shown: Tensor | None = None
-
-
-class SegmentSelection(nn.Module):
-    """The segments of a clip that a question is about.
-
-    Args:
         width: Width D.
-        segments: Equal segments of a clip.
-        topk: Segments that are chosen.
-        dropout: In training.
+        inner: Width of the feed-forward layers.
+        fusion: `published`: the sequence holds sounds, pictures and words alone, and selection does not run, since
+            nothing of it reaches the authors' output. `paper`: the sequence also holds the selected steps and regions,
+            what sounds in them, and audio and visual features after cross-modal attention. That is avkit's reading of
+            the paper: no weights of the authors were trained so.
+        segments: Number of segments of equal length in a clip.
+        topk: Number of segments that are selected.
+        topm: Number of regions of each picture that are selected.
+        dropout: Dropout rate in training.
     """
 
-    def __init__(self, width: int, segments: int = 12, topk: int = 2, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.segments, self.topk = segments, topk
-        self.join, self.query = nn.Linear(2 * width, width), Querying(width, 4, dropout)
+    width: int = 512
+    inner: int = 512
+    fusion: str = "published"
+    segments: int = 12
+    topk: int = 2
+    topm: int = 25
+    dropout: float = 0.1
 
-    def forward(self, question: Tensor, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose of sounds and pictures (B, T, D) by a question (B, D).
-
-        Returns:
-            Weights (B, segments), and the chosen segments, int64 (B, topk), rising.
-
-        Raises:
-            ValueError: If the seconds are no multiple of the segments, or fewer segments are there than wanted.
-        """
-        if audio.shape[1] % self.segments or self.topk > self.segments:
-            raise ValueError(
-                f"{audio.shape[1]} seconds do not make {self.segments} equal segments of which {self.topk} are chosen. "
-                "Set segments to a divisor of the seconds, and topk to no more."
-            )
-        means = [x.unflatten(1, (self.segments, -1)).mean(2) for x in (audio, visual)]
-        segments = self.join(torch.cat(means, -1).tanh())
-        weights = self.query(question[:, None], segments, weights=True)[1]
-        assert weights is not None
-        chosen = weights[:, 0].topk(self.topk, -1).indices.sort(-1).values
-        return weights[:, 0], chosen
-
-    def seconds(self, chosen: Tensor, steps: int) -> Tensor:
-        """Numbers of the seconds of chosen segments, (B, topk * steps / segments)."""
-        length = steps // self.segments
-        return (chosen[..., None] * length + torch.arange(length, device=chosen.device)).flatten(1)
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise unknown_name("fusion", self.fusion, FUSIONS)
 
 
-class RegionSelection(nn.Module):
-    """The regions of chosen pictures that a question is about.
+@dataclass(kw_only=True)
+class PSTPOutput(QuestionOutput):
+    """What PSTP-Net answers; as published it selects nothing. `chosen` and `shown` are the steps of selected segments.
 
-    Args:
-        width: Width D.
-        topm: Regions of each picture that are chosen.
-        dropout: In training.
+    Attributes:
+        sequence: The sequence after self-attention, (B, L, D).
     """
 
-    def __init__(self, width: int, topm: int = 25, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.topm, self.query = topm, Querying(width, 4, dropout)
+    sequence: Tensor
 
-    def forward(self, question: Tensor, regions: Tensor, published: bool = False) -> tuple[Tensor, Tensor]:
-        """Choose of regions (B, k, P, D) by a question (B, D).
 
-        Args:
-            question: One per sample.
-            regions: Of each chosen picture.
-            published: As the authors' code does: for all pictures the last of the regions chosen in the first picture
-                of the first sample, `topm` times.
+@dataclass
+class Selection:
+    """What the question selected.
 
-        Returns:
-            Chosen regions (B, k, topm, D), and weights of all, (B, k, P).
+    Attributes:
+        tokens: Sequences (B, N, D) to join to the others.
+        weights: Weight of each step's segment, (B, T).
+        steps: Indices of the steps of selected segments, int64 (B, k).
+        parts: Weights of the regions of their pictures, (B, k, P).
+    """
 
-        Raises:
-            ValueError: If pictures have fewer regions.
-        """
-        batch, steps, count = regions.shape[:3]
-        if self.topm > count:
-            raise ValueError(f"{self.topm} regions are to be chosen, and a picture has {count}. Set topm to less.")
-        query = question[:, None].expand(-1, steps, -1).flatten(0, 1)[:, None]
-        weights = self.query(query, regions.flatten(0, 1), weights=True)[1]
-        assert weights is not None
-        weights = weights[:, 0].unflatten(0, (batch, steps))
-        index = weights.topk(self.topm, -1).indices.sort(-1).values
-        if published:
-            index = index[0, 0, -1].expand_as(index)
-        return regions.gather(2, index[..., None].expand(-1, -1, -1, regions.shape[-1])), weights
+    tokens: list[Tensor]
+    weights: Tensor
+    steps: Tensor
+    parts: Tensor
 
 
 class PSTP(OfficialNetwork):
     """The network of "Progressive Spatio-temporal Perception for Audio-Visual Question Answering" (ACM MM 2023).
 
     Args:
-        audio: Width of sound.
-        visual: Width of pictures and regions.
-        text: Width of questions and their words.
-        answers: Answers K.
-        width: Width D.
-        inner: Width of the feed-forward layers.
-        fusion: `published`: sounds, pictures and words alone make the sequence, and what selects never runs: nothing
-            of it reaches the authors' output. `paper`: also the chosen segments and regions, what sounds in them, and
-            what sound and sight make of each other. That is ours: no weights of the authors were trained so.
-        segments: Equal segments of a clip.
-        topk: Segments that are chosen.
-        topm: Regions of each picture that are chosen.
-        dropout: In training.
+        options: Options of the network.
+        audio: Width of audio features.
+        visual: Width of features of frames and regions.
+        text: Width of features of questions and their words.
+        answers: Number of answers K.
     """
 
     name = "pstp"
     source = "GeWu-Lab/PSTP-Net at commit 6ea3966c819d"
+    Options = PSTPOptions
 
     def __init__(
-        self,
-        audio: int = 128,
-        visual: int = 512,
-        text: int = 512,
-        answers: int = 42,
-        width: int = 512,
-        inner: int = 512,
-        fusion: str = "published",
-        segments: int = 12,
-        topk: int = 2,
-        topm: int = 25,
-        dropout: float = 0.1,
+        self, options: PSTPOptions, audio: int = 128, visual: int = 512, text: int = 512, answers: int = 42
     ) -> None:
-        self.made_with = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        if fusion not in FUSIONS:
-            raise unknown_name("fusion", fusion, FUSIONS)
-        self.paper = fusion == "paper"
-        self.audio_in, self.visual_in = nn.Linear(audio, width), nn.Linear(visual, width)
+        super().__init__(options, audio=audio, visual=visual, text=text, answers=answers)
+        width, dropout = options.width, options.dropout
+        self.options = options
+        self.text_width = text
+        self.audio_in = nn.Linear(audio, width)
+        self.visual_in = nn.Linear(visual, width)
         self.region_in = nn.Linear(visual, width)
-        self.word_in, self.question_in = nn.Linear(text, width), nn.Linear(text, width)
-        self.segments = SegmentSelection(width, segments, topk, dropout)
-        self.regions = RegionSelection(width, topm, dropout)
-        self.listen = Querying(width, 4, dropout)
-        self.meeting = HybridAttention(width, 1, inner, dropout)
-        self.mix = EncoderLayer(width, 1, inner, dropout)
+        self.word_in = nn.Linear(text, width)
+        self.question_in = nn.Linear(text, width)
+        self.segment_selection = SegmentSelection(width, options.segments, options.topk, dropout)
+        self.region_selection = RegionSelection(width, options.topm, dropout)
+        self.audio_attention = QueryAttention(width, 4, dropout)
+        self.cross_modal = HybridAttention(width, 1, options.inner, dropout)
+        self.self_attention = EncoderLayer(width, 1, options.inner, dropout)
         self.answer = nn.Linear(width, answers)
+
+    @property
+    def selects(self) -> bool:
+        """Whether the answer depends on selected segments and regions."""
+        return self.options.fusion == "paper"
 
     def forward(
         self,
@@ -186,71 +126,103 @@ class PSTP(OfficialNetwork):
         words: Tensor,
         question: Tensor,
         regions: Tensor | None = None,
-        spoken: Tensor | None = None,
+        words_valid: Tensor | None = None,
         clip: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> PSTPOutput:
         """Answer questions about clips.
 
         Args:
-            audio: (C, T, A).
-            visual: Pictures as one vector each, (C, T, V).
-            words: Of the question, (B, L, Q).
-            question: (B, Q).
-            regions: Of the pictures, (C, T, P, V); read by `paper` alone.
-            spoken: bool (B, L), words that are some; all where None, as with the authors, who read padding too.
-            clip: Clip of each question, (B,); one each where None.
-            valid: bool (C, T), seconds that count; all where None.
+            audio: (C, T, width of audio).
+            visual: Frame features, (C, T, V).
+            words: Features of the words of each question, (B, L, width of text).
+            question: (B, width of text).
+            regions: Features of regions, (C, T, P, V); read only if `fusion` is `paper`.
+            words_valid: bool (B, L), False on padding; all valid where None, as with the authors, who read padding.
+            clip: Clip of each question, int64 (B,); one each where None.
+            valid: bool (C, T), False on padding; all valid where None.
 
         Raises:
-            ValueError: If segments or regions cannot be chosen.
+            ValueError: If segments or regions cannot be selected.
         """
-        heard, seen, asked = self.audio_in(audio), self.visual_in(visual), self.question_in(question)
-        row = slice(None) if clip is None else clip
-        parts = [heard[row], seen[row], self.word_in(words)]
-        out = PSTPOutput(asked, asked)
-        if self.paper:
-            parts += self._selected(out, heard, seen, asked, regions, row)
-        x = torch.cat(parts, 1)
-        keep = None
-        if valid is not None or spoken is not None:
-            times = heard.new_ones(heard.shape[:2], dtype=torch.bool) if valid is None else valid
-            said = words.new_ones(words.shape[:2], dtype=torch.bool) if spoken is None else spoken
-            keep = F.pad(
-                torch.cat([times[row], times[row], said], 1),
-                (0, x.shape[1] - 2 * heard.shape[1] - said.shape[1]),
-                value=True,
-            )
-        out.mixed = self.mix(x, None if keep is None else ~keep)
-        mean = out.mixed.mean(1)
-        if keep is not None:
-            mean = (out.mixed * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
-        out.logits = self.answer((mean * asked).tanh())
-        return out
+        audio = self.audio_in(audio)
+        visual = self.visual_in(visual)
+        question = self.question_in(question)
+        rows = torch.arange(len(question), device=question.device) if clip is None else clip
+        tokens = [audio[rows], visual[rows], self.word_in(words)]
+        selection = self._select(question, audio, visual, regions, rows) if self.selects else None
+        if selection is not None:
+            tokens += selection.tokens
+        sequence_valid = self._sequence_valid(tokens, None if valid is None else valid[rows], words_valid)
+        sequence = self.self_attention(torch.cat(tokens, 1), None if sequence_valid is None else ~sequence_valid)
+        logits = self.answer((masked_mean(sequence, sequence_valid) * question).tanh())
+        if selection is None:
+            return PSTPOutput(logits=logits, sequence=sequence)
+        return PSTPOutput(
+            logits=logits,
+            sequence=sequence,
+            weights=selection.weights,
+            chosen=selection.steps,
+            shown=selection.steps,
+            parts=selection.parts,
+        )
 
-    def _selected(
-        self, out: PSTPOutput, heard: Tensor, seen: Tensor, asked: Tensor, regions: Tensor | None, row: Any
-    ) -> list[Tensor]:
+    def _sequence_valid(self, tokens: list[Tensor], valid: Tensor | None, words_valid: Tensor | None) -> Tensor | None:
+        """Which of the tokens of the whole sequence are no padding, bool (B, L); None if all are.
+
+        Args:
+            tokens: The parts of the sequence: sounds, pictures, words, and what was selected.
+            valid: bool (B, T), for sounds and pictures.
+            words_valid: bool (B, words).
+        """
+        if valid is None and words_valid is None:
+            return None
+        masks = [torch.ones(part.shape[:2], dtype=torch.bool, device=part.device) for part in tokens]
+        if valid is not None:
+            masks[0] = valid
+            masks[1] = valid
+        if words_valid is not None:
+            masks[2] = words_valid
+        return torch.cat(masks, 1)
+
+    def _select(
+        self, question: Tensor, audio: Tensor, visual: Tensor, regions: Tensor | None, rows: Tensor
+    ) -> Selection:
+        """Select segments and regions by the question (B, D), from audio and visual features (C, T, D).
+
+        Raises:
+            ValueError: If regions are missing, or cannot be selected.
+        """
         if regions is None:
             raise ValueError("fusion 'paper' chooses regions of pictures, and only vectors of pictures are given.")
-        weights, segments = self.segments(asked, heard[row], seen[row])
-        steps = heard.shape[1]
-        seconds = self.segments.seconds(segments, steps)
-        number = torch.arange(len(asked), device=asked.device)
-        clips = (number if isinstance(row, slice) else row)[:, None]
-        sound, places = heard[clips, seconds], self.region_in(regions[clips, seconds])
-        chosen, told = self.regions(asked, places)
-        listened = self.listen(sound.flatten(0, 1)[:, None], chosen.flatten(0, 1))[0][:, 0].unflatten(
-            0, sound.shape[:2]
-        )
-        met = self.meeting(heard, seen)
-        out.weights, out.parts = weights.repeat_interleave(steps // weights.shape[1], 1), told
-        out.chosen = out.shown = seconds
-        return [sound, seen[clips, seconds], chosen.flatten(1, 2), listened, *(x[row] for x in met)]
+        count = audio.shape[1]
+        weights, segments = self.segment_selection(question, audio[rows], visual[rows])
+        steps = self.segment_selection.steps_of(segments, count)
+        at = (rows[:, None], steps)
+        places = self.region_in(regions[at])
+        indices, parts = self.region_selection(question, places)
+        selected_regions = gather_regions(places, indices)
+        attended_regions = self.attend_to_regions(audio[at], selected_regions)
+        cross_audio, cross_visual = self.cross_modal(audio, visual)
+        tokens = [
+            audio[at],
+            visual[at],
+            selected_regions.flatten(1, 2),
+            attended_regions,
+            cross_audio[rows],
+            cross_visual[rows],
+        ]
+        step_weights = weights.repeat_interleave(count // weights.shape[1], 1)
+        return Selection(tokens, step_weights, steps, parts)
+
+    def attend_to_regions(self, audio: Tensor, regions: Tensor) -> Tensor:
+        """What the sound of each step, (B, k, D), finds in the regions of its picture, (B, k, m, D): (B, k, D)."""
+        attended, _ = self.audio_attention(audio.flatten(0, 1)[:, None], regions.flatten(0, 1))
+        return attended[:, 0].unflatten(0, audio.shape[:2])
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Arguments as official weights tell them."""
+        """Arguments that official weights tell."""
         if "GlobalSelf_Module.layers.0.linear1.weight" not in state:
             return None
         return {
@@ -264,113 +236,15 @@ class PSTP(OfficialNetwork):
 
     @classmethod
     def official_name(cls, key: str) -> str:
-        """What the authors call our key."""
-        return rename(key, _NAMES)
+        """The authors' name of our key."""
+        return rename(key, NAMES)
 
-    def official_dead(self) -> dict[str, tuple[int, ...]]:
-        """Layers that nothing calls, or whose result nothing reads."""
-        w, inner = self.made_with["width"], self.made_with["inner"]
-        linear = {
-            "fc_spat_q": (w, self.made_with["text"]),
-            "SpatRegsSelect_Module.patch_fc": (w, w),
-            "audio_fusion": (w, w),
-            "visual_fusion": (w, w),
-            "SM_fusion": (w, 2 * w),
-            "fc_av_fusion": (w, 2 * w),
-            "TempSegsSelect_Module.clip_attn.linear1": (inner, w),
-            "TempSegsSelect_Module.clip_attn.linear2": (w, inner),
-        }
-        dead: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linear.items()}
-        dead |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
-        for part in ("TempSegsSelect_Module.clip_attn.self_attn", "TempSegsSelect_Module.clip_attn.cm_attn"):
-            dead |= attention_shapes(part, w)
-        dead |= attention_shapes("GlobalSelf_Module.layers.0.cm_attn", w)
-        norms = [f"TempSegsSelect_Module.clip_attn.norm{i}" for i in (1, 2)]
-        norms += ["GlobalLocal_Module.norm1", "GlobalLocal_Module.norm2", "GlobalSelf_Module.norm2"]
-        return dead | {f"{name}.{x}": (w,) for name in norms for x in ("weight", "bias")}
+    def unused_keys(self) -> dict[str, tuple[int, ...]]:
+        """Layers that are never called, or whose result is never read."""
+        return unused_shapes(self.options.width, self.options.inner, self.text_width)
 
     def untrained(self) -> list[str]:
-        """What selects, where nothing reads what was selected; in `paper` what weighs regions but not their choice."""
-        return [] if self.paper else ["region_in.", "segments.", "regions.", "listen.", "meeting."]
-
-
-def attention_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of an attention's weights."""
-    return {
-        f"{name}.in_proj_weight": (3 * width, width),
-        f"{name}.in_proj_bias": (3 * width,),
-        f"{name}.out_proj.weight": (width, width),
-        f"{name}.out_proj.bias": (width,),
-    }
-
-
-_QUERY = ("qst_query_linear{}", "qst_query_visual_norm")
-_NAMES = {
-    "audio_in.": "fc_a.",
-    "visual_in.": "fc_v.",
-    "region_in.": "fc_p.",
-    "word_in.": "fc_word.",
-    "question_in.": "fc_q.",
-    "segments.join.": "TempSegsSelect_Module.clip_fc.",
-    **querying_names("segments.query", "TempSegsSelect_Module.", *_QUERY),
-    **querying_names("regions.query", "SpatRegsSelect_Module.", *_QUERY),
-    **querying_names(
-        "listen",
-        "AudioGuidedVisualAttn.",
-        "audio_query_linear{}",
-        "audio_query_visual_norm",
-        "attn_audio_query",
-    ),
-    **hybrid_names("meeting", "GlobalLocal_Module.layers.0"),
-    "mix.": "GlobalSelf_Module.layers.0.",
-    "answer.": "fc_answer_pred.",
-}
-
-
-@dataclass
-class PSTPConfig(QuestionConfig):
-    """PSTP-Net for `avqa`: sounds, pictures and words as one sequence.
-
-    Attributes:
-        name: Of the system.
-        first: The first of a picture's tokens is the picture as a whole, as CLIP's class token is; else their mean is.
-        words: Words that each question is padded to and reads, 77 as the authors do; 0 reads those that there are.
-        width: Width D.
-        inner: Width of the feed-forward layers.
-        fusion: `published` or `paper`, see `PSTP`.
-        segments: Equal segments of a clip.
-        topk: Segments that are chosen.
-        topm: Regions of each picture that are chosen.
-        dropout: In training.
-    """
-
-    answers: ClassVar = {"avqa": Answered}
-
-    name: Literal["pstp"] = "pstp"
-    first: bool = False
-    words: int = 0
-    width: int = 512
-    inner: int = 512
-    fusion: str = "published"
-    segments: int = 12
-    topk: int = 2
-    topm: int = 25
-    dropout: float = 0.1
-
-    def network(self, visual: int, audio: int, vocabulary: Vocabulary, text: int = 0) -> PSTP:
-        """The network."""
-        return PSTP(audio, visual, text, len(vocabulary.answers), **self.own("first", "words"))
-
-    def run(self, network: nn.Module, senses: Senses, batch: Batch, texts: Texts | None = None) -> PSTPOutput:
-        """Answers of a batch."""
-        assert texts is not None
-        patches = senses.seen.patches
-        frame, regions = (patches[:, :, 0], patches[:, :, 1:]) if self.first else (senses.seen.frame, patches)
-        read = texts.encode(asked(batch))
-        words, spoken = read.tokens, None if self.words or read.valid.all() else read.valid
-        if self.words:
-            words = words[:, : self.words]
-            words = F.pad(words, (0, 0, 0, self.words - words.shape[1]))
-        valid = None if batch.valid.all() else batch.valid
-        found: PSTPOutput = network(senses.heard, frame, words, read.pooled, regions, spoken, batch.clip, valid)
-        return found
+        """The modules that select, whose indices carry no gradient; as published also those that read the selection."""
+        if self.selects:
+            return ["segment_selection.", "region_selection."]
+        return ["region_in.", "segment_selection.", "region_selection.", "audio_attention.", "cross_modal."]

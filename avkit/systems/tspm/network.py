@@ -1,116 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TSPM: the seconds that matter to a question, and in their pictures the parts that sound."""
+"""TSPM's network: it selects the steps that matter to a question, and attends to the parts that sound in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Vocabulary
-from avkit.errors import unknown_name
+from avkit.nn.answers import QuestionOutput
 from avkit.nn.fast_attention import EncoderLayer
-from avkit.nn.hybrid_attention import HybridAttention
-from avkit.nn.query_attention import KeySteps, Querying
-from avkit.systems.base import Senses
+from avkit.nn.hybrid_attention import HybridAttention, hybrid_attention_names
+from avkit.nn.masked_mean import masked_mean
+from avkit.nn.query_attention import KeySteps, QueryAttention, check_step_count, query_attention_names
 from avkit.systems.checkpoints import OfficialNetwork, rename
-from avkit.systems.questions import QuestionConfig, Texts, asked
-from avkit.systems.questions_task import Answered
-from avkit.systems.tspm.declarative import Declarations
-
-#: Values of switches.
-PATCHES = ("first", "index")
-GRADIENTS = ("none", "straight_through")
-PROMPTS = ("declarative", "question")
+from avkit.systems.tspm.options import TSPMOptions
+from avkit.systems.tspm.selection import Selection, repeat_last
 
 
-@dataclass
-class TSPMOutput:
-    """What TSPM says, and why.
+@dataclass(kw_only=True)
+class TSPMOutput(QuestionOutput):
+    """What TSPM answers; `chosen` and `shown` are always set, `weights` is None where all steps are used.
 
     Attributes:
-        logits: Of the answers, (B, K).
-        weights: How much each second matters, (B, T); None where none are chosen.
-        chosen: Numbers of the chosen seconds, (B, k).
-        spatial: What sounds in their pictures, (B, k, D).
-        parts: How much each token of these pictures counted, (B, k, P); None in training, or where nothing looks.
-        shown: Numbers of the seconds whose pictures were looked at, (B, k).
-        meeting: Sound and sight after they met, (C, T, D) each.
+        spatial: Sound-guided features of the pictures of the selected steps, (B, k, D).
+        cross_modal: Audio and visual features after they attended to each other, (C, T, D) each.
     """
 
-    logits: Tensor
-    weights: Tensor | None
-    chosen: Tensor
     spatial: Tensor
-    parts: Tensor | None
-    shown: Tensor
-    meeting: tuple[Tensor, Tensor]
+    cross_modal: tuple[Tensor, Tensor]
 
 
 class TSPM(OfficialNetwork):
     """The network of "Boosting Audio Visual Question Answering via Key Semantic-Aware Cues" (ACM MM 2024).
 
     Args:
-        audio: Width of sound.
-        visual: Width of a picture's vector.
-        patches: Width of a picture's tokens.
-        text: Width of questions and prompts.
-        answers: Answers K.
-        width: Width D.
-        inner: Width of the feed-forward layers.
-        topk: Seconds that are chosen.
-        patch_select: Whose pictures are looked at: `first`, those of the first seconds, whatever was chosen, as the
-            authors' code does; `index`, those of the chosen seconds, as the paper says.
-        select_grad: `none`, as theirs: what chooses never learns. `straight_through`: chosen seconds count as they are,
-            and their gradient reaches the logarithm of their weights.
-        temporal: Choose seconds; else all go on (the paper's "w/o TPM" and "w/o TPC").
-        spatial: Look into pictures; else the vector of a chosen second's picture stands for that ("w/o SPM").
-        meeting: Let sound and sight meet first; else they go on as they are.
-        grounding: Let the question read what was chosen; else its mean goes on. All four off is "w/o all".
-        dropout: In training.
+        options: Options of the network.
+        audio: Width of audio features.
+        visual: Width of frame features.
+        patches: Width of patch features.
+        text: Width of features of questions and prompts.
+        answers: Number of answers K.
     """
 
     name = "tspm"
     source = "GeWu-Lab/TSPM at commit 0106ce4127b8"
+    Options = TSPMOptions
 
     def __init__(
         self,
+        options: TSPMOptions,
         audio: int = 128,
         visual: int = 768,
         patches: int = 1024,
         text: int = 768,
         answers: int = 42,
-        width: int = 512,
-        inner: int = 512,
-        topk: int = 10,
-        patch_select: str = "first",
-        select_grad: str = "none",
-        temporal: bool = True,
-        spatial: bool = True,
-        meeting: bool = True,
-        grounding: bool = True,
-        dropout: float = 0.1,
     ) -> None:
-        self.made_with = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        if patch_select not in PATCHES:
-            raise unknown_name("patch_select", patch_select, PATCHES)
-        if select_grad not in GRADIENTS:
-            raise unknown_name("select_grad", select_grad, GRADIENTS)
-        if topk < 1:
-            raise ValueError(f"topk is {topk}; choose 1 second or more, or set temporal to false to keep all.")
-        self.topk, self.patch_select, self.select_grad = topk, patch_select, select_grad
-        self.temporal, self.spatial, self.with_meeting, self.with_grounding = temporal, spatial, meeting, grounding
-        self.audio_in, self.visual_in = nn.Linear(audio, width), nn.Linear(visual, width)
+        super().__init__(options, audio=audio, visual=visual, patches=patches, text=text, answers=answers)
+        self.options = options
+        width, dropout = options.width, options.dropout
+        self.audio_in = nn.Linear(audio, width)
+        self.visual_in = nn.Linear(visual, width)
         self.patch_in = nn.Linear(patches, width)
-        self.question_in, self.prompt_in = nn.Linear(text, width), nn.Linear(text, width)
-        self.meeting = HybridAttention(width, 1, inner, dropout)
-        self.select = KeySteps(width, 4, dropout)
-        self.tokens = EncoderLayer(width, 1, inner, dropout)
-        self.look, self.ask = Querying(width, 4, dropout), Querying(width, 4, dropout)
-        self.fusion, self.answer = nn.Linear(6 * width, width), nn.Linear(width, answers)
+        self.question_in = nn.Linear(text, width)
+        self.prompt_in = nn.Linear(text, width)
+        self.cross_modal = HybridAttention(width, 1, options.inner, dropout)
+        self.key_steps = KeySteps(width, 4, dropout)
+        self.patch_attention = EncoderLayer(width, 1, options.inner, dropout)
+        self.spatial_attention = QueryAttention(width, 4, dropout)
+        self.question_attention = QueryAttention(width, 4, dropout)
+        self.fusion = nn.Linear(6 * width, width)
+        self.answer = nn.Linear(width, answers)
 
     def forward(
         self,
@@ -121,64 +81,136 @@ class TSPM(OfficialNetwork):
         prompt: Tensor | None = None,
         clip: Tensor | None = None,
         valid: Tensor | None = None,
+        *,
+        allow_fewer: bool = False,
     ) -> TSPMOutput:
         """Answer questions about clips.
 
         Args:
-            audio: (C, T, A).
-            visual: (C, T, V).
-            patches: (C, T, P, W).
-            question: (B, Q).
-            prompt: What chooses seconds, (B, Q); the question where None.
-            clip: Clip of each question, (B,); one each where None.
-            valid: bool (C, T), seconds that count; all where None.
+            audio: (C, T, width of audio).
+            visual: Frame features, (C, T, width of frames).
+            patches: (C, T, P, width of patches).
+            question: (B, width of text).
+            prompt: Text that steps are compared with, (B, width of text); the question where None.
+            clip: Clip of each question, int64 (B,); one each where None.
+            valid: bool (C, T), False on padding; all valid where None.
+            allow_fewer: Use all steps of a clip that has fewer than `topk`.
 
         Raises:
-            ValueError: If a clip has fewer than `topk` seconds.
+            ValueError: If a clip has fewer than `topk` steps, unless `allow_fewer`.
         """
-        heard, seen, asked = self.audio_in(audio), self.visual_in(visual), self.question_in(question)
-        padded = None if valid is None else ~valid
-        met = self.meeting(heard, seen, padded) if self.with_meeting else (heard, seen)
-        row = torch.arange(len(asked), device=asked.device) if clip is None else clip
-        if self.temporal:
-            hint = asked if prompt is None else self.prompt_in(prompt)
-            weights, chosen = self._choose(hint, seen, clip, valid)
-        else:
-            weights, chosen = None, torch.arange(heard.shape[1], device=asked.device).expand(len(row), -1)
-        keep = None if valid is None or self.temporal else valid[row]
-        sound, sight = heard[row[:, None], chosen], seen[row[:, None], chosen]
-        if weights is not None and self.select_grad == "straight_through":
-            told = weights.gather(1, chosen)[..., None].clamp(min=1e-12).log()
-            sound, sight = (x * (1 + (told - told.detach())) for x in (sound, sight))
-        published = self.temporal and self.patch_select == "first"
-        shown = torch.arange(self.topk, device=row.device).expand(len(row), -1) if published else chosen
-        spatial, parts = self._look(sound, patches[row[:, None], shown]) if self.spatial else (sight, None)
-        if self.with_grounding:
-            away = None if keep is None else torch.cat([~keep, ~keep])
-            found = self.ask(torch.cat([asked, asked])[:, None], torch.cat([sound, spatial]), away)[0]
-            of_sound, of_sight = found[:, 0].chunk(2)
-        else:
-            of_sound, of_sight = _mean(sound, keep), _mean(spatial, keep)
-        means = [_mean(x, valid) if clip is None else _mean(x, valid)[clip] for x in met]
-        whole = [of_sound, means[0], _mean(sound, keep), of_sight, means[1], _mean(spatial, keep)]
-        joined = self.fusion(torch.cat(whole, -1).tanh())
-        return TSPMOutput(self.answer((joined * asked).tanh()), weights, chosen, spatial, parts, shown, met)
+        audio = self.audio_in(audio)
+        visual = self.visual_in(visual)
+        question = self.question_in(question)
+        cross_modal = self._attend_across_modalities(audio, visual, valid)
+        selection = self._select_steps(question, prompt, visual, clip, valid, allow_fewer)
+        selected_audio, selected_visual = self._selected_features(selection, audio, visual)
+        shown, spatial, parts = self._attend_to_patches(selection, selected_audio, selected_visual, patches)
+        grounded_audio, grounded_spatial = self._ground(question, selected_audio, spatial, selection.valid)
+        features = [
+            grounded_audio,
+            masked_mean(cross_modal[0], valid)[selection.clip],
+            masked_mean(selected_audio, selection.valid),
+            grounded_spatial,
+            masked_mean(cross_modal[1], valid)[selection.clip],
+            masked_mean(spatial, selection.valid),
+        ]
+        return TSPMOutput(
+            logits=self._score_answers(question, features),
+            weights=selection.weights,
+            chosen=selection.chosen,
+            shown=shown,
+            parts=parts,
+            spatial=spatial,
+            cross_modal=cross_modal,
+        )
 
-    def _choose(self, hint: Tensor, seen: Tensor, clip: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.select_grad != "none"):
-            found: tuple[Tensor, Tensor] = self.select(hint, seen, self.topk, clip, valid)
-        return found
+    def _attend_across_modalities(self, audio: Tensor, visual: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Audio and visual features, (C, T, D) each, after they attended to each other."""
+        if not self.options.cross_modal:
+            return audio, visual
+        attended: tuple[Tensor, Tensor] = self.cross_modal(audio, visual, None if valid is None else ~valid)
+        return attended
 
-    def _look(self, sound: Tensor, patches: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What sounds in pictures whose tokens are (B, k, P, W), by the sound of a second each, (B, k, D)."""
-        tokens = self.tokens(self.patch_in(patches).flatten(0, 1))
-        found, parts = self.look(sound.flatten(0, 1)[:, None], tokens, weights=not self.training)
-        shape = sound.shape[:2]
-        return found[:, 0].unflatten(0, shape), None if parts is None else parts[:, 0].unflatten(0, shape)
+    def _select_steps(
+        self,
+        question: Tensor,
+        prompt: Tensor | None,
+        visual: Tensor,
+        clip: Tensor | None,
+        valid: Tensor | None,
+        allow_fewer: bool,
+    ) -> Selection:
+        """The steps whose frame features match the prompt best; all steps without the temporal module."""
+        steps = visual.shape[1]
+        if clip is None:
+            clip = torch.arange(len(question), device=question.device)
+        step_valid = None if valid is None else valid[clip]
+        if not self.options.temporal:
+            every_step = torch.arange(steps, device=question.device).expand(len(clip), -1)
+            return Selection(clip, every_step, None, step_valid)
+        if not allow_fewer:
+            check_step_count(self.options.topk, steps, valid)
+        query = question if prompt is None else self.prompt_in(prompt)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.options.select_grad != "none"):
+            weights, chosen = self.key_steps(query, visual[clip], min(self.options.topk, steps), step_valid)
+        if step_valid is None or not allow_fewer:
+            return Selection(clip, chosen, weights, None)
+        chosen_valid = step_valid.gather(1, chosen)
+        return Selection(clip, repeat_last(chosen, chosen_valid), weights, chosen_valid)
+
+    def _selected_features(self, selection: Selection, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio and frame features of the selected steps, (B, k, D) each."""
+        selected_audio = selection.of(audio, selection.chosen)
+        selected_visual = selection.of(visual, selection.chosen)
+        if selection.weights is None or self.options.select_grad != "straight_through":
+            return selected_audio, selected_visual
+        factors = selection.straight_through()
+        return selected_audio * factors, selected_visual * factors
+
+    def _attend_to_patches(
+        self, selection: Selection, audio: Tensor, visual: Tensor, patches: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Let the sound of each selected step attend to the patches of one picture.
+
+        Args:
+            selection: The selected steps.
+            audio: Their audio features, (B, k, D).
+            visual: Their frame features, (B, k, D), the result without the spatial module.
+            patches: (C, T, P, width of patches).
+
+        Returns:
+            Indices of the steps whose pictures are attended to, (B, k); what the sound finds in them, (B, k, D); and
+            the weights of their patches, (B, k, P), None in training and without the spatial module.
+        """
+        as_published = self.options.temporal and self.options.patch_select == "first"
+        shown = selection.first() if as_published else selection.chosen
+        if not self.options.spatial:
+            return shown, visual, None
+        tokens = self.patch_attention(self.patch_in(selection.of(patches, shown)).flatten(0, 1))
+        attended, weights = self.spatial_attention(audio.flatten(0, 1)[:, None], tokens)
+        shape = audio.shape[:2]
+        parts = None if self.training else weights[:, 0].unflatten(0, shape)
+        return shown, attended[:, 0].unflatten(0, shape), parts
+
+    def _ground(self, question: Tensor, audio: Tensor, spatial: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the question finds in the audio and the spatial features of the selected steps, (B, D) each."""
+        if not self.options.grounding:
+            return masked_mean(audio, valid), masked_mean(spatial, valid)
+        padded = None if valid is None else torch.cat([~valid, ~valid])
+        queries = torch.cat([question, question])[:, None]
+        attended, _ = self.question_attention(queries, torch.cat([audio, spatial]), padded)
+        grounded_audio, grounded_spatial = attended[:, 0].chunk(2)
+        return grounded_audio, grounded_spatial
+
+    def _score_answers(self, question: Tensor, features: list[Tensor]) -> Tensor:
+        """Logits (B, K) from the question (B, D) and six features (B, D) of sound and sight."""
+        fused = self.fusion(torch.cat(features, -1).tanh())
+        return self.answer((fused * question).tanh())
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Arguments as official weights tell them; they do not tell `topk`."""
+        """Arguments that official weights tell; they do not tell `topk`."""
         if "input_qst_prompt.weight" not in state:
             return None
         return {
@@ -193,138 +225,40 @@ class TSPM(OfficialNetwork):
 
     @classmethod
     def official_name(cls, key: str) -> str:
-        """What the authors call our key."""
+        """The authors' name of our key."""
         return rename(key, _NAMES)
 
-    def official_dead(self) -> dict[str, tuple[int, ...]]:
-        """Norms that nothing calls, and what comes after the attention that chooses."""
-        width = self.made_with["width"]
-        wide: tuple[int, ...] = (width,)
-        norms = {f"AV_Attn.norm{i}.{x}": wide for i in (1, 2) for x in ("weight", "bias")}
-        part = "TemporalPerception.qst_query_"
-        after: dict[str, tuple[int, ...]] = {f"{part}linear{i}.weight": (width, width) for i in (1, 2)}
-        after |= {f"{part}linear{i}.bias": wide for i in (1, 2)}
-        return norms | after | {f"{part}visual_norm.{x}": wide for x in ("weight", "bias")}
+    def unused_keys(self) -> dict[str, tuple[int, ...]]:
+        """Norms that are never called, and the layers behind the attention that selects steps."""
+        width = self.options.width
+        behind = "TemporalPerception.qst_query_"
+        shapes: dict[str, tuple[int, ...]] = {}
+        for number in (1, 2):
+            shapes[f"AV_Attn.norm{number}.weight"] = (width,)
+            shapes[f"AV_Attn.norm{number}.bias"] = (width,)
+            shapes[f"{behind}linear{number}.weight"] = (width, width)
+            shapes[f"{behind}linear{number}.bias"] = (width,)
+        shapes[f"{behind}visual_norm.weight"] = (width,)
+        shapes[f"{behind}visual_norm.bias"] = (width,)
+        return shapes
 
     def untrained(self) -> list[str]:
-        """What chooses, unless it learns."""
-        return ["prompt_in.", "select."] if self.select_grad == "none" else []
+        """The modules that select steps, unless the selection is trained."""
+        return ["prompt_in.", "key_steps."] if self.options.select_grad == "none" else []
 
 
-def _mean(x: Tensor, keep: Tensor | None) -> Tensor:
-    """Mean over steps of (N, T, D), of those that count."""
-    if keep is None:
-        return x.mean(1)
-    return (x * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
-
-
-def querying_names(ours: str, theirs: str, linear: str, norm: str, attention: str = "attn_qst_query") -> dict[str, str]:
-    """Names of a `Querying` and of what the authors have for it."""
-    return {
-        f"{ours}.attention.": f"{theirs}{attention}.",
-        f"{ours}.first.": f"{theirs}{linear.format(1)}.",
-        f"{ours}.second.": f"{theirs}{linear.format(2)}.",
-        f"{ours}.norm.": f"{theirs}{norm}.",
-    }
-
-
-def hybrid_names(ours: str, theirs: str) -> dict[str, str]:
-    """Names of a `HybridAttention` and of what the authors have for it."""
-    return {
-        f"{ours}.across.": f"{theirs}.cm_attn.",
-        f"{ours}.within.": f"{theirs}.self_attn.",
-        f"{ours}.first.": f"{theirs}.linear1.",
-        f"{ours}.second.": f"{theirs}.linear2.",
-        f"{ours}.norms.0.": f"{theirs}.norm1.",
-        f"{ours}.norms.1.": f"{theirs}.norm2.",
-    }
-
-
-_QUERY = ("qst_query_linear{}", "qst_query_visual_norm")
+_QUERY_NAMES = ("qst_query_linear{}", "qst_query_visual_norm")
 _NAMES = {
     "audio_in.": "input_a.",
     "visual_in.": "input_v.",
     "patch_in.": "input_v_patch.",
     "question_in.": "input_qst.",
     "prompt_in.": "input_qst_prompt.",
-    **hybrid_names("meeting", "AV_Attn.layers.0"),
-    "select.attention.": "TemporalPerception.attn_qst_query.",
-    "tokens.": "SpatioPerception.TokensAttn.",
-    **querying_names("look", "SpatioPerception.", *_QUERY),
-    **querying_names("ask", "QstTempGrd_Module.", *_QUERY),
+    **hybrid_attention_names("cross_modal", "AV_Attn.layers.0"),
+    "key_steps.attention.": "TemporalPerception.attn_qst_query.",
+    "patch_attention.": "SpatioPerception.TokensAttn.",
+    **query_attention_names("spatial_attention", "SpatioPerception.", *_QUERY_NAMES),
+    **query_attention_names("question_attention", "QstTempGrd_Module.", *_QUERY_NAMES),
     "fusion.": "av_fusion_fc.",
     "answer.": "answer_pred_fc.",
 }
-
-
-@dataclass
-class TSPMConfig(QuestionConfig):
-    """TSPM for `avqa`: a prompt chooses seconds, sounds choose parts of their pictures.
-
-    Attributes:
-        name: Of the system.
-        prompt: What chooses seconds: `declarative`, a sentence made of the question, or the `question` itself.
-        prompts: Table of the sentences for the question templates, a CSV file with columns `question_template` and
-            `declarative_prompt`, such as the authors' spreadsheet; ours where empty.
-        frame: How many of the last visual features are of the picture as a whole, not of its tokens: 768 for
-            `tome14+clip`. With 0 the mean of the tokens stands for it.
-        width: Width D.
-        inner: Width of the feed-forward layers.
-        topk: Seconds that are chosen.
-        patch_select: Whose pictures are looked at: `first` or `index`, see `TSPM`.
-        select_grad: `none` or `straight_through`, see `TSPM`.
-        temporal: Choose seconds.
-        spatial: Look into pictures.
-        meeting: Let sound and sight meet first.
-        grounding: Let the question read what was chosen.
-        dropout: In training.
-    """
-
-    answers: ClassVar = {"avqa": Answered}
-
-    name: Literal["tspm"] = "tspm"
-    prompt: str = "declarative"
-    prompts: str | None = None
-    frame: int = 0
-    width: int = 512
-    inner: int = 512
-    topk: int = 10
-    patch_select: str = "first"
-    select_grad: str = "none"
-    temporal: bool = True
-    spatial: bool = True
-    meeting: bool = True
-    grounding: bool = True
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.prompt not in PROMPTS:
-            raise unknown_name("system.prompt", self.prompt, PROMPTS)
-
-    def network(self, visual: int, audio: int, vocabulary: Vocabulary, text: int = 0) -> TSPM:
-        """The network."""
-        seen = self.frame or visual
-        own = self.own("prompt", "prompts", "frame")
-        return TSPM(audio, seen, visual - self.frame, text, len(vocabulary.answers), **own)
-
-    def run(self, network: nn.Module, senses: Senses, batch: Batch, texts: Texts | None = None) -> TSPMOutput:
-        """Answers of a batch."""
-        assert texts is not None
-        patches = senses.seen.patches
-        if self.frame:
-            patches, whole = patches.split([patches.shape[-1] - self.frame, self.frame], -1)
-            frame = whole[:, :, 0]
-        else:
-            frame = senses.seen.frame
-        question = texts.encode(asked(batch)).pooled
-        prompt = None
-        if self.prompt == "declarative":
-            prompt = texts.encode([self.declared(text) for text in asked(batch)]).pooled
-        valid = None if batch.valid.all() else batch.valid
-        found: TSPMOutput = network(senses.heard, frame, patches, question, prompt, batch.clip, valid)
-        return found
-
-    @cached_property
-    def declared(self) -> Declarations:
-        """What makes sentences of questions."""
-        return Declarations.load(self.prompts)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements made of questions: what TSPM's prompt constructor looks for in a video instead of the question itself.
+"""TSPM's prompt constructor: turns a question into a declarative sentence, with which pictures are compared.
 
-A statement says what a picture would show if it mattered to the question, since pictures are compared with captions.
+The sentence says what a picture shows that matters to the question: CLIP was trained to match pictures and captions.
 """
 
+import csv
 import itertools
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from avkit.errors import DataError
 
-#: Sentence of each of MUSIC-AVQA's 33 question templates; `{0}` and `{1}` are what fills its slots, in order.
+#: Declarative sentence of each of MUSIC-AVQA's 33 question templates; `{0}` and `{1}` stand for its slots, in order.
 TEMPLATES: dict[str, str] = {
     "Is this sound from the instrument in the video?": "An instrument in the picture makes this sound.",
     "Is the <Object> in the video always playing?": "Somebody plays the {0}.",
@@ -60,108 +61,125 @@ TEMPLATES: dict[str, str] = {
     "Is the <Object> playing longer than the <Object>?": "The {0} and the {1} are not played equally long.",
 }
 
-_SLOT, _PLACE = re.compile(r"<[A-Za-z]+\d*>"), re.compile(r"\{(\d+)\}")
-#: What may fill the slots; whatever else does, a slot takes any words.
-_BE, _DO = r"(?:is|are|was|were)", r"(?:do|does|did|can|could|will|would|has|have|had)"
-#: Rules for other questions, the first that fits counts: what they look like, and the statement.
+#: A slot of a question template, such as `<Object>`, and a numbered slot of a sentence, such as `{0}`.
+_SLOT = re.compile(r"<[A-Za-z]+\d*>")
+_NUMBERED_SLOT = re.compile(r"\{(\d+)\}")
+_COLUMNS = ("question_template", "declarative_prompt")
+#: Verbs that begin a question: forms of "be", and auxiliaries.
+_BE = r"(?:is|are|was|were)"
+_AUXILIARY = r"(?:do|does|did|can|could|will|would|has|have|had)"
+_DETERMINED = r"(?:the|a|an|this|that|these|those) \S+"
+_ADVERB = r"(?:where|when|why|how|how long|how often)"
+#: Rules for questions without a template: a pattern of the question and the sentence. The first that matches is used.
 _RULES: tuple[tuple[str, str], ...] = (
     (rf"({_BE}) there (.+)", r"There \1 \2"),
     (rf"how (?:many|much) (.+?) ({_BE}) there(.*)", r"There \2 \1\3"),
     (r"how (?:many|much) (\S+) (.+)", r"There are \1 that \2"),
     (r"how (?:many|much) (.+)", r"There are \1"),
     (rf"(?:what|who) ({_BE}) (.+)", r"There \1 \2"),
-    (rf"(?:where|when|why|how|how long|how often) ({_BE}) ((?:the|a|an|this|that|these|those) \S+)(.*)", r"\2 \1\3"),
-    (rf"(?:where|when|why|how|how long|how often) {_DO} (.+)", r"\1"),
+    (rf"{_ADVERB} ({_BE}) ({_DETERMINED})(.*)", r"\2 \1\3"),
+    (rf"{_ADVERB} {_AUXILIARY} (.+)", r"\1"),
     (r"(?:which|what kind of|what type of) (.+)", r"One \1"),
     (r"(?:what|who) (.+)", r"Something \1"),
-    (rf"({_BE}) ((?:the|a|an|this|that|these|those) \S+) (.+)", r"\2 \1 \3"),
+    (rf"({_BE}) ({_DETERMINED}) (.+)", r"\2 \1 \3"),
     (rf"({_BE}) (\S+) (.+)", r"\2 \1 \3"),
-    (rf"{_DO} (.+)", r"\1"),
+    (rf"{_AUXILIARY} (.+)", r"\1"),
 )
 
 
-class Declarations:
-    """Makes a statement of a question: by its template where it has one, else by rules of grammar.
+class PromptConstructor:
+    """Turns a question into a declarative sentence: by its template where it has one, else by rules of grammar.
 
     Args:
-        templates: Statement of each question template; slots are `<Name>` in questions, and `<Name>` or `{number}` in
-            statements, filled in order; where a statement has more, the last fills them too.
+        templates: Sentence by question template. Slots are `<Name>` in questions, and `<Name>` or `{number}` in
+            sentences, filled in order; where a sentence has more slots than its question, the last filling is repeated.
+
+    Raises:
+        DataError: If a sentence has slots and its question has none.
 
     Example:
-        >>> Declarations()("Is the cello louder than the flute?")
+        >>> PromptConstructor()("Is the cello louder than the flute?")
         'The cello and the flute are not equally loud.'
-        >>> Declarations()("Where is the dog barking?")
+        >>> PromptConstructor()("Where is the dog barking?")
         'The dog is barking.'
     """
 
     def __init__(self, templates: Mapping[str, str] = TEMPLATES) -> None:
-        self._templates = [(_pattern(question), _numbered(said)) for question, said in templates.items()]
-        for question, said in templates.items():
-            if _PLACE.search(_numbered(said)) and not _SLOT.search(question):
+        #: Pattern of the questions of each template, and its sentence with numbered slots.
+        self._templates: list[tuple[re.Pattern[str], str]] = []
+        for question, sentence in templates.items():
+            numbered = _number_slots(sentence)
+            if _NUMBERED_SLOT.search(numbered) and not _SLOT.search(question):
                 raise DataError(
-                    f"The statement {said!r} has slots, and its question {question!r} has none to fill them."
+                    f"The declarative prompt {sentence!r} has slots, and its question {question!r} has none to fill "
+                    "them."
                 )
+            self._templates.append((_question_pattern(question), numbered))
 
     @classmethod
-    def load(cls, path: str | Path | None) -> "Declarations":
-        """From a CSV file with columns `question_template` and `declarative_prompt`; ours where there is none.
+    def load(cls, path: str | Path | None) -> "PromptConstructor":
+        """From a CSV file with columns `question_template` and `declarative_prompt`; `TEMPLATES` without a file.
 
         Raises:
             DataError: If the file cannot be read, or lacks a column.
         """
         if not path:
             return cls()
-        import csv
-
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 rows = list(csv.DictReader(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"Prompts {path} cannot be read as CSV: {error}.") from error
-        wanted = ("question_template", "declarative_prompt")
-        if not rows or any(not row.get(name) for row in rows for name in wanted):
-            raise DataError(f"Prompts {path} need the columns {' and '.join(wanted)}, filled in every row.")
-        return cls({row[wanted[0]].strip(): row[wanted[1]].strip() for row in rows})
+        if not rows or any(not row.get(column) for row in rows for column in _COLUMNS):
+            raise DataError(f"Prompts {path} need the columns {' and '.join(_COLUMNS)}, filled in every row.")
+        question, sentence = _COLUMNS
+        return cls({row[question].strip(): row[sentence].strip() for row in rows})
 
-    def find(self, question: str) -> str | None:
-        """The statement of a question by its template, or None where it has none."""
-        text = _plain(question)
-        for pattern, said in self._templates:
+    def from_template(self, question: str) -> str | None:
+        """The sentence of a question by its template, or None where no template matches."""
+        text = _fold(question)
+        for pattern, sentence in self._templates:
             if match := pattern.fullmatch(text):
-                return _filled(said, match.groups())
+                return _fill(sentence, match.groups())
         return None
 
     def __call__(self, question: str) -> str:
-        """The statement of a question; a question that no rule fits is its own."""
-        found = self.find(question)
-        if found is not None:
-            return found
-        text = _plain(question).rstrip("?").strip()
-        text = text[:1].lower() + text[1:]
-        for pattern, said in _RULES:
-            match = re.fullmatch(pattern, text, re.IGNORECASE)
-            if match:
-                text = match.expand(said)
-                break
-        text = " ".join(text.split())
-        return f"{text[:1].upper()}{text[1:]}." if text else question
+        """The sentence of a question; a question that no template or rule matches is repeated as a sentence."""
+        sentence = self.from_template(question)
+        if sentence is None:
+            sentence = _apply_rules(question)
+        return sentence
 
 
-def _plain(question: str) -> str:
+def _apply_rules(question: str) -> str:
+    """The sentence by the first rule that matches, with a capital and a full stop."""
+    text = _fold(question).rstrip("?").strip()
+    text = text[:1].lower() + text[1:]
+    for pattern, sentence in _RULES:
+        if match := re.fullmatch(pattern, text, re.IGNORECASE):
+            text = match.expand(sentence)
+            break
+    text = " ".join(text.split())
+    return f"{text[:1].upper()}{text[1:]}." if text else question
+
+
+def _fold(question: str) -> str:
+    """A question with single blanks and ASCII question marks."""
     return " ".join(question.replace("\uff1f", "?").split())
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """What a template's questions look like, with a group for each slot; the mark at the end may be missing."""
-    parts = _SLOT.split(_plain(template).rstrip("?").strip())
+def _question_pattern(template: str) -> re.Pattern[str]:
+    """Pattern of a template's questions, with a group for each slot; the question mark may be missing."""
+    parts = _SLOT.split(_fold(template).rstrip("?").strip())
     return re.compile(r"(.+?)".join(map(re.escape, parts)) + r"\s*\??", re.IGNORECASE)
 
 
-def _numbered(said: str) -> str:
-    """A statement with numbers for slots."""
-    count = itertools.count()
-    return _SLOT.sub(lambda _: f"{{{next(count)}}}", said)
+def _number_slots(sentence: str) -> str:
+    """A sentence with `{0}`, `{1}` and so on for its slots `<Name>`."""
+    numbers = itertools.count()
+    return _SLOT.sub(lambda _: f"{{{next(numbers)}}}", sentence)
 
 
-def _filled(said: str, words: tuple[str, ...]) -> str:
-    return _PLACE.sub(lambda place: words[min(int(place[1]), len(words) - 1)], said)
+def _fill(sentence: str, words: tuple[str, ...]) -> str:
+    """A sentence with numbered slots filled; the last word also fills slots beyond the number of words."""
+    return _NUMBERED_SLOT.sub(lambda slot: words[min(int(slot[1]), len(words) - 1)], sentence)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of TSPM's network, and of its prompts."""
+
+from dataclasses import dataclass
+
+from avkit.errors import unknown_name
+
+#: Values of options.
+PATCH_SELECTIONS = ("first", "index")
+SELECTION_GRADIENTS = ("none", "straight_through")
+PROMPTS = ("declarative", "question")
+
+
+@dataclass
+class TSPMOptions:
+    """Options of TSPM's network.
+
+    Attributes:
+        width: Width D.
+        inner: Width of the feed-forward layers.
+        topk: Number of steps that are selected.
+        patch_select: Steps whose patches are attended to: `first`, the first `topk` steps, whatever was selected, as
+            the published code does; `index`, the selected steps, as the paper says.
+        select_grad: `none`, as published: the selection is never trained. `straight_through`: the features of selected
+            steps are unchanged, and their gradient reaches the logarithm of the selection weights.
+        temporal: Select steps; otherwise all are used (the paper's "w/o TPM" and "w/o TPC").
+        spatial: Attend to patches; otherwise the frame feature of a selected step stands for its picture ("w/o SPM").
+        cross_modal: Let audio and visual features attend to each other first; otherwise they are used as projected.
+        grounding: Let the question attend to the selected steps; otherwise their mean is used. All four off is
+            "w/o all".
+        dropout: Dropout rate in training.
+    """
+
+    width: int = 512
+    inner: int = 512
+    topk: int = 10
+    patch_select: str = "first"
+    select_grad: str = "none"
+    temporal: bool = True
+    spatial: bool = True
+    cross_modal: bool = True
+    grounding: bool = True
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.patch_select not in PATCH_SELECTIONS:
+            raise unknown_name("patch_select", self.patch_select, PATCH_SELECTIONS)
+        if self.select_grad not in SELECTION_GRADIENTS:
+            raise unknown_name("select_grad", self.select_grad, SELECTION_GRADIENTS)
+        if self.topk < 1:
+            raise ValueError(f"topk is {self.topk}; choose 1 second or more, or set temporal to false to keep all.")
+
+
+def check_prompt(prompt: str) -> None:
+    """Check the kind of prompt that selects steps.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if prompt not in PROMPTS:
+        raise unknown_name("system.prompt", prompt, PROMPTS)
