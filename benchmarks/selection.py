@@ -21,6 +21,7 @@ from torch import Tensor
 
 from avkit.scenes import CLASSES, sample_scene, track
 from avkit.systems.tspm.network import TSPM
+from avkit.systems.tspm.options import TSPMOptions
 
 WIDTH, PARTS, SECONDS, SCENES = 48, 4, 10, 6
 ROWS = {
@@ -112,7 +113,14 @@ def measure(name: str, train: Maker, test: Maker, steps: int, seed: int) -> dict
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     options = ROWS[name]
-    network = TSPM(WIDTH, WIDTH, WIDTH, WIDTH, len(CLASSES), WIDTH, 2 * WIDTH, SECONDS, **options)  # type: ignore[arg-type]
+    network = TSPM(
+        TSPMOptions(width=WIDTH, inner=2 * WIDTH, topk=SECONDS, **options),
+        audio=WIDTH,
+        visual=WIDTH,
+        patches=WIDTH,
+        text=WIDTH,
+        answers=len(CLASSES),
+    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps)
     for _ in range(steps):

@@ -74,7 +74,7 @@ ROWS = {
     "tspm_nothing": System(
         "TSPM without all four",
         "avqa",
-        {**TSPM, "temporal": False, "spatial": False, "meeting": False, "grounding": False},
+        {**TSPM, "temporal": False, "spatial": False, "cross_modal": False, "grounding": False},
         BOTH,
     ),
     "avst": System("AVST", "avqa", {"name": "avst"}, "clip_b32"),

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded cases of official models: weights and inputs by their rule, outputs as they were written."""
 
+import hashlib
 import json
 import zlib
 
 import numpy as np
+import pytest
 import torch
 
 
@@ -97,7 +99,7 @@ class Filled:
         facts = self.facts["outputs"][name]
         wanted = torch.from_numpy(np.asarray(self.arrays[name]))
         assert list(found.shape) == facts["shape"], name
-        stride = facts["stride"] or [1] * found.ndim
+        stride = facts.get("stride") or [1] * found.ndim
         found = found.detach()[tuple(slice(None, None, s) for s in stride)]
         if not wanted.is_floating_point():
             assert torch.equal(found, wanted), name
@@ -111,3 +113,37 @@ class Filled:
 
 #: Inputs that are taken without their sign.
 ABSOLUTE = ("visual_posi", "visual_nega", "audio_feature")
+
+
+def check_gradients(case, network, name):
+    """Norms of gradients are the recorded ones, and what never learns there never does here."""
+    gradients = {network.official_name(key): p.grad for key, p in network.named_parameters()}
+    unused = network.unused_keys()
+    for key, recorded in case.facts[name].items():
+        gradient = gradients.get(key)
+        assert key in gradients or key in unused, key
+        norm = 0.0 if gradient is None else float(gradient.norm())
+        if recorded is None:
+            assert norm == 0.0, key
+        elif recorded > 1e-6:
+            assert norm == pytest.approx(recorded, rel=1e-3, abs=1e-6), key
+    prefixes = tuple(network.untrained())
+    declared = {network.official_name(k) for k, _ in network.named_parameters() if prefixes and k.startswith(prefixes)}
+    untrained = {key for key, recorded in case.facts[name].items() if recorded is None}
+    assert untrained - declared - set(unused) == set(), "parameters without a gradient that are not declared"
+
+
+def check_weights(case, network):
+    """Recorded weights are filled by their rule, every key comes back, and as many parameters are trained."""
+    given = case.weights()
+    digest = hashlib.sha256()
+    for key in sorted(given):
+        if given[key].is_floating_point():
+            digest.update(given[key].numpy().tobytes())
+    assert digest.hexdigest() == case.facts["weights_sha256"]
+    official = network.to_official()
+    assert official.keys() == given.keys()
+    for key, x in official.items():
+        assert torch.equal(x, given[key]), key
+    learnt = sum(given[key].numel() for key, _, _, kind in case.facts["keys"] if "running" not in key and kind != "int")
+    assert learnt == case.facts["params"][0]

@@ -13,8 +13,8 @@ from avkit.heads.answer import AnswerHead, Grounding
 from avkit.heads.caption import CaptionHead
 from avkit.heads.mask import MaskHead
 from avkit.heads.region import RegionTokens
-from avkit.nn.pooling import shrink
 from avkit.nn.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss, mentions_loss
+from avkit.nn.pooling import shrink
 from avkit.text.tokenizer import END, PAD
 
 WIDTH = 16

@@ -33,9 +33,6 @@ SMALL = {
 #: Those that `features` feeds; `test_systems_parts.py` has the way out and back of others.
 FED = tuple(SMALL)
 SMALL |= {
-    "tspm": {"audio": 4, "visual": 6, "patches": 5, "text": 7, "answers": 3, "width": 8, "inner": 8},
-    "pstp": {"audio": 4, "visual": 6, "text": 7, "answers": 3, "width": 8, "inner": 8},
-    "avst": {"audio": 4, "visual": 8, "answers": 3, "width": 8},
     "tpavi": {"visual": "pvt_v2_b0", "width": 16},
     "ez_vsl": {"width": 8},
     "lvs": {},
@@ -99,7 +96,7 @@ def test_psp_for_labels_of_clips_is_told_by_its_weights():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_weights_that_do_not_fit_are_refused_with_what_is_wrong(name):
-    if name in ("avst", "tpavi", "ez_vsl", "lvs"):
+    if name in ("tpavi", "ez_vsl", "lvs"):
         pytest.importorskip("timm")
     state = make(name).to_official()
     other = next(n for n in NETWORKS if n != name)
