@@ -61,7 +61,7 @@ def test_the_selection_is_trained_where_it_is_asked_for():
         gradient = network.prompt_in.weight.grad
         trained = gradient is not None and bool(gradient.abs().sum() > 0)
         assert trained == (grad == "straight_through")
-        assert bool(network.untrained()) == (grad == "none")
+        assert ("prompt_in." in network.untrained()) == (grad == "none")
 
 
 def test_straight_through_changes_no_output():
@@ -101,12 +101,23 @@ def test_a_clip_shorter_than_the_selection_is_used_whole_where_allowed(select):
     assert torch.equal(output.chosen[1:], whole.chosen)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"select_grad": "straight_through"}, {"temporal": False}, {"spatial": False}, {"grounding": False}]
+)
+def test_what_never_trains_is_declared(options):
+    network = tspm(**options)
+    network(*clips(), *texts()).logits.sum().backward()
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is None) == name.startswith(tuple(network.untrained())), name
+
+
 def test_every_switch_leaves_out_what_it_says():
     network = tspm(temporal=False, spatial=False, cross_modal=False, grounding=False)
     network(*clips(), *texts()).logits.sum().backward()
     untrained = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is None}
     parts = {"cross_modal", "key_steps", "patch_attention", "spatial_attention", "question_attention"}
     assert untrained == {"prompt_in", "patch_in"} | parts
+    assert {prefix.removesuffix(".") for prefix in network.untrained()} == untrained
 
 
 def test_too_few_steps_are_refused_with_what_to_pass():

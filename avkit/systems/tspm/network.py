@@ -243,8 +243,18 @@ class TSPM(OfficialNetwork):
         return shapes
 
     def untrained(self) -> list[str]:
-        """The modules that select steps, unless the selection is trained."""
-        return ["prompt_in.", "key_steps."] if self.options.select_grad == "none" else []
+        """The modules that select steps, unless the selection is trained, and those that options switch off."""
+        options = self.options
+        prefixes = ["key_steps.attention.out_proj."]
+        if not options.temporal or options.select_grad == "none":
+            prefixes = ["prompt_in.", "key_steps."]
+        if not options.cross_modal:
+            prefixes.append("cross_modal.")
+        if not options.spatial:
+            prefixes += ["patch_in.", "patch_attention.", "spatial_attention."]
+        if not options.grounding:
+            prefixes.append("question_attention.")
+        return prefixes
 
 
 _QUERY_NAMES = ("qst_query_linear{}", "qst_query_visual_norm")

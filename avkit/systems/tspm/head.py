@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TSPM as a head of the shared backbone: selected steps, sound-guided patches and question grounding for `avqa`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.heads.base import Head, HeadInputs
+from avkit.nn.answers import answer_index, answer_loss, answer_values, selection_values
+from avkit.systems.tspm.network import TSPM, TSPMOutput
+from avkit.systems.tspm.options import TSPMOptions, check_prompt
+from avkit.systems.tspm.prompt_constructor import PromptConstructor
+
+
+@dataclass
+class TSPMHeadOptions(TSPMOptions):
+    """Options of the head: those of TSPM's network, with defaults that train from scratch in minutes.
+
+    The published network attends to the patches of the first steps and never trains its selection; that is
+    `patch_select: first` and `select_grad: none`. Selection is learned far better with the defaults here.
+
+    Attributes:
+        width: Width D of the network; 0 for the width of the tokens.
+        prompt: Text that selects steps: `declarative`, a sentence constructed from the question, or the `question`.
+    """
+
+    width: int = 0
+    inner: int = 192
+    topk: int = 5
+    patch_select: str = "index"
+    select_grad: str = "straight_through"
+    dropout: float = 0.0
+    prompt: str = "declarative"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prompt(self.prompt)
+
+
+class TSPMHead(Head):
+    """Answers a question from the steps and the parts of their pictures that matter to it.
+
+    The network is that of the paper, with tokens in place of features. Clips that have fewer steps than `topk` are
+    used whole.
+
+    Args:
+        inputs: What it is built for.
+        options: Options of the head.
+
+    Source:
+        "Boosting Audio Visual Question Answering via Key Semantic-Aware Cues" (ACM MM 2024), see
+        `avkit.systems.tspm.network.TSPM`.
+    """
+
+    Options = TSPMHeadOptions
+    needs_pixels = False
+
+    def __init__(self, inputs: HeadInputs, options: TSPMHeadOptions) -> None:
+        super().__init__()
+        self.answers = inputs.vocabulary.answers
+        self.index = answer_index(self.answers)
+        self.constructs_prompts = options.prompt == "declarative"
+        self.construct_prompt = PromptConstructor()
+        width = inputs.width
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "frame", "patches", "text")})
+        self.network = TSPM(
+            replace(options, width=options.width or width),
+            audio=width,
+            visual=width,
+            patches=width,
+            text=width,
+            answers=len(self.answers),
+        )
+        self._freeze_unused(options)
+
+    def _freeze_unused(self, options: TSPMHeadOptions) -> None:
+        """Freeze the parameters that no loss reaches with these options."""
+        unused = self.network.untrained()
+        if not self.constructs_prompts:
+            unused.append("prompt_in.")
+        for name, parameter in self.network.named_parameters():
+            if name.startswith(tuple(unused)):
+                parameter.requires_grad_(False)
+        if not options.spatial:
+            self.norms["patches"].requires_grad_(False)
+
+    def forward(self, tokens: Tokens, batch: Batch) -> TSPMOutput:
+        """Answer the questions of a batch.
+
+        Raises:
+            ValueError: If the tokens hold no question, or no declarative sentence where one selects steps.
+        """
+        if tokens.prompt is None:
+            raise ValueError("The TSPM head needs a question: tokens.prompt is None.")
+        if self.constructs_prompts and tokens.second_prompt is None:
+            raise ValueError("The TSPM head needs the declarative sentences of `second_prompts` as second_prompt.")
+        prompt = tokens.second_prompt if self.constructs_prompts else None
+        output: TSPMOutput = self.network(
+            self.norms["audio"](tokens.audio),
+            self.norms["frame"](tokens.frame),
+            self.norms["patches"](tokens.patches),
+            self.norms["text"](tokens.prompt),
+            None if prompt is None else self.norms["text"](prompt),
+            valid=None if tokens.valid.all() else tokens.valid,
+            allow_fewer=True,
+        )
+        return output
+
+    def loss(self, output: TSPMOutput, batch: Batch) -> Losses:
+        """Cross-entropy over answers; 0 where no true answer is in the vocabulary."""
+        return {"loss": answer_loss(output.logits, batch, self.index)}
+
+    def predict(self, output: TSPMOutput, batch: Batch) -> Prediction:
+        """`answer` and `answer_scores`, and what was selected, see `avkit.nn.answers.selection_values`."""
+        values = answer_values(output.logits, batch, self.answers, self.index)
+        return Prediction(batch.task, batch.id, values | selection_values(output))
+
+    def second_prompts(self, questions: Sequence[str]) -> list[str] | None:
+        """A declarative sentence per question, or None where the question itself selects steps."""
+        if not self.constructs_prompts:
+            return None
+        return [self.construct_prompt(question) for question in questions]
