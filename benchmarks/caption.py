@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from avkit.heads.caption import CaptionHead
+from avkit.heads.caption import CaptionDecoder
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 from avkit.text.tokenizer import END
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Compare both decoders."""
     torch.manual_seed(0)
     print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    head = CaptionHead(96, 128).eval()
+    head = CaptionDecoder(96, 128).eval()
     memory = torch.randn(160, 66, 96)
     with torch.no_grad():
         head.embed.weight[END] = 0  # a logit of 0, below the best of all others: no caption ends early
@@ -49,8 +49,8 @@ def main() -> None:
         decoder.bias[102] = -1e4
     for rows in (10, 160):
         seen = torch.randn(rows, 51, 512)
-        decoder.generate(seen, most=4)
-        compare("text decoder", lambda cache, seen=seen: decoder.generate(seen, most=LENGTH, cache=cache))
+        decoder.generate(seen, max_pieces=4)
+        compare("text decoder", lambda cache, seen=seen: decoder.generate(seen, max_pieces=LENGTH, cache=cache))
 
 
 if __name__ == "__main__":

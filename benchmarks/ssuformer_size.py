@@ -56,15 +56,16 @@ def batch(clips: int, steps: int, side: int, device: str) -> Batch:
 
 def count(model: AVModel) -> None:
     """Print the parameters of each part."""
-    head, system = model.heads["ra_ssu"], model.system
+    system = model.system
+    description = system.decoders.description
     parts = {
         "PVT-v2-B5": system.visual,
         "VGGish": system.audio,
         "integration": system.integration,
-        "mask decoder": head.masks,
-        "text decoder": head.decoder,
-        "CLIP ViT-B/32, pictures": head.region,
-        "router of experts": head.router,
+        "mask decoder": system.decoders.segmentation,
+        "text decoder": description.decoder,
+        "CLIP ViT-B/32, pictures": description.region_encoder,
+        "router of experts": description.router,
     }
     total = sum(p.numel() for p in model.parameters())
     for name, part in parts.items():
@@ -73,10 +74,15 @@ def count(model: AVModel) -> None:
     print(f"{'all':26} {total / 1e6:8.2f} M, {ratio:.4f} of the paper's {PAPER['parameters'] / 1e6:.2f} M")
 
 
+def loss_of(model: AVModel, given: Batch) -> torch.Tensor:
+    """The loss of a batch."""
+    return model.system.loss(model.system(given), given)["loss"]
+
+
 def step(model: AVModel, given: Batch, optimizer: torch.optim.Optimizer, device: str) -> None:
     """One training step in bf16."""
     with torch.autocast(device, torch.bfloat16):
-        loss = model.losses(given)["loss"]
+        loss = loss_of(model, given)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -104,7 +110,7 @@ def kept(model: AVModel, clips: int, steps: int, side: int) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), torch.autocast("cpu", torch.bfloat16):
-        loss = model.losses(batch(clips, steps, side, "cpu"))["loss"]  # keeps all storages alive until it goes
+        loss = loss_of(model, batch(clips, steps, side, "cpu"))  # keeps all storages alive until it goes
     assert loss.requires_grad
     return sum(sizes.values())
 
@@ -132,9 +138,8 @@ def main() -> None:
         model = build().eval()
         count(model)
     with FlopCounterMode(display=False) as flops, torch.no_grad():
-        model = build().eval()
-        given = batch(1, args.steps, args.side, "cpu")
-        model.heads["ra_ssu"](model.encode(given), **model.tasks["ra_ssu"].inputs(given))
+        model = build().train()  # in training captions are taught and not generated
+        model.system(batch(1, args.steps, args.side, "cpu"))
     print(f"operations of {args.steps} frames, captions taught: {flops.get_total_flops() / 1e12:.3f} T (paper 1.596 T)")
     print(f"a step of {args.clips} x {args.steps} x {args.side}, bf16, Adam:")
     (measured if torch.cuda.is_available() else estimated)(args.clips, args.steps, args.side)

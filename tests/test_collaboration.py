@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks that help sentences and sentences that help masks, and the router of experts, each written out."""
+"""Mask collaboration, regional consistency, the router of experts and the adaptive weight, each written out."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ import torch
 from avkit.encoders.small import SmallVisual
 from avkit.nn.region_crop import cut_out
 from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, region_consistency
-from avkit.systems.ssuformer.decoders import AdaptiveWeight
-from avkit.systems.ssuformer.experts import ExpertRouter
+from avkit.systems.ssuformer.criterion import AdaptiveWeight
+from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
 
 
 def test_cut_out_pixel_by_pixel():
@@ -23,24 +23,25 @@ def test_cut_out_pixel_by_pixel():
     assert cut_out(pictures, torch.rand(2, 3, 3), side=8).shape == (2, 3, 8, 8)
 
 
-def test_captions_pull_at_masks_through_a_frozen_encoder():
+def test_captions_train_masks_through_a_frozen_encoder():
     torch.manual_seed(0)
     encoder = SmallVisual().requires_grad_(False).eval()
     module = MaskCollaboration(encoder.width, 8, side=None)
     logits = torch.randn(2, 32, 32, requires_grad=True)
     pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    tokens, seen = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame)
+    tokens, embeddings = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame)
     assert tokens.shape == (2, 1, 8)
-    assert seen.shape == (2, encoder.width)
+    assert embeddings.shape == (2, encoder.width)
     tokens.square().sum().backward()
     assert logits.grad.abs().sum() > 0
     assert all(p.grad is None for p in encoder.parameters())
     with torch.no_grad():  # outside of training masks are cut: the same region, the same token, however sure
         module.eval()
-        one, other = (module(pictures, (k * logits).sigmoid(), lambda x: encoder(x).frame)[0] for k in (1, 9))
-        shown = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame, hard=False)[0]
+        one = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame)[0]
+        other = module(pictures, (9 * logits).sigmoid(), lambda x: encoder(x).frame)[0]
+        soft = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame, hard=False)[0]
     torch.testing.assert_close(one, other)
-    assert not torch.allclose(one, shown)
+    assert not torch.allclose(one, soft)
     with pytest.raises(ValueError, match="3 masks for 2 pictures"):
         module(pictures, torch.rand(3, 32, 32), lambda x: encoder(x).frame)
 
@@ -65,11 +66,12 @@ def test_gradient_through_the_encoder_is_the_numerical_one():
 def test_regional_consistency_is_equation_five():
     torch.manual_seed(0)
     a, b = torch.randn(3, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)
-    found = region_consistency(a, b)
+    distance = region_consistency(a, b)
     for n in range(3):
-        one, other = a[n] / a[n].norm(), b[n] / b[n].norm()
-        assert float(found[n]) == pytest.approx(float((one - other).norm().detach()), abs=1e-5)
-    found.sum().backward()
+        one = a[n] / a[n].norm()
+        other = b[n] / b[n].norm()
+        assert float(distance[n].detach()) == pytest.approx(float((one - other).norm().detach()), abs=1e-5)
+    distance.sum().backward()
     assert a.grad.abs().sum() > 0
     assert b.grad.abs().sum() > 0
 
@@ -82,53 +84,54 @@ def test_regional_consistency_is_finite_where_there_is_nothing():
     assert torch.isfinite(nothing.grad).all()
 
 
-def test_a_caption_is_the_mean_of_what_was_said():
+def test_a_caption_is_the_mean_of_its_states():
     torch.manual_seed(0)
     module, states = CaptionProjection(4, 3), torch.randn(2, 3, 4)
-    said = torch.tensor([[True, True, False], [False, False, False]])
-    found = module(states, said)
-    torch.testing.assert_close(found[0], module.out(states[0, :2].mean(0)))
-    torch.testing.assert_close(found[1], module.out(torch.zeros(4)))
+    valid = torch.tensor([[True, True, False], [False, False, False]])
+    embeddings = module(states, valid)
+    torch.testing.assert_close(embeddings[0], module.out(states[0, :2].mean(0)))
+    torch.testing.assert_close(embeddings[1], module.out(torch.zeros(4)))
 
 
 def router():
     torch.manual_seed(0)
     net = ExpertRouter(8, 6, heads=2)
-    torch.nn.init.normal_(net.now)
+    torch.nn.init.normal_(net.own_step)
     return net.eval()
 
 
 def test_router_word_by_word():
     net = router()
-    states, picture = torch.randn(2, 3, 8), torch.randn(2, 8)
+    states, frame = torch.randn(2, 3, 8), torch.randn(2, 8)
     features = net.read(torch.randn(2, 4, 6), 1)[:, 0]
-    there = torch.tensor([[True, True, False, True], [True, False, False, False]])
-    mixed, share = net(states, picture, features, there)
+    known = torch.tensor([[True, True, False, True], [True, False, False, False]])
+    mixed, share = net(states, frame, ExpertFeatures(features, known))
     layer, half = net.attention, 4
     for n in range(2):
-        keys = features[n][there[n]]
+        keys = features[n][known[n]]
         k, v = layer.key_value(keys).chunk(2, -1)
         for word in range(3):
             q = layer.query(states[n, word])
             parts = [slice(0, half), slice(half, 8)]
-            told = torch.cat([(k[:, p] @ q[p] / half**0.5).softmax(0) @ v[:, p] for p in parts])
-            told = layer.out(told)
-            weight = net.router(torch.cat([states[n, word], told])).softmax(0)
-            own = states[n, word] + net.picture(picture[n])
-            torch.testing.assert_close(mixed[n, word], net.norm(weight[0] * own + weight[1] * told))
+            attended = torch.cat([(k[:, p] @ q[p] / half**0.5).softmax(0) @ v[:, p] for p in parts])
+            attended = layer.out(attended)
+            weight = net.router(torch.cat([states[n, word], attended])).softmax(0)
+            own = states[n, word] + net.frame_in(frame[n])
+            torch.testing.assert_close(mixed[n, word], net.norm(weight[0] * own + weight[1] * attended))
             assert float(share[n, word]) == pytest.approx(float(weight[1]), abs=1e-6)
 
 
 def test_router_keeps_to_the_decoder_where_nothing_is_known():
     net = router()
-    states, picture = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 8)
-    there = torch.tensor([[True, True], [False, False]])
+    states, frame = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 8)
+    known = torch.tensor([[True, True], [False, False]])
     features = net.read(torch.randn(2, 2, 6), 1)[:, 0]
-    mixed, share = net(states, picture, features, there)
+    mixed, share = net(states, frame, ExpertFeatures(features, known))
     assert (share[0] > 0).all()
     assert (share[1] == 0).all()
-    torch.testing.assert_close(mixed[1], net.norm(states[1] + net.picture(picture[1])))
-    torch.testing.assert_close(mixed, net(states, picture, features + 1e6 * ~there[..., None], there)[0])
+    torch.testing.assert_close(mixed[1], net.norm(states[1] + net.frame_in(frame[1])))
+    far = ExpertFeatures(features + 1e6 * ~known[..., None], known)
+    torch.testing.assert_close(mixed, net(states, frame, far)[0])
     mixed.sum().backward()
     assert torch.isfinite(states.grad).all()
 
@@ -137,12 +140,12 @@ def test_a_step_knows_its_own_feature_where_there_is_one_each():
     net = router()
     per_step, per_clip = torch.randn(1, 3, 6), torch.randn(1, 5, 6)
     each = net.read(per_step, 3)
-    plain = net.norm_expert(net.inputs(per_step))[0]
+    plain = net.norm_expert(net.features_in(per_step))[0]
     for step in range(3):
         for other in range(3):
-            torch.testing.assert_close(each[0, step, other], plain[other] + (net.now if step == other else 0))
-    every = net.read(per_clip, 3)
-    torch.testing.assert_close(every[0, 0], every[0, 2])
+            torch.testing.assert_close(each[0, step, other], plain[other] + (net.own_step if step == other else 0))
+    same = net.read(per_clip, 3)
+    torch.testing.assert_close(same[0, 0], same[0, 2])
     with pytest.raises(ValueError, match="7 wide, this model takes 6"):
         net.read(torch.randn(1, 3, 7), 3)
 

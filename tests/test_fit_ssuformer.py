@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--data.steps_per_epoch", "4"),
     *("--data.batch_size", "2", "--data.val_size", "2", "--data.test_size", "2", "--data.train_size", "8"),
-    *("--data.picture", "32", "--data.workers", "0", "--model.system.most", "8"),
+    *("--data.picture", "32", "--data.workers", "0", "--model.system.max_pieces", "8"),
 ]
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real" / "clips"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multi-modality integration, against Eq. 2 and 3 written out step by step."""
 
 import pytest
@@ -16,45 +17,47 @@ def clip(steps=STEPS):
 
 def attend(layer, query, context, bias=None):
     """One query row (D,) towards rows (M, D), head by head; `bias` is added to the scores, (heads, M)."""
-    size, found = WIDTH // HEADS, []
+    size = WIDTH // HEADS
+    heads = []
     k, v = layer.key_value(context).chunk(2, -1)
     q = layer.query(query)
     for h in range(HEADS):
         part = slice(h * size, (h + 1) * size)
         score = k[:, part] @ q[part] / size**0.5
         score = score if bias is None else score + bias[h]
-        found.append(score.softmax(0) @ v[:, part])
-    return layer.out(torch.cat(found))
+        heads.append(score.softmax(0) @ v[:, part])
+    return layer.out(torch.cat(heads))
 
 
 def slow_layer(layer, audio, patches):
     """One layer on a clip without padding, one query after the other."""
-    steps, norms = len(audio), layer.norms
+    steps = len(audio)
+    patch_norms, audio_norms = layer.patch_norms, layer.audio_norms
 
     def near(module, t):
-        reach = module.over_time.reach
-        return torch.stack([module.over_time.bias[:, u - t + reach] for u in range(steps)], -1)
+        radius = module.temporal.radius
+        return torch.stack([module.temporal.bias[:, u - t + radius] for u in range(steps)], -1)
 
     def over_time(module, t, query, context):
-        return attend(module.over_time, query, context, near(module, t))
+        return attend(module.temporal, query, context, near(module, t))
 
     def over_space(module, query, context):
-        return attend(module.over_space or module.over_time, query, context)
+        return attend(module.spatial or module.temporal, query, context)
 
-    timed, x = norms["patches time"](patches), torch.empty_like(patches)
+    timed, x = patch_norms["time"](patches), torch.empty_like(patches)
     for t in range(steps):
         for p in range(CELLS):
-            x[t, p] = patches[t, p] + over_time(layer.own, t, timed[t, p], timed[:, p])
-    spaced, y = norms["patches space"](x), torch.empty_like(x)
+            x[t, p] = patches[t, p] + over_time(layer.visual_attention, t, timed[t, p], timed[:, p])
+    spaced, y = patch_norms["space"](x), torch.empty_like(x)
     for t in range(steps):
         for p in range(CELLS):
-            row = x[t, p] + over_space(layer.own, spaced[t, p], spaced[t])
-            y[t, p] = row + layer.feed["patches"](norms["patches out"](row))
+            row = x[t, p] + over_space(layer.visual_attention, spaced[t, p], spaced[t])
+            y[t, p] = row + layer.patch_feed_forward(patch_norms["feed_forward"](row))
     a = torch.empty_like(audio)
     for t in range(steps):
-        row = audio[t] + over_time(layer.cross, t, norms["audio time"](audio[t]), y.mean(1))
-        row = row + over_space(layer.cross, norms["audio space"](row), y[t])
-        a[t] = row + layer.feed["audio"](norms["audio out"](row))
+        row = audio[t] + over_time(layer.cross_attention, t, audio_norms["time"](audio[t]), y.mean(1))
+        row = row + over_space(layer.cross_attention, audio_norms["space"](row), y[t])
+        a[t] = row + layer.audio_feed_forward(audio_norms["feed_forward"](row))
     return a, y
 
 
@@ -66,25 +69,25 @@ def awake(net):
     return net.double().eval()
 
 
-def test_it_begins_as_nothing():
+def test_it_begins_as_the_identity():
     torch.manual_seed(0)
     audio, patches, valid = clip()
-    found = MultiModalityIntegration(WIDTH, heads=HEADS).double()(audio, patches, valid)
-    assert torch.equal(found[0], audio)
-    assert torch.equal(found[1], patches)
+    output = MultiModalityIntegration(WIDTH, heads=HEADS).double()(audio, patches, valid)
+    assert torch.equal(output[0], audio)
+    assert torch.equal(output[1], patches)
 
 
 @pytest.mark.parametrize("share", [True, False])
 def test_layers_written_out(share):
     torch.manual_seed(0)
-    net = awake(MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, reach=5, share=share))
+    net = awake(MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, radius=5, share=share))
     audio, patches, valid = clip()
     with torch.no_grad():
-        found = net(audio, patches, valid)
+        output = net(audio, patches, valid)
         expected = audio[0], patches[0]
         for layer in net.layers:
             expected = slow_layer(layer, *expected)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(output, expected, strict=True):
         torch.testing.assert_close(one[0], other, atol=1e-10, rtol=1e-10)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avkit.nn.deformable_attention import DeformableAttention, cell_codes, cell_places
+from avkit.nn.deformable_attention import DeformableAttention, cell_centers, cell_codes
 from avkit.nn.query_mask import QueryMaskDecoder
-from avkit.nn.upsampled_conv import convolve_enlarged
+from avkit.nn.upsampled_conv import convolve_upsampled
 
 
 def slow_attention(net, query, places, values, sizes):
@@ -42,7 +42,7 @@ def test_deformable_attention_is_what_it_says(sizes):
     net = DeformableAttention(8, levels=2, heads=2, points=3)
     torch.nn.init.normal_(net.sampling_offsets.weight, std=0.5)
     torch.nn.init.normal_(net.attention_weights.weight)
-    places = cell_places(sizes)
+    places = cell_centers(sizes)
     values = torch.randn(2, len(places), 8)
     with torch.no_grad():
         fast = net(values, places, values, sizes)
@@ -85,7 +85,7 @@ def test_a_convolution_of_an_enlarged_map_needs_no_enlarged_map(scale, bias):
         )
         conv.zero_grad()
         large = F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
-        out = convolve_enlarged(conv, maps, scale) if fast else conv(large)
+        out = convolve_upsampled(conv, maps, scale) if fast else conv(large)
         out.square().sum().backward()
         found.append([out, maps.grad, *(p.grad.clone() for p in conv.parameters())])
     for one, other in zip(*found, strict=True):
@@ -123,7 +123,7 @@ def test_places_are_found_in_half_precision_too():
     """A map of 64 cells has places between those that half precision can tell apart."""
     torch.manual_seed(0)
     net, sizes = DeformableAttention(8, levels=1, heads=2), [(64, 64)]
-    places, values = cell_places(sizes), torch.randn(1, 4096, 8)
+    places, values = cell_centers(sizes), torch.randn(1, 4096, 8)
     with torch.no_grad():
         exact = net(values, places, values, sizes)
         with torch.autocast("cpu", torch.bfloat16):

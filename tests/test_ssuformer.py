@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SSUFormer whole: the paper's rows, what its parts tell each other, and bad input."""
+"""SSUFormer as a system: the paper's rows, the gradients between its parts, and bad input."""
 
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -16,7 +16,8 @@ from avkit.errors import DataError, RunError
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import Store, write_store
 from avkit.systems import make_config
-from avkit.systems.ssuformer.network import SSUFormerConfig
+from avkit.systems.ssuformer.caption_changes import changed_steps
+from avkit.systems.ssuformer.config import SSUFormerConfig
 from avkit.training.loader import expert_features
 from avkit.training.module import AVModel, check_same
 
@@ -33,14 +34,13 @@ def row(name, **changes):
 
 
 def item(index=0, steps=2, expert=None):
-    found = crop(SCENES.item(index, FIELDS), 3, steps)
-    return replace(found, expert=expert)
+    return replace(crop(SCENES.item(index, FIELDS), 3, steps), expert=expert)
 
 
 def batch(count=3, steps=2, expert=False):
     torch.manual_seed(1)
-    known = [torch.randn(steps, EXPERT) if expert and i != 1 else None for i in range(count)]
-    return collate([item(i, steps, known[i]) for i in range(count)], "ra_ssu")
+    features = [torch.randn(steps, EXPERT) if expert and i != 1 else None for i in range(count)]
+    return collate([item(i, steps, features[i]) for i in range(count)], "ra_ssu")
 
 
 def model(config=None, **changes):
@@ -48,38 +48,44 @@ def model(config=None, **changes):
     return AVModel("ra_ssu", SCENES.vocabulary, config or row("ssu", **changes), expert=EXPERT)
 
 
-def head(net):
-    return net.heads["ra_ssu"]
+def losses_of(net, given):
+    return net.system.loss(net.system(given), given)
+
+
+def decoders(net):
+    return net.system.decoders
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_each_row_of_the_paper_trains_all_that_it_has(name):
     net = model(row(name)).train()
-    losses = net.losses(batch(expert=True))
+    losses = losses_of(net, batch(expert=True))
     assert all(torch.isfinite(x) for x in losses.values())
     both = {"mask", "words"} | ({"consistency"} if name in ("rcc", "ssu") else set())
     wanted = {"ssu_s": {"mask"}, "ssu_d": {"words"}}.get(name, both)
-    wanted |= {"expert"} if name in ("ssu", "ssu_d") else set()
+    wanted |= {"expert_share"} if name in ("ssu", "ssu_d") else set()
     assert losses.keys() - {"loss"} == wanted
     losses["loss"].backward()
     for part, p in net.named_parameters():
         if p.requires_grad:
             assert p.grad is not None, part
             assert torch.isfinite(p.grad).all(), part
-    assert all(not p.requires_grad for p in head(net).region.parameters()) if head(net).region is not None else True
+    description = decoders(net).description
+    if description is not None and description.region_encoder is not None:
+        assert not any(p.requires_grad for p in description.region_encoder.parameters())
 
 
 def test_rows_differ_by_the_switches_of_the_paper_alone():
-    found = {name: asdict(row(name)) for name in ROWS}
+    options = {name: asdict(row(name)) for name in ROWS}
     order = ["baseline", "focal", "mcm", "rcc", "ssu"]
-    changed = [{k for k in found[a] if found[a][k] != found[b][k]} for a, b in pairwise(order)]
+    changed = [{k for k in options[a] if options[a][k] != options[b][k]} for a, b in pairwise(order)]
     assert changed == [{"text_loss"}, {"mcm"}, {"rcc"}, {"mohe"}]
-    assert {found[name]["answers"] for name in ("ssu_s", "ssu_d")} == {"masks", "captions"}
+    assert {options[name]["answers"] for name in ("ssu_s", "ssu_d")} == {"masks", "captions"}
 
 
 def test_total_loss_is_equation_four_and_six():
-    net = model(text_loss="focal", a=0.3).train()
-    parts = net.losses(batch())
+    net = model(text_loss="focal", mask_weight=0.3).train()
+    parts = losses_of(net, batch())
     total = 0.3 * parts["mask"] + 0.7 * parts["words"] + parts["consistency"]
     torch.testing.assert_close(parts["loss"], total)
 
@@ -98,23 +104,23 @@ def test_prediction_needs_no_targets_and_padding_changes_nothing(name):
 
 
 def mask_gradient(net, given, part):
-    """How one loss pulls at the last layer of the mask decoder."""
+    """Size of one loss's gradient at the last layer of the mask decoder."""
     net.zero_grad()
-    net.losses(given)[part].backward()
-    grad = head(net).masks.out[-1].weight.grad
+    losses_of(net, given)[part].backward()
+    grad = decoders(net).segmentation.decoder.out[-1].weight.grad
     return 0.0 if grad is None else float(grad.abs().sum())
 
 
-def test_words_pull_at_masks_through_collaboration_alone():
+def test_words_train_masks_through_collaboration_alone():
     given = batch()
     assert mask_gradient(model(row("mcm")).train(), given, "words") > 0
     assert mask_gradient(model(row("focal")).train(), given, "words") == 0
 
 
-def test_consistency_pulls_at_masks_and_at_words():
+def test_consistency_trains_masks_and_words():
     net = model(row("rcc")).train()
     assert mask_gradient(net, batch(), "consistency") > 0
-    assert head(net).decoder.embed.weight.grad.abs().sum() > 0
+    assert decoders(net).description.decoder.embed.weight.grad.abs().sum() > 0
     assert mask_gradient(model(row("rcc", mcm=False)).train(), batch(), "consistency") > 0
 
 
@@ -124,64 +130,79 @@ def test_true_captions_can_be_read_by_clip_instead():
     pytest.importorskip("open_clip")
     net = model(row("rcc", rcc_text="clip", region="clip_vit_b32")).train()
     assert mask_gradient(net, batch(2), "consistency") > 0
-    assert all(p.grad is None for p in head(net).reader.parameters())
-    assert head(net).decoder.embed.weight.grad is None
+    assert all(p.grad is None for p in decoders(net).description.caption_encoder.parameters())
+    assert decoders(net).description.decoder.embed.weight.grad is None
 
 
 def test_true_masks_teach_for_the_first_epochs():
     net = model(row("mcm", mcm_teacher=1)).train()
-    task, given = net.tasks["ra_ssu"], batch()
+    given = batch()
     assert mask_gradient(net, given, "words") == 0
     given.targets["mask_known"][0, 0] = False  # an unknown mask is not taught
-    assert torch.isnan(task.inputs(given)["shown"][0, 0]).all()
     assert mask_gradient(net, given, "words") > 0
-    task.epoch = 1
-    assert "shown" not in task.inputs(given)
+    given.targets["mask_known"][0, 0] = True
+    net.system.on_epoch_start(1)
+    assert mask_gradient(net, given, "words") > 0
+    net.system.on_epoch_start(0)
+    net.eval()  # outside of training no target is read
+    with torch.no_grad():
+        true, other = batch(), batch()
+        other.targets["mask"] = 1 - other.targets["mask"]
+        assert net(true)["caption"] == net(other)["caption"]
 
 
-def test_learnt_share_starts_where_the_paper_sets_it():
+def test_learned_weight_starts_where_the_paper_sets_it():
     net = model(balance="learned").train()
-    parts = net.losses(batch())
-    assert float(parts["a"].detach()) == pytest.approx(0.25, abs=1e-6)
+    parts = losses_of(net, batch())
+    assert float(parts["mask_weight"].detach()) == pytest.approx(0.25, abs=1e-6)
     parts["loss"].backward()
-    assert head(net).weight.logit.grad is not None
+    assert decoders(net).criterion.weight.logit.grad is not None
 
 
-def test_the_router_hears_of_the_expert_and_the_report_says_so():
+def test_the_router_reads_the_expert_and_the_report_says_so():
     net = model().eval()
     with torch.no_grad():
-        told, silent = net(batch(expert=True)), net(batch())
-    (note,) = net.tasks["ra_ssu"].notes()
+        with_expert = net(batch(expert=True))
+        without = net(batch())
+    (note,) = net.system.notes("ra_ssu")
     assert "33 % of the steps" in note
-    assert told["caption"][1] == silent["caption"][1]  # the clip that has no features
+    assert with_expert["caption"][1] == without["caption"][1]  # the clip that has no features
+    net.system.on_evaluation_start()
+    assert net.system.notes("ra_ssu") == []
     other = model().eval()
     with torch.no_grad():
         other(batch())
-    assert other.tasks["ra_ssu"].notes() == [
+    assert other.system.notes("ra_ssu") == [
         "No clip had features of an expert: the router kept to the caption decoder."
     ]
 
 
-def test_captions_are_written_anew_where_something_changed():
-    net = model(row("mcm"), steady=0.0)
-    net = model(row("mcm", steady=0.5)).eval()
+def test_captions_are_generated_anew_where_something_changed():
+    net = model(row("mcm", caption_change_threshold=0.5)).eval()
     given = batch(2, 4)
-    tokens = net.encode(given)
+    tokens = net.system.tokens(given)
     same = replace(tokens, **{k: getattr(tokens, k)[:, :1].expand_as(getattr(tokens, k)) for k in ("audio", "frame")})
     masks = torch.full((2, 4, 1, 8, 8), -5.0)
-    found = head(net)._changes(same, masks, None).view(2, 4)
-    assert found.tolist() == [[True, False, False, False]] * 2
+    assert changed_steps(same, masks, None, 0.5).tolist() == [[True, False, False, False]] * 2
     masks[0, 2:] = 5.0  # something comes into view, or leaves it
-    found = head(net)._changes(same, masks, None).view(2, 4)
-    assert found.tolist() == [[True, False, True, False], [True, False, False, False]]
-    loud = replace(same, audio=torch.cat([same.audio[:, :3], -same.audio[:, 3:]], 1))
-    assert head(net)._changes(loud, masks, None).view(2, 4)[1].tolist() == [True, False, False, True]
+    new = changed_steps(same, masks, None, 0.5)
+    assert new.tolist() == [[True, False, True, False], [True, False, False, False]]
+    other_sound = replace(same, audio=torch.cat([same.audio[:, :3], -same.audio[:, 3:]], 1))
+    assert changed_steps(other_sound, masks, None, 0.5)[1].tolist() == [True, False, False, True]
+    padded = replace(same, valid=torch.tensor([[False, True, True, False]] * 2))
+    assert changed_steps(padded, None, None, 0.5).tolist() == [[False, True, False, False]] * 2
     with torch.no_grad():
         values = net(given).values
-        every = model(row("mcm")).eval()(given).values
+        all_new = model(row("mcm")).eval()(given).values
+    assert all_new["caption_written"].all()
     for clip in range(2):
         for step, new in enumerate(values["caption_written"][clip].tolist()):
-            assert values["caption"][clip][step] == (every if new else values)["caption"][clip][step - (not new)]
+            source = all_new if new else values
+            assert values["caption"][clip][step] == source["caption"][clip][step - (not new)]
+    assert net.system.set_caption_change_threshold(0.0)
+    with torch.no_grad():
+        assert net(given)["caption"] == all_new["caption"]
+    assert not model(row("ssu_s")).system.set_caption_change_threshold(0.1)
 
 
 def test_beams_write_too():
@@ -193,29 +214,34 @@ def test_beams_write_too():
 def test_masks_and_captions_that_are_empty_everywhere():
     net, given = model(mask_loss="dice").train(), batch()
     given.targets["mask"] = torch.zeros_like(given.targets["mask"])
-    losses = net.losses(given)
+    losses = losses_of(net, given)
     assert torch.isfinite(losses["loss"])
     losses["loss"].backward()
     given.targets["caption"] = [["", " "] for _ in given.id]
-    losses = net.losses(given)
+    losses = losses_of(net, given)
     assert float(losses["words"].detach()) == 0
     losses["loss"].backward()
     given.targets["mask_known"] = torch.zeros_like(given.targets["mask_known"])
-    assert torch.isfinite(net.losses(given)["loss"])
+    assert torch.isfinite(losses_of(net, given)["loss"])
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
 def test_long_captions_are_cut_and_counted():
-    net, given = model(row("mcm", positions=8, most=6)).train(), batch()
+    net, given = model(row("mcm", positions=8, max_pieces=6)).train(), batch()
     with pytest.warns(UserWarning, match=r"word pieces, and system.positions 8 leave room for 6"):
-        assert torch.isfinite(net.losses(given)["loss"])
-    assert "longer than 6 word pieces and were cut" in net.tasks["ra_ssu"].notes()[0]
+        assert torch.isfinite(losses_of(net, given)["loss"])
+    long = sum(
+        n > 6 for n in decoders(net).tokenizer.pieces.count([c for clip in given.targets["caption"] for c in clip])
+    )
+    assert net.system.notes("ra_ssu")[0].startswith(
+        f"{long} training captions were longer than 6 word pieces and were cut"
+    )
 
 
 def test_features_of_an_expert_must_fit(tmp_path):
     net = model().train()
     with pytest.raises(ValueError, match="7 wide, this model takes 6"):
-        net.losses(collate([item(0, 2, torch.randn(2, 7))], "ra_ssu"))
+        losses_of(net, collate([item(0, 2, torch.randn(2, 7))], "ra_ssu"))
     with pytest.raises(ValueError, match="different widths"):
         collate([item(0, 2, torch.randn(2, 7)), item(1, 2, torch.randn(2, 6))], "ra_ssu")
     with pytest.raises(ValueError, match="NaN"):
@@ -245,18 +271,18 @@ def test_a_tokenizer_that_differs_from_the_checkpoints_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"answers": "mask"}, "answers"),
         ({"answers": "captions"}, "Set system.mcm to false"),
         ({"answers": "masks", "mcm": False, "rcc": False}, "Set system.mohe to false"),
-        ({"most": 64}, "64 positions leave room"),
+        ({"max_pieces": 64}, "64 positions leave room"),
         ({"rcc_text": "clip"}, "needs a CLIP"),
         ({"text_loss": "foucal"}, "focal"),
     ],
 )
-def test_switches_that_contradict_each_other(changes, said):
-    with pytest.raises(ValueError, match=said):
+def test_switches_that_contradict_each_other(changes, message):
+    with pytest.raises(ValueError, match=message):
         SSUFormerConfig(**changes)
 
 
@@ -265,7 +291,7 @@ def test_other_tasks_and_other_systems_are_named():
         AVModel("ra_ssu,avs", SCENES.vocabulary, SSUFormerConfig())
     with pytest.raises(ValueError, match="ssuformer"):
         make_config({"name": "ssuformr"})
-    with pytest.raises(ValueError, match="no form of a sequence"):
+    with pytest.raises(ValueError, match=r"leave model\.heads and model\.interface out"):
         AVModel("ra_ssu", SCENES.vocabulary, SSUFormerConfig(), interface="sequence")
 
 

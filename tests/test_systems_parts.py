@@ -14,7 +14,7 @@ from avkit.encoders.resnet import ResNet18
 from avkit.encoders.vggish import VGGishAudio
 from avkit.media.mel import vggish_examples
 from avkit.media.spectrogram import log_spectrogram, sound_around
-from avkit.nn.deformable_attention import cell_places, gather, sample
+from avkit.nn.deformable_attention import cell_centers, sample_with_gather, sample_with_grid_sample
 from avkit.systems import find_network
 from avkit.systems.avsegformer.network import AVSegFormerConfig
 from avkit.systems.sources import cut_and_mirror
@@ -46,14 +46,14 @@ def test_interaction_equals_the_matrix_of_all_pixels():
 def test_both_ways_to_look_at_places_agree_with_gradients():
     torch.manual_seed(0)
     sizes = [(5, 3), (2, 4)]
-    places = cell_places(sizes)
+    centers = cell_centers(sizes)
     values = torch.randn(2, 23, 2, 4, dtype=torch.float64)
     offsets = 3 * torch.randn(2, 23, 2, 2, 3, 2, dtype=torch.float64)
     weights = torch.rand(2, 23, 2, 2, 3, dtype=torch.float64)
     found = []
-    for look in (sample, gather):
+    for look in (sample_with_grid_sample, sample_with_gather):
         given = [x.clone().requires_grad_() for x in (values, offsets, weights)]
-        out = look(*given, places.double(), sizes)
+        out = look(*given, centers.double(), sizes)
         out.square().sum().backward()
         found.append([out, *(x.grad for x in given)])
     for one, other in zip(*found, strict=True):

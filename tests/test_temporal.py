@@ -20,14 +20,14 @@ def plain(layer, query, context, valid):
     """Attention over all pairs of steps under one explicit T x T mask, one head at a time."""
     steps, size = query.shape[1], WIDTH // HEADS
     distance = torch.arange(steps)[None] - torch.arange(steps)[:, None]
-    allowed = (distance.abs() <= layer.reach)[None] & valid[:, None] & valid[:, :, None]
+    allowed = (distance.abs() <= layer.radius)[None] & valid[:, None] & valid[:, :, None]
     allowed = allowed | torch.eye(steps, dtype=torch.bool)  # padding sees itself, so that no row is empty
     q, (k, v) = layer.query(query), layer.key_value(context).chunk(2, -1)
     heads = []
     for head in range(HEADS):
         part = slice(head * size, (head + 1) * size)
         scores = q[..., part] @ k[..., part].transpose(1, 2) / size**0.5
-        scores = scores + layer.bias[head][distance.clamp(-layer.reach, layer.reach) + layer.reach]
+        scores = scores + layer.bias[head][distance.clamp(-layer.radius, layer.radius) + layer.radius]
         weights = torch.where(allowed, scores, -torch.inf).double().softmax(-1)
         heads.append(weights @ v[..., part])
     return layer.out(torch.cat(heads, -1))
@@ -101,7 +101,7 @@ def test_equations_one_to_four_written_out():
     a, v = module.norm_audio(audio), module.norm_frame(frame)
     parts_a, parts_v = [a], [v]
     for scale, reach in zip(module.scales, (1, 3), strict=True):
-        assert scale.audio_self.reach == reach  # S / 2 neighbours on both sides
+        assert scale.audio_self.radius == reach  # S / 2 neighbours on both sides
         parts_a.append(plain(scale.audio_self, a, a, valid) + plain(scale.audio_cross, a, v, valid))
         parts_v.append(plain(scale.frame_self, v, v, valid) + plain(scale.frame_cross, v, a, valid))
     found_a, found_v = module(audio, frame, valid)

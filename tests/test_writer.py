@@ -93,7 +93,7 @@ def test_too_long_sentences_are_refused_and_never_written():
     net = decoder(positions=6)
     with pytest.raises(ValueError, match=r"7 word pieces .* 6 positions"):
         net(torch.randn(1, 3, 16), torch.ones(1, 7, dtype=torch.long))
-    assert net.generate(torch.randn(2, 3, 16), most=40).shape[1] <= 6
+    assert net.generate(torch.randn(2, 3, 16), max_pieces=40).shape[1] <= 6
     assert net.generate(torch.randn(0, 3, 16)).shape == (0, 0)
     with pytest.raises(ValueError, match="beams is 0"):
         net.generate(torch.randn(1, 3, 16), beams=0)

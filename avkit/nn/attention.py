@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-head attention, whole and in windows, on torch's fused kernel."""
+"""Multi-head attention, over all positions and in windows, on torch's fused kernel."""
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,17 @@ class Attention(nn.Module):
         width: Width D of query, context and result.
         heads: Number of heads; must divide `width`.
         dropout: Share of attention weights dropped in training.
+
+    Raises:
+        ValueError: If `heads` does not divide `width`.
     """
 
     def __init__(self, width: int, heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}.")
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
+        self.dropout = dropout
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -31,76 +35,90 @@ class Attention(nn.Module):
         k, v = rearrange(self.key_value(context), "n m (two h d) -> two n h m d", two=2, h=self.heads)
         return q, k, v
 
-    def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend from query (N, L, D) to context (N, M, D).
+    @property
+    def active_dropout(self) -> float:
+        """Share of attention weights dropped now: none outside of training."""
+        return self.dropout if self.training else 0.0
+
+    def attend_all(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend from query (N, L, D) to all of context (N, M, D).
 
         Args:
-            query: Who asks.
-            context: Who answers.
-            mask: bool broadcastable to (N, h, L, M), True where attention is allowed; each row needs one True.
+            query: Tokens that attend.
+            context: Tokens that are attended to.
+            mask: bool or additive, broadcastable to (N, h, L, M); where bool, True allows attention, and each row needs
+                one True.
         """
         q, k, v = self.project(query, context)
-        x = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        x = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.active_dropout)
         return self.out(rearrange(x, "n h l d -> n l (h d)"))
+
+    def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same as `attend_all`."""
+        return self.attend_all(query, context, mask)
 
 
 class WindowAttention(Attention):
-    """Attention of each step to its neighbours in time: `reach` steps before, itself, `reach` steps after.
+    """Attention of each step to its temporal neighbours: `radius` steps before, itself, `radius` steps after.
 
-    Cost and memory grow linearly with T: the sequence is cut into blocks and each block sees itself and `reach` steps
-    on both sides. A sequence of at most `block` steps is done in one piece. A learned bias per head and distance tells
-    before from after; there is no absolute time, so a clip of any length and any part of it are treated alike.
+    Cost and memory grow linearly with T: the sequence is cut into blocks, and each block attends to itself and `radius`
+    steps on both sides. A sequence of at most `block` steps is one block. A learned bias per head and distance
+    distinguishes before from after; there is no absolute time, so that clips of any length and parts of them are
+    treated alike.
 
     Args:
         width: Width D.
         heads: Number of heads.
-        reach: Neighbours on each side, S / 2 for a window of S (AV-Unified, section III-B).
+        radius: Neighbours on each side, S / 2 for a window of S (AV-Unified, section III-B).
         dropout: Share of attention weights dropped in training.
         block: Steps per block.
     """
 
-    def __init__(self, width: int, heads: int, reach: int, dropout: float = 0.0, block: int = 64) -> None:
+    def __init__(self, width: int, heads: int, radius: int, dropout: float = 0.0, block: int = 64) -> None:
         super().__init__(width, heads, dropout)
-        self.reach, self.block = reach, max(block, reach)
-        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+        self.radius = radius
+        self.block = max(block, radius)
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * radius + 1))
 
     def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from query (B, T, D) to context (B, T, D); `mask` is bool (B, T), False on padding."""
-        steps = query.shape[1]
-        valid = mask if mask is not None else query.new_ones(query.shape[:2], dtype=torch.bool)
-        if steps <= self.block:
-            return super().forward(query, context, self._mask(valid, valid, 0))
-        return self._blocks(query, context, valid)
+        valid = query.new_ones(query.shape[:2], dtype=torch.bool) if mask is None else mask
+        if query.shape[1] <= self.block:
+            return self.attend_all(query, context, self._mask(valid, valid, 0))
+        return self._attend_blocks(query, context, valid)
 
-    def _blocks(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
-        size, reach = self.block, self.reach
+    def _attend_blocks(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
+        size = self.block
         batch, steps, _ = query.shape
         count = -(-steps // size)
         tail = count * size - steps
         q, k, v = self.project(query, context)
         q = rearrange(F.pad(q, (0, 0, 0, tail)), "b h (n s) d -> (b n) h s d", n=count)
-
-        def around(x: Tensor) -> Tensor:
-            """Each block with its neighbours: (B, h, T, d) to (B n, h, size + 2 reach, d)."""
-            x = F.pad(x, (0, 0, reach, reach + tail)).unfold(2, size + 2 * reach, size)
-            return rearrange(x, "b h n d m -> (b n) h m d")
-
-        keys = F.pad(valid, (reach, reach + tail)).unfold(1, size + 2 * reach, size).flatten(0, 1)
-        queries = F.pad(valid, (0, tail)).reshape(batch * count, size)
-        allowed = self._mask(queries, keys, reach)
-        drop = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, around(k), around(v), allowed, dropout_p=drop)
+        k = self._unfold(k, tail)
+        v = self._unfold(v, tail)
+        padded = F.pad(valid, (self.radius, self.radius + tail))
+        valid_keys = padded.unfold(1, size + 2 * self.radius, size).flatten(0, 1)
+        valid_queries = F.pad(valid, (0, tail)).reshape(batch * count, size)
+        mask = self._mask(valid_queries, valid_keys, self.radius)
+        x = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.active_dropout)
         return self.out(rearrange(x, "(b n) h s d -> b (n s) (h d)", b=batch)[:, :steps])
 
-    def _mask(self, queries: Tensor, keys: Tensor, offset: int) -> Tensor:
-        """What is added to the scores, (N, h, L, M): the bias of the distance, or minus infinity where none may look.
+    def _unfold(self, x: Tensor, tail: int) -> Tensor:
+        """Each block with its neighbours: (B, h, T, d) to (B n, h, block + 2 radius, d)."""
+        x = F.pad(x, (0, 0, self.radius, self.radius + tail))
+        x = x.unfold(2, self.block + 2 * self.radius, self.block)
+        return rearrange(x, "b h n d m -> (b n) h m d")
 
-        A padded query sees itself, so that no row is empty.
+    def _mask(self, queries: Tensor, keys: Tensor, offset: int) -> Tensor:
+        """Additive mask (N, h, L, M): the bias of the distance, minus infinity where attention is not allowed.
+
+        A padded query attends to itself, so that no row is empty.
         """
-        places = torch.arange(keys.shape[1], device=keys.device) - offset
-        distance = places - torch.arange(queries.shape[1], device=keys.device)[:, None]
-        allowed = (distance.abs() <= self.reach) & keys[:, None] & queries[:, :, None] | (distance == 0)
-        bias = self.bias[:, distance.clamp(-self.reach, self.reach) + self.reach]
+        positions = torch.arange(keys.shape[1], device=keys.device) - offset
+        distance = positions - torch.arange(queries.shape[1], device=keys.device)[:, None]
+        near = distance.abs() <= self.radius
+        allowed = near & keys[:, None] & queries[:, :, None] | (distance == 0)
+        bias = self.bias[:, distance.clamp(-self.radius, self.radius) + self.radius]
         return bias.masked_fill(~allowed[:, None], -torch.inf)
 
 

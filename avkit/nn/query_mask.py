@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks by queries made of sound, over a pyramid that deformable attention has mixed: AVSegFormer's head."""
+"""Masks by queries made of sound, over a pyramid mixed by deformable attention: AVSegFormer's head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from avkit.nn.deformable_attention import DeformableLayer, cell_codes, cell_places
+from avkit.nn.deformable_attention import DeformableLayer, cell_centers, cell_codes
 from avkit.nn.recompute import Recomputable
-from avkit.nn.upsampled_conv import convolve_enlarged
+from avkit.nn.upsampled_conv import convolve_upsampled
 
 
 @dataclass
 class QueryMasks:
-    """What the head makes.
+    """Output of the mask decoder.
 
     Attributes:
         logits: (N, K, H, W), `scale` times the size of the finest level.
@@ -33,9 +33,9 @@ class QueryMasks:
 
 
 class SoundLayer(nn.Module):
-    """Queries among themselves, then towards the one token of the sound; post-norm.
+    """Self-attention of queries, then attention to the one token of the sound; post-norm.
 
-    A softmax over one token is 1, so that attention is the token's projection, added to every query.
+    A softmax over one token is 1, so that this attention is the token's projection, added to every query.
     """
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float = 0.0) -> None:
@@ -43,7 +43,9 @@ class SoundLayer(nn.Module):
         self.self_attn = nn.MultiheadAttention(width, heads, dropout, bias=False, batch_first=True)
         self.cross_attn = nn.MultiheadAttention(width, heads, dropout, bias=False, batch_first=True)
         self.ffn = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
 
     def forward(self, query: Tensor, sound: Tensor) -> Tensor:
         """Queries (N, Q, D) and sound (N, 1, D) to queries."""
@@ -54,14 +56,17 @@ class SoundLayer(nn.Module):
 
 
 class QueryLayer(nn.Module):
-    """Queries among themselves, then towards all tokens of the levels; post-norm."""
+    """Self-attention of queries, then attention to all tokens of the levels; post-norm."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.self_attn = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.cross_attn = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.linear1 = nn.Linear(width, inner)
+        self.linear2 = nn.Linear(inner, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, memory: Tensor) -> Tensor:
@@ -72,12 +77,13 @@ class QueryLayer(nn.Module):
 
 
 class ChannelMixer(nn.Module):
-    """Scales the channels of a map by what the sound finds in it: `sigmoid(attention(sound, pixels))`."""
+    """Scales the channels of a map by the sound's attention to its pixels: `sigmoid(attention(sound, pixels))`."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj, self.kv_proj = nn.Linear(width, width, bias=False), nn.Linear(width, 2 * width, bias=False)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.kv_proj = nn.Linear(width, 2 * width, bias=False)
         self.proj = nn.Linear(width, width)
 
     def forward(self, maps: Tensor, sound: Tensor) -> Tensor:
@@ -85,12 +91,12 @@ class ChannelMixer(nn.Module):
         q = self.q_proj(sound).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         pixels = self.kv_proj(maps.flatten(2).transpose(1, 2))
         k, v = pixels.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return maps * self.proj(found).sigmoid().transpose(1, 2)[..., None]
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return maps * self.proj(attended).sigmoid().transpose(1, 2)[..., None]
 
 
 class PyramidMixer(nn.Module, Recomputable):
-    """Pixel decoder: all levels but the finest mixed by deformable attention, then added to the finest.
+    """Pixel decoder: mixes all levels but the finest by deformable attention, then adds them to the finest.
 
     Args:
         widths: Channels of the levels, finest first; two or more.
@@ -98,8 +104,11 @@ class PyramidMixer(nn.Module, Recomputable):
         layers: Deformable layers.
         heads: Attention heads.
         inner: Width of the feed-forward layers.
-        dropout: In training.
-        recompute: Keep nothing inside of layers for the backward pass.
+        dropout: Dropout rate in training.
+        recompute: Recompute the activations inside of layers in the backward pass.
+
+    Raises:
+        ValueError: If there is only one level.
     """
 
     def __init__(
@@ -116,39 +125,42 @@ class PyramidMixer(nn.Module, Recomputable):
         self.recompute = recompute
         if len(widths) < 2:
             raise ValueError(f"A pyramid of {len(widths)} level cannot be mixed; choose an encoder with two or more.")
-        groups = 32 if width % 32 == 0 else 8
-
-        def norm() -> nn.Module:
-            return nn.GroupNorm(groups, width)
-
-        self.in_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(c, width, 1), norm()) for c in widths)
+        self.in_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(c, width, 1), _group_norm(width)) for c in widths)
         self.level_embed = nn.Parameter(torch.randn(len(widths) - 1, width))
-        self.layers = nn.ModuleList(
-            DeformableLayer(width, len(widths) - 1, heads, inner=inner, dropout=dropout) for _ in range(layers)
-        )
-        self.lateral_conv = nn.Sequential(nn.Conv2d(width, width, 1), norm())
-        self.out_conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm(), nn.ReLU(inplace=True))
-
-    def _run(self, layer: nn.Module, *given: object) -> Tensor:
-        if self.recompute and self.training:
-            again: Tensor = checkpoint(layer, *given, use_reentrant=False)
-            return again
-        made: Tensor = layer(*given)
-        return made
+        self.layers = nn.ModuleList()
+        for _ in range(layers):
+            self.layers.append(DeformableLayer(width, len(widths) - 1, heads, inner=inner, dropout=dropout))
+        self.lateral_conv = nn.Sequential(nn.Conv2d(width, width, 1), _group_norm(width))
+        self.out_conv = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), _group_norm(width), nn.ReLU(inplace=True))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, h, w), finest first, to the finest with all of them in it, (N, D, h, w), and tokens (N, S, D)."""
+        """Mix the levels.
+
+        Args:
+            maps: (N, C, h, w) each, finest first.
+
+        Returns:
+            The finest level with all of them in it, (N, D, h, w), and tokens of the others, (N, S, D).
+        """
         fine, *coarse = (proj(x) for proj, x in zip(self.in_proj, maps, strict=True))
         sizes = [(x.shape[2], x.shape[3]) for x in coarse]
-        x = torch.cat([m.flatten(2).transpose(1, 2) for m in coarse], 1)
+        x = torch.cat([level.flatten(2).transpose(1, 2) for level in coarse], 1)
         codes = cell_codes(sizes, x.shape[-1], x.device)
         code = torch.cat([c + e for c, e in zip(codes, self.level_embed, strict=True)])
-        places = cell_places(sizes, x.device)
+        centers = cell_centers(sizes, x.device)
         for layer in self.layers:
-            x = self._run(layer, x, code, places, sizes)
-        first = x[:, : sizes[0][0] * sizes[0][1]].transpose(1, 2).unflatten(-1, sizes[0])
+            if self.recompute and self.training:
+                x = checkpoint(layer, x, code, centers, sizes, use_reentrant=False)
+            else:
+                x = layer(x, code, centers, sizes)
+        height, width = sizes[0]
+        first = x[:, : height * width].transpose(1, 2).unflatten(-1, (height, width))
         first = F.interpolate(first, fine.shape[-2:], mode="bilinear", align_corners=False)
         return self.out_conv(self.lateral_conv(fine) + first), x
+
+
+def _group_norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32 if width % 32 == 0 else 8, width)
 
 
 class QueryMaskDecoder(nn.Module, Recomputable):
@@ -164,11 +176,11 @@ class QueryMaskDecoder(nn.Module, Recomputable):
         heads: Attention heads.
         inner: Width of the feed-forward layers, and of the layers that combine the queries' masks.
         sound_inner: Width of the feed-forward layers of those that make queries.
-        outer: Channels at the level's size and at the picture's, before the mask.
+        outer: Channels at the finest level's size and at the mask's, before the mask.
         scale: Cells of the masks per cell of the finest level, on a side; 4 for maps of stride 4 gives pixels.
-        dropout: In training.
+        dropout: Dropout rate in training.
         mixed: Scale the mask features' channels by sound.
-        recompute: Keep little for the backward pass and compute it again there: less memory, more time.
+        recompute: Recompute activations in the backward pass: less memory, more time.
 
     Source:
         vvvb-github/AVSegFormer at commit 7083cb6586d1, `model/head/AVSegHead.py`; what never reaches its output
@@ -193,14 +205,17 @@ class QueryMaskDecoder(nn.Module, Recomputable):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.scale, self.recompute = scale, recompute
+        self.scale = scale
+        self.recompute = recompute
         self.query = nn.Parameter(torch.randn(queries, width))
         self.learnable_query = nn.Parameter(torch.randn(queries, width))
         self.sound_layers = nn.ModuleList(SoundLayer(width, heads, sound_inner) for _ in range(sound_layers))
         self.pixels = PyramidMixer(widths, width, layers, heads, inner, dropout, recompute)
         self.layers = nn.ModuleList(QueryLayer(width, heads, inner, dropout) for _ in range(layers))
         self.mixer = ChannelMixer(width, heads) if mixed else None
-        self.combine = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in ((queries, inner), (inner, inner), (inner, width)))
+        self.combine = nn.ModuleList(
+            [nn.Conv2d(queries, inner, 1), nn.Conv2d(inner, inner, 1), nn.Conv2d(inner, width, 1)]
+        )
         self.out = nn.ModuleList(
             [
                 nn.Conv2d(width, outer[0], 3, padding=1),
@@ -222,9 +237,9 @@ class QueryMaskDecoder(nn.Module, Recomputable):
         if self.mixer is not None:
             features = self.mixer(features, sound)
         if self.recompute and self.training:
-            logits: Tensor = checkpoint(self._draw, query, features, use_reentrant=False)
+            logits: Tensor = checkpoint(self._draw_masks, query, features, use_reentrant=False)
         else:
-            logits = self._draw(query, features)
+            logits = self._draw_masks(query, features)
         return QueryMasks(logits, features, query, memory)
 
     def make_queries(self, sound: Tensor) -> Tensor:
@@ -234,14 +249,14 @@ class QueryMaskDecoder(nn.Module, Recomputable):
             query = layer(query, sound)
         return query
 
-    def _draw(self, query: Tensor, features: Tensor) -> Tensor:
+    def _draw_masks(self, query: Tensor, features: Tensor) -> Tensor:
         """Masks (N, K, H, W) of queries (N, Q, D) on features (N, D, h, w)."""
-        enter, *layers = (cast(nn.Conv2d, m) for m in self.combine)
-        # the first layer is of queries times pixels; queries go into its weights, which costs less
-        x = features.flatten(2).transpose(1, 2) @ (enter.weight.flatten(1) @ query).transpose(1, 2)
-        x = x.transpose(1, 2).unflatten(2, features.shape[2:]) + cast(Tensor, enter.bias).to(x.dtype)[:, None, None]
-        for layer in layers:  # channels lie together here, which convolutions of one cell like best
+        first, *others = (cast(nn.Conv2d, layer) for layer in self.combine)
+        # the first layer reads products of queries and pixels; multiplying its weights with the queries costs less
+        x = features.flatten(2).transpose(1, 2) @ (first.weight.flatten(1) @ query).transpose(1, 2)
+        x = x.transpose(1, 2).unflatten(2, features.shape[2:]) + cast(Tensor, first.bias).to(x.dtype)[:, None, None]
+        for layer in others:  # x has its channels last in memory, where 1 x 1 convolutions are fastest
             x = F.conv2d(x.relu_(), layer.weight.contiguous(memory_format=torch.channels_last), layer.bias)
-        first, second, last = (cast(nn.Conv2d, m) for m in self.out)
-        drawn: Tensor = last(convolve_enlarged(second, first(features + x), self.scale).relu_())
-        return drawn
+        to_mid, to_outer, to_masks = (cast(nn.Conv2d, layer) for layer in self.out)
+        masks: Tensor = to_masks(convolve_upsampled(to_outer, to_mid(features + x), self.scale).relu_())
+        return masks

@@ -1,40 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two experts of a sentence: the caption decoder, and what a large vision-language model made of the clip."""
+"""Mixture of experts of a caption: the text decoder, and the features of a large vision-language model."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import Tokens
 from avkit.nn.decoder_layer import CachedAttention
+from avkit.systems.ssuformer.output import ExpertShare
+
+
+@dataclass
+class ExpertFeatures:
+    """Features of the vision-language model for N captions.
+
+    Attributes:
+        features: (N, M, D), at the width of the text decoder.
+        known: bool (N, M), which of them the data have.
+    """
+
+    features: Tensor
+    known: Tensor
+
+    def rows(self, chosen: Tensor) -> "ExpertFeatures":
+        """The features of some of the captions; `chosen` is bool (N,) or int64."""
+        return ExpertFeatures(self.features[chosen], self.known[chosen])
+
+    @property
+    def any_known(self) -> Tensor:
+        """Whether a caption has features, bool (N,)."""
+        return self.known.any(1)
 
 
 class ExpertRouter(nn.Module):
-    """Weighs, word by word, the decoder's states and what they find in another model's hidden features.
+    """Mixes, word by word, the text decoder's states with what they attend to in the other model's features.
 
-    Both experts are kept (dense); their weights are a softmax over two logits. Clips of which the other model's
-    features are unknown stay with the decoder.
+    Both experts are always computed; their weights are a softmax over two logits. Clips without features of the other
+    model keep to the text decoder.
 
     Args:
         width: Width D of the states.
         expert: Width E of the other model's features.
         heads: Heads of the attention from states to those features.
+        group: Name of the group of options on the command line, for messages.
 
     Source:
         RA-SSU (arXiv 2603.09809), Mixture of Hierarchical-prompted Experts, section IV-B.4 and Fig. 6; the layers,
         which it leaves open, are ours.
     """
 
-    def __init__(self, width: int, expert: int, heads: int = 8) -> None:
+    def __init__(self, width: int, expert: int, heads: int = 8, group: str = "system") -> None:
         super().__init__()
         self.expert = expert
-        self.inputs, self.now = nn.Linear(expert, width), nn.Parameter(torch.zeros(width))
-        self.attention, self.picture = CachedAttention(width, heads), nn.Linear(width, width)
+        self.group = group
+        self.features_in = nn.Linear(expert, width)
+        #: Marks the feature of a step's own time.
+        self.own_step = nn.Parameter(torch.zeros(width))
+        self.attention = CachedAttention(width, heads)
+        self.frame_in = nn.Linear(width, width)
         self.router = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 2))
-        self.norm_expert, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_expert = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
+
+    def select(self, tokens: Tokens, rows: Tensor) -> ExpertFeatures:
+        """The batch's features for the steps `rows`, bool (B T,); one unknown feature where the batch has none."""
+        batch, steps = tokens.valid.shape
+        features = tokens.expert
+        known = tokens.expert_known
+        if features is None or known is None:
+            features = tokens.audio.new_zeros(batch, 1, self.expert)
+            known = torch.zeros(batch, 1, dtype=torch.bool, device=features.device)
+        per_step = self.read(features, steps).flatten(0, 1)
+        known = known[:, None].expand(-1, steps, -1).flatten(0, 1)
+        return ExpertFeatures(per_step[rows], known[rows])
 
     def read(self, features: Tensor, steps: int) -> Tensor:
-        """The other model's features (B, M, E) as each of T steps sees them: (B, T, M, D).
+        """Features (B, M, E) as each of T steps reads them, (B, T, M, D).
 
-        Where there is one for each step, M = T, a step's own is marked.
+        Where there is one feature per step, M = T, a step's own one is marked.
 
         Raises:
             ValueError: If the features are of another width.
@@ -42,31 +86,63 @@ class ExpertRouter(nn.Module):
         if features.shape[-1] != self.expert:
             raise ValueError(
                 f"The expert's features are {features.shape[-1]} wide, this model takes {self.expert}. Extract them "
-                "with the model it was trained with, or set system.expert to their width."
+                f"with the model it was trained with, or set {self.group}.expert_width to their width."
             )
-        x = self.norm_expert(self.inputs(features.to(self.now.dtype)))[:, None].expand(-1, steps, -1, -1)
+        x = self.norm_expert(self.features_in(features.to(self.own_step.dtype)))
+        x = x[:, None].expand(-1, steps, -1, -1)
         if features.shape[1] == steps:
-            x = x + torch.eye(steps, device=x.device, dtype=x.dtype)[None, ..., None] * self.now
+            x = x + torch.eye(steps, device=x.device, dtype=x.dtype)[None, ..., None] * self.own_step
         return x
 
-    def forward(self, states: Tensor, picture: Tensor, features: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix.
+    def forward(self, states: Tensor, frame: Tensor, expert: ExpertFeatures) -> tuple[Tensor, Tensor]:
+        """Mix both experts.
 
         Args:
-            states: Of the decoder, (N, L, D).
-            picture: The frame's token, (N, D).
-            features: Of `read`, (N, M, D).
-            there: bool (N, M), which of them are known.
+            states: States of the text decoder, (N, L, D).
+            frame: The picture's token, (N, D).
+            expert: Features of the other model.
 
         Returns:
-            Mixed states (N, L, D), and the other model's share in each, (N, L) in [0, 1], 0 where nothing is known.
+            Mixed states (N, L, D), and the other model's weight in each, (N, L) in [0, 1], 0 where nothing is known.
         """
-        known = there.any(1)
-        allowed = (there | ~known[:, None])[:, None, None]
-        told = self.attention(states, self.attention.keys(features), allowed)
-        logits = self.router(torch.cat([states, told], -1))
-        logits = torch.where(known[:, None, None], logits, logits.new_tensor([0.0, -torch.inf]))
-        share = logits.softmax(-1)
-        own = states + self.picture(picture)[:, None]
-        mixed: Tensor = self.norm(share[..., :1] * own + share[..., 1:] * torch.where(known[:, None, None], told, 0))
-        return mixed, share[..., 1]
+        known = expert.any_known[:, None, None]
+        allowed = (expert.known[:, None] | ~known)[:, None]
+        attended = self.attention(states, self.attention.keys(expert.features), allowed)
+        logits = self.router(torch.cat([states, attended], -1))
+        logits = torch.where(known, logits, logits.new_tensor([0.0, -torch.inf]))
+        weights = logits.softmax(-1)
+        own = states + self.frame_in(frame)[:, None]
+        mixed: Tensor = self.norm(weights[..., :1] * own + weights[..., 1:] * torch.where(known, attended, 0))
+        return mixed, weights[..., 1]
+
+
+class ExpertUsage:
+    """Counts, over predictions, how many steps had features of the expert and how much it contributed."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self.steps = 0
+        self.known = 0
+        self.share = 0.0
+
+    def update(self, expert: ExpertShare, valid: Tensor) -> None:
+        """Count a batch; `expert` and `valid` are (B, T)."""
+        self.steps += int(valid.sum())
+        self.known += int(expert.known.sum())
+        self.share += float(expert.share[expert.known & valid].sum())
+
+    def notes(self) -> list[str]:
+        """A sentence for the report, if something was counted."""
+        if not self.steps:
+            return []
+        if not self.known:
+            return ["No clip had features of an expert: the router kept to the caption decoder."]
+        share = self.share / self.known
+        part = self.known / self.steps
+        return [
+            f"The expert's share of captions was {share:.2f} where it had features, {100 * part:.0f} % of the "
+            "steps; elsewhere the router kept to the caption decoder."
+        ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An autoregressive Transformer that writes sentences: greedy or with several beams, and a cache of keys and values."""
+"""An autoregressive Transformer that generates captions greedily or by beam search, with a cache of keys and values."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from avkit.nn.decoder_layer import Cache, DecoderLayer
 
-#: Changes states (N, L, D) of the rows with the given numbers (N,) before words are read off them.
-Finish = Callable[[Tensor, Tensor], Tensor]
+#: Changes states (N, 1, D) before words are read off them; also given the numbers of their rows of the memory, (N,).
+StateTransform = Callable[[Tensor, Tensor], Tensor]
 
 
 class TextDecoder(nn.Module):
-    """Pre-norm decoder with learned positions; the vocabulary's layer is the embedding itself.
+    """Pre-norm Transformer decoder with learned positions; the output layer shares the embedding's weights.
 
     Args:
         words: Size of the vocabulary.
@@ -23,9 +23,9 @@ class TextDecoder(nn.Module):
         heads: Attention heads.
         ratio: Width of the feed-forward layers over D.
         positions: Longest row, start included.
-        dropout: In training.
-        start: Index that begins a sentence.
-        end: Index that ends it.
+        dropout: Dropout rate in training.
+        start: Index that begins a caption.
+        end: Index that ends a caption.
         pad: Index of padding.
 
     Source:
@@ -46,7 +46,10 @@ class TextDecoder(nn.Module):
         pad: int = 0,
     ) -> None:
         super().__init__()
-        self.positions, self.start, self.end, self.pad = positions, start, end, pad
+        self.positions = positions
+        self.start = start
+        self.end = end
+        self.pad = pad
         self.embed = nn.Embedding(words, width)
         self.position = nn.Parameter(torch.randn(positions, width) * 0.02)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, ratio, dropout) for _ in range(layers))
@@ -55,10 +58,16 @@ class TextDecoder(nn.Module):
         nn.init.normal_(self.embed.weight, std=width**-0.5)
 
     def forward(self, memory: Tensor, rows: Tensor, topic: Tensor | None = None) -> Tensor:
-        """States (N, L, D) after each word of rows, int64 (N, L), for memory (N, M, D).
+        """States after each word of rows.
 
-        What a sentence is about can also be told to every word directly, as `topic` (N, D): that is learnt much sooner
-        than where to look in the memory.
+        Args:
+            memory: Tokens that every word attends to, (N, M, D).
+            rows: Words so far, int64 (N, L).
+            topic: A vector per caption that is added to every word, (N, D); it is learned much sooner than where in the
+                memory to look.
+
+        Returns:
+            (N, L, D).
 
         Raises:
             ValueError: If rows are longer than there are positions.
@@ -68,7 +77,7 @@ class TextDecoder(nn.Module):
                 f"A sentence has {rows.shape[1]} word pieces with its start; this decoder has {self.positions} "
                 "positions. Cut it, or build the decoder with more."
             )
-        x = self._embed(rows) + self.position[: rows.shape[1]]
+        x = self.embed_words(rows) + self.position[: rows.shape[1]]
         if topic is not None:
             x = x + topic[:, None]
         for layer in self.layers:
@@ -80,121 +89,141 @@ class TextDecoder(nn.Module):
         """Logits of the next word for states (..., D): (..., words)."""
         return F.linear(states, self.embed.weight, self.bias)
 
-    def _embed(self, rows: Tensor) -> Tensor:
-        """Of unit variance, though the weights are small enough to read words off states."""
+    def embed_words(self, rows: Tensor) -> Tensor:
+        """Embeddings of unit variance; the weights are smaller, since words are also read off states with them."""
         return self.embed(rows) * self.embed.embedding_dim**0.5
 
     @torch.no_grad()
     def generate(
         self,
         memory: Tensor,
-        most: int = 40,
+        max_pieces: int = 40,
         beams: int = 1,
         cache: bool = True,
-        finish: Finish | None = None,
+        transform: StateTransform | None = None,
         topic: Tensor | None = None,
     ) -> Tensor:
-        """Write a sentence for each row of the memory.
+        """Generate a caption for each row of the memory.
 
-        One beam takes the likeliest word at each turn. With more, the likeliest sentences so far are kept, ended ones
-        among them, and at the end the one with the highest mean log-probability per word is taken.
+        One beam takes the likeliest word in each step. With more, the likeliest unfinished and finished captions are
+        kept, and at the end the one with the highest mean log-probability per word is taken.
 
         Args:
             memory: (N, M, D).
-            most: Longest sentence, end included; the decoder's positions where that is more.
-            beams: Sentences kept per row.
+            max_pieces: Longest caption, end included; limited by the decoder's positions.
+            beams: Captions kept per row.
             cache: Keep keys and values of earlier words; without it the same words come, more slowly.
-            finish: Changes states before words are read off them.
-            topic: What each sentence is about, (N, D), as in `forward`.
+            transform: Changes states before words are read off them.
+            topic: A vector per caption, (N, D), as in `forward`.
 
         Returns:
-            int64 (N, L), each row ended by the end word and then padded, unless it ran into `most`.
+            int64 (N, L), each row ended by the end word and then padded, unless it reached `max_pieces`.
 
         Raises:
-            ValueError: If beams or most is below 1.
+            ValueError: If beams or max_pieces is below 1.
         """
-        if beams < 1 or most < 1:
-            raise ValueError(f"beams is {beams}, most {most}; both are at least 1.")
-        turn = _Turn(self, memory, cache, finish, topic)
-        limit = min(most, self.positions)
+        if beams < 1 or max_pieces < 1:
+            raise ValueError(f"beams is {beams}, max_pieces {max_pieces}; both are at least 1.")
         if not len(memory):
             return torch.empty(0, 0, dtype=torch.int64, device=memory.device)
-        return self._greedy(turn, limit) if beams == 1 else self._beam(turn, limit, beams)
+        generation = _Generation(self, memory, topic, transform, cache=cache)
+        limit = min(max_pieces, self.positions)
+        if beams == 1:
+            return self._greedy(generation, limit)
+        return self._beam_search(generation, limit, min(beams, self.embed.num_embeddings))
 
-    def _greedy(self, turn: "_Turn", limit: int) -> Tensor:
-        rows = torch.full((turn.count, 1), self.start, device=turn.memory.device)
-        ended = torch.zeros(turn.count, dtype=torch.bool, device=rows.device)
+    def _greedy(self, generation: "_Generation", limit: int) -> Tensor:
+        count = len(generation.memory)
+        device = generation.memory.device
+        rows = torch.full((count, 1), self.start, device=device)
+        ended = torch.zeros(count, dtype=torch.bool, device=device)
         for _ in range(limit):
-            best = turn.next(rows).argmax(-1).masked_fill(ended, self.pad)
+            best = generation.next_logits(rows).argmax(-1).masked_fill(ended, self.pad)
             rows = torch.cat([rows, best[:, None]], 1)
             ended |= best == self.end
             if ended.all():
                 break
         return rows[:, 1:]
 
-    def _beam(self, turn: "_Turn", limit: int, beams: int) -> Tensor:
-        count, words = turn.count, self.embed.num_embeddings
-        beams = min(beams, words)
-        turn.repeat(beams)
-        rows = torch.full((count * beams, 1), self.start, device=turn.memory.device)
-        score = torch.full((count, beams), -torch.inf, device=rows.device)
-        score[:, 0] = 0  # all beams are alike at first: only one may speak
-        ended = torch.zeros(count, beams, dtype=torch.bool, device=rows.device)
-        length = torch.zeros(count, beams, device=rows.device)
-        first = torch.arange(count, device=rows.device)[:, None] * beams
+    def _beam_search(self, generation: "_Generation", limit: int, beams: int) -> Tensor:
+        count = len(generation.memory)
+        words = self.embed.num_embeddings
+        generation.repeat(beams)
+        device = generation.memory.device
+        rows = torch.full((count * beams, 1), self.start, device=device)
+        score = torch.full((count, beams), -torch.inf, device=device)
+        score[:, 0] = 0  # all beams are equal at first, so that only one may continue
+        ended = torch.zeros(count, beams, dtype=torch.bool, device=device)
+        length = torch.zeros(count, beams, device=device)
+        first = torch.arange(count, device=device)[:, None] * beams
         for _ in range(limit):
-            log_p = turn.next(rows).float().log_softmax(-1).unflatten(0, (count, beams))
+            log_p = generation.next_logits(rows).float().log_softmax(-1).unflatten(0, (count, beams))
             log_p = log_p.masked_fill(ended[..., None], -torch.inf)
             log_p[..., self.pad] = torch.where(ended, 0.0, log_p[..., self.pad])
             score, flat = (score[..., None] + log_p).flatten(1).topk(beams)
-            origin, word = flat // words, flat % words
-            ended, length = ended.gather(1, origin), length.gather(1, origin)
-            length = length + ~ended
+            origin = flat // words
+            word = flat % words
+            ended = ended.gather(1, origin)
+            length = length.gather(1, origin) + ~ended
             ended = ended | (word == self.end)
             chosen = (first + origin).flatten()
             rows = torch.cat([rows[chosen], word.view(-1, 1)], 1)
             if ended.all():
                 break
-            turn.reorder(chosen)
+            generation.reorder(chosen)
         best = (score / length.clamp(min=1)).argmax(1)
-        return rows.unflatten(0, (count, beams))[torch.arange(count, device=rows.device), best, 1:]
+        return rows.unflatten(0, (count, beams))[torch.arange(count, device=device), best, 1:]
 
 
-class _Turn:
-    """What is known while sentences are written: the memory of each row, and the cache."""
+class _Generation:
+    """The state of a generation: memory and topic of each row, and the cache of each layer."""
 
     def __init__(
-        self, decoder: TextDecoder, memory: Tensor, cache: bool, finish: Finish | None, topic: Tensor | None
+        self,
+        decoder: TextDecoder,
+        memory: Tensor,
+        topic: Tensor | None,
+        transform: StateTransform | None,
+        *,
+        cache: bool,
     ) -> None:
-        self.decoder, self.memory, self.finish, self.topic = decoder, memory, finish, topic
+        self.decoder = decoder
+        self.memory = memory
+        self.topic = topic
+        self.transform = transform
         self.numbers = torch.arange(len(memory), device=memory.device)
         self.caches = [Cache() for _ in decoder.layers] if cache else None
 
-    @property
-    def count(self) -> int:
-        return len(self.memory)
-
-    def next(self, rows: Tensor) -> Tensor:
+    def next_logits(self, rows: Tensor) -> Tensor:
         """Logits (N, words) of the word after rows (N, L)."""
-        decoder, place = self.decoder, rows.shape[1] - 1
-        if self.caches is None:
-            states = decoder(self.memory, rows, self.topic)[:, -1:]
-        else:
-            x = decoder._embed(rows[:, place:]) + decoder.position[place]
-            x = x if self.topic is None else x + self.topic[:, None]
-            for layer, cache in zip(decoder.layers, self.caches, strict=True):
-                x = layer(x, self.memory, cache=cache)
-            states = decoder.norm(x)
-        if self.finish is not None:
-            states = self.finish(states, self.numbers)
-        return decoder.logits(states[:, 0])
+        states = self._states(rows) if self.caches is None else self._cached_states(rows, self.caches)
+        if self.transform is not None:
+            states = self.transform(states, self.numbers)
+        return self.decoder.logits(states[:, 0])
+
+    def _states(self, rows: Tensor) -> Tensor:
+        states: Tensor = self.decoder(self.memory, rows, self.topic)
+        return states[:, -1:]
+
+    def _cached_states(self, rows: Tensor, caches: list[Cache]) -> Tensor:
+        decoder = self.decoder
+        last = rows.shape[1] - 1
+        x = decoder.embed_words(rows[:, last:]) + decoder.position[last]
+        if self.topic is not None:
+            x = x + self.topic[:, None]
+        for layer, cache in zip(decoder.layers, caches, strict=True):
+            x = layer(x, self.memory, cache=cache)
+        states: Tensor = decoder.norm(x)
+        return states
 
     def repeat(self, times: int) -> None:
-        """Let every row be written several times; before the first turn."""
-        self.memory, self.numbers = (x.repeat_interleave(times, 0) for x in (self.memory, self.numbers))
-        self.topic = None if self.topic is None else self.topic.repeat_interleave(times, 0)
+        """Repeat every row; before the first word."""
+        self.memory = self.memory.repeat_interleave(times, 0)
+        self.numbers = self.numbers.repeat_interleave(times, 0)
+        if self.topic is not None:
+            self.topic = self.topic.repeat_interleave(times, 0)
 
     def reorder(self, chosen: Tensor) -> None:
-        """Go on with rows of the given numbers, all of which stay with their memory."""
+        """Continue with the rows of the given numbers, which stay with their memory."""
         for cache in self.caches or ():
             cache.reorder(chosen)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sound region description: a caption per step from picture, sound and masked region."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avkit.batch import Batch, Tokens
+from avkit.encoders.base import TextEncoder, VisualEncoder
+from avkit.heads.base import HeadInputs
+from avkit.nn.captions import WrittenCaptions, written_captions
+from avkit.nn.mask_losses import known_steps
+from avkit.nn.region_crop import cut_out
+from avkit.systems.ssuformer.caption_changes import changed_steps
+from avkit.systems.ssuformer.caption_context import CaptionContext, CaptionContextEncoder
+from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
+from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration
+from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
+from avkit.systems.ssuformer.options import AnsweringOptions
+from avkit.systems.ssuformer.output import ExpertShare, GeneratedCaptions, TaughtCaptions
+from avkit.systems.ssuformer.text_decoder import TextDecoder
+
+
+class RegionDescription(nn.Module):
+    """The text decoder with mask collaboration, regional consistency and the router of experts.
+
+    Args:
+        options: Options of the answering part.
+        inputs: Width of the tokens and of the expert's features (0 for no router).
+        tokenizer: Word pieces of captions.
+        decoder: The text decoder.
+        region_encoder: Image encoder of masked regions; frozen here. None without mask collaboration and consistency.
+        caption_encoder: Text encoder in the same space, for regional consistency with the true caption; frozen here.
+            None where the states of the text decoder are used instead.
+
+    Source:
+        RA-SSU (arXiv 2603.09809), section IV-B.4.
+    """
+
+    def __init__(
+        self,
+        options: AnsweringOptions,
+        inputs: HeadInputs,
+        tokenizer: CaptionTokenizer,
+        decoder: TextDecoder,
+        region_encoder: VisualEncoder | None,
+        caption_encoder: TextEncoder | None,
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.tokenizer = tokenizer
+        self.decoder = decoder
+        self.region_encoder = region_encoder
+        self.caption_encoder = caption_encoder
+        for encoder in self._frozen_encoders():
+            encoder.requires_grad_(False).eval()
+        width = options.text_width
+        self.context = CaptionContextEncoder(inputs.width, width, options.pooled_grid, regions=options.mcm)
+        self.router: ExpertRouter | None = None
+        self.projection: CaptionProjection | None = None
+        self.collaboration: MaskCollaboration | None = None
+        if options.mohe and inputs.expert_width:
+            self.router = ExpertRouter(width, inputs.expert_width, options.text_heads, options.group)
+        if region_encoder is not None and options.rcc and caption_encoder is None:
+            self.projection = CaptionProjection(width, region_encoder.width)
+        if region_encoder is not None and options.mcm:
+            self.collaboration = MaskCollaboration(region_encoder.width, width, self.region_side)
+
+    @property
+    def region_side(self) -> int | None:
+        """Pixels of the square that the image encoder reads; None for pictures of their own size."""
+        if self.region_encoder is None or self.region_encoder.input_size is None:
+            return None
+        return self.region_encoder.input_size[0]
+
+    def teach(self, tokens: Tokens, masks: Tensor | None, batch: Batch, *, true_masks: bool) -> TaughtCaptions:
+        """Logits of the batch's captions.
+
+        Args:
+            tokens: Tokens of the batch.
+            masks: Mask logits (B, T, 1, H, W), or None.
+            batch: The batch, with captions.
+            true_masks: Let captions read the regions of the true masks, where these are annotated.
+        """
+        written = written_captions(batch)
+        pieces = self.tokenizer.encode(written.texts).to(batch.valid.device)
+        rows = written.steps.flatten()
+        cover = None if masks is None else masks[:, :, 0].sigmoid()
+        if cover is not None and true_masks:
+            cover = _with_true_masks(cover, batch)
+        region_tokens, regions = self._embed_regions(tokens, cover, rows)
+        context = self.context(tokens, rows, region_tokens)
+        inputs = pieces[:, :-1]
+        states = self.decoder(context.memory, inputs, context.topic)
+        valid = inputs != self.decoder.pad
+        mixed, expert = self._mix_expert(states, valid, context, tokens, rows)
+        output = TaughtCaptions(self.decoder.logits(mixed), pieces, expert=expert)
+        if self.options.rcc and regions is not None and len(regions):
+            output.regions = regions
+            output.captions = self._embed_captions(states, valid, written)
+        return output
+
+    def generate(self, tokens: Tokens, masks: Tensor | None, threshold: float) -> GeneratedCaptions:
+        """Captions of all valid steps; those whose source changed by less than `threshold` repeat the one before."""
+        rows = tokens.valid.flatten()
+        cover = None if masks is None else masks[:, :, 0].sigmoid()
+        region_tokens, regions = self._embed_regions(tokens, cover, rows)
+        context = self.context(tokens, rows, region_tokens)
+        new = changed_steps(tokens, masks, regions, threshold) if threshold else tokens.valid
+        chosen = new.flatten()[rows]
+        repeated = chosen.cumsum(0) - 1  # the generated caption that each valid step has
+        context = context.rows(chosen)
+        if self.router is None:
+            pieces = self._write(context)
+            return GeneratedCaptions(_scatter_rows(pieces[repeated], rows, self.decoder.pad), new)
+        expert = self.router.select(tokens, rows)
+        mixing = ExpertMixing(self.router, context.frame, expert.rows(chosen))
+        pieces = self._write(context, mixing)
+        shares = _scatter_rows(mixing.first_share[repeated], rows).view(new.shape)
+        known = _scatter_rows(expert.any_known, rows).view(new.shape)
+        pieces = _scatter_rows(pieces[repeated], rows, self.decoder.pad)
+        return GeneratedCaptions(pieces, new, ExpertShare(shares, known))
+
+    def train(self, mode: bool = True) -> "RegionDescription":
+        """Set training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for encoder in self._frozen_encoders():
+            encoder.eval()
+        return self
+
+    def _frozen_encoders(self) -> list[nn.Module]:
+        return [encoder for encoder in (self.region_encoder, self.caption_encoder) if encoder is not None]
+
+    def _embed_regions(self, tokens: Tokens, cover: Tensor | None, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Region tokens (N, 1, E) and embeddings (N, C) of masks (B, T, h, w) in the steps `rows`, where they are used.
+
+        Raises:
+            ValueError: If there are no pictures to cut regions out of.
+        """
+        if self.region_encoder is None or cover is None:
+            return None, None
+        if tokens.picture is None:
+            group = self.options.group
+            raise ValueError(
+                "Regions are cut out of pictures, and the batch has stored features instead. Train on pictures, or "
+                f"set {group}.mcm and {group}.rcc to false."
+            )
+        pictures = tokens.picture.flatten(0, 1)[rows]
+        cover = cover.flatten(0, 1)[rows]
+        if self.collaboration is not None:
+            region_tokens, regions = self.collaboration(pictures, cover, self._embed)
+            return region_tokens, regions
+        if not self.training:
+            return None, None
+        return None, self._embed(cut_out(pictures, cover, side=self.region_side))
+
+    def _embed(self, pictures: Tensor) -> Tensor:
+        assert self.region_encoder is not None
+        return self.region_encoder(pictures).frame
+
+    def _embed_captions(self, states: Tensor, valid: Tensor, written: WrittenCaptions) -> Tensor:
+        """Captions in the space of region embeddings, (N, C)."""
+        if self.projection is not None:
+            projected: Tensor = self.projection(states, valid)
+            return projected
+        assert self.caption_encoder is not None
+        with torch.no_grad():
+            return self.caption_encoder(written.texts).pooled
+
+    def _mix_expert(
+        self, states: Tensor, valid: Tensor, context: CaptionContext, tokens: Tokens, rows: Tensor
+    ) -> tuple[Tensor, ExpertShare | None]:
+        """States with the expert's part, and its share, where there is a router."""
+        if self.router is None:
+            return states, None
+        expert = self.router.select(tokens, rows)
+        mixed, weights = self.router(states, context.frame, expert)
+        share = (weights * valid).sum(1) / valid.sum(1).clamp(min=1)
+        return mixed, ExpertShare(share, expert.any_known)
+
+    def _write(self, context: CaptionContext, mixing: "ExpertMixing | None" = None) -> Tensor:
+        options = self.options
+        return self.decoder.generate(
+            context.memory, options.max_pieces, options.beams, transform=mixing, topic=context.topic
+        )
+
+
+class ExpertMixing:
+    """Mixes the expert into the states of captions that are being generated.
+
+    Args:
+        router: The router.
+        frame: The picture's token of each of N captions, (N, E).
+        expert: Features of the expert for each caption.
+
+    Attributes:
+        first_share: Expert's weight in the first word of each caption, (N,); zeros before a word was generated.
+    """
+
+    def __init__(self, router: ExpertRouter, frame: Tensor, expert: ExpertFeatures) -> None:
+        self.router = router
+        self.frame = frame
+        self.expert = expert
+        self.first_share = frame.new_zeros(len(frame))
+        self._started = False
+
+    def __call__(self, states: Tensor, captions: Tensor) -> Tensor:
+        """Mixed states of rows (N beams, 1, E); `captions` are the numbers of their captions, in order."""
+        mixed, weights = self.router(states, self.frame[captions], self.expert.rows(captions))
+        if not self._started:
+            beams = len(captions) // len(self.frame)
+            self.first_share = weights[::beams, 0]  # all beams begin alike
+            self._started = True
+        return mixed
+
+
+def _with_true_masks(cover: Tensor, batch: Batch) -> Tensor:
+    """Masks (B, T, h, w) in [0, 1], with the true ones where these are annotated."""
+    true = batch.targets["mask"].float().masked_fill(~known_steps(batch)[..., None, None], torch.nan)
+    true = F.interpolate(true, cover.shape[-2:], mode="nearest-exact")
+    return torch.where(true.isnan(), cover, true)
+
+
+def _scatter_rows(values: Tensor, rows: Tensor, fill: int = 0) -> Tensor:
+    """Values of the chosen rows, (N, ...), at their places among all rows, bool (R,), and `fill` elsewhere."""
+    out = values.new_full((len(rows), *values.shape[1:]), fill)
+    out[rows] = values
+    return out

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of SSUFormer's answering part, which its system and its head on the shared backbone have in common."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from avkit.errors import unknown_name
+
+#: Accepted values of options that are a choice.
+_CHOICES = {
+    "text_loss": ("focal", "ce"),
+    "mask_loss": ("dice", "dice+bce"),
+    "rcc_text": ("states", "clip"),
+    "balance": ("fixed", "learned"),
+}
+
+
+@dataclass
+class AnsweringOptions:
+    """Options of the mask decoder, the text decoder, and what connects them.
+
+    Attributes:
+        heads: Attention heads of the mask decoder.
+        mask_width: Width of the mask decoder.
+        queries: Queries of the mask decoder.
+        mask_layers: Layers of its pixel decoder, of its query decoder, and of its query generator, each.
+        mask_inner: Width of its feed-forward layers.
+        scale: Mask cells per cell of the finest feature map, on a side.
+        text_width: Width of the text decoder.
+        text_heads: Attention heads of the text decoder.
+        text_layers: Layers of the text decoder.
+        positions: Longest caption in word pieces, start and end included.
+        pooled_grid: Rows and columns that a picture's patches are averaged to before a caption reads them.
+        dropout: Dropout rate in training.
+        recompute: Recompute activations in the backward pass: less memory, more time.
+        mask_loss: `dice` as in the paper, which has no gradient where nothing sounds, or `dice+bce`.
+        text_loss: `focal` as in the paper, or `ce`, the paper's baseline.
+        balance: `fixed` or `learned` weight of the mask loss.
+        mask_weight: Weight a of the mask loss, the caption loss has 1 - a; the initial one where it is learned.
+        min_weight: Least weight of either loss where it is learned.
+        region: Image encoder of masked regions, a name of `list_encoders("visual")`; frozen.
+        region_weights: Weights of that encoder: empty, `hub`, a tag, or a path.
+        mcm: Mask Collaboration Module: captions read the embedding of the masked region.
+        mcm_teacher: Epochs at the beginning in which that region is the true mask's.
+        rcc: Regional Consistency Constraint: the embeddings of a masked region and of its caption are drawn together.
+        rcc_text: Embedding of a caption: `states` of the text decoder, or `clip`, the true caption encoded by the text
+            encoder that belongs to the image encoder.
+        rcc_weight: Weight of the regional consistency loss.
+        mohe: Mixture of Hierarchical-prompted Experts: a router between the text decoder and a vision-language model.
+        expert_width: Width of the vision-language model's features; 0 for that of the data.
+        beams: Beams of the search for a caption; 1 is greedy.
+        max_pieces: Longest generated caption in word pieces.
+        caption_change_threshold: Repeat a caption while its source has changed by less than this; 0 generates all.
+    """
+
+    #: Name of the group of these options on the command line, for messages.
+    group: ClassVar[str] = "heads.ra_ssu"
+
+    heads: int = 4
+    mask_width: int = 32
+    queries: int = 8
+    mask_layers: int = 1
+    mask_inner: int = 64
+    scale: int = 1
+    text_width: int = 96
+    text_heads: int = 4
+    text_layers: int = 2
+    positions: int = 64
+    pooled_grid: int = 7
+    dropout: float = 0.0
+    recompute: bool = False
+    mask_loss: str = "dice"
+    text_loss: str = "focal"
+    balance: str = "fixed"
+    mask_weight: float = 0.25
+    min_weight: float = 0.05
+    region: str = "small"
+    region_weights: str | None = None
+    mcm: bool = True
+    mcm_teacher: int = 0
+    rcc: bool = True
+    rcc_text: str = "states"
+    rcc_weight: float = 1.0
+    mohe: bool = True
+    expert_width: int = 0
+    beams: int = 1
+    max_pieces: int = 40
+    caption_change_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            ValueError: If a choice is unknown, or two options contradict each other.
+        """
+        for name, accepted in _CHOICES.items():
+            if vars(self)[name] not in accepted:
+                raise unknown_name(f"{self.group}.{name}", vars(self)[name], accepted)
+        if self.max_pieces >= self.positions:
+            raise ValueError(
+                f"{self.group}.max_pieces is {self.max_pieces}; {self.positions} positions leave room for fewer."
+            )
+        if self.rcc_text == "clip" and not self.region.startswith("clip"):
+            raise ValueError(
+                f"{self.group}.rcc_text 'clip' needs a CLIP as {self.group}.region, which is {self.region!r}."
+            )
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether masked regions are embedded."""
+        return self.mcm or self.rcc

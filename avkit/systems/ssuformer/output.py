@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What SSUFormer's answering part returns: masks, and logits of true captions or generated captions."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class ExpertShare:
+    """Weight of the vision-language model in captions.
+
+    Attributes:
+        share: Mean weight in each caption, in [0, 1]; 0 where the model's features are unknown.
+        known: bool, like `share`: whether there were features.
+    """
+
+    share: Tensor
+    known: Tensor
+
+
+@dataclass
+class TaughtCaptions:
+    """Logits of the N true captions of a batch, each word given the true words before it.
+
+    Attributes:
+        logits: (N, L - 1, pieces).
+        pieces: The true captions, int64 (N, L), start and end included.
+        regions: Embeddings of the masked regions, (N, C), for regional consistency; None without it.
+        captions: Embeddings of the captions in the same space, (N, C); None without it.
+        expert: Expert's share in each caption, N of them; None without a router.
+    """
+
+    logits: Tensor
+    pieces: Tensor
+    regions: Tensor | None = None
+    captions: Tensor | None = None
+    expert: ExpertShare | None = None
+
+
+@dataclass
+class GeneratedCaptions:
+    """Captions of all steps.
+
+    Attributes:
+        pieces: int64 (B T, L), padding where a step is not valid.
+        new: bool (B, T), steps whose caption was generated; the others repeat the one before.
+        expert: Expert's share in the first word of each caption, (B, T); None without a router.
+    """
+
+    pieces: Tensor
+    new: Tensor
+    expert: ExpertShare | None = None
+
+
+@dataclass
+class UnderstandingOutput:
+    """Masks and captions.
+
+    Attributes:
+        masks: Logits (B, T, 1, H, W); None where only captions are asked for.
+        taught: Logits of true captions, in training.
+        generated: Generated captions, outside of training.
+    """
+
+    masks: Tensor | None = None
+    taught: TaughtCaptions | None = None
+    generated: GeneratedCaptions | None = None

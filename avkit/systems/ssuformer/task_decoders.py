@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSUFormer's answering part: masks of what sounds and captions of it, which its system and its head both use."""
+
+from torch import nn
+
+from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.encoders import build_text_encoder, build_visual_encoder
+from avkit.encoders.base import TextEncoder, VisualEncoder
+from avkit.heads.base import HeadInputs
+from avkit.nn.captions import group_by_clip
+from avkit.nn.mask_losses import image_size_of, upsample
+from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
+from avkit.systems.ssuformer.criterion import UnderstandingCriterion
+from avkit.systems.ssuformer.description import RegionDescription
+from avkit.systems.ssuformer.experts import ExpertUsage
+from avkit.systems.ssuformer.options import AnsweringOptions
+from avkit.systems.ssuformer.output import UnderstandingOutput
+from avkit.systems.ssuformer.segmentation import SourceSegmentation, make_mask_decoder
+from avkit.systems.ssuformer.text_decoder import TextDecoder
+
+
+class TaskDecoders(nn.Module):
+    """Masks, then captions of the masked regions, with the criterion that trains both.
+
+    Args:
+        options: Options of the decoders and of the criterion.
+        inputs: Width of the tokens, pyramid, vocabulary, and width of the expert's features (0 for no router).
+        masks: Whether masks are asked for.
+        captions: Whether captions are asked for.
+
+    Source:
+        RA-SSU (arXiv 2603.09809), sections IV-B.3, IV-B.4 and IV-C.
+    """
+
+    def __init__(
+        self, options: AnsweringOptions, inputs: HeadInputs, *, masks: bool = True, captions: bool = True
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.threshold = options.caption_change_threshold
+        self.expert_usage = ExpertUsage()
+        self.epoch = 0
+        self.tokenizer: CaptionTokenizer | None = None
+        self.segmentation: SourceSegmentation | None = None
+        self.description: RegionDescription | None = None
+        # all decoders and encoders come before the layers that connect them: the order decides the initial weights
+        mask_decoder = make_mask_decoder(options, inputs) if masks else None
+        region_encoder: VisualEncoder | None = None
+        caption_encoder: TextEncoder | None = None
+        text_decoder: TextDecoder | None = None
+        if options.reads_regions:
+            region_encoder = build_visual_encoder(options.region, options.region_weights)
+        if options.rcc and options.rcc_text == "clip":
+            caption_encoder = build_text_encoder(options.region, options.region_weights)
+        if captions:
+            self.tokenizer = CaptionTokenizer(inputs.vocabulary, options.positions, options.group)
+            text_decoder = make_text_decoder(options, self.tokenizer)
+        self.criterion = UnderstandingCriterion(options, self.tokenizer.pieces.pad if self.tokenizer else 0)
+        if mask_decoder is not None:
+            self.segmentation = SourceSegmentation(mask_decoder, inputs.width)
+        if self.tokenizer is not None and text_decoder is not None:
+            self.description = RegionDescription(
+                options, inputs, self.tokenizer, text_decoder, region_encoder, caption_encoder
+            )
+
+    def forward(self, tokens: Tokens, batch: Batch) -> UnderstandingOutput:
+        """Masks, and logits of the batch's captions in training, generated captions else."""
+        output = UnderstandingOutput()
+        if self.segmentation is not None:
+            output.masks = self.segmentation(tokens)
+        if self.description is None:
+            return output
+        if self.training and "caption" in batch.targets:
+            output.taught = self.description.teach(tokens, output.masks, batch, true_masks=self.shows_true_masks)
+        else:
+            output.generated = self.description.generate(tokens, output.masks, self.threshold)
+        return output
+
+    @property
+    def shows_true_masks(self) -> bool:
+        """Whether captions read the regions of true masks in this epoch of training."""
+        return self.options.mcm and self.epoch < self.options.mcm_teacher
+
+    def loss(self, output: UnderstandingOutput, batch: Batch) -> Losses:
+        """See `UnderstandingCriterion`."""
+        losses: Losses = self.criterion(output, batch)
+        return losses
+
+    def predict(self, output: UnderstandingOutput, batch: Batch) -> Prediction:
+        """`mask`, `mask_logits`, `caption` and `caption_written`, as far as they are asked for."""
+        prediction = Prediction(batch.task, batch.id, {})
+        if output.masks is not None:
+            logits = upsample(output.masks, image_size_of(batch, output.masks))[:, :, 0].float()
+            prediction.values["mask"] = logits.sigmoid()
+            prediction.values["mask_logits"] = logits
+        if output.generated is not None and self.tokenizer is not None:
+            texts = self.tokenizer.decode(output.generated.pieces)
+            prediction.values["caption"] = group_by_clip(texts, batch)
+            prediction.values["caption_written"] = output.generated.new
+            if output.generated.expert is not None:
+                self.expert_usage.update(output.generated.expert, batch.valid)
+        return prediction
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Remember how far training is."""
+        self.epoch = epoch
+
+    def on_evaluation_start(self) -> None:
+        """Forget what was counted about the expert."""
+        self.expert_usage.reset()
+
+    def notes(self) -> list[str]:
+        """Sentences for the report about captions that were cut, and about the expert's share."""
+        notes = [] if self.tokenizer is None else self.tokenizer.notes()
+        return [*notes, *self.expert_usage.notes()]
+
+    def set_caption_change_threshold(self, threshold: float) -> bool:
+        """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
+        self.threshold = threshold
+        return self.description is not None
+
+
+def make_text_decoder(options: AnsweringOptions, tokenizer: CaptionTokenizer) -> TextDecoder:
+    """The text decoder for a tokenizer's word pieces."""
+    pieces = tokenizer.pieces
+    return TextDecoder(
+        len(pieces),
+        options.text_width,
+        options.text_layers,
+        options.text_heads,
+        positions=options.positions,
+        dropout=options.dropout,
+        start=pieces.start,
+        end=pieces.end,
+        pad=pieces.pad,
+    )
