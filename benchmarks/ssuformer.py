@@ -90,7 +90,7 @@ def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> 
             cell = np.clip((3 * state.centre).astype(int), 0, 2)
             vectors = np.stack([kinds[t.kind] + colours[t.colour] for t in scene.things])[:, None]
             vectors = vectors + places[3 * cell[..., 1] + cell[..., 0]]
-            seen = (vectors * state.seen[..., None]).sum(0)
+            seen = (vectors * state.visible[..., None]).sum(0)
             clips.append((f"scenes-{split}-{index:06d}", seen + noise * draws.standard_normal(seen.shape)))
     write_store(
         path, clips, FeatureFacts("seen, not heard", hop=1.0, dataset="scenes", made_by="benchmarks/ssuformer.py")

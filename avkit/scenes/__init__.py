@@ -19,13 +19,13 @@ state of its middle. Pictures are taken in the middle of each step.
 ((10, 3, 96, 96), (160000,), (10, 96, 96))
 """
 
-from .picture import render_frames
-from .questions import ANSWERS, QUESTION_WORDS, TYPES, Question, questions, sample_question
-from .sampling import sample_scene
-from .sound import render_sound
-from .truth import TRUTHS, render, truth
-from .words import CAPTION_WORDS, captions
-from .world import (
+from avkit.scenes.captioning import CAPTION_WORDS, scene_captions
+from avkit.scenes.picture import render_frames
+from avkit.scenes.questions import ANSWERS, MUSIC_AVQA_TYPES, QUESTION_WORDS, Question, sample_question, scene_questions
+from avkit.scenes.sampling import sample_scene
+from avkit.scenes.sound import render_sound
+from avkit.scenes.targets import TARGET_FIELDS, render, scene_targets
+from avkit.scenes.world import (
     BACKGROUNDS,
     CLASSES,
     COLOURS,
@@ -35,7 +35,7 @@ from .world import (
     SPLITS,
     Scene,
     Thing,
-    swap_sound,
+    swap_scene_sound,
     track,
 )
 
@@ -48,25 +48,25 @@ __all__ = [
     "CAPTION_WORDS",
     "CLASSES",
     "COLOURS",
+    "MUSIC_AVQA_TYPES",
     "PITCHES",
     "QUESTION_WORDS",
     "RHYTHMS",
     "SIZES",
     "SPLITS",
-    "TRUTHS",
-    "TYPES",
+    "TARGET_FIELDS",
     "WORDS",
     "Question",
     "Scene",
     "Thing",
-    "captions",
-    "questions",
     "render",
     "render_frames",
     "render_sound",
     "sample_question",
     "sample_scene",
-    "swap_sound",
+    "scene_captions",
+    "scene_questions",
+    "scene_targets",
+    "swap_scene_sound",
     "track",
-    "truth",
 ]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from .glyphs import coverage
-from .sampling import Draws
-from .world import BACKGROUNDS, GLOW, RADII, SWELL, Scene, Thing, Track, track
+from avkit.scenes.draws import Draws
+from avkit.scenes.glyphs import coverage
+from avkit.scenes.world import BACKGROUNDS, GLOW, RADII, SWELL, Scene, Thing, Track, track
 
 #: RGB of each of `world.COLOURS` at full brightness. All keep off 0 and 255 by more than the grain and rim take.
 PALETTE = np.array(
@@ -67,12 +67,12 @@ def paint(scene: Scene, state: Track, size: int = 96, pictures: bool = True) -> 
     """
     if size < 24:
         raise ValueError(f"size={size} pixels is too small to tell the things apart. Take 24 or more; 96 is usual.")
-    steps = state.seen.shape[1]
+    steps = state.visible.shape[1]
     frames = _backdrop(scene, steps, size) if pictures else None
     owners = np.zeros((steps, 2, size, size), np.uint8)
-    patches = [(i, _Patch(thing, state, i, size)) for i, thing in enumerate(scene.things) if state.seen[i].any()]
+    patches = [(i, _Patch(thing, state, i, size)) for i, thing in enumerate(scene.things) if state.visible[i].any()]
     for i, patch in patches:
-        patch.own(owners, i + 1, state.heard[i])
+        patch.own(owners, i + 1, state.sounding[i])
         if frames is not None:
             patch.draw(frames)
     if frames is not None:
@@ -89,7 +89,7 @@ class _Patch:
 
     def __init__(self, thing: Thing, state: Track, i: int, size: int) -> None:
         self.thing, self.size = thing, size
-        self.steps = np.flatnonzero(state.seen[i])
+        self.steps = np.flatnonzero(state.visible[i])
         self.side = min(size, int(2 * thing.reach * size) + 3)
         loudness = state.loudness[i, self.steps]
         centre = state.centre[i, self.steps] * size

@@ -14,11 +14,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-
-from .picture import PALETTE
-from .questions import questions
-from .truth import render
-from .world import BACKGROUNDS, COLOURS, PITCHES, RHYTHMS, SIZES, Scene, Thing
+from avkit.scenes.picture import PALETTE
+from avkit.scenes.questions import scene_questions
+from avkit.scenes.targets import render
+from avkit.scenes.world import BACKGROUNDS, COLOURS, PITCHES, RHYTHMS, SIZES, Scene, Thing
 
 _STEPS = 10
 _PIXELS = 96
@@ -138,7 +137,7 @@ def _describe(thing: Thing) -> str:
 
 def _text(axes: Any, scene: Scene, captions: list[str], steps: NDArray[np.int64]) -> None:
     axes.axis("off")
-    asked = [] if scene.duration > 10 else questions(scene)
+    asked = [] if scene.duration > 10 else scene_questions(scene)
     shown = asked[:: max(1, len(asked) // 5)][:5]
     lines = [_describe(t) for t in scene.things[:6]] + [""]
     for t in steps[[1, 5, 8]]:

@@ -15,10 +15,10 @@ from itertools import permutations
 import numpy as np
 
 from avkit.errors import unknown_name
-
-from .sampling import Cast, Draws, sample_scene
-from .words import vocabulary
-from .world import CLASSES, SPLITS, Scene, Thing, length, place
+from avkit.scenes.captioning import pattern_words
+from avkit.scenes.draws import Draws
+from avkit.scenes.sampling import Cast, sample_scene
+from avkit.scenes.world import CLASSES, SPLITS, Scene, Thing, length, place
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 QUARTERS = (("upper left", "upper right"), ("lower left", "lower right"))
@@ -56,7 +56,7 @@ class Template:
         return [Question(self.type, self.pattern.format(**names), answer) for names, answer in self.ask(scene)]
 
 
-def questions(scene: Scene) -> list[Question]:
+def scene_questions(scene: Scene) -> list[Question]:
     """All questions that the scene admits, in the order of `TEMPLATES`."""
     return [question for template in TEMPLATES for question in template.questions(scene)]
 
@@ -78,9 +78,9 @@ def sample_question(index: int, split: str = "train", seed: int = 0) -> tuple[Sc
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     draws = Draws(seed, SPLITS.index(split), index)
-    kind = TYPES[index % len(TYPES)]
+    kind = MUSIC_AVQA_TYPES[index % len(MUSIC_AVQA_TYPES)]
     answers = ANSWERS_BY_TYPE[kind]
-    answer = answers[index // len(TYPES) % len(answers)]
+    answer = answers[index // len(MUSIC_AVQA_TYPES) % len(answers)]
     forms = [t for t in TEMPLATES if t.type == kind]
     form = forms[draws.integer(0, len(forms))]
     for attempt in range(1, 10_000):
@@ -321,9 +321,9 @@ TEMPLATES = (
 )
 
 #: The nine types in the order of the MUSIC-AVQA tables.
-TYPES = list(dict.fromkeys(t.type for t in TEMPLATES))
+MUSIC_AVQA_TYPES = list(dict.fromkeys(t.type for t in TEMPLATES))
 ANSWERS_BY_TYPE = {t.type: sorted(t.casts) for t in TEMPLATES}
 #: All answers, in alphabetical order.
 ANSWERS = sorted({answer for answers in ANSWERS_BY_TYPE.values() for answer in answers})
 #: Every word that a question can have.
-QUESTION_WORDS = sorted(vocabulary([t.pattern for t in TEMPLATES]) | set(CLASSES))
+QUESTION_WORDS = sorted(pattern_words([t.pattern for t in TEMPLATES]) | set(CLASSES))

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-
-from .world import RHYTHMS, Scene, Span, Thing
+from avkit.scenes.world import RHYTHMS, Scene, Span, Thing
 
 #: Seconds of a loop. Frequencies below are multiples of half a hertz, so that loops close without a click.
 LOOP = 2

@@ -124,15 +124,15 @@ class Track:
         centre: float64 (N, T, 2), x and y.
         heading: float64 (N, T, 2), velocity after reflection at the borders.
         loudness: float64 (N, T).
-        seen: bool (N, T).
-        heard: bool (N, T).
+        visible: bool (N, T).
+        sounding: bool (N, T).
     """
 
     centre: NDArray[np.float64]
     heading: NDArray[np.float64]
     loudness: NDArray[np.float64]
-    seen: NDArray[np.bool_]
-    heard: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
+    sounding: NDArray[np.bool_]
 
 
 def track(scene: Scene, hop: float = 1.0) -> Track:
@@ -147,8 +147,8 @@ def track(scene: Scene, hop: float = 1.0) -> Track:
         centre=low + width - np.abs(way - width),
         heading=np.where(way < width, velocity, -velocity),
         loudness=np.stack([np.interp(times, seconds, t.loudness) for t in things]),
-        seen=np.stack([inside(times, t.visible) for t in things]),
-        heard=np.stack([inside(times, t.sounding) for t in things]),
+        visible=np.stack([inside(times, t.visible) for t in things]),
+        sounding=np.stack([inside(times, t.sounding) for t in things]),
     )
 
 
@@ -179,7 +179,7 @@ def place(start: tuple[float, float], velocity: tuple[float, float], margin: flo
     return margin + width - abs(x - width), margin + width - abs(y - width)
 
 
-def swap_sound(scene: Scene, other: Scene) -> Scene:
+def swap_scene_sound(scene: Scene, other: Scene) -> Scene:
     """The pictures of `scene` with the sound track of `other`, and so with another truth.
 
     A thing in view sounds if `other` has a sound of its class, and then moves with that sound; everything else in

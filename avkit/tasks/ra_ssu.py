@@ -222,7 +222,7 @@ class RegionAwareUnderstanding(Task):
         steps = batch.valid.shape[1]
         rows = [[*clip, *[""] * (steps - len(clip))] for clip in batch.targets["caption"]]
         written = torch.tensor([[bool(text) for text in row] for row in rows])
-        words = self.tokenizer.encode([text for row in rows for text in row if text], most=39)
+        words = self.tokenizer.encode([text for row in rows for text in row if text], max_tokens=39)
         return words.to(device), written.to(device)
 
 

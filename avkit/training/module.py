@@ -20,7 +20,7 @@ from avkit.systems import make_config
 from avkit.systems.base import Senses, SystemConfig
 from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.evaluator import Scoreboard, silence, swap_sound
 from avkit.training.schedule import SCHEDULES, groups
@@ -125,7 +125,7 @@ class AVModel(L.LightningModule):
     def _words(self) -> list[str]:
         """The dataset's words and those of the prompts."""
         known = set(self.vocabulary.words)
-        return [*self.vocabulary.words, *(w for w in count_words(self.prompts.values()) if w not in known)]
+        return [*self.vocabulary.words, *(w for w in unique_words(self.prompts.values()) if w not in known)]
 
     def _check_names(self, what: str, given: Mapping[str, Any] | None) -> None:
         unknown = sorted(set(given or {}) - set(self.tasks))

@@ -19,7 +19,7 @@ from avkit.systems.ssuformer.network import SSUFormerConfig
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 from avkit.tasks.masks import annotated, known_steps, mask_metrics, picture_size, score_masks, upsample
 from avkit.tasks.ra_ssu import RegionAwareUnderstanding
-from avkit.text.wordpiece import PieceTokenizer
+from avkit.text.wordpiece import WordPieceTokenizer
 
 
 class SourceUnderstanding(RegionAwareUnderstanding):
@@ -40,7 +40,7 @@ class SourceUnderstanding(RegionAwareUnderstanding):
             self.headline = ("BLEU-4", "ROUGE-L")  # type: ignore[misc]
         if not self.says:
             self.headline, self.monitor = ("mIoU", "F"), "mIoU"  # type: ignore[misc]
-        self.pieces = PieceTokenizer(vocabulary.pieces) if self.says else None
+        self.pieces = WordPieceTokenizer(vocabulary.pieces) if self.says else None
         self._cut = 0
         self.begin()
 
@@ -211,7 +211,7 @@ class SourceUnderstanding(RegionAwareUnderstanding):
         rows = [[*clip, *[""] * (steps - len(clip))] for clip in batch.targets["caption"]]
         written = torch.tensor([[bool(text.strip()) for text in row] for row in rows])
         texts = [text for row in rows for text in row if text.strip()]
-        words = self.pieces.encode(texts, most=self.config.positions - 2)
+        words = self.pieces.encode(texts, max_tokens=self.config.positions - 2)
         self._warn(texts, words)
         device = batch.valid.device
         return words.to(device), written.to(device), texts

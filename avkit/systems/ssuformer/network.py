@@ -15,7 +15,7 @@ from avkit.nn.recompute import recompute_activations
 from avkit.systems.base import Senses, hear, see
 from avkit.systems.ssuformer.integration import MultiModalityIntegration
 from avkit.tasks.base import Task
-from avkit.text.wordpiece import make_pieces, read_pieces
+from avkit.text.wordpiece import make_wordpieces, read_wordpieces
 
 #: Values of switches.
 ANSWERS = ("both", "masks", "captions")
@@ -139,7 +139,9 @@ class SSUFormerConfig:
         """The vocabulary with the word pieces that captions are written in, unless it has them."""
         if vocabulary.pieces or self.answers == "masks":
             return vocabulary
-        return replace(vocabulary, pieces=read_pieces(self.pieces) if self.pieces else make_pieces(vocabulary.words))
+        return replace(
+            vocabulary, pieces=read_wordpieces(self.pieces) if self.pieces else make_wordpieces(vocabulary.words)
+        )
 
     def tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
         """The tasks by name, as this system answers them.

@@ -6,7 +6,7 @@ Two states that differ in what a sentence mentions differ in the sentence; no wo
 
 import re
 
-from .world import BACKGROUNDS, CLASSES, COLOURS, SIZES, Scene, Thing, Track, track
+from avkit.scenes.world import BACKGROUNDS, CLASSES, COLOURS, SIZES, Scene, Thing, Track, track
 
 #: Verb of each class when steady and when pulsing.
 VERBS: dict[str, tuple[str, str]] = {
@@ -52,14 +52,14 @@ _MOTIONS = ("drifts left", "drifts right", "drifts up", "drifts down", "swells",
 _COUNTS = ("no", "one", "two", "three")
 
 
-def vocabulary(patterns: list[str]) -> set[str]:
+def pattern_words(patterns: list[str]) -> set[str]:
     """Words of sentence patterns, without their {fields}."""
     return {word for pattern in patterns for word in re.sub(r"\{.*?\}", " ", pattern).split()}
 
 
 #: Every word that a caption can have, in alphabetical order.
 CAPTION_WORDS = sorted(
-    vocabulary(
+    pattern_words(
         [
             *_PATTERNS.values(),
             *_SIDES,
@@ -74,7 +74,7 @@ CAPTION_WORDS = sorted(
 )
 
 
-def captions(scene: Scene, hop: float = 1.0, state: Track | None = None) -> list[str]:
+def scene_captions(scene: Scene, hop: float = 1.0, state: Track | None = None) -> list[str]:
     """One sentence for the middle of each step: lower case, no punctuation.
 
     Args:
@@ -90,7 +90,7 @@ def article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def verb(thing: Thing) -> str:
+def sounding_verb(thing: Thing) -> str:
     """What a thing does when it sounds."""
     return VERBS[thing.name][thing.rhythm]
 
@@ -111,7 +111,7 @@ class _Narrator:
         self.hop = hop
         self.centre, self.heading = state.centre.tolist(), state.heading.tolist()
         self.loudness = state.loudness.tolist()
-        self.seen, self.heard = state.seen.tolist(), state.heard.tolist()
+        self.seen, self.heard = state.visible.tolist(), state.sounding.tolist()
         self.wall = _PATTERNS["wall"].format(background=BACKGROUNDS[scene.background])
 
     def sentences(self) -> list[str]:
@@ -136,15 +136,15 @@ class _Narrator:
         thing = self.things[first]
         company = away = ""
         if unseen:
-            away = _PATTERNS["and"].format(other=article(unseen[0].name), verb=verb(unseen[0]))
+            away = _PATTERNS["and"].format(other=article(unseen[0].name), verb=sounding_verb(unseen[0]))
         if len(loud) > 1:
             other = self.things[loud[1]]
-            company = _PATTERNS["while"].format(other=article(_coloured(other)), verb=verb(other))
+            company = _PATTERNS["while"].format(other=article(_coloured(other)), verb=sounding_verb(other))
         elif not unseen:
             company = self.relation(t, first, seen) if len(seen) > 1 else _PATTERNS["alone"]
         return _PATTERNS["sounding"].format(
             thing=_full(thing),
-            verb=verb(thing),
+            verb=sounding_verb(thing),
             place=self.place(t, first),
             company=company,
             unseen=away,
@@ -152,10 +152,10 @@ class _Narrator:
 
     def out_of_view(self, unseen: list[Thing]) -> str:
         thing, *more = unseen
-        second = _PATTERNS["second"].format(other=article(more[0].name), verb=verb(more[0])) if more else ""
+        second = _PATTERNS["second"].format(other=article(more[0].name), verb=sounding_verb(more[0])) if more else ""
         return _PATTERNS["unseen"].format(
             thing=article(thing.name),
-            verb=verb(thing),
+            verb=sounding_verb(thing),
             second=second,
             wall=self.wall,
         )

@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import unknown_name
-
-from .picture import Painting, paint
-from .sound import render_sound
-from .words import captions
-from .world import CLASSES, Scene, Track, overlap, track
+from avkit.scenes.captioning import scene_captions
+from avkit.scenes.picture import Painting, paint
+from avkit.scenes.sound import render_sound
+from avkit.scenes.world import CLASSES, Scene, Track, overlap, track
 
 #: Fewest rows of `boxes`, so that ten-second scenes of one to four things have equal shapes.
 BOXES = 4
 
 
-def truth(scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None) -> dict[str, Any]:
+def scene_targets(
+    scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None
+) -> dict[str, Any]:
     """What is true of a scene, for pictures of `size` pixels and steps of `hop` seconds.
 
     Args:
@@ -31,7 +32,7 @@ def truth(scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str
         ValueError: If a field is unknown.
     """
     state = track(scene, hop)
-    wanted = list(TRUTHS) if fields is None else list(fields)
+    wanted = list(TARGET_FIELDS) if fields is None else list(fields)
     painting = paint(scene, state, size, pictures=False) if PIXEL_FIELDS & set(wanted) else None
     return describe(scene, hop, state, painting, wanted)
 
@@ -46,7 +47,7 @@ def render(
     return (
         painting.frames,
         render_sound(scene),
-        describe(scene, hop, state, painting, TRUTHS if fields is None else fields),
+        describe(scene, hop, state, painting, TARGET_FIELDS if fields is None else fields),
     )
 
 
@@ -55,9 +56,9 @@ def describe(
 ) -> dict[str, Any]:
     """The fields wanted, from what is already known; `painting` may be None if no field has pixels."""
     for name in fields:
-        if name not in TRUTHS:
-            raise unknown_name("field of a scene", name, TRUTHS)
-    return {name: TRUTHS[name](scene, hop, state, painting) for name in fields}
+        if name not in TARGET_FIELDS:
+            raise unknown_name("field of a scene", name, TARGET_FIELDS)
+    return {name: TARGET_FIELDS[name](scene, hop, state, painting) for name in fields}
 
 
 def _mask(painting: Painting | None) -> NDArray[np.uint8]:
@@ -103,18 +104,18 @@ def _events(scene: Scene) -> NDArray[np.float32]:
 
 
 #: How each field is made.
-TRUTHS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
+TARGET_FIELDS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
     "mask": lambda scene, hop, state, painting: _mask(painting),
-    "mask_known": lambda scene, hop, state, painting: np.ones(state.seen.shape[1], bool),
+    "mask_known": lambda scene, hop, state, painting: np.ones(state.visible.shape[1], bool),
     "class_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).sounding),
     "instance_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).instance),
     "boxes": lambda scene, hop, state, painting: _boxes(painting),
     "source": lambda scene, hop, state, painting: box_maps(
-        np.where(state.heard.T[..., None], _painted(painting).boxes, np.nan), _painted(painting).instance.shape[-1]
+        np.where(state.sounding.T[..., None], _painted(painting).boxes, np.nan), _painted(painting).instance.shape[-1]
     ),
-    "caption": lambda scene, hop, state, painting: captions(scene, hop, state),
-    "audio_segments": lambda scene, hop, state, painting: _segments(scene, state.heard),
-    "visual_segments": lambda scene, hop, state, painting: _segments(scene, state.seen),
+    "caption": lambda scene, hop, state, painting: scene_captions(scene, hop, state),
+    "audio_segments": lambda scene, hop, state, painting: _segments(scene, state.sounding),
+    "visual_segments": lambda scene, hop, state, painting: _segments(scene, state.visible),
     "video_labels": lambda scene, hop, state, painting: _video_labels(scene),
     "events": lambda scene, hop, state, painting: _events(scene),
 }
