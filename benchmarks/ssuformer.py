@@ -30,8 +30,8 @@ from avkit.datasets.scenes import Scenes
 from avkit.encoders.small import SmallEmbedding, SmallText
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import write_store
+from avkit.nn.region_crop import cut_out
 from avkit.scenes import CLASSES, COLOURS, sample_scene, track
-from avkit.systems.ssuformer.collaboration import cut_out
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 #: Rows in the paper's order: Table V, then Tables II and III.

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from avkit.encoders.small import SmallVisual
-from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, cut_out, region_consistency
+from avkit.nn.region_crop import cut_out
+from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, region_consistency
 from avkit.systems.ssuformer.decoders import AdaptiveWeight
 from avkit.systems.ssuformer.experts import ExpertRouter
 

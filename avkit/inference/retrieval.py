@@ -33,7 +33,7 @@ from avkit.errors import DataError
 from avkit.files import atomic, write_file
 from avkit.inference.predictor import ClipResult, Predictor
 from avkit.media.decode import fit_samples, read_waveform
-from avkit.systems.ssuformer.collaboration import cut_out
+from avkit.nn.region_crop import cut_out
 from avkit.text.tokenizer import split_words
 
 #: Version of the folder's layout.

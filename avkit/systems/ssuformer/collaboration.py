@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.nn.region_crop import cut_out
+
 #: From pictures in [0, 1], (N, 3, H, W), to one vector each, (N, C); differentiable with respect to the pictures.
 ImageEncoder = Callable[[Tensor], Tensor]
 
@@ -53,25 +55,6 @@ class MaskCollaboration(nn.Module):
             raise ValueError(f"{len(masks)} masks for {len(pictures)} pictures; give one each.")
         seen = encoder(cut_out(pictures, masks, not self.training if hard is None else hard, self.side))
         return self.norm(self.out(seen))[:, None], seen
-
-
-def cut_out(pictures: Tensor, masks: Tensor, hard: bool = False, side: int | None = None) -> Tensor:
-    """The covered parts of pictures, the rest black: float in [0, 1], (N, 3, H, W) or (N, 3, side, side).
-
-    Args:
-        pictures: uint8, or float in [0, 1], (N, 3, H, W).
-        masks: In [0, 1], (N, h, w); of another size they are brought to the pictures'.
-        hard: Cut masks at 0.5.
-        side: Pixels of the square that the result is resized to; None to leave it.
-    """
-    shown = pictures.to(masks.dtype) / 255 if pictures.dtype == torch.uint8 else pictures
-    cover = masks[:, None]
-    if cover.shape[-2:] != shown.shape[-2:]:
-        cover = F.interpolate(cover, shown.shape[-2:], mode="bilinear", align_corners=False)
-    shown = shown * ((cover > 0.5).to(shown.dtype) if hard else cover)
-    if side is not None and shown.shape[-2:] != (side, side):
-        shown = F.interpolate(shown, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return shown
 
 
 class CaptionProjection(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from avkit.batch import Tokens
 from avkit.heads.region import shrink
 from avkit.nn.query_mask import QueryMaskDecoder
-from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, cut_out
+from avkit.nn.region_crop import cut_out
+from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration
 from avkit.systems.ssuformer.experts import ExpertRouter
 from avkit.systems.ssuformer.text_decoder import Finish, TextDecoder
 
