@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, StepLabels
 from avkit.batch import Batch, Prediction
 from avkit.heads.segment import EventHead
 from avkit.metrics.ave import SegmentAccuracy
@@ -24,6 +25,7 @@ class EventLocalization(Task):
     """
 
     name = "ave"
+    answers: ClassVar[tuple[type[Answer], ...]] = (StepLabels,)
     forms: ClassVar[tuple[str, ...]] = ("events",)
     targets = ("audio_segments", "visual_segments")
     stepwise = True

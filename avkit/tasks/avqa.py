@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Choice
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.heads.answer import AnswerHead
 from avkit.metrics.avqa import AnswerAccuracy
@@ -24,6 +25,7 @@ class QuestionAnswering(Task):
     """
 
     name = "avqa"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Choice,)
     forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")
     optional = ("choices",)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, ClassMask, Mask
 from avkit.batch import Batch, Prediction
 from avkit.heads.mask import MaskHead, MaskOutput
 from avkit.metrics.avss import SemanticMask
@@ -32,6 +33,7 @@ class Segmentation(Task):
     """
 
     name = "avs"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Mask, ClassMask)
     forms: ClassVar[tuple[str, ...]] = ("masks",)
     targets = ("mask", "mask_known")
     optional = ("class_mask",)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, ModalityLabels
 from avkit.batch import Batch, Prediction
 from avkit.heads.segment import ParsingHead
 from avkit.metrics.avvp import ParsingF1
@@ -29,6 +30,7 @@ class VideoParsing(Task):
     """
 
     name = "avvp"
+    answers: ClassVar[tuple[type[Answer], ...]] = (ModalityLabels,)
     forms: ClassVar[tuple[str, ...]] = ("parsing",)
     weakly_supervised = True
     targets = ("video_labels", "audio_segments", "visual_segments")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Events
 from avkit.batch import Batch, Prediction
 from avkit.heads.pyramid import PyramidHead
 from avkit.metrics.davel import EventDetectionMAP
@@ -30,6 +31,7 @@ class DenseEvents(Task):
     """
 
     name = "davel"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Events,)
     forms: ClassVar[tuple[str, ...]] = ("dense",)
     targets = ("events",)
     untrimmed = True

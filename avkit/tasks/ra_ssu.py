@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Caption, ClassMask, Mask
 from avkit.batch import Batch, Prediction, Tokens, Vocabulary
 from avkit.heads.caption import CaptionHead
 from avkit.heads.mask import MaskHead, MaskOutput
@@ -122,6 +123,7 @@ class RegionAwareUnderstanding(Task):
     """
 
     name = "ra_ssu"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Caption, Mask, ClassMask)
     forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     targets = ("mask", "mask_known", "caption")
     required_for_training = ("caption",)

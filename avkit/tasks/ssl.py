@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Heat
 from avkit.batch import Batch, Prediction
 from avkit.heads.heat import HeatHead, pairing_loss
 from avkit.metrics.ssl import SourceLocalization
@@ -26,6 +27,7 @@ class SoundLocalization(Task):
     """
 
     name = "ssl"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Heat,)
     forms: ClassVar[tuple[str, ...]] = ("boxes",)
     weakly_supervised = True
     targets = ("source",)
