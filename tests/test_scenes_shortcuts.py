@@ -15,7 +15,7 @@ from avkit.metrics.davel import EventDetectionMAP
 from avkit.scenes import CLASSES, sample_scene, scene_targets
 from avkit.scenes.world import overlap
 from avkit.tasks import build_tasks
-from avkit.training.evaluator import Scoreboard
+from avkit.training.evaluator import Evaluator
 
 CLIPS = 120
 SCENES = Scenes("test", CLIPS, picture=24)
@@ -31,7 +31,7 @@ def heard_and_seen():
 
 def score(task, values, given):
     tasks = build_tasks([task], SCENES.vocabulary)
-    board = Scoreboard(tasks, quick=True)
+    board = Evaluator(tasks, quick=True)
     board.update(Prediction(task, given.id, values), given)
     return board.compute(task)
 

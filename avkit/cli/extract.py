@@ -109,7 +109,7 @@ def _media(options: argparse.Namespace, recipe: "Recipe", sources: "Sequence[Sou
 
     import torch
 
-    from avkit.cli.trainer import no_gpu
+    from avkit.cli.lightning_setup import no_gpu
     from avkit.extraction.extract import extract
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -381,7 +381,7 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
     except RuntimeError as e:
         raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
-    predictor = Predictor(model, str(run), facts["picture"], device)
+    predictor = Predictor(model, str(run), facts["image_size"], device)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     predictor.provenance = {"run": str(run), "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
     return predictor

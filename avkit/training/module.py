@@ -22,7 +22,7 @@ from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
-from avkit.training.evaluator import Scoreboard, silence, swap_sound
+from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.schedule import SCHEDULES, groups
 
 #: What `--model.interface` takes.
@@ -97,7 +97,7 @@ class AVModel(L.LightningModule):
         self.decoder = self._decoder(width, spoken) if interface == "sequence" else None
         headed = {name: task for name, task in self.tasks.items() if self.decoder is None or task.weakly_supervised}
         self.heads = nn.ModuleDict({_key(name): task.head(width, self._pyramid(name)) for name, task in headed.items()})
-        self.board = Scoreboard(self.tasks, quick=True)
+        self.board = Evaluator(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
@@ -208,7 +208,7 @@ class AVModel(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start a new board."""
-        self.board = Scoreboard(self.tasks, quick=True)
+        self.board = Evaluator(self.tasks, quick=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
@@ -226,7 +226,7 @@ class AVModel(L.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start a new board with all official metrics."""
-        self.board = Scoreboard(self.tasks)
+        self.board = Evaluator(self.tasks)
         for task in self.tasks.values():
             task.begin()
 
@@ -237,7 +237,7 @@ class AVModel(L.LightningModule):
         for name, rule in self.baselines.get(batch.task, {}).items():
             self.board.update(rule(batch), batch, f"baseline: {name}")
         if self.listen:
-            for name, other in (("silence", silence(batch)), ("swapped", swap_sound(batch))):
+            for name, other in (("silence", silence(batch)), ("swapped", swap_audio(batch))):
                 self.board.update(self(other, self.system.sense(other, senses.seen)), batch, name)
 
     def on_test_epoch_end(self) -> None:
