@@ -6,6 +6,7 @@ from typing import Any
 
 from avkit.cli.given_options import last_value
 from avkit.systems import DEFAULT, find_config
+from avkit.systems.base import SystemConfig
 from avkit.training.module import AVModel
 
 
@@ -26,7 +27,7 @@ def model_class(system: str) -> type[AVModel]:
     config = find_config(system)
 
     class Model(AVModel):
-        def __init__(self, system: Any = config(), **kwargs: Any) -> None:  # noqa: B008, the parser shows it
+        def __init__(self, system: SystemConfig = config(), **kwargs: Any) -> None:  # noqa: B008, the parser shows it
             super().__init__(system=system, **kwargs)
 
     Model.__init__.__annotations__["system"] = config
