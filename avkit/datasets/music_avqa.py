@@ -14,7 +14,7 @@ from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import FeatureFacts
-from avkit.scenes.questions import MUSIC_AVQA_TYPES
+from avkit.scenes.question_templates import MUSIC_AVQA_TYPES
 from avkit.text.tokenizer import unique_words
 
 #: In index order, that of first appearance in the train file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random choices that are the same on every machine and with every release of numpy."""
+"""Random numbers that are the same on every machine and with every release of numpy."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,12 @@ import numpy as np
 
 
 class Draws:
-    """Random choices from a key: the same on every machine and with every release of numpy.
+    """Random numbers from a key.
 
     Only doubles of a named bit generator are used, as the other methods of numpy's Generator may change.
+
+    Args:
+        *key: Whole numbers from 0; each key gives a sequence of its own.
     """
 
     def __init__(self, *key: int) -> None:
@@ -25,7 +28,7 @@ class Draws:
         return low + (high - low) * next(self._values)
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from low up to and without high."""
+        """A whole number in [low, high)."""
         return low + int((high - low) * next(self._values))
 
     def chance(self, probability: float) -> bool:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of a scene by field name of `avkit.fields.FIELDS`, computed and never estimated."""
+"""Targets of a scene by the field names of `avkit.fields.FIELDS`; they are exact, since they come from its record."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,20 @@ from avkit.scenes.picture import Painting, paint
 from avkit.scenes.sound import render_sound
 from avkit.scenes.world import CLASSES, Scene, Track, overlap, track
 
-#: Fewest rows of `boxes`, so that ten-second scenes of one to four things have equal shapes.
+#: Minimum number of rows of `boxes`, so that ten-second scenes of one to four things have equal shapes.
 BOXES = 4
+#: Fields that are computed from painted pixels.
+PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes", "source"})
 
 
 def scene_targets(
     scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """What is true of a scene, for pictures of `size` pixels and steps of `hop` seconds.
+    """Targets of a scene, for pictures of `size` pixels and steps of `hop` seconds.
 
     Args:
         scene: Any scene.
-        size: Pixels of a side.
+        size: Height and width in pixels.
         hop: Seconds per step.
         fields: Names wanted; None for all but those of a question.
 
@@ -32,92 +35,141 @@ def scene_targets(
         ValueError: If a field is unknown.
     """
     state = track(scene, hop)
-    wanted = list(TARGET_FIELDS) if fields is None else list(fields)
-    painting = paint(scene, state, size, pictures=False) if PIXEL_FIELDS & set(wanted) else None
-    return describe(scene, hop, state, painting, wanted)
+    names = TARGET_FIELDS if fields is None else fields
+    painting = None
+    if not PIXEL_FIELDS.isdisjoint(names):
+        painting = paint(scene, state, size, pictures=False)
+    return _make_targets(_Rendering(scene, hop, state, painting), names)
 
 
 def render(
     scene: Scene, size: int = 96, hop: float = 1.0, fields: Collection[str] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, Any]]:
-    """Pictures (T, 3, size, size), sound (samples,) and truth of a scene in one pass."""
+    """Pictures (T, 3, size, size), sound (samples,) and targets of a scene in one pass."""
     state = track(scene, hop)
     painting = paint(scene, state, size)
     assert painting.frames is not None
-    return (
-        painting.frames,
-        render_sound(scene),
-        describe(scene, hop, state, painting, TARGET_FIELDS if fields is None else fields),
-    )
+    names = TARGET_FIELDS if fields is None else fields
+    targets = _make_targets(_Rendering(scene, hop, state, painting), names)
+    return painting.frames, render_sound(scene), targets
 
 
-def describe(
-    scene: Scene, hop: float, state: Track, painting: Painting | None, fields: Collection[str]
-) -> dict[str, Any]:
-    """The fields wanted, from what is already known; `painting` may be None if no field has pixels."""
+@dataclass(frozen=True, slots=True)
+class _Rendering:
+    """A scene with what targets are computed from; there is no painting if no field of `PIXEL_FIELDS` is wanted."""
+
+    scene: Scene
+    hop: float
+    state: Track
+    painting: Painting | None
+
+    @property
+    def pixels(self) -> Painting:
+        assert self.painting is not None, "a field of `PIXEL_FIELDS` needs a painting"
+        return self.painting
+
+
+def _make_targets(rendering: _Rendering, fields: Collection[str]) -> dict[str, Any]:
     for name in fields:
         if name not in TARGET_FIELDS:
             raise unknown_name("field of a scene", name, TARGET_FIELDS)
-    return {name: TARGET_FIELDS[name](scene, hop, state, painting) for name in fields}
+    return {name: TARGET_FIELDS[name](rendering) for name in fields}
 
 
-def _mask(painting: Painting | None) -> NDArray[np.uint8]:
-    return (_painted(painting).sounding > 0).view(np.uint8)
-
-
-def _painted(painting: Painting | None) -> Painting:
-    assert painting is not None, "a field with pixels needs the painting"
-    return painting
-
-
-def _boxes(painting: Painting | None) -> NDArray[np.float32]:
-    boxes = _painted(painting).boxes
-    missing = max(0, BOXES - boxes.shape[1])
-    return np.pad(boxes, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+def scene_events(scene: Scene) -> list[tuple[float, float, int]]:
+    """Spans in which a thing is both visible and sounding: start and end in seconds, and class, in order of time."""
+    events = []
+    for thing in scene.things:
+        for start, end in overlap(thing.visible, thing.sounding):
+            events.append((start, end, thing.kind))
+    return sorted(events)
 
 
 def box_maps(boxes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """What boxes (T, N, 4), x1 y1 x2 y2 in [0, 1], cover: float32 (T, size, size) of 0 and 1; NaN covers nothing."""
+    """Union of the boxes of each step: float32 (T, size, size) of 0 and 1.
+
+    Args:
+        boxes: x1 y1 x2 y2 in [0, 1], (T, N, 4); a pixel is covered if its centre is. NaN covers nothing.
+        size: Height and width in pixels.
+    """
     middles = (np.arange(size) + 0.5) / size
-    low, high = boxes[..., None, :2], boxes[..., None, 2:]
+    low = boxes[..., None, :2]
+    high = boxes[..., None, 2:]
     inside = (middles[:, None] >= low) & (middles[:, None] < high)  # (T, N, size, 2)
     return np.asarray((inside[..., None, :, 0] & inside[..., :, None, 1]).any(1), np.float32)
 
 
+def _mask(rendering: _Rendering) -> NDArray[np.uint8]:
+    return (rendering.pixels.sounding > 0).view(np.uint8)
+
+
+def _mask_known(rendering: _Rendering) -> NDArray[np.bool_]:
+    return np.ones(rendering.state.visible.shape[1], bool)
+
+
+def _class_mask(rendering: _Rendering) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rendering.pixels.sounding)
+
+
+def _instance_mask(rendering: _Rendering) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rendering.pixels.instance)
+
+
+def _boxes(rendering: _Rendering) -> NDArray[np.float32]:
+    boxes = rendering.pixels.boxes
+    missing = max(0, BOXES - boxes.shape[1])
+    return np.pad(boxes, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+
+
+def _source(rendering: _Rendering) -> NDArray[np.float32]:
+    painting = rendering.pixels
+    sounding = rendering.state.sounding.T[..., None]
+    return box_maps(np.where(sounding, painting.boxes, np.nan), painting.instance.shape[-1])
+
+
+def _captions(rendering: _Rendering) -> list[str]:
+    return scene_captions(rendering.scene, rendering.hop, rendering.state)
+
+
+def _audio_segments(rendering: _Rendering) -> NDArray[np.uint8]:
+    return _segments(rendering.scene, rendering.state.sounding)
+
+
+def _visual_segments(rendering: _Rendering) -> NDArray[np.uint8]:
+    return _segments(rendering.scene, rendering.state.visible)
+
+
 def _segments(scene: Scene, state: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Classes at each step, (T, K), from things at each step, (N, T)."""
-    out = np.zeros((state.shape[1], len(CLASSES)), np.uint8)
+    labels = np.zeros((state.shape[1], len(CLASSES)), np.uint8)
     for thing, steps in zip(scene.things, state, strict=True):
-        out[:, thing.kind] |= steps.view(np.uint8)
-    return out
+        labels[:, thing.kind] |= steps.view(np.uint8)
+    return labels
 
 
-def _video_labels(scene: Scene) -> NDArray[np.uint8]:
-    out = np.zeros(len(CLASSES), np.uint8)
-    out[[t.kind for t in scene.things if t.visible or t.sounding]] = 1
-    return out
+def _video_labels(rendering: _Rendering) -> NDArray[np.uint8]:
+    labels = np.zeros(len(CLASSES), np.uint8)
+    for thing in rendering.scene.things:
+        if thing.visible or thing.sounding:
+            labels[thing.kind] = 1
+    return labels
 
 
-def _events(scene: Scene) -> NDArray[np.float32]:
-    rows = sorted((*span, t.kind) for t in scene.things for span in overlap(t.visible, t.sounding))
-    return np.array(rows, np.float32).reshape(-1, 3)
+def _events(rendering: _Rendering) -> NDArray[np.float32]:
+    return np.array(scene_events(rendering.scene), np.float32).reshape(-1, 3)
 
 
-#: How each field is made.
-TARGET_FIELDS: dict[str, Callable[[Scene, float, Track, Painting | None], Any]] = {
-    "mask": lambda scene, hop, state, painting: _mask(painting),
-    "mask_known": lambda scene, hop, state, painting: np.ones(state.visible.shape[1], bool),
-    "class_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).sounding),
-    "instance_mask": lambda scene, hop, state, painting: np.ascontiguousarray(_painted(painting).instance),
-    "boxes": lambda scene, hop, state, painting: _boxes(painting),
-    "source": lambda scene, hop, state, painting: box_maps(
-        np.where(state.sounding.T[..., None], _painted(painting).boxes, np.nan), _painted(painting).instance.shape[-1]
-    ),
-    "caption": lambda scene, hop, state, painting: scene_captions(scene, hop, state),
-    "audio_segments": lambda scene, hop, state, painting: _segments(scene, state.sounding),
-    "visual_segments": lambda scene, hop, state, painting: _segments(scene, state.visible),
-    "video_labels": lambda scene, hop, state, painting: _video_labels(scene),
-    "events": lambda scene, hop, state, painting: _events(scene),
+#: How each field is computed.
+TARGET_FIELDS: dict[str, Callable[[_Rendering], Any]] = {
+    "mask": _mask,
+    "mask_known": _mask_known,
+    "class_mask": _class_mask,
+    "instance_mask": _instance_mask,
+    "boxes": _boxes,
+    "source": _source,
+    "caption": _captions,
+    "audio_segments": _audio_segments,
+    "visual_segments": _visual_segments,
+    "video_labels": _video_labels,
+    "events": _events,
 }
-#: Fields that need the pixels' owners.
-PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes", "source"})
