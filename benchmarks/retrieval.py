@@ -22,7 +22,7 @@ import avkit
 from avkit.datasets.scenes import Scenes
 from avkit.inference.predictor import Predictor
 from avkit.inference.retrieval import Moments, Shelf, look, search
-from avkit.media.decode import Clip
+from avkit.media.decode import DecodedClip
 from avkit.scenes import CLASSES, COLOURS, Scene, track
 from avkit.scenes.captioning import PLACES, sounding_verb
 
@@ -33,7 +33,7 @@ def seen(predictor: Predictor, scenes: Scenes, index: int) -> Moments:
     """What an index keeps of a scene."""
     item = scenes.item(index, frozenset())
     side = item.frames.shape[-1]
-    clip = Clip(item.frames, item.waveform, item.duration, item.hop, (side, side), 1.0)
+    clip = DecodedClip(item.frames, item.waveform, item.duration, item.hop, (side, side), 1.0)
     return look(predictor, predictor.describe(clip, ["ra_ssu"], item.id))
 
 

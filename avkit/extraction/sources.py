@@ -17,8 +17,9 @@ from avkit.datasets.clips import middle
 from avkit.datasets.official import Official
 from avkit.errors import AvkitError, DataError
 from avkit.extraction.recipe import Stream
-from avkit.media import decode, frames
-from avkit.media.mel import EXAMPLE, EXAMPLE_SAMPLES, STRIDE, log_mel
+from avkit.media import decode, image_files
+from avkit.media.image import image_size
+from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, STRIDE, log_mel
 
 _VIDEOS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".m4v")
 
@@ -167,18 +168,21 @@ class Clips(Dataset[Decoded]):
     def _pictures(self, source: Source, stream: Stream) -> Tensor:
         data, side = source.data, self.sides[stream.name]
         if "frames" in data:
-            files = frames.picture_files(source.root, data["frames"])
+            files = image_files.list_image_files(source.root, data["frames"])
             steps = decode.count_steps(source.seconds, stream.hop) if source.seconds else len(files)
-            height, width = decode.load_picture(files[0]).shape[:2]
-            pictures, _ = frames.read_pictures(files, steps, _target((height, width), stream, side), source.moment)
+            height, width = image_size(files[0])
+            pictures, _ = image_files.read_image_files(
+                files, steps, _target((height, width), stream, side), source.moment
+            )
         else:
-            info = decode.probe(source.root / data["video"])
+            clip = decode.open_clip(source.root / data["video"])
+            info = clip.info
             info.require(video=True)
             start = data.get("start", 0.0)
             seconds = data["end"] - start if "end" in data else source.seconds or info.duration
             times = [start + t for t in decode.step_times(seconds, stream.hop, source.moment)]
             target = _target(info.size or (side, side), stream, side)
-            pictures = decode.read_frames(info.path, times, size=target, info=info)
+            pictures = decode.read_frames(clip, times, size=target)
         return _centre(pictures, stream.crop) if stream.crop else pictures
 
     def _sound(self, source: Source, stream: Stream) -> Tensor:
@@ -196,8 +200,8 @@ class Clips(Dataset[Decoded]):
         else:
             steps = max(1, int((len(waveform) / SAMPLE_RATE - stream.window) / stream.hop + 1e-6) + 1)
         samples = (steps - 1) * first * STRIDE + EXAMPLE_SAMPLES
-        mel = log_mel(decode.fit_samples(waveform, samples))
-        rows = torch.arange(steps)[:, None] * first + torch.arange(EXAMPLE)
+        mel = log_mel(decode.pad_or_trim(waveform, samples))
+        rows = torch.arange(steps)[:, None] * first + torch.arange(EXAMPLE_FRAMES)
         return mel[rows]
 
 
