@@ -18,12 +18,12 @@ from rows import EPOCHS, Row, Words, main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NARROW = {"width": 64, "channels": 64, "inner": 8, "length": 192}
-#: By task: data, batch option and size, steps, and the figures that are shown.
+#: By task: data, group and size of the batch, steps, and the figures that are shown.
 TASKS = {
-    "ave": ("ave", "whole_batch", 32, 480, ["accuracy"]),
-    "ave_weak": ("ave", "whole_batch", 32, 480, ["accuracy"]),
-    "avvp": ("llp", "whole_batch", 16, 600, ["segment/Type", "segment/Event", "event/Type", "event/Event"]),
-    "davel": ("unav100", "long_batch", 8, 240, ["Avg", "mAP@0.5", "mAP@0.7"]),
+    "ave": ("ave", "whole", 32, 480, ["accuracy"]),
+    "ave_weak": ("ave", "whole", 32, 480, ["accuracy"]),
+    "avvp": ("llp", "whole", 16, 600, ["segment/Type", "segment/Event", "event/Type", "event/Event"]),
+    "davel": ("unav100", "untrimmed", 8, 240, ["Avg", "mAP@0.5", "mAP@0.7"]),
 }
 FEATURES = {"ave": ("vgg19", "vggish"), "llp": ("res152+r2plus1d_18", "vggish"), "unav100": ("rgb+flow", "vggish")}
 
@@ -93,23 +93,23 @@ ROWS = {
 def words(args: argparse.Namespace, row: str) -> Words:
     """What a row adds to `avkit fit`."""
     here = ROWS[row]
-    data, option, batch, steps, _ = TASKS[here.task]
+    data, group, batch, steps, _ = TASKS[here.task]
     visual, audio = FEATURES[data]
     options: dict[str, object] = {
         "data.dataset": data,
         "data.root": args.root / data,
-        "data.visual": visual,
-        "data.audio": audio,
-        f"data.{option}": batch,
-        "data.workers": 0,
+        "data.features.visual": visual,
+        "data.features.audio": audio,
+        f"data.batch_size.{group}": batch,
+        "data.loader.workers": 0,
     }
     if here.config:
         options |= QUICK if here.task == "davel" else {}
         options |= here.schedule | {f"model.system.{key}": value for key, value in here.system.items()}
     elif here.task.startswith("ave"):
-        options |= {"data.batch_size": batch, "data.crop": 0}
+        options |= {"data.batch_size.trimmed": batch, "data.crop.trimmed": 0}
     elif here.task == "davel":
-        options |= {"data.window": 192}
+        options |= {"data.crop.untrimmed": 192}
     return Words(steps, options, CONFIGS / f"{here.config}.yaml" if here.config else None)
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import torch
 
-from avkit.extraction.extract import Networks, Parts, run
-from avkit.extraction.prefetch import decoded
-from avkit.extraction.recipe import Stream
-from avkit.extraction.sources import Clips, sources_in
+from avkit.extraction.decoding import SourceDataset
+from avkit.extraction.extract import extract_clips
+from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.prefetch import iter_decoded
+from avkit.extraction.progress import ExtractionProgress
+from avkit.extraction.recipe import FeatureStream
+from avkit.extraction.sources import sources_in
 from avkit.media.decode import write_video
 from avkit.media.write import write_wave
 from avkit.scenes import render_frames, render_sound, sample_scene
@@ -45,17 +48,17 @@ def main():
         make_videos(folder, o.clips, o.side, o.fps)
         sources = sources_in(folder)
         side = 64 if o.encoder == "small" else 224
-        stream = Stream("seen", "pictures", o.encoder, None, resize=side, crop=side)
-        networks = Networks([stream], torch.device(o.device), 64)
+        stream = FeatureStream("seen", "pictures", o.encoder, None, resize=side, crop=side)
+        extractor = FeatureExtractor([stream], torch.device(o.device), 64)
         torch.set_num_threads(1 if o.device == "cpu" else torch.get_num_threads())
         best = {"decoding alone": 0.0, "extraction": 0.0}
         for k in range(o.repeats):
             start = time.perf_counter()
-            for clip in decoded(Clips(sources, [stream], networks.sides()), o.workers):
-                assert not clip.fault, clip.fault
+            for clip in iter_decoded(SourceDataset(sources, [stream], extractor.sides()), o.workers):
+                assert not clip.error, clip.error
             best["decoding alone"] = max(best["decoding alone"], o.clips / (time.perf_counter() - start))
             start = time.perf_counter()
-            run(sources, networks, Parts(folder / f"parts{k}", ["seen"]), o.workers)
+            extract_clips(sources, extractor, ExtractionProgress(folder / f"parts{k}", ["seen"]), o.workers)
             best["extraction"] = max(best["extraction"], o.clips / (time.perf_counter() - start))
         where = torch.cuda.get_device_name() if o.device.startswith("cuda") else "CPU"
         print(f"{o.clips} clips of 10 s, {o.side} pixels, {o.fps} fps; {o.workers} workers; {o.encoder} on {where}")

@@ -22,9 +22,9 @@ import avkit
 from avkit.datasets.scenes import Scenes
 from avkit.inference.predictor import Predictor
 from avkit.inference.retrieval import Moments, Shelf, look, search
-from avkit.media.decode import Clip
+from avkit.media.decode import DecodedClip
 from avkit.scenes import CLASSES, COLOURS, Scene, track
-from avkit.scenes.words import PLACES, verb
+from avkit.scenes.captioning import PLACES, sounding_verb
 
 AT = (1, 5, 10)
 
@@ -33,19 +33,19 @@ def seen(predictor: Predictor, scenes: Scenes, index: int) -> Moments:
     """What an index keeps of a scene."""
     item = scenes.item(index, frozenset())
     side = item.frames.shape[-1]
-    clip = Clip(item.frames, item.waveform, item.duration, item.hop, (side, side), 1.0)
+    clip = DecodedClip(item.frames, item.waveform, item.duration, item.hop, (side, side), 1.0)
     return look(predictor, predictor.describe(clip, ["ra_ssu"], item.id))
 
 
 def happens(scene: Scene) -> list[tuple[int, int, str, str, int]]:
     """Class, colour, verb, place and step of all that is seen to sound."""
     state = track(scene)
-    on = state.seen & state.heard
+    on = state.visible & state.sounding
     found = []
     for k, t in np.argwhere(on).tolist():
         x, y = (min(2, int(3 * v)) for v in state.centre[k, t])
         thing = scene.things[k]
-        found.append((thing.kind, thing.colour, verb(thing), PLACES[y][x], t))
+        found.append((thing.kind, thing.colour, sounding_verb(thing), PLACES[y][x], t))
     return found
 
 
@@ -102,16 +102,16 @@ def main() -> None:
     for i in range(args.clips):
         scene = val.scene(i)[0]
         state = track(scene)
-        kinds = {scene.things[k].kind for k in np.argwhere(state.heard)[:, 0].tolist()}
+        kinds = {scene.things[k].kind for k in np.argwhere(state.sounding)[:, 0].tolist()}
         query = seen(predictor, val, i).vectors
         if len(kinds) == 1:
             (kind,) = kinds
             heard = [
-                {t.kind for t, on in zip(s.things, track(s).heard, strict=True) if on.any()}
+                {t.kind for t, on in zip(s.things, track(s).sounding, strict=True) if on.any()}
                 for s in (test.scene(j)[0] for j in range(args.clips))
             ]
             sought = {name for name, inside in zip(names, heard, strict=True) if kind in inside}
-            steps = torch.from_numpy(state.heard.any(0))
+            steps = torch.from_numpy(state.sounding.any(0))
             sounds.append((order(like=({"sound": query["sound"][steps]},)), sought))
         shown = happens(scene)
         if shown:

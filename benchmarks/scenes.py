@@ -11,7 +11,7 @@ from collections.abc import Callable
 from statistics import median
 
 from avkit.datasets.scenes import Scenes
-from avkit.scenes import captions, render_frames, render_sound, sample_question, sample_scene, truth
+from avkit.scenes import render_frames, render_sound, sample_question, sample_scene, scene_captions, scene_targets
 
 
 def milliseconds(call: Callable[[int], object], seconds: float) -> float:
@@ -44,9 +44,9 @@ def main() -> None:
     report("sample a scene", sample_scene, seconds)
     report("search a question", sample_question, seconds)
     report("pictures, 96 pixels", lambda i: render_frames(scenes[i]), seconds)
-    report("truth, 96 pixels", lambda i: truth(scenes[i]), seconds)
+    report("truth, 96 pixels", lambda i: scene_targets(scenes[i]), seconds)
     report("sound", lambda i: render_sound(scenes[i]), seconds)
-    report("words", lambda i: captions(scenes[i]), seconds)
+    report("words", lambda i: scene_captions(scenes[i]), seconds)
 
 
 if __name__ == "__main__":

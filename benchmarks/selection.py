@@ -72,11 +72,13 @@ class Maker:
             part = place[..., 1] * PARTS + place[..., 0]
             self.kinds.append(set(kinds))
             for i, kind in enumerate(kinds):
-                seen, heard = (np.flatnonzero(x[i, :SECONDS]) for x in (state.seen, state.heard))
+                seen, heard = (np.flatnonzero(x[i, :SECONDS]) for x in (state.visible, state.sounding))
                 self.visual[k, seen] += self.look[kind]
                 self.patches[k, seen, part[i][seen]] += self.look[kind]
                 self.audio[k, heard] += self.sound[kind]
-                others = {kinds[j] for j in range(len(kinds)) if j != i and (state.seen[i] & state.seen[j]).sum() >= 2}
+                others = {
+                    kinds[j] for j in range(len(kinds)) if j != i and (state.visible[i] & state.visible[j]).sum() >= 2
+                }
                 if len(seen) >= 3 and len(others) == 1 and kinds.count(kind) == 1:
                     self.asked.append((k, kind, others.pop()))
 

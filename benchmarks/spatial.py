@@ -17,11 +17,15 @@ from rows import Row, Words, main
 
 #: By task: steps, options of the data, and the figures that are shown.
 TASKS: dict[str, tuple[int, dict[str, object], list[str]]] = {
-    "avs": (300, {"data.batch_size": 8, "data.test_size": 128}, ["mIoU", "F"]),
-    "ssl": (200, {"data.batch_size": 8, "data.test_size": 128}, ["cIoU@0.5", "AUC", "cIoU_adaptive", "pixel_AP"]),
+    "avs": (300, {"data.batch_size.trimmed": 8, "data.scenes.test_size": 128}, ["mIoU", "F"]),
+    "ssl": (
+        200,
+        {"data.batch_size.trimmed": 8, "data.scenes.test_size": 128},
+        ["cIoU@0.5", "AUC", "cIoU_adaptive", "pixel_AP"],
+    ),
     "avqa": (
         2000,
-        {"data.whole_batch": 32, "data.dataset": "music-avqa", "data.audio": "vggish"},
+        {"data.batch_size.whole": 32, "data.dataset": "music-avqa", "data.features.audio": "vggish"},
         ["Overall", "Audio Avg", "Visual Avg", "Audio-Visual Avg"],
     ),
 }
@@ -87,9 +91,10 @@ def words(args: argparse.Namespace, row: str) -> Words:
     """What a row adds to `avkit fit`."""
     here = ROWS[row]
     steps, data, _ = TASKS[here.task]
-    options = {"data.val_size": 32, **data, **{f"model.system.{key}": value for key, value in here.system.items()}}
+    options = {"data.scenes.val_size": 32, **data}
+    options |= {f"model.system.{key}": value for key, value in here.system.items()}
     options |= {"model.lr": here.rate} if here.rate else {}
-    options |= {"data.visual": here.visual, "data.root": args.root} if here.task == "avqa" else {}
+    options |= {"data.features.visual": here.visual, "data.root": args.root} if here.task == "avqa" else {}
     return Words(steps, options)
 
 

@@ -90,7 +90,7 @@ def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> 
             cell = np.clip((3 * state.centre).astype(int), 0, 2)
             vectors = np.stack([kinds[t.kind] + colours[t.colour] for t in scene.things])[:, None]
             vectors = vectors + places[3 * cell[..., 1] + cell[..., 0]]
-            seen = (vectors * state.seen[..., None]).sum(0)
+            seen = (vectors * state.visible[..., None]).sum(0)
             clips.append((f"scenes-{split}-{index:06d}", seen + noise * draws.standard_normal(seen.shape)))
     write_store(
         path, clips, FeatureFacts("seen, not heard", hop=1.0, dataset="scenes", made_by="benchmarks/ssuformer.py")
@@ -106,13 +106,13 @@ def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[st
             "out": out,
             "name": name,
             "seed_everything": seed,
-            "data.picture": PICTURE,
-            "data.train_size": SIZES["train"],
-            "data.val_size": SIZES["val"],
-            "data.test_size": SIZES["test"],
+            "data.image_size": PICTURE,
+            "data.scenes.train_size": SIZES["train"],
+            "data.scenes.val_size": SIZES["val"],
+            "data.scenes.test_size": SIZES["test"],
             "data.steps_per_epoch": steps,
-            "data.expert": out / f"expert-{seed}.h5",
-            "data.workers": 0,
+            "data.features.expert": out / f"expert-{seed}.h5",
+            "data.loader.workers": 0,
             "model.system.region": "small_embedding",
             "model.system.region_weights": out / "region.safetensors",
             "model.system.mask_loss": "dice+bce",

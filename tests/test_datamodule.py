@@ -9,22 +9,21 @@ import pytest
 import torch
 
 from avkit.batch import Item, Vocabulary
-from avkit.cli.trainer import task_fields
 from avkit.training.datamodule import AVDataModule
-from avkit.training.loader import Reads, TaskItems
+from avkit.training.items import SampleKey, TaskItems
+from avkit.training.options import BatchSizeOptions, CropOptions, LoaderOptions, SceneOptions
+from avkit.training.task_spec import TaskSpec
 
 
 def data(tasks="avs,avqa", **changes):
     options = {
-        "batch_size": 2,
-        "whole_batch": 2,
+        "batch_size": BatchSizeOptions(trimmed=2, whole=2),
         "steps_per_epoch": 6,
-        "workers": 0,
-        "picture": 32,
-        "train_size": 20,
-        "test_size": 5,
+        "loader": LoaderOptions(workers=0),
+        "image_size": 32,
+        "scenes": SceneOptions(train_size=20, test_size=5),
     }
-    module = AVDataModule(tasks, task_fields(tasks), **options | changes)
+    module = AVDataModule(tasks, **options | changes)
     module.trainer = None
     return module
 
@@ -45,7 +44,7 @@ def test_loader_goes_on_with_the_next_batch():
 
 
 def test_workers_do_not_change_the_order():
-    plain, parallel = data().train_dataloader(), data(workers=1).train_dataloader()
+    plain, parallel = data().train_dataloader(), data(loader=LoaderOptions(workers=1)).train_dataloader()
     for one, other in zip(plain, parallel, strict=True):
         assert one.id == other.id
         assert torch.equal(one.waveform, other.waveform)
@@ -90,13 +89,12 @@ class Numbers:
         return Item("x", 10.0, audio=torch.arange(10.0)[:, None], targets={k: targets[k] for k in fields})
 
 
-def starts(known, each, crop=3):
-    items = TaskItems(
-        {"t": Numbers(known)}, {"t": Reads(frozenset({"mask_known"}), frozenset(each), stepwise=True)}, crop=crop
-    )
-    found = [items["t", 0, draw][1] for draw in np.linspace(0, 1, 200, endpoint=False)]
-    assert {len(x.audio) for x in found} == {min(crop, 10)}
-    return {int(x.audio[0]) for x in found}
+def starts(known, required, crop=3):
+    spec = TaskSpec(frozenset({"mask_known"}), frozenset(required), stepwise=True)
+    items = TaskItems({"t": Numbers(known)}, {"t": spec}, CropOptions(trimmed=crop))
+    crops = [items[SampleKey("t", 0, draw)][1] for draw in np.linspace(0, 1, 200, endpoint=False)]
+    assert {len(item.audio) for item in crops} == {min(crop, 10)}
+    return {int(item.audio[0]) for item in crops}
 
 
 @pytest.mark.parametrize(
@@ -114,16 +112,16 @@ def test_crops_lie_anywhere_for_tasks_that_need_no_masks():
 
 def test_samples_to_count_over_are_the_first_and_whole():
     module = data()
-    found = module.sample("train", 3)
-    assert [len(b.id) for b in found["avs"]] == [2, 1]
-    assert [i for b in found["avs"] for i in b.id] == [f"scenes-train-{i:06d}" for i in range(3)]
-    assert all(b.valid.shape[1] == 10 for b in found["avs"])
-    assert module.samples("test", "avqa") == list(range(5))
+    batches = module.first_batches("train", 3)["avs"]
+    assert [len(b.id) for b in batches] == [2, 1]
+    assert [i for b in batches for i in b.id] == [f"scenes-train-{i:06d}" for i in range(3)]
+    assert all(b.valid.shape[1] == 10 for b in batches)
+    assert module.indices("test", "avqa") == list(range(5))
     assert module.vocabulary == module.split("test").vocabulary
 
 
 def test_training_clips_are_cropped_and_questions_get_whole_ones():
-    for batch in data(crop=3).train_dataloader():
+    for batch in data(crop=CropOptions(trimmed=3)).train_dataloader():
         assert batch.frames.shape[1] == (3 if batch.task == "avs" else 10)
 
 
@@ -158,10 +156,17 @@ def test_missing_targets_are_named():
         module.train_dataloader()
 
 
-@pytest.mark.parametrize("name", ["batch_size", "whole_batch", "steps_per_epoch"])
-def test_sizes_are_checked(name):
-    with pytest.raises(ValueError, match=rf"data\.{name} is 0; it is at least 1"):
-        data(**{name: 0})
+@pytest.mark.parametrize("name", ["trimmed", "whole", "untrimmed"])
+def test_batch_sizes_are_checked(name):
+    with pytest.raises(ValueError, match=rf"data\.batch_size\.{name} is 0; it is at least 1"):
+        BatchSizeOptions(**{name: 0})
+
+
+def test_steps_and_shares_are_checked():
+    with pytest.raises(ValueError, match=r"data\.steps_per_epoch is 0; it is at least 1"):
+        data(steps_per_epoch=0)
+    with pytest.raises(ValueError, match=r"data\.crop\.min_share is 1\.5; it is a share above 0, at most 1"):
+        CropOptions(min_share=1.5)
 
 
 def test_unknown_dataset_names_the_nearest():
@@ -176,7 +181,12 @@ def test_manifest_needs_a_file():
 
 @pytest.mark.parametrize(("tasks", "steps"), [("avs", 430), ("ra_ssu,avs,avqa", 430), ("all", 1390)])
 def test_steps_follow_what_the_tasks_need(tasks, steps):
-    from avkit.cli.trainer import task_fields
+    assert AVDataModule(tasks).steps == steps
+    assert AVDataModule(tasks, steps_per_epoch=7).steps == 7
 
-    assert AVDataModule(tasks, task_fields(tasks)).steps == steps
-    assert AVDataModule(tasks, task_fields(tasks), steps_per_epoch=7).steps == 7
+
+def test_a_system_that_reads_whole_clips_takes_the_batches_of_whole_clips():
+    batch_size = BatchSizeOptions(trimmed=3, whole=2)
+    assert len(next(iter(data("avs", batch_size=batch_size).train_dataloader()))) == 3
+    batch = next(iter(data("avs", batch_size=batch_size, whole_clips=True).train_dataloader()))
+    assert batch.frames.shape[:2] == (2, 10)

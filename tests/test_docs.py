@@ -9,7 +9,7 @@ import pytest
 
 from avkit.datasets import DATASETS
 from avkit.datasets.manifest_schema import json_schema
-from avkit.extraction.recipe import recipes
+from avkit.extraction.recipe import list_recipes
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -22,7 +22,7 @@ def test_every_dataset_and_recipe_is_described():
     described = (DOCS / "datasets.md").read_text()
     assert [name for name in DATASETS if f"`{name}`" not in described] == []
     described = (DOCS / "features.md").read_text()
-    assert [name for name in recipes() if f"`{name}`" not in described] == []
+    assert [name for name in list_recipes() if f"`{name}`" not in described] == []
 
 
 @pytest.mark.parametrize("name", ["metrics.md"])

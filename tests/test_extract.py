@@ -20,9 +20,12 @@ from avkit.encoders import build_visual_encoder
 from avkit.encoders.merging import MergingViT, merge_tokens
 from avkit.errors import DataError
 from avkit.export import export
-from avkit.extraction.extract import Networks, Parts, extract, run
-from avkit.extraction.recipe import Stream, read_recipe, recipes
-from avkit.extraction.sources import Clips, Source, sources_in, sources_of
+from avkit.extraction.decoding import SourceDataset
+from avkit.extraction.extract import extract, extract_clips
+from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.progress import ExtractionProgress
+from avkit.extraction.recipe import FeatureStream, list_recipes, read_recipe
+from avkit.extraction.sources import MediaSource, sources_in, sources_of
 from avkit.features.store import Store
 from avkit.media import decode
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
@@ -55,7 +58,7 @@ def whole(root, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     sources, absent = sources_of(find_dataset("llp"), root)
     assert (len(sources), absent) == (14, 0)
-    outcome = extract(sources, read_recipe(tiny), out, "llp", workers=0)
+    outcome = extract(sources, read_recipe(tiny), out, dataset="llp", workers=0)
     assert (outcome.done, outcome.new, outcome.failed) == (14, 14, {})
     return out
 
@@ -71,7 +74,7 @@ def same(a, b, streams=("seen", "frame", "twice")):
 
 def test_stores_are_what_the_network_says(root, whole):
     store, source = Store(whole / "frame.h5"), sources_of(find_dataset("llp"), root)[0][0]
-    frames = decode.read_frames(source.root / source.data["video"], decode.step_times(10.0, 1.0), size=32)
+    frames = decode.read_frames(source.root / source.video, decode.step_times(10.0, 1.0), size=32)
     torch.manual_seed(0)
     encoder = build_visual_encoder("small").eval()
     with torch.inference_mode():
@@ -94,12 +97,12 @@ def test_the_dataset_reads_what_was_extracted(root, whole):
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_batches_across_clips_change_nothing(root, tiny, whole, tmp_path, batch):
     sources = sources_of(find_dataset("llp"), root)[0]
-    extract(sources, read_recipe(tiny), tmp_path, "llp", batch=batch, workers=0)
+    extract(sources, read_recipe(tiny), tmp_path, dataset="llp", batch_size=batch, workers=0)
     same(whole, tmp_path)
 
 
 def test_workers_change_nothing(root, tiny, whole, tmp_path):
-    extract(sources_of(find_dataset("llp"), root)[0], read_recipe(tiny), tmp_path, "llp", workers=2)
+    extract(sources_of(find_dataset("llp"), root)[0], read_recipe(tiny), tmp_path, dataset="llp", workers=2)
     same(whole, tmp_path)
 
 
@@ -113,7 +116,7 @@ def test_killed_at_any_moment(root, tiny, whole, tmp_path):
         return {p: p.stat().st_mtime_ns for p in parts.rglob("*.npy") if not p.name.startswith(".")}
 
     def finished():
-        done = Parts(parts, list(TINY["streams"])).done()
+        done = ExtractionProgress(parts, list(TINY["streams"])).done()
         return {p: t for p, t in look().items() if p.stem in done}
 
     for wanted in (2, 15):  # parts at which it is killed
@@ -159,46 +162,46 @@ def test_broken_videos_are_set_aside(root, tiny, tmp_path, capsys):
     assert len(Store(videos / "features/frame.h5")) == 4
 
 
-class Deadly(Clips):
+class Deadly(SourceDataset):
     """The sixth clip kills the process that decodes it; the third does so once."""
 
     def __init__(self, *words, once):
         super().__init__(*words)
         self.once = once
 
-    def _inputs(self, source):
+    def read(self, source):
         place = self.sources.index(source)
         if place == 5 or (place == 2 and not self.once.exists()):
             self.once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._inputs(source)
+        return super().read(source)
 
 
 def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     sources = sources_of(find_dataset("llp"), root)[0]
-    monkeypatch.setattr("avkit.extraction.extract.Clips", partial(Deadly, once=tmp_path / "once"))
-    outcome = extract(sources, read_recipe(tiny), tmp_path / "out", "llp", workers=2)
+    monkeypatch.setattr("avkit.extraction.extract.SourceDataset", partial(Deadly, once=tmp_path / "once"))
+    outcome = extract(sources, read_recipe(tiny), tmp_path / "out", dataset="llp", workers=2)
     assert outcome.failed == {sources[5].name: "its decoder crashed; the file is damaged."}
     assert outcome.done == 13
 
 
 def test_stores_made_in_another_way_are_not_mixed(root, tiny, whole, tmp_path):
     sources = sources_of(find_dataset("llp"), root)[0]
-    extract(sources[:2], read_recipe(tiny), tmp_path, "llp", workers=0)
+    extract(sources[:2], read_recipe(tiny), tmp_path, dataset="llp", workers=0)
     with pytest.raises(DataError, match=r"made in another way: dataset 'llp' and not 'ave'"):
-        extract(sources, read_recipe(tiny), tmp_path, "ave", workers=0)
+        extract(sources, read_recipe(tiny), tmp_path, dataset="ave", workers=0)
     assert len(Store(tmp_path / "frame.h5")) == 2
 
 
 def test_vggish_of_a_second_and_of_a_third(root):
     sources = sources_of(find_dataset("llp"), root)[0]
-    second, third = Stream("a", "sound", "vggish"), Stream("b", "sound", "vggish", hop=0.32)
-    decoded = Clips(sources[:1], [second, third], {})[0]
-    wave = decode.read_waveform(sources[0].root / sources[0].data["audio"])
+    second, third = FeatureStream("a", "sound", "vggish"), FeatureStream("b", "sound", "vggish", hop=0.32)
+    decoded = SourceDataset(sources[:1], [second, third], {})[0]
+    wave = decode.read_waveform(sources[0].root / sources[0].audio)
     wanted = log_mel(cut_steps(wave[None], 10, 1.0, EXAMPLE_SAMPLES))[0]
     torch.testing.assert_close(decoded.inputs["a"], wanted)
     assert decoded.inputs["b"].shape == (31, 96, 64), "ten seconds, as the dataset says, in hops of 0.32 s"
-    long = Clips([Source("x", root, {"audio": sources[0].data["audio"]})], [third], {})[0].inputs["b"]
+    long = SourceDataset([MediaSource("x", root, audio=sources[0].audio)], [third], {})[0].inputs["b"]
     assert len(long) == int((10 - 0.96) / 0.32) + 1
     torch.testing.assert_close(long[3], log_mel(wave[3 * 5120 : 3 * 5120 + EXAMPLE_SAMPLES]))
 
@@ -207,11 +210,11 @@ def test_the_parts_that_the_dataset_means(tmp_path):
     root = export("vggss", tmp_path / "v", {"test": 2}, 32)
     data = find_dataset("vggss")(root, "test", 32)
     source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.lines[0].media)
-    heard = Clips([source], [Stream("a", "sound", "vggish")], {})[0].inputs["a"]
+    heard = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
     wanted = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
     torch.testing.assert_close(heard, wanted)
     root = export("avsbench-s4", tmp_path / "s", {"test": 1}, 32)
-    assert sources_of(find_dataset("avsbench-s4"), root)[0][0].moment == 15 / 16
+    assert sources_of(find_dataset("avsbench-s4"), root)[0][0].offset == 15 / 16
 
 
 def test_squeezed_or_cut_from_the_middle(tmp_path):
@@ -219,17 +222,17 @@ def test_squeezed_or_cut_from_the_middle(tmp_path):
     frames[:, :, 20:60] = 255
     decode.write_video(tmp_path / "a.mp4", list(frames), 2)
     source = sources_in(tmp_path)
-    cut = Stream("a", "pictures", "small", resize=20, crop=20)
-    squeezed = Stream("b", "pictures", "small")
-    x = Clips(source, [cut, squeezed], {"a": 0, "b": 20})[0].inputs
+    cut = FeatureStream("a", "pictures", "small", resize=20, crop=20)
+    squeezed = FeatureStream("b", "pictures", "small")
+    x = SourceDataset(source, [cut, squeezed], {"a": 0, "b": 20})[0].inputs
     assert x["a"].shape == x["b"].shape == (2, 3, 20, 20)
     assert x["a"].float().mean() > 240, "the middle is white"
     assert x["b"][..., :3].float().mean() < 30, "the sides are there too"
 
 
 def test_the_recipes(capsys):
-    assert {"av_unified", "tspm", "llp", "pvt_v2", "vggish_032", "classes", "i3d_raft"} <= set(recipes())
-    for name in recipes():
+    assert {"av_unified", "tspm", "llp", "pvt_v2", "vggish_032", "classes", "i3d_raft"} <= set(list_recipes())
+    for name in list_recipes():
         recipe = read_recipe(name)
         assert recipe.about
         assert recipe.streams or recipe.bring
@@ -359,10 +362,10 @@ class TestCluster:
 
     @pytest.mark.slow
     def test_a_worker_killed_in_the_middle(self, root, tiny, whole, tmp_path):
-        from avkit.extraction.cluster import spread_over
+        from avkit.extraction.cluster import ray_runner
 
         recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
-        killed, seen = [], []
+        killed, decoded = [], []
 
         def kill():
             until = time.monotonic() + 120
@@ -376,29 +379,33 @@ class TestCluster:
 
         thread = threading.Thread(target=kill)
         thread.start()
-        spread = spread_over(recipe, 2, None, "cpu", 5)
-        outcome = extract(sources, recipe, tmp_path, "llp", spread=spread, each=lambda n, f: seen.append(n))
+        runner = ray_runner(recipe, 2, None, "cpu", 5)
+
+        def on_clip(name, error):
+            decoded.append(name)
+
+        outcome = extract(sources, recipe, tmp_path, dataset="llp", runner=runner, on_clip=on_clip)
         thread.join()
         assert len(killed) == 1
-        assert sorted(seen) == sorted(s.name for s in sources), "every clip once"
+        assert sorted(decoded) == sorted(s.name for s in sources), "every clip once"
         assert (outcome.done, outcome.failed) == (14, {})
         same(whole, tmp_path)
 
     def test_without_ray(self, tiny, monkeypatch):
         from avkit.errors import AvkitError
-        from avkit.extraction.cluster import spread_over
+        from avkit.extraction.cluster import ray_runner
 
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(AvkitError, match=r"pip install 'avkit\[ray\]'"):
-            spread_over(read_recipe(tiny), 2, None, "cpu", 5)
+            ray_runner(read_recipe(tiny), 2, None, "cpu", 5)
 
 
 def test_shards_of_two_processes_are_one(root, tiny, whole, tmp_path):
     recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
     names = [s.name for s in recipe.streams]
     for shard, part in (("a", sources[:5]), ("b", sources[4:])):
-        networks = Networks(recipe.streams, torch.device("cpu"), 16)
-        run(part, networks, Parts(tmp_path / ".tiny-parts", names, shard), workers=0)
-    outcome = extract(sources, recipe, tmp_path, "llp", workers=0)
+        extractor = FeatureExtractor(recipe.streams, torch.device("cpu"), 16)
+        extract_clips(part, extractor, ExtractionProgress(tmp_path / ".tiny-parts", names, shard), workers=0)
+    outcome = extract(sources, recipe, tmp_path, dataset="llp", workers=0)
     assert (outcome.done, outcome.new) == (14, 0)
     same(whole, tmp_path)

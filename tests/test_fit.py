@@ -22,9 +22,9 @@ from avkit.training.run_folder import RunFolder
 
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
-    *("--data.steps_per_epoch", "5", "--data.batch_size", "2", "--data.whole_batch", "2"),
-    *("--data.val_size", "4", "--data.test_size", "4", "--data.train_size", "24"),
-    *("--data.picture", "32", "--data.workers", "0", "--model.system.dropout", "0.1"),
+    *("--data.steps_per_epoch", "5", "--data.batch_size.trimmed", "2", "--data.batch_size.whole", "2"),
+    *("--data.scenes.val_size", "4", "--data.scenes.test_size", "4", "--data.scenes.train_size", "24"),
+    *("--data.image_size", "32", "--data.loader.workers", "0", "--model.system.dropout", "0.1"),
 ]
 
 
@@ -72,9 +72,10 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
 
 
 def test_processes_that_cannot_share_a_batch(tmp_path, capsys):
-    assert fit(tmp_path, "odd", "--trainer.devices", "2", "--data.batch_size", "3") == 2
+    assert fit(tmp_path, "odd", "--trainer.devices", "2", "--data.batch_size.trimmed", "3") == 2
     assert (
-        "data.batch_size is 3, which 2 processes cannot share evenly. Give a multiple of 2" in capsys.readouterr().err
+        "data.batch_size.trimmed is 3, which 2 processes cannot share evenly. Give a multiple of 2"
+        in capsys.readouterr().err
     )
     assert fit(tmp_path, "odd", "--trainer.devices", "many") == 2
 

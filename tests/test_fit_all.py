@@ -22,7 +22,7 @@ def whole(request, tmp_path_factory):
     """A run of all tasks with its report."""
     out = tmp_path_factory.mktemp("runs")
     words = ["fit", "--tasks", "all", "--out", str(out), "--name", "all", *TINY, "--data.mix", "uniform"]
-    words += ["--data.long_batch", "2", "--data.steps_per_epoch", "12", "--trainer.max_epochs", "1"]
+    words += ["--data.batch_size.untrimmed", "2", "--data.steps_per_epoch", "12", "--trainer.max_epochs", "1"]
     assert main([*words, "--model.interface", request.param]) == 0
     return RunFolder(out / "all")
 

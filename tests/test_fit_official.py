@@ -8,12 +8,12 @@ from safetensors.torch import load_file
 
 from avkit.batch import Vocabulary, join_vocabularies
 from avkit.cli import main
-from avkit.cli.trainer import task_fields
 from avkit.datasets import DATASETS
 from avkit.export import export
 from avkit.tasks import TASKS, find_task
-from avkit.training.datamodule import AVDataModule, choose_datasets
+from avkit.training.datamodule import AVDataModule
 from avkit.training.run_folder import RunFolder
+from avkit.training.sources import choose_datasets
 
 LAYOUTS = {"ave": "ave", "llp": "llp", "avsbench-s4": "avsbench-s4", "music-avqa": "music-avqa", "unav100": "unav100"}
 
@@ -28,8 +28,13 @@ def root(tmp_path_factory):
 
 def fit(root, out, tasks, **options):
     words = ["fit", "--tasks", tasks, "--data.root", str(root), "--out", str(out), "--name", "run"]
-    small = {"trainer.max_epochs": 1, "data.steps_per_epoch": 5, "data.batch_size": 2, "data.whole_batch": 2}
-    small |= {"data.long_batch": 2, "data.picture": 32, "data.workers": 0, "model.system.width": 32}
+    small = {
+        "trainer.max_epochs": 1,
+        "data.steps_per_epoch": 5,
+        "data.batch_size.trimmed": 2,
+        "data.batch_size.whole": 2,
+    }
+    small |= {"data.batch_size.untrimmed": 2, "data.image_size": 32, "data.loader.workers": 0, "model.system.width": 32}
     for key, value in (small | options).items():
         words += [f"--{key.replace('__', '.')}", str(value)]
     code = main(words)
@@ -54,7 +59,7 @@ def test_five_tasks_raw(root, tmp_path):
 
 def test_four_tasks_from_features(root, tmp_path):
     visual = "ave=vgg19,llp=res152+r2plus1d_18,music-avqa=clip,unav100=rgb+flow"
-    options = {"data__visual": visual, "data__audio": "vggish"}
+    options = {"data__features__visual": visual, "data__features__audio": "vggish"}
     code, _ = fit(root, tmp_path, "ave,avvp,avqa,davel", **options)
     assert code == 0
     facts = RunFolder(tmp_path / "run").read_facts()
@@ -68,10 +73,10 @@ def test_four_tasks_from_features(root, tmp_path):
 def test_official_and_scenes_raw_and_features_together(root, tmp_path):
     options = {
         "data__dataset": "avqa=scenes",
-        "data__visual": "unav100=rgb+flow",
-        "data__audio": "unav100=vggish",
-        "data__val_size": 2,
-        "data__test_size": 2,
+        "data__features__visual": "unav100=rgb+flow",
+        "data__features__audio": "unav100=vggish",
+        "data__scenes__val_size": 2,
+        "data__scenes__test_size": 2,
     }
     code, report = fit(root, tmp_path, "ave,avqa,davel", **options)
     assert code == 0
@@ -109,8 +114,8 @@ def test_what_is_asked_for_and_not_there(root, tmp_path, capsys):
         ({"data__dataset": "avs=ave"}, "dataset 'ave' has no mask, mask_known"),
         ({"data__dataset": "avsbench-s5"}, "Did you mean 'avsbench-s4'"),
         ({"data__dataset": "av=ave"}, "Did you mean 'avs'"),
-        ({"data__visual": "lpl=x"}, "Unknown dataset in data.visual 'lpl'"),
-        ({"data__visual": "clip"}, "Unknown features of AVSBench S4 'clip'"),
+        ({"data__features__visual": "lpl=x"}, "Unknown dataset in data.features.visual 'lpl'"),
+        ({"data__features__visual": "clip"}, "Unknown features of AVSBench S4 'clip'"),
         ({"data__release": "v9"}, "Unknown release of AVSBench S4 'v9'"),
         ({"data__dataset": "avsbench-ms3"}, "none of ms3_meta_data.csv"),
     ):
@@ -118,24 +123,33 @@ def test_what_is_asked_for_and_not_there(root, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def benchmarks(*tasks):
+    return {task: find_task(task).benchmark for task in tasks}
+
+
 class TestChoice:
     """Which dataset each task reads."""
 
     def test_without_a_word(self):
-        assert choose_datasets(["avs", "avqa"], None, None) == {"avs": "scenes", "avqa": "scenes"}
+        assert choose_datasets(benchmarks("avs", "avqa"), None, None) == {"avs": "scenes", "avqa": "scenes"}
 
     def test_with_a_root(self):
-        assert choose_datasets(["avs", "davel"], None, "/data") == {"avs": "avsbench-s4", "davel": "unav100"}
+        assert choose_datasets(benchmarks("avs", "davel"), None, "/data") == {"avs": "avsbench-s4", "davel": "unav100"}
 
     def test_one_for_all_or_one_for_each(self):
-        assert choose_datasets(["avs", "avqa"], "manifest", "/data") == {"avs": "manifest", "avqa": "manifest"}
-        assert choose_datasets(["avs", "avqa"], "avs=avsbench-ms3", None) == {"avs": "avsbench-ms3", "avqa": "scenes"}
+        tasks = benchmarks("avs", "avqa")
+        assert choose_datasets(tasks, "manifest", "/data") == {"avs": "manifest", "avqa": "manifest"}
+        assert choose_datasets(tasks, "avs=avsbench-ms3", None) == {"avs": "avsbench-ms3", "avqa": "scenes"}
 
     def test_every_task_has_a_usual_one(self):
         assert {find_task(name).benchmark for name in TASKS} <= set(DATASETS)
 
+    def test_a_task_without_a_usual_one_needs_a_name(self):
+        with pytest.raises(ValueError, match=r"Task 'own' has no usual dataset\. .* --data\.dataset own=NAME"):
+            choose_datasets({"own": None}, None, "/data")
+
     def test_a_manifest_is_chosen_by_naming_it(self):
-        assert AVDataModule("avs", task_fields("avs"), manifest="m.jsonl").dataset == "manifest"
+        assert AVDataModule("avs", manifest="m.jsonl").dataset == "manifest"
 
 
 def test_vocabularies_side_by_side():

@@ -26,8 +26,9 @@ from avkit.training.run_folder import RunFolder
 CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--data.steps_per_epoch", "4"),
-    *("--data.batch_size", "2", "--data.val_size", "2", "--data.test_size", "2", "--data.train_size", "8"),
-    *("--data.picture", "32", "--data.workers", "0", "--model.system.max_pieces", "8"),
+    *("--data.batch_size.trimmed", "2", "--data.scenes.train_size", "8"),
+    *("--data.scenes.val_size", "2", "--data.scenes.test_size", "2"),
+    *("--data.image_size", "32", "--data.loader.workers", "0", "--model.system.max_pieces", "8"),
 ]
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real" / "clips"
 
@@ -47,7 +48,7 @@ def whole(tmp_path_factory):
     """A run with its report."""
     out = tmp_path_factory.mktemp("runs")
     store = expert(out / "expert.h5", ("train", "test"))
-    assert fit(out, "whole", "--data.expert", str(store), "--model.system.dropout", "0.1") == 0
+    assert fit(out, "whole", "--data.features.expert", str(store), "--model.system.dropout", "0.1") == 0
     return RunFolder(out / "whole")
 
 
@@ -76,7 +77,7 @@ def test_the_report_tells_of_the_expert_and_what_an_answer_costs(whole):
 
 
 def test_a_run_can_be_repeated_to_the_last_bit(whole, tmp_path):
-    store = ("--data.expert", str(whole.path.parent / "expert.h5"), "--model.system.dropout", "0.1")
+    store = ("--data.features.expert", str(whole.path.parent / "expert.h5"), "--model.system.dropout", "0.1")
     assert fit(tmp_path, "again", *store, "--report", "false") == 0
     first, second = (
         [row for row in read_history(run.history) if "task" in row] for run in (whole, RunFolder(tmp_path / "again"))

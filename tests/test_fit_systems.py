@@ -11,7 +11,8 @@ import yaml
 from avkit.cli import main
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-TINY = ["--data.val_size", "2", "--data.test_size", "2", "--data.train_size", "8", "--data.workers", "0"]
+TINY = ["--data.scenes.val_size", "2", "--data.scenes.test_size", "2", "--data.scenes.train_size", "8"]
+TINY += ["--data.loader.workers", "0"]
 TINY += ["--data.steps_per_epoch", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
 
 
@@ -75,10 +76,8 @@ def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     words = ["fit", "--tasks", tasks, "--model.system.name", system, *TINY, "--trainer.max_steps", "2"]
     words += [w for key, value in options.items() for w in (f"--model.system.{key}", str(value))]
-    assert (
-        main([*words, "--data.long_batch", "2", "--data.whole_batch", "2", "--data.batch_size", "2", "--name", "run"])
-        == 0
-    )
+    words += ["--data.batch_size.untrimmed", "2", "--data.batch_size.whole", "2", "--data.batch_size.trimmed", "2"]
+    assert main([*words, "--name", "run"]) == 0
     rows = json.loads(Path("runs/run/report.json").read_text())["rows"]
     shown = [row for row in rows if tasks != "avqa" or row["metric"] == "Overall"]  # two questions are not of all types
     assert shown
@@ -98,8 +97,8 @@ def test_systems_train_in_mixed_precision(tasks, system, options, tmp_path, monk
     if tasks == "ssl":
         pytest.importorskip("timm")
     monkeypatch.chdir(tmp_path)
-    words = ["fit", "--tasks", tasks, "--model.system.name", system, *options, *TINY, "--data.batch_size", "2"]
-    words += ["--data.whole_batch", "2", "--trainer.max_steps", "2", "--trainer.precision", "bf16-mixed"]
+    words = ["fit", "--tasks", tasks, "--model.system.name", system, *options, *TINY, "--data.batch_size.trimmed", "2"]
+    words += ["--data.batch_size.whole", "2", "--trainer.max_steps", "2", "--trainer.precision", "bf16-mixed"]
     assert main([*words, "--name", "run"]) == 0
     history = [json.loads(line) for line in Path("runs/run/history.jsonl").read_text().splitlines()]
     losses = [value for line in history for key, value in line.items() if key.endswith("/loss")]

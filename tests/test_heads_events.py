@@ -13,7 +13,7 @@ from avkit.heads.pyramid import PyramidHead, mean_over
 from avkit.heads.segment import EventHead, ParsingHead
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks.davel import _targets
-from avkit.training.evaluator import Scoreboard
+from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
 WIDTH = 16
@@ -95,7 +95,7 @@ class TestPyramid:
         given = collate([clip([[2, 7, 0]]), clip([[8, 30, 1]])], "davel")
         losses = net.losses(given)
         losses["loss"].backward()
-        board = Scoreboard(net.tasks, quick=True)
+        board = Evaluator(net.tasks, quick=True)
         with torch.no_grad():
             board.update(net.eval()(given), given)
         assert 0 <= board.compute("davel")["Avg"] <= 1

@@ -113,7 +113,7 @@ def test_extraction_writes_stores_that_captions_can_read(models, tmp_path):
     for name, stream, shape in (("llava", "llava", (5, WIDTH)), ("video_llava", "video_llava", None)):
         folder = models / ("video" if "video" in name else "llava")
         recipe = read_recipe(name).with_weights(str(folder))
-        done = extract(sources_in(clips), recipe, tmp_path / "out", batch=3, workers=0)
+        done = extract(sources_in(clips), recipe, tmp_path / "out", batch_size=3, workers=0)
         assert done.done == 2
         assert not done.failed
         store = Store(tmp_path / "out" / f"{stream}.h5")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from avkit.errors import MediaError
-from avkit.media.decode import iter_frames, probe, read_clip, read_frames, read_waveform, write_video
+from avkit.media.decode import iter_frames, open_clip, probe, read_clip, read_frames, read_waveform, write_video
 
 RATE = 16_000
 
@@ -198,13 +198,13 @@ class TestClip:
     def test_sound_of_its_own_file(self, folder, three_seconds):
         sound = clips.tone(3, RATE, 1_000)
         path = clips.write_wav(folder / "own.wav", sound)
-        np.testing.assert_allclose(read_clip(three_seconds, audio=path).waveform.numpy(), sound, atol=1e-4)
+        np.testing.assert_allclose(read_clip(open_clip(three_seconds, audio=path)).waveform.numpy(), sound, atol=1e-4)
 
     def test_picture_with_sound(self, folder):
         picture = clips.numbered_picture(9)
         Image.fromarray(picture).save(folder / "still.png")
         sound = clips.write_wav(folder / "four.wav", clips.tone(4, RATE))
-        clip = read_clip(folder / "still.png", audio=sound)
+        clip = read_clip(open_clip(folder / "still.png", audio=sound))
         assert clip.steps == 4
         assert clip.fps == 0
         np.testing.assert_array_equal(clip.frames[3].permute(1, 2, 0).numpy(), picture)
@@ -291,7 +291,7 @@ class TestErrors:
 class TestWrite:
     def test_pictures_and_sound_come_back(self, folder, three_seconds):
         pictures = [clips.numbered_picture(k, 49, 65) for k in range(30)]
-        path = write_video(folder / "out" / "new.mp4", pictures, fps=10, sound_from=three_seconds)
+        path = write_video(folder / "out" / "new.mp4", pictures, fps=10, audio_from=three_seconds)
         info = probe(path)
         assert (info.size, info.fps, info.has_audio) == ((50, 66), 10, True)
         assert [clips.read_number(p) for _, p in iter_frames(path)] == list(range(30))
@@ -302,7 +302,7 @@ class TestWrite:
     def test_variable_frame_rate_is_kept(self, folder):
         times = [0.0, 0.04, 0.5, 0.52, 1.9]
         source = clips.write_clip(folder / "vfr_source.mp4", times)
-        path = write_video(folder / "vfr_copy.mp4", iter_frames(source), fps=10, sound_from=source)
+        path = write_video(folder / "vfr_copy.mp4", iter_frames(source), fps=10, audio_from=source)
         np.testing.assert_allclose([t for t, _ in iter_frames(path)], times, atol=1e-3)
         assert not probe(path).has_audio
 

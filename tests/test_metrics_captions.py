@@ -13,7 +13,7 @@ from golden import golden_cases
 from avkit.metrics import java, meteor
 from avkit.metrics.captions import CaptionScores, score_captions
 from avkit.metrics.java import JavaError, JavaProcess
-from avkit.metrics.tokenizer import plain_tokens, ptb_tokens
+from avkit.metrics.ptb_tokenizer import plain_tokens, ptb_tokens
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
 FAST = {"tokenizer": "plain", "meteor": False}

@@ -12,7 +12,9 @@ SIZES = {"a": 10, "b": 7}
 
 
 def plan(**changes):
-    return BatchPlan(**{"sizes": SIZES, "batch": {"a": 3, "b": 3}, "weights": task_weights(SIZES), "seed": 5} | changes)
+    return BatchPlan(
+        **{"sizes": SIZES, "batch_sizes": {"a": 3, "b": 3}, "weights": task_weights(SIZES), "seed": 5} | changes
+    )
 
 
 def rows(steps):
@@ -34,33 +36,33 @@ def test_seed_decides():
 
 
 def test_no_two_rounds_have_the_same_order():
-    small = plan(sizes={"a": 10}, batch={"a": 10}, weights={"a": 1.0})
+    small = plan(sizes={"a": 10}, batch_sizes={"a": 10}, weights={"a": 1.0})
     rounds = [tuple(samples) for _, samples, _ in small.steps(0, 30)]
     assert len(set(rounds)) == 30
-    other = plan(sizes={"b": 10}, batch={"b": 10}, weights={"b": 1.0})
+    other = plan(sizes={"b": 10}, batch_sizes={"b": 10}, weights={"b": 1.0})
     assert rounds[0] != tuple(next(other.steps(0, 1))[1])  # nor have two tasks
 
 
 def test_a_batch_may_be_larger_than_the_task():
-    for _, samples, draws in plan(batch={"a": 25, "b": 25}).steps(0, 5):
+    for _, samples, draws in plan(batch_sizes={"a": 25, "b": 25}).steps(0, 5):
         counts = Counter(samples.tolist())
         assert len(samples) == len(draws) == 25
         assert max(counts.values()) - min(counts.values()) <= 1 or set(counts) < set(range(10))
 
 
 def test_every_sample_comes_once_before_any_comes_again():
-    seen = {task: [] for task in SIZES}
+    drawn = {task: [] for task in SIZES}
     for task, samples, _ in plan().steps(0, 200):
-        seen[task] += list(samples)
+        drawn[task] += list(samples)
     for task, size in SIZES.items():
-        whole = len(seen[task]) // size * size
+        whole = len(drawn[task]) // size * size
         for start in range(0, whole, size):
-            assert sorted(seen[task][start : start + size]) == list(range(size))
+            assert sorted(drawn[task][start : start + size]) == list(range(size))
 
 
 def test_ranks_share_the_task_and_split_the_samples():
-    one, two = (rows(plan(rank=r, ranks=2).steps(0, 30)) for r in (0, 1))
-    both = rows(plan(batch={"a": 6, "b": 6}).steps(0, 30))
+    one, two = (rows(plan(rank=r, world_size=2).steps(0, 30)) for r in (0, 1))
+    both = rows(plan(batch_sizes={"a": 6, "b": 6}).steps(0, 30))
     for (task, mine, _), (other, theirs, _), (same, all_, _) in zip(one, two, both, strict=True):
         assert task == other == same
         assert mine + theirs == all_
@@ -68,7 +70,10 @@ def test_ranks_share_the_task_and_split_the_samples():
 
 def test_ranks_take_disjoint_samples_and_draws_of_their_own():
     sizes = {"a": 64, "b": 48}
-    plans = [plan(sizes=sizes, batch={"a": 4, "b": 3}, weights=task_weights(sizes), rank=r, ranks=4) for r in range(4)]
+    plans = [
+        plan(sizes=sizes, batch_sizes={"a": 4, "b": 3}, weights=task_weights(sizes), rank=r, world_size=4)
+        for r in range(4)
+    ]
     for steps in zip(*(rows(p.steps(0, 40)) for p in plans), strict=True):
         assert len({task for task, _, _ in steps}) == 1
         together = [i for _, samples, _ in steps for i in samples]
@@ -89,7 +94,7 @@ def test_tasks_come_as_often_as_their_weights():
         ("uniform", 0.5),
         ("temperature", 10**0.5 / (10**0.5 + 7**0.5)),
         ("a=1,b=4", 0.2),
-        ("need", 0.25),
+        ("sampling_weight", 0.25),
     ],
 )
 def test_mixes(mix, expected):
@@ -120,13 +125,13 @@ def test_temperature_lies_between_proportional_and_uniform():
             task_weights(SIZES, wrong)
 
 
-class TestLate:
+class TestDelayed:
     """Tasks that join later."""
 
-    def plan(self, late, start=40):
-        return BatchPlan(SIZES, {"a": 3, "b": 3}, task_weights(SIZES, "uniform"), seed=5, late=late, start=start)
+    def plan(self, delayed, delay=40):
+        return BatchPlan(SIZES, {"a": 3, "b": 3}, task_weights(SIZES, "uniform"), seed=5, delayed=delayed, delay=delay)
 
-    def test_a_late_task_is_not_drawn_before_its_step(self):
+    def test_a_delayed_task_is_not_drawn_before_its_step(self):
         tasks = self.plan({"b"}).tasks(0, 400)
         assert set(tasks[:40]) == {"a"}
         assert 140 < tasks[40:].count("b") < 220
@@ -134,7 +139,7 @@ class TestLate:
     def test_after_that_the_order_is_the_usual_one(self):
         assert self.plan({"b"}).tasks(40, 100) == self.plan(()).tasks(40, 100)
 
-    def test_where_all_are_late_none_is(self):
+    def test_where_all_are_delayed_none_is(self):
         assert self.plan({"a", "b"}).tasks(0, 100) == self.plan(()).tasks(0, 100)
 
     def test_any_part_of_the_order_is_that_of_the_whole(self):

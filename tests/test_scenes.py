@@ -19,22 +19,22 @@ from avkit.scenes import (
     CAPTION_WORDS,
     CLASSES,
     COLOURS,
+    MUSIC_AVQA_TYPES,
     SIZES,
-    TYPES,
     WORDS,
-    captions,
-    questions,
     render,
     render_frames,
     render_sound,
     sample_question,
     sample_scene,
-    swap_sound,
+    scene_captions,
+    scene_questions,
+    scene_targets,
+    swap_scene_sound,
     track,
-    truth,
 )
+from avkit.scenes.captioning import VERBS
 from avkit.scenes.preview import contact_sheet
-from avkit.scenes.words import VERBS
 from avkit.scenes.world import overlap
 
 RATE = 16_000
@@ -84,7 +84,7 @@ def test_an_item_has_every_field_with_the_type_and_shape_it_declares():
     assert item.targets["events"].shape[1] == 3
     assert len(item.targets["caption"]) == 10
     assert item.targets["answer"] in dataset.vocabulary.answers
-    assert item.targets["question_type"] in TYPES
+    assert item.targets["question_type"] in MUSIC_AVQA_TYPES
     assert item.text.split()[0] in {"how", "does", "is", "where", "which"}
     assert item.targets["mask_known"].all()
 
@@ -121,12 +121,12 @@ def test_items_form_a_batch():
         (lambda: sample_scene(0, "dev"), ValueError, "Unknown split 'dev'"),
         (lambda: sample_question(0, "dev"), ValueError, "Unknown split 'dev'"),
         (lambda: render_frames(sample_scene(0), 8), ValueError, "size=8 pixels is too small .* Take 24 or more"),
-        (lambda: captions(sample_scene(0), 0), ValueError, "hop=0 s does not fit a scene of 10.0 s"),
-        (lambda: captions(sample_scene(0), 30), ValueError, "hop=30 s does not fit"),
-        (lambda: truth(sample_scene(0), fields=["sound"]), ValueError, "Unknown field of a scene 'sound'"),
+        (lambda: scene_captions(sample_scene(0), 0), ValueError, "hop=0 s does not fit a scene of 10.0 s"),
+        (lambda: scene_captions(sample_scene(0), 30), ValueError, "hop=30 s does not fit"),
+        (lambda: scene_targets(sample_scene(0), fields=["sound"]), ValueError, "Unknown field of a scene 'sound'"),
         (lambda: contact_sheet([], "x.png"), ValueError, "one scene or more"),
         (
-            lambda: swap_sound(sample_scene(0), sample_scene(0, untrimmed=True)),
+            lambda: swap_scene_sound(sample_scene(0), sample_scene(0, untrimmed=True)),
             ValueError,
             "Scenes of 10.0 s and .* s cannot swap sound",
         ),
@@ -167,7 +167,7 @@ def test_an_index_gives_one_scene_and_splits_seeds_and_indices_differ():
 
 def test_masks_are_what_the_topmost_thing_does(scenes):
     for scene in scenes[:40]:
-        t = truth(scene, 48)
+        t = scene_targets(scene, 48)
         for step in range(10):
             for label in np.unique(t["instance_mask"][step]):
                 pixels = t["instance_mask"][step] == label
@@ -182,17 +182,17 @@ def test_later_things_hide_earlier_ones():
     scene = sample_scene(0)
     first = replace(scene.things[0], kind=5, size=2, visible=((0.0, 10.0),), start=(0.5, 0.5), velocity=(0.0, 0.0))
     stack = replace(scene, things=(first, replace(first, kind=0, size=0, colour=(first.colour + 1) % 10)))
-    t = truth(stack, 96, fields=["instance_mask", "boxes"])
+    t = scene_targets(stack, 96, fields=["instance_mask", "boxes"])
     assert (t["instance_mask"][:, 48, 48] == 2).all()
     assert {0, 1, 2} == set(np.unique(t["instance_mask"]))
-    hidden = truth(replace(stack, things=stack.things[::-1]), 96, fields=["boxes"])["boxes"]
+    hidden = scene_targets(replace(stack, things=stack.things[::-1]), 96, fields=["boxes"])["boxes"]
     assert np.isnan(hidden[:, 0]).all()
     assert not np.isnan(hidden[:, 1]).any()
 
 
 def test_boxes_enclose_the_instance_masks(scenes):
     for scene in scenes[:30]:
-        t = truth(scene, 64)
+        t = scene_targets(scene, 64)
         for step in range(10):
             for i in range(4):
                 ys, xs = np.nonzero(t["instance_mask"][step] == i + 1)
@@ -219,14 +219,14 @@ def test_pictures_show_a_thing_exactly_where_its_mask_is(scenes):
 
 def test_a_scene_looks_the_same_at_every_size(scenes):
     for scene in scenes[:10]:
-        small, large = (truth(scene, size, fields=["instance_mask"])["instance_mask"] > 0 for size in (64, 192))
+        small, large = (scene_targets(scene, size, fields=["instance_mask"])["instance_mask"] > 0 for size in (64, 192))
         coarse = large.reshape(10, 64, 3, 64, 3).mean((2, 4)) > 0.5
         assert (coarse != small).mean() < 0.01
 
 
 def test_segments_labels_and_events_agree_with_each_other(scenes):
     for scene in scenes:
-        t = truth(scene, fields=["audio_segments", "visual_segments", "video_labels", "events"])
+        t = scene_targets(scene, fields=["audio_segments", "visual_segments", "video_labels", "events"])
         either = (t["audio_segments"] | t["visual_segments"]).any(0)
         assert (t["video_labels"] == either).all()
         twins = Counter(x.kind for x in scene.things)
@@ -243,7 +243,7 @@ def test_segments_labels_and_events_agree_with_each_other(scenes):
 
 def test_half_steps_have_the_state_of_their_middle():
     scene = sample_scene(8)
-    whole, half = (truth(scene, 32, hop, ["audio_segments", "visual_segments"]) for hop in (1.0, 0.5))
+    whole, half = (scene_targets(scene, 32, hop, ["audio_segments", "visual_segments"]) for hop in (1.0, 0.5))
     for name in whole:
         assert (half[name] == np.repeat(whole[name], 2, axis=0)).all()
 
@@ -286,13 +286,13 @@ def iou(pred, true):
 def test_another_sound_gives_another_truth_of_the_same_pictures(scenes):
     changed = Counter()
     for scene, other in zip(scenes[:60], scenes[60:120], strict=True):
-        swapped = swap_sound(scene, other)
-        old, new = truth(scene, 48), truth(swapped, 48)
+        swapped = swap_scene_sound(scene, other)
+        old, new = scene_targets(scene, 48), scene_targets(swapped, 48)
         seen, heard = ({t.kind for t in s.things if used(t)} for s, used in ((scene, _seen), (other, _heard)))
         if not seen & heard:
             assert (render_frames(scene, 48) == render_frames(swapped, 48)).all()
             assert not new["mask"].any()
-        assert (new["audio_segments"] == truth(other, 48)["audio_segments"]).all()
+        assert (new["audio_segments"] == scene_targets(other, 48)["audio_segments"]).all()
         assert (new["visual_segments"] == old["visual_segments"]).all()
         same = replace(swapped, texture=other.texture)
         assert np.allclose(render_sound(same), render_sound(other), atol=1e-5)
@@ -312,7 +312,7 @@ def _heard(thing):
 
 def test_masks_need_both_eye_and_ear():
     size = 32
-    found = [(sample_scene(i), truth(sample_scene(i), size)) for i in range(300)]
+    found = [(sample_scene(i), scene_targets(sample_scene(i), size)) for i in range(300)]
     mean = np.mean([t["mask"].mean(0) for _, t in found[150:]], 0)
     scores = defaultdict(list)
     for _, t in found[:150]:
@@ -335,10 +335,10 @@ def test_masks_need_both_eye_and_ear():
 
 def test_answers_are_balanced_within_each_type(asked):
     types = Counter(q.type for _, q in asked)
-    assert set(types) == set(TYPES)
-    assert len(TYPES) == 9
+    assert set(types) == set(MUSIC_AVQA_TYPES)
+    assert len(MUSIC_AVQA_TYPES) == 9
     assert max(types.values()) - min(types.values()) <= 1
-    for name in TYPES:
+    for name in MUSIC_AVQA_TYPES:
         answers = Counter(q.answer for _, q in asked if q.type == name)
         assert max(answers.values()) - min(answers.values()) <= 1, (name, answers)
         assert set(answers) <= set(ANSWERS)
@@ -360,9 +360,9 @@ def test_questions_that_need_two_senses_are_not_answered_with_one(asked):
                 right[q.type].append([q.answer] == [answer for answer, _ in count.most_common(1)])
         return {name: float(np.mean(r)) for name, r in right.items()}
 
-    constant = {name: 1 / len({q.answer for _, q in asked if q.type == name}) for name in TYPES}
+    constant = {name: 1 / len({q.answer for _, q in asked if q.type == name}) for name in MUSIC_AVQA_TYPES}
     deaf, blind = accuracy(_seen), accuracy(_heard)
-    for name in TYPES:
+    for name in MUSIC_AVQA_TYPES:
         if name != "Visual Counting":
             assert deaf[name] < constant[name] + 0.15, (name, deaf)
     assert deaf["Visual Counting"] == 1
@@ -381,7 +381,7 @@ def test_answers_follow_from_the_rendered_truth(asked):
     numbers = ["zero", "one", "two", "three", "four"]
     checked = Counter()
     for scene, q in asked[:500]:
-        t = truth(scene, 96, fields=["boxes", "audio_segments", "class_mask"])
+        t = scene_targets(scene, 96, fields=["boxes", "audio_segments", "class_mask"])
         seen = [i for i in range(len(scene.things)) if not np.isnan(t["boxes"][:, i]).all()]
         lit = [k for k in range(12) if (t["class_mask"] == k + 1).any()]
         if q.type == "Audio Counting":
@@ -423,11 +423,11 @@ def test_a_pair_of_one_class_is_told_apart_by_the_sound(scenes):
         found += 1
         alone = replace(scene, snr=60.0, things=tuple(t for i, t in enumerate(scene.things) if i in twins))
         state = track(scene)
-        steps = state.seen[twins].all(0) & state.heard[loud[0]]
+        steps = state.visible[twins].all(0) & state.sounding[loud[0]]
         if steps.sum() < 4:
             continue
         level = render_sound(alone).reshape(10, RATE).std(1)[steps]
-        frames, instance = render_frames(alone).max(1), truth(alone, fields=["instance_mask"])["instance_mask"]
+        frames, instance = render_frames(alone).max(1), scene_targets(alone, fields=["instance_mask"])["instance_mask"]
         glow = [
             [
                 np.quantile(f[m == k], 0.9) if (m == k).any() else 0
@@ -483,8 +483,8 @@ def test_the_mixture_is_as_described(scenes):
     assert share[True, False] > 0.3
     assert share[False, True] > 0.1
     states = [track(s) for s in scenes]
-    assert 0.15 < np.mean([~(s.seen & s.heard).any(0) for s in states]) < 0.32
-    assert 1.1 < np.mean([s.heard.sum(0) for s in states]) < 1.7
+    assert 0.15 < np.mean([~(s.visible & s.sounding).any(0) for s in states]) < 0.32
+    assert 1.1 < np.mean([s.sounding.sum(0) for s in states]) < 1.7
     assert {len(s.things) for s in scenes} == {1, 2, 3, 4}
     usual = range(SIZES.index("huge"))  # huge things are in close-ups alone
     assert {(t.colour, t.size) for t in things} == {(c, s) for c in range(len(COLOURS)) for s in usual}
@@ -531,7 +531,7 @@ def test_timbres_are_told_apart_at_any_pitch():
 
 def test_captions_speak_a_hundred_words_and_no_unknown_one(asked):
     scenes = [*(sample_scene(i) for i in range(900)), *(sample_scene(i, close=True) for i in range(9))]
-    spoken = Counter(w for scene in scenes for line in captions(scene) for w in line.split())
+    spoken = Counter(w for scene in scenes for line in scene_captions(scene) for w in line.split())
     assert len(CAPTION_WORDS) >= 100
     assert set(spoken) == set(CAPTION_WORDS)
     assert {w for _, q in asked for w in q.text.split()} <= set(WORDS)
@@ -542,7 +542,7 @@ def test_captions_speak_a_hundred_words_and_no_unknown_one(asked):
 
 def test_captions_say_what_the_truth_says(scenes):
     for scene in scenes[:100]:
-        t = truth(scene, fields=["audio_segments", "caption", "instance_mask", "mask"])
+        t = scene_targets(scene, fields=["audio_segments", "caption", "instance_mask", "mask"])
         for step, line in enumerate(t["caption"]):
             heard = {CLASSES[k] for k in np.flatnonzero(t["audio_segments"][step])}
             verbs = {v: name for name, pair in VERBS.items() for v in pair}
@@ -563,13 +563,13 @@ def test_a_caption_by_hand():
     )  # fmt: skip
     other = replace(thing, kind=1, colour=1, size=0, start=(0.8, 0.3), velocity=(0.02, 0.0), sounding=())
     away = replace(thing, kind=5, visible=(), sounding=((5.0, 7.0),))
-    lines = captions(replace(scene, background=1, things=(thing, other, away)))
+    lines = scene_captions(replace(scene, background=1, things=(thing, other, away)))
     wall = "in front of a striped wall"
     assert lines[0] == f"it is quiet and a large red drum stays still at the top left beside one other {wall}"
     assert lines[3] == "a large red drum rolls at the top left to the left of something silent"
     assert lines[5] == "a large red drum rolls at the top left and an engine rumbles out of view"
     assert lines[6] == f"an engine rumbles somewhere out of view {wall}"
-    both = captions(replace(scene, things=(thing, replace(other, sounding=((3.0, 5.0),)))))
+    both = scene_captions(replace(scene, things=(thing, replace(other, sounding=((3.0, 5.0),)))))
     assert both[4] == "a large red drum rolls at the top left while an orange bell rings"
 
 
@@ -587,8 +587,8 @@ def test_untrimmed_scenes_are_dense_and_never_crowded():
                 assert all(a == round(a * 10) / 10 and b == round(b * 10) / 10 for a, b in spans)
                 assert all(b < c for (_, b), (c, _) in itertools.pairwise(spans))
         fine = track(scene, 0.1)
-        assert fine.seen.sum(0).max() <= 4
-        events = truth(scene, fields=["events"])["events"]
+        assert fine.visible.sum(0).max() <= 4
+        events = scene_targets(scene, fields=["events"])["events"]
         assert len(events) >= 3
         overlapping += any(overlap([tuple(a[:2])], [tuple(b[:2])]) for j, a in enumerate(events) for b in events[:j])
     assert overlapping >= 20
@@ -614,4 +614,4 @@ def test_contact_sheet_writes_a_picture(tmp_path):
 
 
 def test_questions_of_a_scene_are_those_that_the_search_finds(asked):
-    assert all(q in questions(scene) for scene, q in asked[:200])
+    assert all(q in scene_questions(scene) for scene, q in asked[:200])

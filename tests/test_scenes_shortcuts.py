@@ -12,10 +12,10 @@ from avkit.batch import Prediction
 from avkit.collate import collate
 from avkit.datasets.scenes import Scenes
 from avkit.metrics.davel import EventDetectionMAP
-from avkit.scenes import CLASSES, sample_scene, truth
+from avkit.scenes import CLASSES, sample_scene, scene_targets
 from avkit.scenes.world import overlap
 from avkit.tasks import build_tasks
-from avkit.training.evaluator import Scoreboard
+from avkit.training.evaluator import Evaluator
 
 CLIPS = 120
 SCENES = Scenes("test", CLIPS, picture=24)
@@ -25,13 +25,13 @@ SCENES = Scenes("test", CLIPS, picture=24)
 def heard_and_seen():
     """Classes per step, bool (clips, T, K) each."""
     fields = ["audio_segments", "visual_segments", "video_labels"]
-    found = [truth(sample_scene(i, "test"), fields=fields) for i in range(CLIPS)]
+    found = [scene_targets(sample_scene(i, "test"), fields=fields) for i in range(CLIPS)]
     return tuple(torch.from_numpy(np.stack([x[name] for x in found])) for name in fields)
 
 
 def score(task, values, given):
     tasks = build_tasks([task], SCENES.vocabulary)
-    board = Scoreboard(tasks, quick=True)
+    board = Evaluator(tasks, quick=True)
     board.update(Prediction(task, given.id, values), given)
     return board.compute(task)
 

@@ -15,7 +15,7 @@ from avkit.heads.mask_code import MaskCode
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
 from avkit.tasks.ave import target_of
-from avkit.training.evaluator import Scoreboard
+from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
 SCENES = Scenes("val", size=40, picture=64)
@@ -207,7 +207,7 @@ class TestGrammar:
         assert values
         net = find_task(task)(VOCABULARY)
         if task not in ("ra_ssu", "ssl"):  # ra_ssu needs two forms, and ssl's clips here carry boxes
-            board = Scoreboard({task: net}, quick=True)
+            board = Evaluator({task: net}, quick=True)
             board.update(Prediction(task, given.id, values), given)
             assert all(0 <= value <= 1 for value in board.compute(task).values() if value == value)
 

@@ -18,8 +18,8 @@ from avkit.nn.masked_conv import GainedPath
 from avkit.systems.ccnet.network import CCNet
 from avkit.systems.dense_task import OfficialDenseEvents, assign
 from avkit.systems.unav.network import UnAV
-from avkit.training.loader import truncate
 from avkit.training.schedule import groups, late_cosine
+from avkit.training.truncate import truncate
 
 
 class Video(Recorded):
@@ -253,9 +253,9 @@ def test_parts_are_the_official_ones(case):
     case = Recorded(case)
     for wanted in case.info["truncate"]:
         segments = torch.tensor(wanted["segments"], dtype=torch.float32)
-        shrink = wanted["crop_ratio"][0] if wanted["crop_ratio"] else None
+        min_share = wanted["crop_ratio"][0] if wanted["crop_ratio"] else None
         start, stop, stay = truncate(
-            wanted["length"], segments, wanted["max_seq_len"], shrink, random.Random(wanted["random_seed"])
+            wanted["length"], segments, wanted["max_seq_len"], min_share, random.Random(wanted["random_seed"])
         )
         assert (start, stop) == (wanted["start"], wanted["stop"])
         assert stay.nonzero().flatten().tolist() == wanted["out_labels"]

@@ -13,7 +13,7 @@ from avkit.encoders import build_visual_encoder
 from avkit.encoders.resnet import ResNet18
 from avkit.encoders.vggish import VGGishAudio
 from avkit.media.mel import vggish_examples
-from avkit.media.spectrogram import log_spectrogram, sound_around
+from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.deformable_attention import cell_centers, sample_with_gather, sample_with_grid_sample
 from avkit.systems import find_network
 from avkit.systems.avsegformer.network import AVSegFormerConfig
@@ -140,17 +140,17 @@ def test_spectrogram_is_scipys():
     _, _, power = signal.spectrogram(wave.numpy(), 16_000, nperseg=512, noverlap=274)
     wanted = torch.from_numpy(np.log(power + 1e-7) / 12)
     assert wanted.shape == (257, 200)
-    torch.testing.assert_close(log_spectrogram(wave).double(), wanted.double(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(log_power_spectrogram(wave).double(), wanted.double(), atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="512 samples"):
-        log_spectrogram(wave[:100])
+        log_power_spectrogram(wave[:100])
 
 
 def test_sound_around_a_step_stays_inside():
     wave = torch.arange(5 * 16_000.0)[None]
-    found = sound_around(wave, 5, 1.0, 3.0)
+    found = crop_around_steps(wave, 5, 1.0, 3.0)
     assert found.shape == (1, 5, 48_000)
     assert (found[0, :, 0] / 16_000).tolist() == [0, 0, 1, 2, 2]
-    short = sound_around(wave[:, :10], 1, 1.0, 0.001)
+    short = crop_around_steps(wave[:, :10], 1, 1.0, 0.001)
     assert short[0, 0].tolist() == [*range(10), *range(6)]
 
 

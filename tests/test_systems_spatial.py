@@ -46,13 +46,19 @@ def test_weights_are_filled_by_the_rule_and_every_key_comes_back(case):
     check_weights(case, network_of(case))
 
 
+def source_batch(given):
+    count = len(given["image"])
+    valid = torch.ones(count, 1, dtype=torch.bool)
+    return Batch("ssl", [str(i) for i in range(count)], torch.full((count,), 3.0), 3.0, valid)
+
+
 @pytest.mark.parametrize("case", SOURCES)
 def test_sources_are_the_official_ones(case):
     case = Filled(case)
     network, given = network_of(case), case.inputs()
     places, sounds = network.see(given["image"]), network.hear(given["audio"])
     out = SourceOutput(sounds[:, None], places.permute(0, 2, 3, 1)[:, None])
-    batch = Batch("ssl", ["a", "b", "c"], torch.full((3,), 3.0), 3.0, torch.ones(3, 1, dtype=torch.bool))
+    batch = source_batch(given)
     if name_of(case) == "lvs":
         found = tri_map(sounds, places.permute(0, 2, 3, 1))
         case.same("A", found.own[:, None])
@@ -80,7 +86,7 @@ def test_sources_are_the_official_ones(case):
 def test_ez_vsl_trains_the_official_way(case):
     case = Filled(case)
     network, given, task = network_of(case).train(), case.inputs(), EasyPairs(Vocabulary())
-    batch = Batch("ssl", ["a", "b", "c"], torch.full((3,), 3.0), 3.0, torch.ones(3, 1, dtype=torch.bool))
+    batch = source_batch(given)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     for step, wanted in enumerate(case.facts["adam3_losses_train_mode"]):
         places, sounds = network.see(given["image"]), network.hear(given["audio"])

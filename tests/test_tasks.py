@@ -14,7 +14,7 @@ from avkit.datasets.scenes import Scenes
 from avkit.errors import AvkitError
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import TASKS, build_tasks, find_task, split_names
-from avkit.training.evaluator import Scoreboard, fit_baselines, silence, swap_sound
+from avkit.training.evaluator import Evaluator, fit_baselines, silence, swap_audio
 from avkit.training.module import INTERFACES, AVModel
 
 SCENES = Scenes("train", size=30, picture=32)
@@ -118,7 +118,7 @@ def test_a_batch_without_any_event_is_learnt_from(task, interface):
     losses = net.losses(given)
     losses["loss"].backward()
     assert torch.isfinite(losses["loss"])
-    board = Scoreboard(net.tasks, quick=True)
+    board = Evaluator(net.tasks, quick=True)
     with torch.no_grad():
         board.update(net.eval()(given), given)
     assert net.tasks[task].headline[0] in board.compute(task)
@@ -201,7 +201,7 @@ def test_truth_scores_perfectly_and_baselines_run(task):
         values["event_list"] = [torch.cat([x, torch.ones(len(x), 1)], 1) for x in truth["events"]]
     if task == "ssl":
         values["heat"] = torch.nn.functional.interpolate(truth["source"], (8, 8), mode="area")
-    board = Scoreboard(tasks, quick=True)
+    board = Evaluator(tasks, quick=True)
     board.update(Prediction(task, given.id, values), given)
     figures = board.compute(task)
     if task == "ssl":  # officially half of the picture is taken for the source
@@ -220,7 +220,7 @@ def test_perfect_classes_score_perfectly_and_background_does_not():
     tasks, given = build_tasks(["avs"], VOCABULARY), batch("avs", 24)
     classes = torch.nn.functional.one_hot(given.targets["class_mask"].long(), 13).float().movedim(-1, 2)
     masks = given.targets["mask"].float() * 40 - 20
-    board = Scoreboard(tasks)
+    board = Evaluator(tasks)
     board.update(Prediction("avs", given.id, {"mask_logits": masks, "class_scores": classes}), given)
     background = torch.zeros_like(classes)
     background[:, :, 0] = 1
@@ -236,7 +236,7 @@ def test_perfect_classes_score_perfectly_and_background_does_not():
 
 def test_scoreboard_keeps_contestants_apart():
     given = batch("avqa", 3)
-    board = Scoreboard(build_tasks(["avqa"], VOCABULARY))
+    board = Evaluator(build_tasks(["avqa"], VOCABULARY))
     right = [VOCABULARY.answers.index(a) for a in given.targets["answer"]]
     scores = torch.nn.functional.one_hot(torch.tensor(right), 23).float()
     board.update(Prediction("avqa", given.id, {"answer_scores": scores}), given)
@@ -317,12 +317,12 @@ def test_another_prompt_changes_the_tokens():
 def test_silence_and_swapped_sound():
     given = batch("avs", 3)
     assert silence(given).waveform.abs().max() == 0
-    assert torch.equal(swap_sound(given).waveform[1], given.waveform[0])
-    assert torch.equal(swap_sound(batch("avs", 1)).frames, batch("avs", 1).frames)
-    assert not torch.equal(swap_sound(batch("avs", 1)).waveform, batch("avs", 1).waveform)
+    assert torch.equal(swap_audio(given).waveform[1], given.waveform[0])
+    assert torch.equal(swap_audio(batch("avs", 1)).frames, batch("avs", 1).frames)
+    assert not torch.equal(swap_audio(batch("avs", 1)).waveform, batch("avs", 1).waveform)
     stored = collate([Item(name, 3.0, audio=torch.randn(3, 7)) for name in "ab"], "avqa")
     assert silence(stored).audio.abs().max() == 0
-    assert torch.equal(swap_sound(stored).audio[0], stored.audio[1])
+    assert torch.equal(swap_audio(stored).audio[0], stored.audio[1])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from avkit.cli import main
 from avkit.errors import RunError
 from avkit.report.transfer import Scores, compare, write_transfer
+from avkit.training.run_folder import FORMAT
 
 
 def scores(tasks, seed=0, value=0.5, steps=100, **changes):
@@ -89,7 +90,7 @@ class TestCommand:
 
     def folder(self, path, tasks, value, seed=0):
         path.mkdir()
-        facts = {"tasks": tasks, "dataset": "scenes", "seed": seed}
+        facts = {"format": FORMAT, "tasks": tasks, "dataset": "scenes", "seed": seed}
         (path / "run.json").write_text(json.dumps(facts))
         row = {"metric": "mIoU", "value": value, "unit": "fraction"}
         rows = [row | {"task": task} for task in tasks] + [row | {"task": "avs", "metric": "S-F", "value": None}]

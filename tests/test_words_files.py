@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avkit.files import WriteError, atomic, write_file
-from avkit.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer, count_words, join_words, split_words
+from avkit.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer, join_words, split_words, unique_words
 
 
 def test_rows_begin_and_end_and_are_padded():
@@ -25,7 +25,7 @@ def test_rows_begin_and_end_and_are_padded():
 
 
 def test_long_texts_are_cut_and_still_end():
-    assert WordTokenizer(list("abc")).encode(["a b c", "a"], most=2).tolist() == [
+    assert WordTokenizer(list("abc")).encode(["a b c", "a"], max_tokens=2).tolist() == [
         [START, 4, 5, END],
         [START, 4, END, PAD],
     ]
@@ -38,13 +38,13 @@ def test_decoding_stops_at_the_first_end():
 
 @pytest.mark.parametrize("text", ["a dog's bark, twice!", "a well-known sound.", "été: \u4f60 3", ""])
 def test_known_texts_survive(text):
-    words = WordTokenizer(count_words([text]))
+    words = WordTokenizer(unique_words([text]))
     assert words.decode(words.encode([text])[:, 1:]) == [text]
     assert join_words(split_words(text)) == text
 
 
 def test_words_are_counted_once_and_sorted():
-    assert count_words(["B a", "a, c"]) == [",", "a", "b", "c"]
+    assert unique_words(["B a", "a, c"]) == [",", "a", "b", "c"]
 
 
 def test_text_and_bytes_are_written_into_new_folders(tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 from avkit.text.tokenizer import END, PAD, START
-from avkit.text.wordpiece import PieceTokenizer, make_pieces, read_pieces
+from avkit.text.wordpiece import WordPieceTokenizer, make_wordpieces, read_wordpieces
 
 
 def decoder(words=9, seed=0, **options):
@@ -100,7 +100,7 @@ def test_too_long_sentences_are_refused_and_never_written():
 
 
 def test_pieces_spell_what_they_do_not_know():
-    tokens = PieceTokenizer(make_pieces(["dog", "a", "barks", "twice", "don't"]))
+    tokens = WordPieceTokenizer(make_wordpieces(["dog", "a", "barks", "twice", "don't"]))
     texts = ["A dog barks twice", "a god don't bark", "Ein Hund bellt"]
     rows = tokens.encode(texts)
     assert rows[0].tolist()[:5] == [tokens.start, *(tokens.pieces.index(w) for w in ("a", "dog", "barks", "twice"))]
@@ -109,19 +109,19 @@ def test_pieces_spell_what_they_do_not_know():
     assert found[1].replace(" ", "") == "agoddon'tbark"
     assert tokens.unknown in rows[2]  # letters that no word has
     assert tokens.count(texts)[0] == 4
-    assert tokens.encode(texts, most=2).shape[1] == 4
+    assert tokens.encode(texts, max_tokens=2).shape[1] == 4
     assert tokens.decode(tokens.encode([""])) == [""]
 
 
 def test_pieces_do_not_depend_on_the_order_of_words():
-    assert make_pieces(["b", "ab", "c"]) == make_pieces(["c", "b", "ab"])
+    assert make_wordpieces(["b", "ab", "c"]) == make_wordpieces(["c", "b", "ab"])
 
 
 def test_pieces_of_bert_are_read_as_they_are(tmp_path):
     transformers = pytest.importorskip("transformers")
     lines = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "bark", "##s", "##ing", ".", "un"]
     (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n")
-    tokens = PieceTokenizer(read_pieces(str(tmp_path)))
+    tokens = WordPieceTokenizer(read_wordpieces(str(tmp_path)))
     theirs = transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=True)
     for text in ("A dog barks.", "unbarking a cat", "DOG", ""):
         assert tokens.encode([text])[0].tolist() == theirs(text)["input_ids"]
@@ -129,11 +129,11 @@ def test_pieces_of_bert_are_read_as_they_are(tmp_path):
 
 def test_bad_pieces_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no \[CLS\], \[SEP\]"):
-        PieceTokenizer(["[PAD]", "[UNK]"])
+        WordPieceTokenizer(["[PAD]", "[UNK]"])
     with pytest.raises(ValueError, match="'a' occurs twice"):
-        PieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"])
+        WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"])
     with pytest.raises(ValueError, match="do not exist"):
-        read_pieces(str(tmp_path / "vocab.txt"))
+        read_wordpieces(str(tmp_path / "vocab.txt"))
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="UTF-8"):
-        read_pieces(str(tmp_path / "vocab.txt"))
+        read_wordpieces(str(tmp_path / "vocab.txt"))

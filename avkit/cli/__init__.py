@@ -4,6 +4,7 @@
 import sys
 from importlib import import_module
 
+from avkit.cli.renamed import refuse_renamed_options
 from avkit.errors import AvkitError, unknown_name
 
 #: Command, its module, and the line of help.
@@ -60,6 +61,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
+        refuse_renamed_options(name, rest)
         return int(import_module(f"avkit.cli.{name}").run(rest) or 0)
     except (AvkitError, ValueError, KeyError, FileNotFoundError) as e:
         if "--debug" in rest:

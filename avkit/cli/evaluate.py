@@ -15,11 +15,12 @@ from rich.console import Console
 
 from avkit.batch import Batch
 from avkit.cli.examples import examples
-from avkit.cli.trainer import AVCLI, versions
+from avkit.cli.provenance import versions
+from avkit.cli.trainer import AVCLI
 from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
-from avkit.training.evaluator import Scoreboard, fit_baselines
+from avkit.training.evaluator import Evaluator, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
 
@@ -35,18 +36,18 @@ def report_run(
     """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     checkpoint = run.best if run.best.exists() else run.last
-    model.baselines = fit_baselines(model.tasks, data.sample("train", COUNTED))
+    model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
     start = time.perf_counter()
     trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
-    rows = list(score_rows(model, data.sources, "test", {t: data.coverage("test", t) for t in model.tasks}))
+    rows = list(score_rows(model, data.dataset_names, "test", {t: data.coverage("test", t) for t in model.tasks}))
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
         rows=rows,
-        examples=list(examples(model, data.sample("test", SHOWN))),
+        examples=list(examples(model, data.first_batches("test", SHOWN))),
         curves=curves(run),
-        efficiency=efficiency(model, data.sample("test", 1)),
+        efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={
             "model": model_facts(model),
             "speed": speed_facts(history, training_minutes, seconds, model.board, run),
@@ -136,14 +137,14 @@ def efficiency(model: AVModel, batches: dict[str, list[Batch]]) -> list[Efficien
 
 
 def speed_facts(
-    history: History | None, minutes: float | None, seconds: float, board: Scoreboard, run: RunFolder
+    history: History | None, minutes: float | None, seconds: float, board: Evaluator, run: RunFolder
 ) -> dict[str, str]:
     """How long training and test took, and how long training waited for data."""
     facts = {"hardware": hardware()}
-    if history is not None and minutes is not None and history.worked:
+    if history is not None and minutes is not None and history.working_seconds:
         steps = sum("task" in line for line in read_history(run.history))
-        facts["training"] = f"{minutes:.1f} min, {steps} steps, {history.rate:.2f} steps/s"
-        facts["waiting for data"] = f"{100 * history.waiting:.1f} % of the steps' time"
+        facts["training"] = f"{minutes:.1f} min, {steps} steps, {history.steps_per_second:.2f} steps/s"
+        facts["waiting for data"] = f"{100 * history.waiting_share:.1f} % of the steps' time"
     clips = sum(board.clips.values())
     facts["test"] = f"{seconds:.1f} s for {clips} clips, with baselines, silence and other sounds"
     return facts

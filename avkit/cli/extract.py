@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit extract DATASET --root R --recipe NAME`: videos through pretrained networks into feature stores."""
+"""`avkit extract DATASET --root R --recipe NAME`: features of videos, by pretrained encoders, in feature stores."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avkit.errors import DataError
-
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
-    from avkit.extraction.recipe import Recipe
-    from avkit.extraction.sources import Source
+    from avkit.extraction.extract import ExtractionSummary, OnClip, Runner
+    from avkit.extraction.recipe import ExtractionRecipe
+    from avkit.extraction.sources import MediaSource
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,131 +48,159 @@ def run(args: list[str]) -> int:
 
     if options.list:
         return _list()
-    if options.dataset is None:
-        raise ValueError("Name a dataset or a folder of videos: avkit extract llp --root R --recipe llp.")
-    for name in ("workers", "batch", "limit", "ray"):
-        if (value := getattr(options, name)) is not None and value < (0 if name == "workers" else 1):
-            raise ValueError(f"--{name} is {value}; give a number above 0.")
+    _check(options)
     recipe = read_recipe(options.recipe).with_weights(options.weights)
-    if recipe.bring:
-        raise DataError(recipe.bring)
-    sources, absent, out = _sources(options)
-    if absent:
+    media_streams = recipe.media_streams
+    sources, missing, out = _sources(options)
+    if missing:
         print(
-            f"avkit extract: {absent} clips have no media on disk and are left out; see avkit check.", file=sys.stderr
+            f"avkit extract: {missing} clips have no media on disk and are left out; see avkit check.", file=sys.stderr
         )
     failed = 0
-    if any(s.of != "text" for s in recipe.streams):
-        failed = _media(options, recipe, sources[: options.limit], out)
-    _texts(options, recipe, out)
+    if media_streams:
+        failed = _extract_media(options, recipe, sources[: options.limit], out)
+    _extract_texts(options, recipe, out)
     return 1 if failed else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.dataset is None:
+        raise ValueError("Name a dataset or a folder of videos: avkit extract llp --root R --recipe llp.")
+    for name, minimum in (("workers", 0), ("batch", 1), ("limit", 1), ("ray", 1)):
+        value = vars(options)[name]
+        if value is not None and value < minimum:
+            raise ValueError(f"--{name} is {value}; give a number above 0.")
 
 
 def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from avkit.extraction.recipe import read_recipe, recipes
+    from avkit.extraction.recipe import list_recipes, read_recipe
 
     table = Table(box=None, pad_edge=False)
     for heading in ("recipe", "what it extracts", "stores"):
         table.add_column(heading)
-    for name in recipes():
+    for name in list_recipes():
         recipe = read_recipe(name)
-        table.add_row(name, recipe.about, ", ".join(s.name for s in recipe.streams) or "bring them yourself")
+        stores = ", ".join(stream.name for stream in recipe.streams)
+        table.add_row(name, recipe.about, stores or "bring them yourself")
     Console().print(table)
     return 0
 
 
-def _sources(options: argparse.Namespace) -> "tuple[list[Source], int, Path]":
-    """Clips, how many have no media, and where stores go."""
+def _sources(options: argparse.Namespace) -> "tuple[list[MediaSource], int, Path]":
+    """The clips, the number of clips without media, and the folder of the stores."""
     from avkit.datasets import find_dataset
     from avkit.datasets.official import Official
     from avkit.extraction.sources import sources_in, sources_of
 
     if Path(options.dataset).is_dir() and options.root is None:
         return sources_in(options.dataset), 0, options.out or Path(options.dataset) / "features"
-    found = find_dataset(options.dataset)
-    if not issubclass(found, Official):
+    dataset = find_dataset(options.dataset)
+    if not issubclass(dataset, Official):
         raise ValueError(
             f"{options.dataset!r} has no media of its own. Name an official dataset, or a folder of videos."
         )
     if options.root is None:
-        raise ValueError(f"Name the folder of {found.title} with --root.")
-    sources, absent = sources_of(found, options.root, options.release)
-    return sources, absent, options.out or options.root / "features"
+        raise ValueError(f"Name the folder of {dataset.title} with --root.")
+    sources, missing = sources_of(dataset, options.root, options.release)
+    return sources, missing, options.out or options.root / "features"
 
 
-def _media(options: argparse.Namespace, recipe: "Recipe", sources: "Sequence[Source]", out: Path) -> int:
-    """Extract pictures and sound; how many clips were set aside."""
-    import os
-
-    import torch
-
-    from avkit.cli.trainer import no_gpu
+def _extract_media(
+    options: argparse.Namespace, recipe: "ExtractionRecipe", sources: "Sequence[MediaSource]", out: Path
+) -> int:
+    """Extract features of frames and audio; returns the number of clips set aside."""
     from avkit.extraction.extract import extract
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if (reason := no_gpu(device.partition(":")[0], f"--device {device}")) is not None:
-        raise ValueError(reason)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = cores if options.workers is None else options.workers
-    if device == "cpu" and workers:
-        torch.set_num_threads(max(1, cores - workers // 2))
-    spread = None
-    if options.ray or options.ray_address:
-        from avkit.extraction.cluster import spread_over
-
-        spread = spread_over(recipe, options.ray or 2, options.ray_address, device, options.batch)
-    with _bar() as bar:
+    device = _device(options)
+    workers = _start_workers(options, device)
+    runner = _ray_runner(options, recipe, device)
+    with _progress_bar() as bar:
         task = bar.add_task(recipe.name, total=None)
-
-        def each(name: str, fault: str) -> None:
-            bar.advance(task)
-            if fault:
-                bar.console.print(f"set aside {name}: {fault}", style="yellow", markup=False, highlight=False)
-
-        outcome = extract(
+        summary = extract(
             sources,
             recipe,
             out,
-            options.dataset,
-            device,
-            options.batch,
-            workers,
-            options.retry,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            each,
-            spread,
+            dataset=options.dataset,
+            device=device,
+            batch_size=options.batch,
+            workers=workers,
+            retry=options.retry,
+            on_start=lambda done, total: bar.update(task, completed=done, total=total),
+            on_clip=_advance(bar, task),
+            runner=runner,
         )
-    print(
-        f"{outcome.done} clips, {outcome.new} of them new, in "
-        f"{', '.join(map(str, outcome.stores.values())) or 'no store'}"
-    )
-    if outcome.failed:
-        print(f"avkit extract: {len(outcome.failed)} clips could not be read and are set aside:", file=sys.stderr)
-        for name, reason in list(outcome.failed.items())[:5]:
+    _print_summary(summary)
+    return len(summary.failed)
+
+
+def _device(options: argparse.Namespace) -> str:
+    import torch
+
+    from avkit.cli.lightning_setup import no_gpu
+
+    device: str = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    reason = no_gpu(device.partition(":")[0], f"--device {device}")
+    if reason is not None:
+        raise ValueError(reason)
+    return device
+
+
+def _start_workers(options: argparse.Namespace, device: str) -> int:
+    """The number of processes that decode; on a CPU the encoders get the remaining cores."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers: int = cores if options.workers is None else options.workers
+    if device == "cpu" and workers:
+        torch.set_num_threads(max(1, cores - workers // 2))
+    return workers
+
+
+def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe", device: str) -> "Runner | None":
+    if not options.ray and not options.ray_address:
+        return None
+    from avkit.extraction.cluster import ray_runner
+
+    return ray_runner(recipe, options.ray or 2, options.ray_address, device, options.batch)
+
+
+def _advance(bar: "Progress", task: "TaskID") -> "OnClip":
+    """A function that shows one more clip as decoded, and prints why it cannot be read."""
+
+    def advance(name: str, error: str) -> None:
+        bar.advance(task)
+        if error:
+            bar.console.print(f"set aside {name}: {error}", style="yellow", markup=False, highlight=False)
+
+    return advance
+
+
+def _print_summary(summary: "ExtractionSummary") -> None:
+    stores = ", ".join(map(str, summary.stores.values()))
+    print(f"{summary.done} clips, {summary.new} of them new, in {stores or 'no store'}")
+    if summary.failed:
+        print(f"avkit extract: {len(summary.failed)} clips could not be read and are set aside:", file=sys.stderr)
+        for name, reason in list(summary.failed.items())[:5]:
             print(f"  {name}: {reason}", file=sys.stderr)
         print("  mend them and start again with --retry", file=sys.stderr)
-    return len(outcome.failed)
 
 
-def _texts(options: argparse.Namespace, recipe: "Recipe", out: Path) -> None:
-    """Extract text features, where the recipe has some and the dataset too."""
-    streams = [s for s in recipe.streams if s.of == "text"]
+def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out: Path) -> None:
+    """Extract features of text, where the recipe has some and the clips are of a dataset."""
+    streams = recipe.text_streams
     if not streams:
         return
     import torch
 
-    from avkit import __version__
     from avkit.datasets import find_dataset
-    from avkit.extraction.extract import encode_texts
-    from avkit.extraction.sources import text_of
-    from avkit.features.arrays import FeatureFacts
-    from avkit.features.store import write_store
+    from avkit.extraction.sources import sentences_of
+    from avkit.extraction.text_features import extract_sentences
 
     if options.root is None:
-        names = ", ".join(s.name for s in streams)
+        names = ", ".join(stream.name for stream in streams)
         print(
             f"avkit extract: {names} left out: text features are made of a dataset's questions or classes.",
             file=sys.stderr,
@@ -180,14 +208,12 @@ def _texts(options: argparse.Namespace, recipe: "Recipe", out: Path) -> None:
         return
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     for stream in streams:
-        texts = text_of(find_dataset(options.dataset), options.root, stream, options.release)
-        found, digest = encode_texts(stream, texts, device)
-        facts = FeatureFacts(stream.encoder, dataset=options.dataset, weights=digest, made_by=f"avkit {__version__}")
-        path = write_store(out / f"{stream.name}.h5", list(found.items()), facts, stream.dtype)
-        print(f"{len(found)} {stream.texts} in {path}")
+        sentences = sentences_of(find_dataset(options.dataset), options.root, stream, options.release)
+        path = extract_sentences(sentences, stream, out, options.dataset, device)
+        print(f"{len(sentences)} {stream.texts} in {path}")
 
 
-def _bar() -> "Progress":
+def _progress_bar() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -2,12 +2,13 @@
 """`avkit fit`: train, test the best checkpoint, write the report."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from avkit.cli import processes
+from avkit.cli.processes import process_rank, receive
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.errors import AvkitError
 from avkit.training.callbacks import History
@@ -18,47 +19,51 @@ def run(args: list[str]) -> int:
     """Train; `args` are the words after `avkit fit`."""
     start = time.perf_counter()
     cli = make_cli(args, training=True)
-    if processes.rank():
-        folder, checkpoint = processes.receive()
-        _train(cli, RunFolder(folder), checkpoint)
+    if process_rank():
+        path, checkpoint = receive()
+        _train(cli, RunFolder(path), checkpoint)
         return 0
+    run = _train_together(cli, args)
+    minutes = (time.perf_counter() - start) / 60
+    print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
+    if cli.config.report and not cli.trainer.interrupted:
+        _report(cli, run, minutes)
+    return 0
+
+
+def _train_together(cli: AVCLI, args: Sequence[str]) -> RunFolder:
+    """Train in this process and in those that were started with it; returns the folder of the run."""
     try:
-        run, checkpoint = _folder(cli)
+        run, checkpoint = _choose_folder(cli)
         run.create()
         cli.write_facts(run, args)
         cli.others.send(str(run.path), checkpoint)
-        together = f" in {len(cli.others.others) + 1} processes" if cli.others.others else ""
-        print(
-            f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, "
-            f"{cli.trainer.strategy.root_device}{together}, into {run.path}"
-        )
+        _print_start(cli, run)
         _train(cli, run, checkpoint)
     except RuntimeError as e:
-        if not isinstance(e, AvkitError):  # a torn connection, perhaps: then the other process knows more
+        if not isinstance(e, AvkitError):  # perhaps a lost connection: then the other process knows the cause
             cli.others.join(failed=True)
         raise
     else:
         cli.others.join()
     finally:
         cli.others.end()
-    minutes = (time.perf_counter() - start) / 60
-    print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
-    if cli.config.report and not cli.trainer.interrupted:
-        from avkit.cli.evaluate import report_run
+    return run
 
-        history = next(c for c in vars(cli.trainer)["callbacks"] if isinstance(c, History))
-        if cli.trainer.world_size > 1:
-            cli.trainer = cli.alone()
-        report_run(cli, run, history, training_minutes=minutes)
-    return 0
+
+def _print_start(cli: AVCLI, run: RunFolder) -> None:
+    device = str(cli.trainer.strategy.root_device)
+    if cli.others.others:
+        device += f" in {len(cli.others.others) + 1} processes"
+    print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {device}, into {run.path}")
 
 
 def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
-    """Train in this process, with the others where there are some."""
+    """Train in this process, together with the others if there are any."""
     cli.attach(run, training=True)
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
-        if not run.last.exists() and not run.best.exists():  # no step was asked for: what is tested is what is there
+        if not run.last.exists() and not run.best.exists():  # zero steps were asked for: the untrained model is tested
             cli.trainer.save_checkpoint(run.last)
     finally:
         if dist.is_initialized():
@@ -66,15 +71,33 @@ def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
         torch.set_num_threads(cli.threads)
 
 
-def _folder(cli: AVCLI) -> tuple[RunFolder, str | None]:
-    """The run's folder and the checkpoint to resume from."""
-    out, given = Path(cli.config.out), cli.config.ckpt_path
-    name = run_name(cli.config, cli.datamodule)
-    if given == "last":
-        run = newest_run(out, name)
-        return run, str(run.last)
-    if given:
-        path = Path(given)
-        inside = path.parent.name == "checkpoints"
-        return (RunFolder(path.parent.parent) if inside else new_run(out, name)), str(path)
-    return new_run(out, name), None
+def _report(cli: AVCLI, run: RunFolder, minutes: float) -> None:
+    """Test the best checkpoint and write the report."""
+    from avkit.cli.evaluate import report_run
+
+    history = next(callback for callback in vars(cli.trainer)["callbacks"] if isinstance(callback, History))
+    if cli.trainer.world_size > 1:
+        cli.trainer = cli.single_process_trainer()
+    report_run(cli, run, history, training_minutes=minutes)
+
+
+def _choose_folder(cli: AVCLI) -> tuple[RunFolder, str | None]:
+    """The folder of the run, and the checkpoint to resume from.
+
+    Raises:
+        RunError: If there is no run to resume, or another version of avkit wrote it.
+    """
+    out = Path(cli.config.out)
+    checkpoint = cli.config.ckpt_path
+    if not checkpoint:
+        return new_run(out, run_name(cli)), None
+    if checkpoint == "last":
+        run = newest_run(out, run_name(cli))
+        checkpoint = str(run.last)
+    elif Path(checkpoint).parent.name == "checkpoints":
+        run = RunFolder(Path(checkpoint).parent.parent)
+    else:
+        return new_run(out, run_name(cli)), checkpoint
+    if run.facts.exists():
+        run.read_facts()  # refuses a run of another version of avkit
+    return run, checkpoint

@@ -29,7 +29,7 @@ def run(args: list[str]) -> int:
     options = parser().parse_args(args)
     from rich.progress import track
 
-    from avkit.cli.trainer import no_gpu, quiet
+    from avkit.cli.lightning_setup import no_gpu, quiet
     from avkit.extraction.sources import videos_in
     from avkit.inference.predictor import load
     from avkit.inference.retrieval import Index, watch

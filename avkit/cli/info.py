@@ -30,7 +30,7 @@ def collect() -> dict[str, dict[str, str]]:
     """Everything `info` knows, by section."""
     import torch
 
-    from avkit.cli.trainer import versions
+    from avkit.cli.provenance import versions
     from avkit.datasets import DATASETS, find_dataset
     from avkit.encoders import list_encoders
     from avkit.encoders.registry import ENCODERS

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: list[str]) -> int:
     """Predict; one broken clip among several is reported and the others are done."""
     options = parser().parse_args(args)
-    from avkit.cli.trainer import no_gpu, quiet
+    from avkit.cli.lightning_setup import no_gpu, quiet
     from avkit.inference.predictor import load
 
     quiet()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes that train one run together on one machine.
 
-The command starts a second copy of itself for every further process, with the same words, and tells each over its
-standard input which folder and checkpoint the run uses. Lightning finds in the environment that it need not start any.
+The command starts a copy of itself, with the same words, for every further process, and sends each over its standard
+input which folder and checkpoint the run uses. The environment tells Lightning that it need not start processes.
 """
 
 import json
@@ -15,26 +15,28 @@ from contextlib import suppress
 
 from avkit.errors import RunError
 
-#: Number of this process, and of all, for a copy of the command.
-RANK, COUNT = "AVKIT_RANK", "AVKIT_PROCESSES"
+#: Environment variable with the number of a copy of the command.
+RANK = "AVKIT_RANK"
+#: Environment variable with the number of all processes.
+COUNT = "AVKIT_PROCESSES"
 
 
-def rank() -> int:
+def process_rank() -> int:
     """The number of this process, 0 for the command itself."""
     return int(os.environ.get(RANK, "0"))
 
 
 class Processes:
-    """The further processes of a command; each is ended when the command is.
+    """The further processes of a command; each ends at the latest with the command.
 
     Args:
-        words: Of the command, such as `fit --tasks avs`.
-        count: Of all processes; with 1 nothing is started.
+        command: Words of the command, such as `fit --tasks avs`.
+        count: Number of all processes; 1 starts none.
     """
 
-    def __init__(self, words: Sequence[str], count: int) -> None:
+    def __init__(self, command: Sequence[str], count: int) -> None:
         self.others: list[subprocess.Popen[str]] = []
-        self.before: dict[str, str | None] = {}
+        self._replaced: dict[str, str | None] = {}
         if count < 2:
             return
         shared = {
@@ -44,51 +46,58 @@ class Processes:
             "LOCAL_RANK": "0",
             COUNT: str(count),
         }
-        self.before = {name: os.environ.get(name) for name in shared}
+        self._replaced = {name: os.environ.get(name) for name in shared}
         os.environ.update(shared)
-        for number in range(1, count):
-            environment = {**os.environ, "LOCAL_RANK": str(number), RANK: str(number)}
-            command = [sys.executable, "-m", "avkit", *words]
-            self.others.append(
-                subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-            )
+        for rank in range(1, count):
+            self.others.append(_start(command, rank))
 
     def send(self, run: str, checkpoint: str | None) -> None:
-        """Tell the others the run's folder and the checkpoint to resume from."""
+        """Send the others the folder of the run and the checkpoint to resume from."""
         for process in self.others:
             assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it has ended; training will say so
+            with suppress(BrokenPipeError):  # it has ended, which `join` reports
                 print(json.dumps({"run": run, "checkpoint": checkpoint}), file=process.stdin, flush=True)
 
-    def join(self, failed: bool = False) -> None:
-        """Wait for the others to end by themselves; where this process has failed, for a few seconds.
+    def join(self, *, failed: bool = False) -> None:
+        """Wait until the others end; at most a few seconds if this process has failed.
 
         Raises:
             RunError: If one of them ended with an error.
         """
-        codes = [_ended(process, 5 if failed else None) for process in self.others]
+        codes = [_exit_code(process, 5 if failed else None) for process in self.others]
         count = len(codes) + 1
         self.end()
-        wrong = [f"process {n} of {count} ended with code {code}" for n, code in enumerate(codes, 2) if code]
-        if wrong:
+        errors = [f"process {number} of {count} ended with code {code}" for number, code in enumerate(codes, 2) if code]
+        if errors:
             raise RunError(
-                f"Training stopped: {', '.join(wrong)}; what it said is above. --trainer.devices 1 trains in one."
+                f"Training stopped: {', '.join(errors)}; its messages are above. --trainer.devices 1 trains in one "
+                "process."
             )
 
     def end(self) -> None:
-        """End the others now, and forget them."""
+        """Kill the others, and restore the environment."""
         for process in self.others:
             process.kill()
             process.wait()
         self.others = []
-        for name, value in self.before.items():
+        for name, value in self._replaced.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 
 
-def _ended(process: subprocess.Popen[str], seconds: float | None) -> int:
-    """The exit code of a process, 0 while it runs on."""
+def _start(command: Sequence[str], rank: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "avkit", *command],
+        env={**os.environ, "LOCAL_RANK": str(rank), RANK: str(rank)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _exit_code(process: subprocess.Popen[str], seconds: float | None) -> int:
+    """The exit code of a process after at most `seconds`; 0 while it runs."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -96,12 +105,16 @@ def _ended(process: subprocess.Popen[str], seconds: float | None) -> int:
 
 
 def receive() -> tuple[str, str | None]:
-    """What the command has sent to this copy of it: the run's folder, and the checkpoint to resume from."""
+    """What the command sent to this copy of it: the folder of the run, and the checkpoint to resume from.
+
+    Raises:
+        RunError: If the command has ended.
+    """
     line = sys.stdin.readline()
     if not line:
         raise RunError("The command that this process belongs to has ended.")
-    told = json.loads(line)
-    return told["run"], told["checkpoint"]
+    message = json.loads(line)
+    return message["run"], message["checkpoint"]
 
 
 def _free_port() -> int:

@@ -42,7 +42,7 @@ def run(args: list[str]) -> int:
     index = Index(options.index)
     shelf, examples = index.read(), []
     if options.sound or options.clip:
-        from avkit.cli.trainer import quiet
+        from avkit.cli.lightning_setup import quiet
         from avkit.inference.predictor import load
 
         quiet()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit validate RUN`: the figures that training chose its best checkpoint by."""
+"""`avkit validate RUN`: the scores by which training chose its best checkpoint."""
 
 from rich.console import Console
 
@@ -15,5 +15,5 @@ def run(args: list[str]) -> int:
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
     sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.tasks}
-    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.sources, "val", sizes))))
+    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes))))
     return 0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-from avkit.corpora.plan import Candidate, Plan, Planned
+from avkit.corpora.plan import Plan, Planned
 from avkit.errors import AvkitError, DataError
 from avkit.files import write_file
 from avkit.media import decode
@@ -116,10 +116,11 @@ def make_clip(clip: Planned, out: Path, form: Form) -> None:
         DataError: If a video is shorter than a clip by more than a second.
     """
     folder = out / "clips" / clip.name
-    spans = [_start(part, clip.draw, form) for part in clip.parts]
-    sound = mix([_sound(part, start, form) for part, start in zip(clip.parts, spans, strict=True)])
+    videos = [decode.open_clip(part.path) for part in clip.parts]
+    spans = [_start(video, clip.draw, form) for video in videos]
+    sound = mix([_sound(video, start, form) for video, start in zip(videos, spans, strict=True)])
     write_wave(folder / "audio.wav", sound)
-    decode.write_video(folder / "video.mp4", _frames(clip, spans, form), form.fps, folder / "audio.wav")
+    decode.write_video(folder / "video.mp4", _frames(clip, videos, spans, form), form.fps, folder / "audio.wav")
     sources = [{"source": k, "label": label} for k, label in enumerate(clip.labels, 1)]
     origin = [{"clip": p.name, "start": round(s, 3)} for p, s in zip(clip.parts, spans, strict=True)]
     meta = {
@@ -144,29 +145,29 @@ def mix(sounds: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.asarray(total / max(1.0, peak), np.float32)
 
 
-def _start(part: Candidate, draw: float, form: Form) -> float:
+def _start(video: decode.Clip, draw: float, form: Form) -> float:
     """Second of the video at which the clip begins."""
-    info = decode.probe(part.path)
+    info = video.info
     info.require(video=True, audio=True)
     if info.duration < form.seconds - 1:
-        raise DataError(f"{part.path} lasts {info.duration:.2f} s; a clip lasts {form.seconds:g} s.")
+        raise DataError(f"{video.path} lasts {info.duration:.2f} s; a clip lasts {form.seconds:g} s.")
     return draw * max(0.0, info.duration - form.seconds)
 
 
-def _sound(part: Candidate, start: float, form: Form) -> NDArray[np.float32]:
-    wave = decode.read_waveform(part.path)[round(start * SAMPLE_RATE) :]
-    return decode.fit_samples(wave, round(form.seconds * SAMPLE_RATE)).numpy()
+def _sound(video: decode.Clip, start: float, form: Form) -> NDArray[np.float32]:
+    wave = decode.read_waveform(video)[round(start * SAMPLE_RATE) :]
+    return decode.pad_or_trim(wave, round(form.seconds * SAMPLE_RATE)).numpy()
 
 
-def _frames(clip: Planned, starts: list[float], form: Form) -> Iterator[NDArray[np.uint8]]:
+def _frames(clip: Planned, videos: list[decode.Clip], starts: list[float], form: Form) -> Iterator[NDArray[np.uint8]]:
     """Frames (H, W, 3); of a stitched clip the first video on the left half, the second on the right."""
-    shown = clip.parts if clip.kind == "stitched" else clip.parts[:1]
+    shown = videos if clip.kind == "stitched" else videos[:1]
     size = form.side, form.side // len(shown)
-    videos = [
-        decode.iter_shown(part.path, [start + k / form.fps for k in range(form.frames)], size)
-        for part, start in zip(shown, starts, strict=False)
+    halves = [
+        decode.iter_frames_at(video, [start + k / form.fps for k in range(form.frames)], size)
+        for video, start in zip(shown, starts, strict=False)
     ]
-    for pictures in zip(*videos, strict=True):
+    for pictures in zip(*halves, strict=True):
         yield np.concatenate(pictures, 1)
 
 

@@ -9,7 +9,7 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_json, safe_id, unique
 from avkit.errors import DataError, unknown_name
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 
 #: Types of questions in index order.
 TYPES = ("Which", "Come From", "Happening", "Where", "Why", "Before Next", "When", "Used For")
@@ -44,7 +44,7 @@ class AVQA(Official):
         lines = self.read(own)
         answers = {q["answer"] for line in lines for q in line.data["questions"]}
         every = [*texts(lines), *(c for line in lines for c in line.data["questions"][0]["choices"])]
-        return Vocabulary(answers=sorted(answers), words=count_words(every))
+        return Vocabulary(answers=sorted(answers), words=unique_words(every))
 
     def read(self, split: str) -> list[Line]:
         """Questions in the order of their file."""

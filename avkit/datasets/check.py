@@ -16,7 +16,7 @@ from avkit.errors import AvkitError, DataError, MediaError
 from avkit.features.arrays import FeatureFacts, Features
 from avkit.features.store import Store
 from avkit.media.decode import probe
-from avkit.media.image import load_picture
+from avkit.media.image import load_image
 
 #: Examples given of each kind of problem.
 _EXAMPLES = 3
@@ -181,7 +181,7 @@ def _unreadable(
         path, wanted = item
         try:
             if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                load_picture(path)
+                load_image(path)
                 return path, "", False
             info = probe(path)
             if info.is_cut:

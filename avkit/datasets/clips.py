@@ -19,7 +19,7 @@ from avkit.datasets.targets import Grid, Truth
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features, average_rows
 from avkit.fields import FIELDS
-from avkit.media import decode, frames
+from avkit.media import decode, image_files
 
 _Kept = TypeVar("_Kept", bound="Seen | dict[str, Tensor]")
 
@@ -275,7 +275,13 @@ class ClipDataset:
         else:
             steps, hop = (grid.steps, grid.hop) if grid is not None else (self._fixed(line), self.hop)
             clip = decode.read_clip(
-                source, hop, self.picture, audio, self.silent_ok, steps=steps, offset=self.moment, picture=picture
+                decode.open_clip(source, audio),
+                hop,
+                self.picture,
+                silent_ok=self.silent_ok,
+                steps=steps,
+                offset=self.moment,
+                decode_frames=picture,
             )
             self._long_enough(line, clip.duration)
         fixed = self._fixed(line)
@@ -295,10 +301,10 @@ class ClipDataset:
         grid = grid or Grid(fixed or decode.count_steps(duration, self.hop), self.hop, duration)
         pictures, size = None, None
         if picture:
-            files = frames.picture_files(line.root, data["frames"])
-            pictures, size = frames.read_pictures(files, grid.steps, self.picture, self.moment)
+            files = image_files.list_image_files(line.root, data["frames"])
+            pictures, size = image_files.read_image_files(files, grid.steps, self.picture, self.moment)
         fitted = (
-            decode.fit_samples(waveform, round(grid.steps * grid.hop * SAMPLE_RATE)) if waveform is not None else None
+            decode.pad_or_trim(waveform, round(grid.steps * grid.hop * SAMPLE_RATE)) if waveform is not None else None
         )
         return Seen(replace(grid, size=size), pictures, fitted if sound else None)
 
@@ -313,10 +319,10 @@ class ClipDataset:
                 "pass allow_missing=True to hold its last picture as the official code does.",
             )
 
-    def _span(self, line: Line, source: Path, audio: Path | None) -> decode.Clip:
+    def _span(self, line: Line, source: Path, audio: Path | None) -> decode.DecodedClip:
         """The part of a file from `start` to `end`."""
-        info = decode.probe(source)
-        length = decode.probe(audio).duration if info.is_image and audio is not None else info.duration
+        clip = decode.open_clip(source, audio)
+        length = clip.duration
         start, end = line.data.get("start", 0), line.data.get("end", length)
         if start >= length or end > length + self.hop / 2:
             name = "start" if start >= length else "end"
@@ -325,8 +331,8 @@ class ClipDataset:
         times = [start + time for time in decode.step_times(duration, self.hop)]
         # one step as long as all that is wanted: sound of exactly that length, silent where there is none
         until = start + len(times) * self.hop
-        whole = decode.read_clip(source, until, self.picture, audio, self.silent_ok, steps=1, offset=0)
-        pictures = decode.read_frames(source, times, size=self.picture, info=info)
+        whole = decode.read_clip(clip, until, self.picture, silent_ok=self.silent_ok, steps=1, offset=0)
+        pictures = decode.read_frames(clip, times, size=self.picture)
         waveform = whole.waveform[-round(len(times) * self.hop * SAMPLE_RATE) :].clone()
         return replace(whole, frames=pictures, waveform=waveform, duration=duration, hop=self.hop)
 

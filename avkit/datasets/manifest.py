@@ -10,7 +10,7 @@ from avkit.datasets.manifest_lines import read_lines
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 
 __all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]
 
@@ -97,5 +97,5 @@ def _vocabulary(every: list[Line]) -> Vocabulary:
     return Vocabulary(
         classes=sorted(set().union(*(line.classes for line in train))),
         answers=sorted({q["answer"] for line in train for q in line.data.get("questions", ())}),
-        words=count_words(texts(train)),
+        words=unique_words(texts(train)),
     )

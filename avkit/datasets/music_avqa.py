@@ -14,8 +14,8 @@ from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import FeatureFacts
-from avkit.scenes.questions import TYPES
-from avkit.text.tokenizer import count_words
+from avkit.scenes.question_templates import MUSIC_AVQA_TYPES
+from avkit.text.tokenizer import unique_words
 
 #: In index order, that of first appearance in the train file.
 ANSWERS = [
@@ -96,7 +96,7 @@ class MusicAVQA(Official):
         """The 42 answers, and the words of the train file, or of the others where it is not there."""
         found = [s for s in self.splits if self.root.find(*self._names(s)) is not None]
         read = [line for s in (["train"] if "train" in found else found) for line in self.read(s)]
-        return Vocabulary(answers=ANSWERS, words=count_words(texts(read)))
+        return Vocabulary(answers=ANSWERS, words=unique_words(texts(read)))
 
     def read(self, split: str) -> list[Line]:
         """Questions in the order of their file."""
@@ -120,8 +120,8 @@ class MusicAVQA(Official):
                 f"{str(record)[:80]}."
             ) from error
         name = " ".join(kind)
-        if name not in TYPES:
-            raise DataError(f"{where}: {unknown_name('question type', name, TYPES)}")
+        if name not in MUSIC_AVQA_TYPES:
+            raise DataError(f"{where}: {unknown_name('question type', name, MUSIC_AVQA_TYPES)}")
         if answer not in ANSWERS:
             raise DataError(f"{where}: {unknown_name('answer', str(answer), ANSWERS)}")
         identity = str(record.get("question_id", f"{video}#{k}"))

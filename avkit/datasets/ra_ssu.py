@@ -13,7 +13,7 @@ from avkit.datasets.official import Official
 from avkit.datasets.tables import read_json, read_text, safe_id, unique
 from avkit.datasets.targets import Grid
 from avkit.errors import DataError, unknown_name
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 
 KINDS = ("single", "multi", "overlay", "stitched")
 
@@ -41,7 +41,7 @@ class RASSU(Official):
         found = [
             caption["text"] for line in self.read("train") for caption in self._sentences(self._clip(line.data["id"]))
         ]
-        return Vocabulary(classes=list(self._facts()["classes"]), words=count_words(found))
+        return Vocabulary(classes=list(self._facts()["classes"]), words=unique_words(found))
 
     def read(self, split: str) -> list[Line]:
         """Clips of a split in the order of its list."""

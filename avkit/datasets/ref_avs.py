@@ -9,7 +9,7 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official
 from avkit.datasets.tables import read_rows, safe_id
 from avkit.errors import DataError
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 
 SECONDS = 10
 
@@ -43,7 +43,7 @@ class RefAVS(Official):
 
     def words(self, split: str) -> Vocabulary:
         """Words of the train sentences."""
-        return Vocabulary(words=count_words(texts(self.read("train"))))
+        return Vocabulary(words=unique_words(texts(self.read("train"))))
 
     def read(self, split: str) -> list[Line]:
         """Sentences of a split in the order of the table."""

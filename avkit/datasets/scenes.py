@@ -14,16 +14,16 @@ from avkit.scenes import (
     ANSWERS,
     CLASSES,
     SPLITS,
-    TRUTHS,
+    TARGET_FIELDS,
     WORDS,
     Question,
     Scene,
-    questions,
     render,
     sample_question,
     sample_scene,
+    scene_questions,
 )
-from avkit.scenes.sampling import Draws
+from avkit.scenes.draws import Draws
 
 QUESTION_FIELDS = frozenset({"answer", "question_type"})
 
@@ -83,7 +83,9 @@ class Scenes:
     @property
     def provides(self) -> tuple[str, ...]:
         """Names of the targets an item may carry."""
-        return tuple(name for name in FIELDS if name in TRUTHS or (name in QUESTION_FIELDS and not self.untrimmed))
+        return tuple(
+            name for name in FIELDS if name in TARGET_FIELDS or (name in QUESTION_FIELDS and not self.untrimmed)
+        )
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -157,7 +159,7 @@ class Scenes:
         """Text, answer and type of the question, or of it and all others that the scene admits."""
         if not self.all_questions:
             return {"text": question.text, "answer": question.answer, "question_type": question.type}
-        every, others = [question], questions(scene)
+        every, others = [question], scene_questions(scene)
         for other in (others[i] for i in Draws(scene.texture).sample(len(others), len(others))):
             if other.text != question.text and sum(q.type == other.type for q in every) < ASKED_PER_TYPE:
                 every.append(other)

@@ -14,7 +14,7 @@ from torch import Tensor
 from avkit.datasets.annotations import Line
 from avkit.datasets.pixels import COLOURED, pixel_values, value_of
 from avkit.errors import unknown_name
-from avkit.scenes.truth import box_maps
+from avkit.scenes.targets import box_maps
 
 
 @dataclass(frozen=True)

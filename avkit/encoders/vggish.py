@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from avkit.encoders.base import AudioEncoder
 from avkit.encoders.pretrained import HUB, load_weights
-from avkit.media.mel import BANDS, EXAMPLE, EXAMPLE_SAMPLES, cut_steps, log_mel
+from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_steps, log_mel
 
 #: The released weights, converted from TensorFlow; the name carries the hash that is checked.
 WEIGHTS_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
@@ -41,7 +41,7 @@ class VGGish(nn.Module):
         super().__init__()
         self.features = _convolutions()
         self.embeddings = nn.Sequential(
-            nn.Linear(512 * (EXAMPLE // 16) * (BANDS // 16), 4096),
+            nn.Linear(512 * (EXAMPLE_FRAMES // 16) * (MEL_BANDS // 16), 4096),
             nn.ReLU(inplace=True),
             nn.Linear(4096, 4096),
             nn.ReLU(inplace=True),
@@ -65,12 +65,12 @@ class VGGish(nn.Module):
         Raises:
             ValueError: If an example is not 96 frames of 64 bands.
         """
-        if tuple(mel.shape[-2:]) != (EXAMPLE, BANDS):
+        if tuple(mel.shape[-2:]) != (EXAMPLE_FRAMES, MEL_BANDS):
             raise ValueError(
-                f"VGGish takes log-mel examples (N, {EXAMPLE}, {BANDS}), got {tuple(mel.shape)}. "
+                f"VGGish takes log-mel examples (N, {EXAMPLE_FRAMES}, {MEL_BANDS}), got {tuple(mel.shape)}. "
                 "Cut them with avkit.media.mel.vggish_examples."
             )
-        x = self.features(mel.reshape(-1, 1, EXAMPLE, BANDS))
+        x = self.features(mel.reshape(-1, 1, EXAMPLE_FRAMES, MEL_BANDS))
         # TensorFlow flattens with channels last, and the weights of the linear layers expect that order
         embedding: Tensor = self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
         return embedding
@@ -144,8 +144,8 @@ def _running(waveform: Tensor, steps: int) -> Tensor:
     """Log-mel of the first examples of sounds (B, samples), 0.96 s apart, the last again up to `steps` of them."""
     missing = EXAMPLE_SAMPLES - waveform.shape[1]
     mel = log_mel(torch.nn.functional.pad(waveform, (0, max(0, missing))))
-    count = min(steps, mel.shape[1] // EXAMPLE)
-    found = mel[:, : count * EXAMPLE].unflatten(1, (count, EXAMPLE))
+    count = min(steps, mel.shape[1] // EXAMPLE_FRAMES)
+    found = mel[:, : count * EXAMPLE_FRAMES].unflatten(1, (count, EXAMPLE_FRAMES))
     return torch.cat([found, found[:, -1:].expand(-1, steps - count, -1, -1)], 1)
 
 

@@ -21,7 +21,7 @@ _SHORT = 5  # seconds of a clip of AVSBench-object
 def _sounding(scene: Scene, seconds: int) -> list[set[int]]:
     """Classes that are in view and sound, in each of the first seconds."""
     state = track(scene)
-    both = state.seen & state.heard
+    both = state.visible & state.sounding
     return [{t.kind for t, on in zip(scene.things, both[:, k], strict=True) if on} for k in range(seconds)]
 
 

@@ -12,7 +12,7 @@ from avkit.export.base import LETTERS, Layout, clip_name
 from avkit.export.names import MUSIC_AVQA
 from avkit.export.synthetic_features import audio_features, visual_features
 from avkit.scenes import ANSWERS, CLASSES, Question, Scene
-from avkit.scenes.sampling import Draws
+from avkit.scenes.draws import Draws
 
 _SECONDS = np.arange(10.0)
 #: Added to the number of a scene to make that of a video, so that splits share none.

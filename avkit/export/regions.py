@@ -8,7 +8,7 @@ import numpy as np
 
 from avkit.export.base import LETTERS, Layout, clip_name
 from avkit.files import write_file
-from avkit.scenes import CLASSES, Question, Scene, captions, truth
+from avkit.scenes import CLASSES, Question, Scene, scene_captions, scene_targets
 from avkit.scenes.picture import paint
 from avkit.scenes.world import track
 
@@ -29,7 +29,7 @@ class VGGSS(Layout):
     def fits(self, scene: Scene, split: str) -> bool:
         """Something in view sounds at second 5."""
         state = track(scene, _HOP)
-        return bool((state.seen & state.heard)[:, _STEP].any())
+        return bool((state.visible & state.sounding)[:, _STEP].any())
 
     def add(self, scene: Scene, question: Question | None, split: str) -> str:
         """Picture and wav."""
@@ -41,7 +41,7 @@ class VGGSS(Layout):
             self.listed.append(name)
             return name
         state = track(scene, _HOP)
-        on = (state.seen & state.heard)[:, _STEP]
+        on = (state.visible & state.sounding)[:, _STEP]
         kinds = [t.name for t, sounds in zip(scene.things, on, strict=True) if sounds]
         boxes = found["boxes"][_STEP][: len(on)][on].astype(float)
         self.records.append({"file": name, "class": kinds[0], "bbox": boxes[np.isfinite(boxes).all(1)].tolist()})
@@ -78,10 +78,10 @@ class RASSU(Layout):
             values[thing + 1] = number
         frames = len(painted.instance)
         for k in range(frames):
-            on = np.concatenate([[False], state.seen[:, k] & state.heard[:, k]])
+            on = np.concatenate([[False], state.visible[:, k] & state.sounding[:, k]])
             known = np.where(np.pad(on, (0, 256 - len(on))), values, 0)
             self.image(f"{folder}/masks/{k:05d}.png", known[painted.instance[k]].astype(np.uint8))
-        told = captions(scene, 1.0)
+        told = scene_captions(scene, 1.0)
         rate = round(self.rate)
         lines = [
             {"frame": k * rate, "source": None, "text": text}
@@ -120,7 +120,7 @@ class Manifest(Layout):
         name = clip_name(scene)
         self.sound(f"audio/{name}.wav", scene)
         self.video(f"video/{name}.mp4", scene, f"audio/{name}.wav")
-        found = truth(scene, self.picture, 1.0, ["class_mask", "boxes", "caption"])
+        found = scene_targets(scene, self.picture, 1.0, ["class_mask", "boxes", "caption"])
         named = {str(k): label for k, label in enumerate(CLASSES, 1)}
         masks = []
         for k, mask in enumerate(found["class_mask"]):
@@ -135,7 +135,7 @@ class Manifest(Layout):
         state = track(scene)
         boxes = [
             {"step": int(step), "box": [float(x) for x in found["boxes"][step, thing]]}
-            for thing, step in np.argwhere(state.seen & state.heard)
+            for thing, step in np.argwhere(state.visible & state.sounding)
             if np.isfinite(found["boxes"][step, thing]).all()
         ]
         line: dict[str, Any] = {"id": name, "video": f"video/{name}.mp4", "split": split, "masks": masks}

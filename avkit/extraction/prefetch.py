@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips decoded ahead of the networks, in processes of their own whose death costs one clip and never the run."""
+"""Decoding ahead of the encoders in processes of their own; a process that dies costs one clip and not the run."""
 
 import os
 import signal
@@ -12,49 +12,56 @@ from threading import Thread
 
 import torch
 
-from avkit.extraction.sources import Clips, Decoded
+from avkit.extraction.decoding import EncoderInputs, SourceDataset
 
-#: Clips that each process is ahead.
+#: Clips that each process decodes ahead.
 _AHEAD = 4
-_clips: Clips  # of a decoder process
+#: The clips, in a decoder process.
+_dataset: SourceDataset
 
 
-def decoded(data: Clips, workers: int) -> Iterator[Decoded]:
-    """Clips as decoder processes hand them over, in order.
+def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs]:
+    """Decode clips in processes, and yield them in order.
 
-    A clip at which a process dies twice, as a damaged file may bring about, comes with that as its fault: after a
-    death the clips that were under way are decoded again, one at a time.
+    After a process has died, the clips that were being decoded are decoded again, one at a time. The clip at which a
+    process dies again, for instance because the file is damaged, comes with an error.
 
     Args:
-        data: The clips.
+        dataset: The clips.
         workers: Processes; 0 decodes in this one.
     """
     if not workers:
-        yield from (data[index] for index in range(len(data)))
+        for index in range(len(dataset)):
+            yield dataset[index]
         return
-    first = alone = 0  # clips before `alone` are decoded one at a time
-    while first < len(data):
-        careful = first < alone
-        part = range(first, alone if careful else len(data))
+    first = 0
+    careful_until = 0  # clips before this one are decoded one at a time
+    while first < len(dataset):
+        careful = first < careful_until
         try:
-            for clip in _in_processes(data, part, *((1, 1) if careful else (workers, workers * _AHEAD))):
+            if careful:
+                decoded = _decode_in_processes(dataset, range(first, careful_until), workers=1, ahead=1)
+            else:
+                decoded = _decode_in_processes(dataset, range(first, len(dataset)), workers, workers * _AHEAD)
+            for clip in decoded:
                 first += 1
                 yield clip
         except BrokenProcessPool:
             if careful:
-                yield Decoded(data.sources[first].name, fault="its decoder crashed; the file is damaged.")
+                name = dataset.sources[first].name
+                yield EncoderInputs(name, error="its decoder crashed; the file is damaged.")
                 first += 1
             else:
-                alone = min(len(data), first + workers * _AHEAD)
+                careful_until = min(len(dataset), first + workers * _AHEAD)
 
 
-def _in_processes(data: Clips, indices: range, workers: int, ahead: int) -> Iterator[Decoded]:
-    # not forked from this process: its threads and locks would be copied in whatever state they are in
+def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, ahead: int) -> Iterator[EncoderInputs]:
+    # a fork of this process would copy its threads' locks in whatever state they are in
     context = get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
         context.set_forkserver_preload([__name__])
-    waiting: deque[Future[Decoded]] = deque()
-    pool = ProcessPoolExecutor(min(workers, len(indices)), context, _begin, (data,))
+    waiting: deque[Future[EncoderInputs]] = deque()
+    pool = ProcessPoolExecutor(min(workers, len(indices)), context, _start_process, (dataset,))
     try:
         for index in indices:
             waiting.append(pool.submit(_decode, index))
@@ -66,10 +73,10 @@ def _in_processes(data: Clips, indices: range, workers: int, ahead: int) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(data: Clips) -> None:
-    global _clips
-    _clips = data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this
+def _start_process(dataset: SourceDataset) -> None:
+    global _dataset
+    _dataset = dataset
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles the interrupt, and ends this process
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -81,5 +88,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _decode(index: int) -> Decoded:
-    return _clips[index]
+def _decode(index: int) -> EncoderInputs:
+    return _dataset[index]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to extract: small YAML files that name networks, rates and what to keep."""
+"""Extraction recipes: small YAML files that name encoders, frame rates and which outputs to keep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,31 @@ from avkit.errors import DataError, unknown_name
 #: Recipes that come with avkit.
 FOLDER = Path(__file__).with_name("recipes")
 
-_OF = ("pictures", "sound", "text")
-_KEEP = ("frame", "patches", "clip")
-_TEXTS = ("questions", "classes")
+#: Accepted values of the fields of a stream that name a choice.
+_CHOICES: dict[str, Collection[str]] = {
+    "of": ("pictures", "sound", "text"),
+    "keep": ("frame", "patches", "clip"),
+    "texts": ("questions", "classes"),
+    "dtype": ("float16", "float32"),
+}
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One network and what it is run over.
+class FeatureStream:
+    """An encoder, its input, and the part of its output that is stored; the fields are the keys of a recipe.
 
     Attributes:
         name: Name of the store.
-        of: `pictures`, `sound` or `text`.
+        of: Input of the encoder: `pictures`, `sound` or `text`.
         encoder: A name of `avkit.encoders.list_encoders`; a video encoder where `keep` is `clip`.
-        weights: `hub`, a tag, a path, or None for random ones.
-        keep: Of pictures: `frame`, one vector each, `patches`, or `clip`, what a network makes of all of them at once.
+        weights: `hub`, a tag, a path, or None for random weights.
+        keep: Output of a visual encoder to store: `frame`, one vector per frame; `patches`; or `clip`, the tokens of a
+            video encoder, for all frames together.
         hop: Seconds from one step to the next.
-        window: Of sound: seconds that a step hears.
-        resize: Of pictures: shorter side in pixels, before `crop`; 0 squeezes them to the network's size.
-        crop: Of pictures: side of the square cut from their middle.
+        window: Of sound: seconds of audio per step.
+        resize: Of pictures: shorter side in pixels before `crop`; 0 resizes frames to the square that the encoder
+            takes, whatever their shape.
+        crop: Of pictures: side of the square cropped from the centre.
         texts: Of text: `questions` of the dataset, or names of its `classes`.
         template: Of text: the sentence, with `{}` for the question or name.
         dtype: `float16` or `float32`.
@@ -50,77 +56,111 @@ class Stream:
     template: str = "{}"
     dtype: str = "float16"
 
+    @property
+    def is_media(self) -> bool:
+        """Whether the encoder's input is read from media files."""
+        return self.of != "text"
+
     def check(self, where: str) -> None:
-        """Refuse what cannot be meant.
+        """Raise an error if a value is invalid.
+
+        Args:
+            where: The recipe's file, for the error's text.
 
         Raises:
             DataError: Naming the stream and the key.
         """
-        for key, known in (("of", _OF), ("keep", _KEEP), ("texts", _TEXTS), ("dtype", ("float16", "float32"))):
-            if getattr(self, key) not in known:
-                raise DataError(f"{where}, stream {self.name!r}: {unknown_name(key, str(getattr(self, key)), known)}")
+        stream = f"{where}, stream {self.name!r}"
+        for key, accepted in _CHOICES.items():
+            value = vars(self)[key]
+            if value not in accepted:
+                raise DataError(f"{stream}: {unknown_name(key, str(value), accepted)}")
         if not self.hop > 0 or not self.window > 0 or self.resize < 0 or self.crop < 0:
-            raise DataError(f"{where}, stream {self.name!r}: hop and window are above 0, resize and crop not below.")
+            raise DataError(f"{stream}: hop and window are above 0, resize and crop not below.")
         if bool(self.resize) != bool(self.crop) or self.crop > self.resize:
             raise DataError(
-                f"{where}, stream {self.name!r}: resize is {self.resize} and crop {self.crop}; give both, the crop no "
-                "larger, or neither."
+                f"{stream}: resize is {self.resize} and crop {self.crop}; give both, the crop no larger, or neither."
             )
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Streams under one name.
+class ExtractionRecipe:
+    """Streams that are extracted together.
 
     Attributes:
         name: Name of the file.
         about: Paper and use, for `avkit extract --list`.
-        streams: What to run; empty where the networks cannot be had.
-        bring: Why they cannot, and what to bring instead.
+        streams: What to extract; empty where the encoders are not available.
+        bring: Why the encoders are not available, and which features to bring instead.
     """
 
     name: str
     about: str
-    streams: tuple[Stream, ...]
+    streams: tuple[FeatureStream, ...]
     bring: str = ""
 
-    def with_weights(self, weights: str | None) -> "Recipe":
-        """The same with other weights: `none` for random ones, one value for all streams, or `stream=path,...`.
+    @property
+    def media_streams(self) -> list[FeatureStream]:
+        """Streams of frames and audio.
+
+        Raises:
+            DataError: If the recipe's encoders are not available.
+        """
+        if self.bring:
+            raise DataError(self.bring)
+        return [stream for stream in self.streams if stream.is_media]
+
+    @property
+    def text_streams(self) -> list[FeatureStream]:
+        """Streams of text."""
+        return [stream for stream in self.streams if not stream.is_media]
+
+    def with_weights(self, weights: str | None) -> "ExtractionRecipe":
+        """The same recipe with other weights.
+
+        Args:
+            weights: One value for all streams, or `stream=path,...`; `none` stands for random weights. None keeps the
+                recipe's own.
 
         Raises:
             ValueError: If a stream is unknown.
         """
         if weights is None:
             return self
-        pairs = {name: value for name, _, value in (part.rpartition("=") for part in weights.split(","))}
-        for name in pairs:
-            if name and name not in {s.name for s in self.streams}:
-                raise unknown_name(f"stream of recipe {self.name}", name, [s.name for s in self.streams])
-        streams = [replace(s, weights=_or_none(pairs.get(s.name, pairs.get("", s.weights)))) for s in self.streams]
+        by_stream: dict[str, str] = {}
+        for part in weights.split(","):
+            name, _, value = part.rpartition("=")
+            by_stream[name] = value
+        names = [stream.name for stream in self.streams]
+        for name in by_stream:
+            if name and name not in names:
+                raise unknown_name(f"stream of recipe {self.name}", name, names)
+        streams = []
+        for stream in self.streams:
+            value_of_all = by_stream.get("", stream.weights)
+            value_of_stream = by_stream.get(stream.name, value_of_all)
+            streams.append(replace(stream, weights=None if value_of_stream == "none" else value_of_stream))
         return replace(self, streams=tuple(streams))
 
 
-def _or_none(weights: str | None) -> str | None:
-    return None if weights == "none" else weights
-
-
-def recipes() -> list[str]:
+def list_recipes() -> list[str]:
     """Names of the recipes that come with avkit."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def read_recipe(name: str | Path) -> Recipe:
-    """A recipe by name, or from a file of yours.
+def read_recipe(name: str | Path) -> ExtractionRecipe:
+    """Read a recipe by name, or from a YAML file.
 
     Raises:
-        ValueError: If there is no such recipe.
-        DataError: If the file is no recipe; names stream and key.
+        ValueError: If there is no recipe of that name.
+        DataError: If the file is missing or not a recipe; names stream and key.
     """
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    is_file_name = str(name).endswith((".yaml", ".yml"))
+    path = Path(name) if is_file_name else FOLDER / f"{name}.yaml"
     if not path.is_file():
         if path.parent == FOLDER:
-            raise unknown_name("recipe", str(name), recipes())
-        raise DataError(f"Recipe {path} does not exist. Check the path, or take one of {', '.join(recipes())}.")
+            raise unknown_name("recipe", str(name), list_recipes())
+        raise DataError(f"Recipe {path} does not exist. Check the path, or take one of {', '.join(list_recipes())}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -130,21 +170,26 @@ def read_recipe(name: str | Path) -> Recipe:
     listed = content.get("streams") or {}
     if not isinstance(listed, Mapping):
         raise DataError(f"{path}: 'streams' is a mapping from a name to what to run.")
-    streams = tuple(_stream(key, value, str(path)) for key, value in listed.items())
-    return Recipe(path.stem, str(content.get("about", "")), streams, str(content.get("bring", "")))
+    streams = [_read_stream(key, value, str(path)) for key, value in listed.items()]
+    about = str(content.get("about", ""))
+    bring = str(content.get("bring", ""))
+    return ExtractionRecipe(path.stem, about, tuple(streams), bring)
 
 
-def _stream(name: Any, given: Any, where: str) -> Stream:
-    known = [f.name for f in fields(Stream) if f.name != "name"]
-    if not isinstance(given, Mapping) or not {"of", "encoder"} <= given.keys():
+def _read_stream(name: object, options: object, where: str) -> FeatureStream:
+    if not isinstance(options, Mapping) or not {"of", "encoder"} <= options.keys():
         raise DataError(f"{where}, stream {name!r}: give at least 'of' and 'encoder'.")
-    for key in given:
-        if key not in known:
-            raise DataError(f"{where}, stream {name!r}: {unknown_name('key', str(key), known)}")
+    keys = [field.name for field in fields(FeatureStream) if field.name != "name"]
+    for key in options:
+        if key not in keys:
+            raise DataError(f"{where}, stream {name!r}: {unknown_name('key', str(key), keys)}")
+    values: dict[str, Any] = {**options, "name": str(name)}
     try:
-        numbers = {key: float(given[key]) for key in ("hop", "window") if key in given}
-        stream = Stream(name=str(name), **{**given, **numbers})
+        for key in ("hop", "window"):
+            if key in options:
+                values[key] = float(options[key])
+        stream = FeatureStream(**values)
+        stream.check(where)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}, stream {name!r}: {error}.") from error
-    stream.check(where)
     return stream

@@ -18,7 +18,7 @@ from avkit import __version__
 from avkit.batch import Batch, Item, Prediction, Vocabulary
 from avkit.collate import collate
 from avkit.errors import RunError, unknown_name
-from avkit.media.decode import Clip, iter_frames, read_clip, write_video
+from avkit.media.decode import Clip, ClipSource, DecodedClip, iter_frames, open_clip, read_clip, write_video
 from avkit.media.stream import iter_clips
 from avkit.report import Answer, Event, Result, overlay_frames, save_result
 from avkit.systems import make_config
@@ -39,11 +39,11 @@ class ClipResult(Result):
 
     Attributes:
         fps: Pictures per second of the source, 0 for a still picture.
-        sound: The source's separate sound file, if it has one.
+        media: The open source; `save` opens `source` where it is None.
     """
 
     fps: float = 0.0
-    sound: Path | None = None
+    media: Clip | None = None
 
     def save(self, folder: Path | str, video: bool = True) -> dict[str, Path]:
         """Write result.json, timeline.png, report.html, masks, and overlay.mp4 with the clip's own sound.
@@ -58,17 +58,17 @@ class ClipResult(Result):
         folder = Path(folder)
         paths = save_result(folder, self)
         if video:
-            sound = self.sound or self.source
-            shown = overlay_frames(self._pictures(), self)
-            paths["overlay"] = write_video(folder / "overlay.mp4", shown, self.fps or 1 / self.hop, sound)
+            clip = self.media or open_clip(self.source)
+            frames = overlay_frames(self._pictures(clip), self)
+            paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
         return paths
 
-    def _pictures(self) -> Iterator[tuple[float, Any]]:
+    def _pictures(self, clip: Clip) -> Iterator[tuple[float, Any]]:
         """The source's pictures with their times; a still picture once per step."""
         if self.fps:
-            yield from iter_frames(self.source)
+            yield from iter_frames(clip)
             return
-        (_, picture), *_ = iter_frames(self.source)
+        (_, picture), *_ = iter_frames(clip)
         for step in range(self.steps):
             yield step * self.hop, picture
 
@@ -119,8 +119,9 @@ class Predictor:
         """
         questions = [question] if isinstance(question, str) else list(question or [])
         names, notes = self._choose(tasks, questions)
-        clip = read_clip(path, hop, self.picture, audio, silent_ok)
-        result = self._result(path, clip, names, audio)
+        media = open_clip(path, audio)
+        clip = read_clip(media, hop, self.picture, silent_ok=silent_ok)
+        result = self._result(media, clip, names)
         senses = self._sense(clip)
         for name in names:
             self.model.tasks[name].begin()
@@ -175,22 +176,20 @@ class Predictor:
                 f"be streamed. Tasks of this run that answer step by step: {', '.join(stepwise) or 'none'}."
             )
         start = 0.0
-        for clip in iter_clips(path, window, hop, self.picture, audio, silent_ok):
-            yield start, self.describe(clip, names, path, audio)
+        media = open_clip(path, audio)
+        for clip in iter_clips(media, window, hop, self.picture, silent_ok=silent_ok):
+            yield start, self.describe(clip, names, media)
             start += clip.steps * hop
 
-    def describe(
-        self, clip: Clip, tasks: Sequence[str], path: Path | str = "", audio: Path | str | None = None
-    ) -> ClipResult:
+    def describe(self, clip: DecodedClip, tasks: Sequence[str], source: ClipSource = "") -> ClipResult:
         """What tasks that answer step by step say about a clip that has been read.
 
         Args:
             clip: Pictures of the size that the run takes, and sound.
             tasks: Names.
-            path: Where it came from.
-            audio: Its separate sound file, if it has one.
+            source: The file, or open clip, that it was read from.
         """
-        result, senses = self._result(path, clip, list(tasks), audio), self._sense(clip)
+        result, senses = self._result(source, clip, list(tasks)), self._sense(clip)
         for name in tasks:
             self._describe(clip, senses, name, result)
         return result
@@ -211,10 +210,11 @@ class Predictor:
         for head in heads:
             head.steady = steady  # type: ignore[assignment]
 
-    def _result(self, path: Path | str, clip: Clip, names: list[str], audio: Path | str | None) -> ClipResult:
+    def _result(self, source: ClipSource, clip: DecodedClip, names: list[str]) -> ClipResult:
         """An empty result about a clip."""
+        media = source if isinstance(source, Clip) else None
         return ClipResult(
-            source=Path(path),
+            source=source.path if isinstance(source, Clip) else Path(source),
             duration=clip.duration or clip.steps * clip.hop,
             hop=clip.hop,
             tasks=names,
@@ -223,7 +223,7 @@ class Predictor:
             provenance=self.provenance,
             size=clip.source_size,
             fps=clip.fps,
-            sound=Path(audio) if audio else None,
+            media=media,
         )
 
     def _choose(self, tasks: Sequence[str] | str | None, questions: list[str]) -> tuple[list[str], list[str]]:
@@ -253,7 +253,7 @@ class Predictor:
             return [n for n in names if n != "avqa"], ["avqa was left out: no question was asked."]
         return list(dict.fromkeys(names)), []
 
-    def _batch(self, clip: Clip, task: str, steps: slice, text: str | None = None) -> Batch:
+    def _batch(self, clip: DecodedClip, task: str, steps: slice, text: str | None = None) -> Batch:
         rate = round(clip.hop * 16_000)
         frames = clip.frames[steps]
         sound = clip.waveform[steps.start * rate : (steps.start + len(frames)) * rate]
@@ -261,16 +261,16 @@ class Predictor:
         return collate([item], task).to(self.device)
 
     @torch.inference_mode()
-    def _sense(self, clip: Clip) -> Senses:
+    def _sense(self, clip: DecodedClip) -> Senses:
         """What the encoders make of the clip, once for all tasks."""
         return join_senses([self.model.system.sense(self._batch(clip, "", part)) for part in _pieces(clip)])
 
     @torch.inference_mode()
-    def _run(self, clip: Clip, senses: Senses, task: str, steps: slice, text: str | None = None) -> Prediction:
+    def _run(self, clip: DecodedClip, senses: Senses, task: str, steps: slice, text: str | None = None) -> Prediction:
         prediction: Prediction = self.model(self._batch(clip, task, steps, text), senses.steps(steps))
         return prediction
 
-    def _answer(self, clip: Clip, senses: Senses, question: str) -> Answer:
+    def _answer(self, clip: DecodedClip, senses: Senses, question: str) -> Answer:
         found = self._run(clip, senses, "avqa", slice(0, clip.steps), question)
         scores = found["answer_scores"][0].softmax(-1).cpu()
         best = scores.topk(min(5, len(scores)))
@@ -278,7 +278,7 @@ class Predictor:
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return Answer(question, found["answer"][0], {words[i]: round(p, 4) for i, p in pairs}, _chosen(found, clip))
 
-    def _list_events(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
+    def _list_events(self, clip: DecodedClip, senses: Senses, task: str, result: ClipResult) -> None:
         """Fill in the events of a task that looks at the whole clip, or at pieces where answers are sequences."""
         names = self.model.vocabulary.of(task).classes
         found = []
@@ -288,7 +288,7 @@ class Predictor:
                     found.append((start + part.start * clip.hop, end + part.start * clip.hop, names[int(k)], score))
         result.events += [Event(task, "both", name, start, end, score) for start, end, name, score in sorted(found)]
 
-    def _describe(self, clip: Clip, senses: Senses, task: str, result: ClipResult) -> None:
+    def _describe(self, clip: DecodedClip, senses: Senses, task: str, result: ClipResult) -> None:
         """Fill in what a task says about each step, piece by piece."""
         parts = [self._run(clip, senses, task, part) for part in _pieces(clip)]
 
@@ -328,7 +328,7 @@ class Predictor:
         return f"The run never saw these words of {question!r}: {', '.join(strange)}." if strange else ""
 
 
-def _chosen(found: Prediction, clip: Clip) -> list[tuple[float, float, float]]:
+def _chosen(found: Prediction, clip: DecodedClip) -> list[tuple[float, float, float]]:
     """Start, end and weight of the steps that an answer was made of, where the model chooses some."""
     if "chosen" not in found.values:
         return []
@@ -336,7 +336,7 @@ def _chosen(found: Prediction, clip: Clip) -> list[tuple[float, float, float]]:
     return [(t * clip.hop, (t + 1) * clip.hop, round(weights[t], 4)) for t in found["chosen"][0].tolist()]
 
 
-def _pieces(clip: Clip) -> list[slice]:
+def _pieces(clip: DecodedClip) -> list[slice]:
     """Steps of a clip, at most `PIECE` in each part."""
     return [slice(i, min(i + PIECE, clip.steps)) for i in range(0, clip.steps, PIECE)]
 
@@ -381,7 +381,7 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
     except RuntimeError as e:
         raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
-    predictor = Predictor(model, str(run), facts["picture"], device)
+    predictor = Predictor(model, str(run), facts["image_size"], device)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     predictor.provenance = {"run": str(run), "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
     return predictor

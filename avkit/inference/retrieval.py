@@ -32,7 +32,7 @@ from avkit.collate import collate
 from avkit.errors import DataError
 from avkit.files import atomic, write_file
 from avkit.inference.predictor import ClipResult, Predictor
-from avkit.media.decode import fit_samples, read_waveform
+from avkit.media.decode import pad_or_trim, read_waveform
 from avkit.nn.region_crop import cut_out
 from avkit.text.tokenizer import split_words
 
@@ -127,7 +127,7 @@ def listen(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
     waveform = read_waveform(path)
     steps = max(1, round(len(waveform) / SAMPLE_RATE))
     with torch.inference_mode():
-        heard = encoder(fit_samples(waveform, steps * SAMPLE_RATE)[None].to(predictor.device), steps, 1.0)[0]
+        heard = encoder(pad_or_trim(waveform, steps * SAMPLE_RATE)[None].to(predictor.device), steps, 1.0)[0]
     return {"sound": heard.float().cpu()}
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and writing pictures and sound; every name of daily use is in `avkit.media.decode`."""
+"""Reading and writing video, images and audio; `avkit.media.decode` offers the functions of daily use."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VGGish's log-mel spectrogram, the front end of its training, as matrix products on any device.
+"""The log-mel spectrogram that VGGish was trained on, as matrix products on any device.
 
 Source:
     Hershey et al., CNN architectures for large-scale audio classification, ICASSP 2017, section 2; constants as in
@@ -14,27 +14,33 @@ from torch import Tensor
 
 from avkit.batch import SAMPLE_RATE
 
-#: Samples of a frame (25 ms) and between two frames (10 ms).
-WINDOW, STRIDE = 400, 160
-#: Mel bands, and frames of one example of the network.
-BANDS, EXAMPLE = 64, 96
-#: Samples that hold one example: 96 frames span 0.975 s.
-EXAMPLE_SAMPLES = (EXAMPLE - 1) * STRIDE + WINDOW
+#: Samples of a frame: 25 ms.
+WINDOW = 400
+#: Samples from one frame to the next: 10 ms.
+STRIDE = 160
+#: Mel bands.
+MEL_BANDS = 64
+#: Frames of one example, which is what the network takes.
+EXAMPLE_FRAMES = 96
+#: Samples of one example: 96 frames span 0.975 s.
+EXAMPLE_SAMPLES = (EXAMPLE_FRAMES - 1) * STRIDE + WINDOW
 
 _FFT = 512
-_LOW_HZ, _HIGH_HZ = 125.0, 7500.0
+_LOW_HZ = 125.0
+_HIGH_HZ = 7500.0
 _LOG_OFFSET = 0.01
 
 
 def log_mel(waveform: Tensor, stride: int = STRIDE) -> Tensor:
-    """Logarithm of the magnitude in 64 mel bands, every 10 ms; no padding, no gradient.
+    """Log-mel spectrogram: logarithm of the magnitude in 64 mel bands, every 10 ms; no padding, no gradient.
 
     Args:
         waveform: float32 or float64 (..., samples), 16 kHz in [-1, 1].
-        stride: Samples between two frames; VGGish takes 160.
+        stride: Samples from one frame to the next; VGGish takes 160.
 
     Returns:
-        (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // stride`, 0 where too short.
+        (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // stride`; 0 frames where there
+        are fewer than 400 samples.
 
     Raises:
         TypeError: If the waveform is not of a real floating dtype.
@@ -45,23 +51,23 @@ def log_mel(waveform: Tensor, stride: int = STRIDE) -> Tensor:
     with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
         x = waveform if dtype == torch.float64 else waveform.float()
         if x.shape[-1] < WINDOW:
-            return waveform.new_zeros((*x.shape[:-1], 0, BANDS))
+            return waveform.new_zeros((*x.shape[:-1], 0, MEL_BANDS))
         frames = x.unfold(-1, WINDOW, stride) * _window(x.device, x.dtype)
         spectrum = torch.fft.rfft(frames, n=_FFT)
-        # A quarter of the time of abs(), which guards against overflow that sound in [-1, 1] cannot cause.
+        # a quarter of the time of abs(), which guards against an overflow that cannot occur with audio in [-1, 1]
         magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt_()
         return torch.log(magnitude @ _mel(x.device, x.dtype) + _LOG_OFFSET).to(dtype)
 
 
 def mel_matrix() -> Tensor:
-    """Weights from 257 frequency bins to 64 mel bands, float64 (257, 64).
+    """Weights of 64 mel bands over 257 frequency bins, float64 (257, 64).
 
-    Triangles are linear in mel, `1127 ln(1 + f / 700)`, with 66 edges evenly spaced from 125 to 7500 Hz; the bin at
-    0 Hz has no weight and areas are not normalised.
+    The filters are triangles, linear in mel, `1127 ln(1 + f / 700)`, with 66 edges evenly spaced from 125 to 7500 Hz.
+    The bin at 0 Hz has weight 0, and areas are not normalised.
     """
     bins = _hertz_to_mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
     low, high = _hertz_to_mel(torch.tensor([_LOW_HZ, _HIGH_HZ], dtype=torch.float64)).tolist()
-    edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)
+    edges = torch.linspace(low, high, MEL_BANDS + 2, dtype=torch.float64)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = torch.minimum(rising, falling).clamp(min=0)
@@ -70,7 +76,7 @@ def mel_matrix() -> Tensor:
 
 
 def vggish_examples(waveform: Tensor) -> Tensor:
-    """Log-mel of successive examples of 96 frames, 0.96 s apart; what remains at the end is dropped.
+    """Log-mel spectrogram of successive examples of 96 frames, 0.96 s apart; an incomplete last example is dropped.
 
     Args:
         waveform: (samples,), 16 kHz in [-1, 1].
@@ -79,19 +85,19 @@ def vggish_examples(waveform: Tensor) -> Tensor:
         (n, 96, 64).
     """
     mel = log_mel(waveform)
-    count = len(mel) // EXAMPLE
-    return mel[: count * EXAMPLE].reshape(count, EXAMPLE, BANDS)
+    count = len(mel) // EXAMPLE_FRAMES
+    return mel[: count * EXAMPLE_FRAMES].reshape(count, EXAMPLE_FRAMES, MEL_BANDS)
 
 
 def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0, stride: int = STRIDE) -> Tensor:
-    """Log-mel of each step by itself: the sound is cut into steps first, so no frame reaches into the next one.
+    """Log-mel spectrogram of each step; audio is cut into steps first, so no frame reaches into the next step.
 
     Args:
-        waveform: (B, samples), 16 kHz in [-1, 1]; step t covers samples from `t * hop * 16000` up to the next step's,
-            silence beyond the end.
+        waveform: (B, samples), 16 kHz in [-1, 1]; step t begins at sample `t * hop * 16000`; beyond the end there
+            is silence.
         steps: Number of steps T.
         hop: Seconds per step, at least 0.025.
-        stride: Samples between two frames; VGGish takes 160.
+        stride: Samples from one frame to the next; VGGish takes 160.
 
     Returns:
         (B, T, frames, 64).
@@ -103,14 +109,17 @@ def per_second_mel(waveform: Tensor, steps: int, hop: float = 1.0, stride: int =
 
 
 def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | None = None) -> Tensor:
-    """Cut sound into steps: (B, samples) to (B, T, n).
+    """Cut audio into steps.
 
     Args:
         waveform: (B, samples) at 16 kHz.
         steps: Number of steps T.
-        hop: Seconds per step; where it is no whole number of samples each step begins at the nearest one.
-        samples: Samples n of each piece; by default those of one step. Shorter leaves out the rest of the step;
-            longer adds silence, not the next step's sound. Beyond the end there is silence.
+        hop: Seconds per step; where that is no whole number of samples, each step begins at the nearest one.
+        samples: Samples n per step in the result; by default those of one step. A smaller number leaves out the rest
+            of the step, a larger one adds silence. Beyond the end of the waveform there is silence.
+
+    Returns:
+        (B, T, n).
 
     Raises:
         ValueError: If a step is shorter than one frame of 25 ms.
@@ -122,7 +131,8 @@ def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | Non
     starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
     missing = int(starts[-1]) + width - waveform.shape[-1] if steps else 0
     padded = torch.nn.functional.pad(waveform, (0, max(0, missing)))
-    if steps and abs(hop * SAMPLE_RATE - width) < 1e-9 and samples == width:  # whole samples per step: a view will do
+    whole_samples = abs(hop * SAMPLE_RATE - width) < 1e-9
+    if steps and whole_samples and samples == width:  # a view is enough
         return padded[..., : steps * width].unflatten(-1, (steps, width))
     index = starts[:, None] + torch.arange(min(width, samples))
     pieces = padded[..., index.to(waveform.device)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening media files, and what is known of one before it is decoded.
+"""Facts of a media file, read before it is decoded.
 
-Time zero of a file is the moment its first picture is shown; of a file without pictures, its first sample.
+Time zero of a file is the time stamp of its first frame; of a file without video, that of its first audio sample.
 """
 
 import math
@@ -12,30 +12,30 @@ from typing import Any
 import numpy as np
 
 from avkit.errors import MediaError
-from avkit.media.image import load_picture
+from avkit.media.image import load_image
 
-#: Formats whose header states the duration; elsewhere it is an estimate that proves nothing about a cut.
+#: Formats whose header states the duration; that of other formats is an estimate, too rough to show that a file is cut.
 _STATES_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf")
-#: A file that ends before this share of its stated duration was cut off.
+#: A file that ends before this share of its stated duration is cut off.
 _WHOLE = 0.9
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """Facts of one file, found by reading its packets and decoding one picture.
+    """Facts of one media file, from its packets and one decoded frame.
 
     Attributes:
         path: The file.
-        duration: Seconds from time zero to the end of the longest track, as present in the file; 0 for a still picture.
-        declared: Seconds that the header states, or None where it states nothing reliable.
-        start: Time stamp of time zero, in seconds of the file's own clock.
-        end: Time stamp of the end of the longest track, likewise.
-        fps: Pictures per second on average; 0 without a moving picture.
+        duration: Seconds from time zero to the end of the longest track, as present in the file; 0 for a still image.
+        declared: Seconds that the header states, or None where it states none that is reliable.
+        start: Time stamp of time zero in the file, in seconds.
+        end: Time stamp of the end of the longest track, in seconds.
+        fps: Frames per second on average; 0 without a video track.
         size: Height and width in pixels, upright and with square pixels, or None.
-        rotation: Degrees by which the stored picture is turned counterclockwise to be upright: 0, 90, 180 or 270.
-        has_video: Whether there is a picture, moving or still; cover art of music does not count.
-        has_audio: Whether there is a sound track.
-        is_image: Whether it is a still picture.
+        rotation: Degrees by which stored frames are turned counterclockwise to be upright: 0, 90, 180 or 270.
+        has_video: Whether there is a video track or a still image; cover art of music does not count.
+        has_audio: Whether there is an audio track.
+        is_image: Whether the file is a still image.
     """
 
     path: Path
@@ -56,11 +56,16 @@ class MediaInfo:
         # MP4 states how long it lasts, Matroska at which time stamp it ends
         return self.declared is not None and max(self.duration, self.end) < _WHOLE * self.declared
 
-    def require(self, video: bool = False, audio: bool = False, partial_ok: bool = False) -> None:
-        """Refuse a file that lacks what is asked for.
+    def require(self, *, video: bool = False, audio: bool = False, partial_ok: bool = False) -> None:
+        """Raise an error if a required track is missing or the file is cut off.
+
+        Args:
+            video: Whether a video track or a still image is required.
+            audio: Whether an audio track is required.
+            partial_ok: Whether a file may be cut off.
 
         Raises:
-            MediaError: If a track is missing, no picture decodes, or the file is cut off and `partial_ok` is False.
+            MediaError: If a track is missing, no frame decodes, or the file is cut off and `partial_ok` is False.
         """
         if video and not self.has_video:
             raise MediaError(f"{self.path} has no video track. Pass a file with a picture: a video, or a JPEG or PNG.")
@@ -85,27 +90,28 @@ def probe(path: str | Path) -> MediaInfo:
     """Read the facts of a media file.
 
     Args:
-        path: A video, sound or picture file in any format FFmpeg knows.
+        path: A video, audio or image file in any format of FFmpeg.
 
     Raises:
         MediaError: If the file is missing, empty, cut off at its index, or not a media file.
     """
     path = Path(path)
     with open_media(path) as container:
-        name = container.format.name
-        video, audio = picture_stream(container), sound_stream(container)
-        if (video is None and audio is None) or name == "tty":
+        format_name = container.format.name
+        video = video_stream(container)
+        audio = audio_stream(container)
+        if (video is None and audio is None) or format_name == "tty":
             raise MediaError(_not_media(path))
-        if is_image := name.endswith("_pipe") or name == "image2":
-            return MediaInfo(path, 0.0, None, 0.0, 0.0, 0.0, load_picture(path).shape[:2], 0, True, False, is_image)
+        if format_name.endswith("_pipe") or format_name == "image2":
+            return _image_info(path)
         first, last = _scan(container, video, audio)
         start = _start(first, video or audio)
         end = max(start, last)
-        stated = container.duration if name.split(",")[0] in _STATES_DURATION else None
+        states_duration = format_name.split(",")[0] in _STATES_DURATION and container.duration
         return MediaInfo(
             path=path,
             duration=end - start,
-            declared=stated / 1e6 if stated else None,
+            declared=container.duration / 1e6 if states_duration else None,
             start=start,
             end=end,
             fps=frame_rate(video) if video is not None else 0.0,
@@ -117,11 +123,28 @@ def probe(path: str | Path) -> MediaInfo:
         )
 
 
+def _image_info(path: Path) -> MediaInfo:
+    height, width = load_image(path).shape[:2]
+    return MediaInfo(
+        path=path,
+        duration=0.0,
+        declared=None,
+        start=0.0,
+        end=0.0,
+        fps=0.0,
+        size=(height, width),
+        rotation=0,
+        has_video=True,
+        has_audio=False,
+        is_image=True,
+    )
+
+
 def open_media(path: str | Path) -> Any:
-    """A file as an open PyAV container; use it in a `with` statement.
+    """Open a file as a PyAV container; use it in a `with` statement.
 
     Raises:
-        MediaError: If it cannot be opened, with the reason.
+        MediaError: If the file cannot be opened, with the reason.
     """
     import av
 
@@ -141,43 +164,48 @@ def open_media(path: str | Path) -> Any:
         raise MediaError(f"{path} cannot be opened: {error.strerror}.") from error
 
 
-def picture_stream(container: Any) -> Any:
+def video_stream(container: Any) -> Any:
     """The first video stream that is not cover art, or None."""
     from av.stream import Disposition
 
-    found = (s for s in container.streams.video if Disposition.attached_pic not in s.disposition)
-    return next(found, None)
+    for stream in container.streams.video:
+        if Disposition.attached_pic not in stream.disposition:
+            return stream
+    return None
 
 
-def sound_stream(container: Any) -> Any:
+def audio_stream(container: Any) -> Any:
     """The first audio stream, or None."""
     return next(iter(container.streams.audio), None)
 
 
 def frame_rate(stream: Any) -> float:
-    """Pictures per second; 25 where the file does not tell."""
+    """Frames per second; 25 where the file does not state it."""
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def orientation(frame: Any) -> tuple[int, int, int, int]:
-    """The signs a, b, c, d of a frame's display matrix: a stored point (x, y) is shown at (ax + cy, bx + dy).
+    """Signs a, b, c, d of a frame's display matrix: a stored point (x, y) is displayed at (ax + cy, bx + dy).
 
     Source:
-        ISO/IEC 14496-12, track header matrix; multiples of 90 degrees and mirrors, other angles are rounded to these.
+        ISO/IEC 14496-12, track header matrix; multiples of 90 degrees and mirrors; other angles are rounded to these.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
-    m = np.frombuffer(data, np.int32)[:9].reshape(3, 3)[:2, :2].astype(float)
-    keep = np.eye(2) if abs(m[0, 0]) >= abs(m[0, 1]) else np.eye(2)[::-1]
-    a, b, c, d = (np.sign(m) * keep).astype(int).ravel().tolist()
+    matrix = np.frombuffer(data, np.int32)[:9].reshape(3, 3)[:2, :2].astype(float)
+    keeps_axes = abs(matrix[0, 0]) >= abs(matrix[0, 1])
+    nonzero = np.eye(2) if keeps_axes else np.eye(2)[::-1]
+    a, b, c, d = (np.sign(matrix) * nonzero).astype(int).ravel().tolist()
     return a, b, c, d
 
 
 def upright_size(frame: Any, stream: Any) -> tuple[int, int]:
-    """Height and width of a decoded frame as it is to be shown: upright, pixels made square by stretching the width."""
-    height, width = frame.height, max(1, round(frame.width * float(stream.sample_aspect_ratio or 1)))
-    return (width, height) if orientation(frame)[0] == 0 else (height, width)
+    """Height and width at which a decoded frame is displayed: upright, pixels made square by stretching the width."""
+    height = frame.height
+    width = max(1, round(frame.width * float(stream.sample_aspect_ratio or 1)))
+    swaps_axes = orientation(frame)[0] == 0
+    return (width, height) if swaps_axes else (height, width)
 
 
 def _rotation(signs: tuple[int, int, int, int]) -> int:
@@ -186,12 +214,14 @@ def _rotation(signs: tuple[int, int, int, int]) -> int:
 
 
 def _scan(container: Any, video: Any, audio: Any) -> tuple[Any, float]:
-    """The first picture that decodes, and the time stamp at which the last packet of either track ends, in seconds."""
+    """The first frame that decodes, and the time stamp at which the last packet of either track ends, in seconds."""
     import av
 
-    first, ends, unstamped = None, [-math.inf], 0
+    first = None
+    ends = [-math.inf]
+    unstamped = 0
     try:
-        for packet in container.demux([s for s in (video, audio) if s is not None]):
+        for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
             if packet.stream is video and first is None:
                 first = next(iter(decode_packet(packet)), None)
             stamp = packet.pts if packet.pts is not None else packet.dts
@@ -201,12 +231,12 @@ def _scan(container: Any, video: Any, audio: Any) -> tuple[Any, float]:
                 unstamped += 1
                 ends.append(unstamped / frame_rate(video))
     except av.error.FFmpegError:
-        pass  # the bytes end here; `is_cut` judges how much is missing
+        pass  # the file ends here; `is_cut` tells whether much of it is missing
     return first, max(ends)
 
 
 def decode_packet(packet: Any) -> list[Any]:
-    """Frames of a packet; none where its bytes are damaged."""
+    """Frames of a packet; none where it is damaged."""
     import av
 
     try:
@@ -229,7 +259,7 @@ def _start(first: Any, stream: Any) -> float:
 
 
 def _not_media(path: Path) -> str:
-    """Why FFmpeg finds nothing to read: an MP4 whose index never got written, or another kind of file."""
+    """The error text for a file without tracks: an MP4 whose index is missing, or another kind of file."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The power spectrogram that models of sound source localisation hear."""
+"""The spectrogram of models of sound source localisation, EZ-VSL and LVS."""
 
 from functools import lru_cache
 
@@ -8,22 +8,29 @@ from torch import Tensor
 
 from avkit.batch import SAMPLE_RATE
 
-#: Samples of a window, and from one to the next.
-WINDOW, STRIDE = 512, 238
-#: Share of a window that is tapered, and what keeps the logarithm finite and makes it small.
-_TAPER, _OFFSET, _SCALE = 0.25, 1e-7, 12.0
+#: Samples of a window.
+WINDOW = 512
+#: Samples from one window to the next.
+STRIDE = 238
+#: Share of a window that is tapered.
+_TAPER = 0.25
+#: Added to the power density before its logarithm is taken.
+_OFFSET = 1e-7
+#: The logarithm is divided by this number.
+_SCALE = 12.0
 
 
-def log_spectrogram(waveform: Tensor) -> Tensor:
+def log_power_spectrogram(waveform: Tensor) -> Tensor:
     """Logarithm of the power density at 257 frequencies, `ln(P + 1e-7) / 12`.
 
-    Windows of 512 samples, 238 apart, without their mean, under a Tukey window of 0.25; as `scipy.signal.spectrogram`.
+    The density P is that of `scipy.signal.spectrogram`, over windows of 512 samples, 238 apart, whose mean is removed,
+    with a Tukey window of 0.25.
 
     Args:
-        waveform: (..., samples), 16 kHz in [-1, 1], from 512 samples on.
+        waveform: (..., samples), 16 kHz in [-1, 1], at least 512 samples.
 
     Returns:
-        (..., 257, frames), `frames = 1 + (samples - 512) // 238`: 200 of 3 s.
+        (..., 257, frames), `frames = 1 + (samples - 512) // 238`: 200 for 3 s.
 
     Raises:
         ValueError: If there are fewer samples.
@@ -42,16 +49,19 @@ def log_spectrogram(waveform: Tensor) -> Tensor:
     return ((density + _OFFSET).log() / _SCALE).transpose(-1, -2)
 
 
-def sound_around(waveform: Tensor, steps: int, hop: float, seconds: float) -> Tensor:
-    """The sound around the middle of each step: (B, samples) to (B, T, n).
+def crop_around_steps(waveform: Tensor, steps: int, hop: float, seconds: float) -> Tensor:
+    """Crop the audio around the middle of each step.
 
-    A piece that would reach over an end of the sound is moved inside; a sound shorter than a piece is repeated.
+    A crop that would reach beyond an end of the waveform is moved inside. A waveform shorter than a crop is repeated.
 
     Args:
         waveform: (B, samples), 16 kHz.
         steps: Number of steps T.
         hop: Seconds per step.
-        seconds: Length of a piece.
+        seconds: Length of a crop.
+
+    Returns:
+        (B, T, n).
     """
     length = round(seconds * SAMPLE_RATE)
     while 0 < waveform.shape[1] < length:
@@ -67,7 +77,7 @@ def _window(device: torch.device) -> Tensor:
     place = torch.arange(WINDOW, dtype=torch.float64) / WINDOW
     rising = 0.5 * (1 + torch.cos(torch.pi * (2 * place / _TAPER - 1)))
     falling = 0.5 * (1 + torch.cos(torch.pi * (2 * place / _TAPER - 2 / _TAPER + 1)))
-    window = torch.where(
-        place < _TAPER / 2, rising, torch.where(place > 1 - _TAPER / 2, falling, torch.ones_like(place))
-    )
+    window = torch.ones_like(place)
+    window = torch.where(place > 1 - _TAPER / 2, falling, window)
+    window = torch.where(place < _TAPER / 2, rising, window)
     return window.float().to(device)

@@ -1,76 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long videos piece by piece: pictures and sound on one grid of steps, never more than a piece in memory."""
+"""Long videos in windows of a few steps, so that memory never holds more than one window."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avkit.batch import SAMPLE_RATE
-from avkit.media.decode import Clip, fit_samples, read_clip
-from avkit.media.pictures import iter_shown, step_times
-from avkit.media.probe import MediaInfo, probe
-from avkit.media.sound import iter_sound
+from avkit.media.audio import iter_audio, pad_or_trim
+from avkit.media.clip import ClipSource, open_clip
+from avkit.media.decode import DecodedClip, read_clip
+from avkit.media.probe import MediaInfo
+from avkit.media.video import iter_frames_at, step_times
 
 
 def iter_clips(
-    path: str | Path,
+    source: ClipSource,
     steps: int,
     hop: float = 1.0,
     size: int | tuple[int, int] | None = None,
-    audio: str | Path | None = None,
+    *,
     silent_ok: bool = False,
-) -> Iterator[Clip]:
-    """A video as clips of `steps` steps each, the last one shorter; together they are what `read_clip` reads.
+) -> Iterator[DecodedClip]:
+    """Read a video in clips of `steps` steps, the last one shorter; joined they equal what `read_clip` returns.
 
     Args:
-        path: Video, or a still picture, which comes as one clip.
+        source: Video, or a still image, which comes as one clip. Give an open clip to use a separate audio file.
         steps: Steps per clip.
         hop: Seconds per step.
-        size: Height and width to resize pictures to, one number for both, or None for the video's own size.
-        audio: Sound file to use instead of the video's own track.
-        silent_ok: Use silence where there is no sound.
+        size: Height and width to resize frames to, one number for both, or None for the video's own size.
+        silent_ok: Use silence where there is no audio.
 
     Raises:
-        MediaError: If a file cannot be read, is cut off, or lacks picture or sound.
+        MediaError: If a file cannot be read, is cut off, or lacks video or audio.
         ValueError: If `steps`, `hop` or `size` is not positive.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; a piece has 1 or more.")
-    info = probe(path)
-    info.require(video=True)
-    if info.is_image:
-        yield read_clip(path, hop, size, audio, silent_ok)
+    clip = open_clip(source)
+    clip.info.require(video=True)
+    if clip.info.is_image:
+        yield read_clip(clip, hop, size, silent_ok=silent_ok)
         return
-    source = info if audio is None else probe(audio)
-    if not (silent_ok and not source.has_audio):
-        source.require(audio=True)
-    times = step_times(info.duration, hop)
-    pictures, sound = iter_shown(path, times, size), _Sound(source)
+    if clip.audio_info.has_audio or not silent_ok:
+        clip.audio_info.require(audio=True)
+    times = step_times(clip.info.duration, hop)
+    images = iter_frames_at(clip, times, size)
+    audio = _AudioReader(clip.audio_info)
     for first in range(0, len(times), steps):
-        count = min(steps, len(times) - first)
-        frames = torch.stack([torch.from_numpy(next(pictures)).permute(2, 0, 1) for _ in range(count)])
-        samples = round((first + count) * hop * SAMPLE_RATE) - round(first * hop * SAMPLE_RATE)
-        rest = info.duration - first * hop
-        height, width = info.size or frames.shape[-2:]
-        duration = rest if first + count == len(times) else count * hop
-        yield Clip(frames, sound.take(samples), duration, hop, (height, width), info.fps)
+        end = min(first + steps, len(times))
+        frames = torch.stack([torch.from_numpy(next(images)).permute(2, 0, 1) for _ in range(first, end)])
+        waveform = audio.read(round(end * hop * SAMPLE_RATE) - round(first * hop * SAMPLE_RATE))
+        height, width = clip.info.size or frames.shape[-2:]
+        is_last = end == len(times)
+        duration = clip.info.duration - first * hop if is_last else (end - first) * hop
+        yield DecodedClip(frames, waveform, duration, hop, (height, width), clip.info.fps)
 
 
-class _Sound:
-    """The sound of a file, taken from its start to its end in portions; silence after it, or where there is none."""
+class _AudioReader:
+    """Reads the audio of a file from start to end; silence after its end, or where the file has no audio."""
 
     def __init__(self, info: MediaInfo) -> None:
-        self.pieces = iter_sound(info, SAMPLE_RATE) if info.has_audio else iter(())
-        self.held = np.zeros(0, np.float32)
+        self.chunks = iter_audio(info, SAMPLE_RATE) if info.has_audio else iter(())
+        self.rest = np.zeros(0, np.float32)
 
-    def take(self, samples: int) -> Tensor:
-        """The next samples, float32 (samples,)."""
-        parts = [self.held]
-        while sum(map(len, parts)) < samples and (piece := next(self.pieces, None)) is not None:
-            parts.append(piece.mean(0))
-        every = np.concatenate(parts)
-        self.held = every[samples:]
-        return fit_samples(torch.from_numpy(every[:samples]).clamp(-1, 1), samples)
+    def read(self, samples: int) -> Tensor:
+        """The next samples, mono, float32 (samples,)."""
+        parts = [self.rest]
+        available = len(self.rest)
+        while available < samples and (chunk := next(self.chunks, None)) is not None:
+            parts.append(chunk.mean(0))
+            available += chunk.shape[1]
+        joined = np.concatenate(parts)
+        self.rest = joined[samples:]
+        return pad_or_trim(torch.from_numpy(joined[:samples]).clamp(-1, 1), samples)

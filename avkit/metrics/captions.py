@@ -17,7 +17,7 @@ from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
 from avkit.metrics.java import JavaError
 from avkit.metrics.meteor import meteor_scores
-from avkit.metrics.tokenizer import plain_tokens, ptb_tokens
+from avkit.metrics.ptb_tokenizer import plain_tokens, ptb_tokens
 
 BLEU = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
 TOKENIZERS = ("auto", "ptb", "plain")

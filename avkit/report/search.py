@@ -46,7 +46,7 @@ def box(mask: NDArray[np.uint8]) -> list[float] | None:
 def _uri(hit: Found) -> str:
     """The moment's picture with the mask on it, or empty."""
     from avkit.errors import MediaError
-    from avkit.media.pictures import read_frames
+    from avkit.media.video import read_frames
 
     try:
         image: Any = read_frames(hit.video, [hit.moment])[0].permute(1, 2, 0).numpy()

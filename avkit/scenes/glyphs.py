@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of each class, as signed distances on the unit disc.
+"""The outline of each class, as signed distances on the unit disc.
 
 A glyph maps coordinates x (to the right) and y (down), in radii from its centre, to the distance from its outline,
-negative inside, and to the distance from the dark mark on it, or None. Only operations that IEEE 754 rounds exactly
-(+ - * /, square root, minimum, maximum) are used, so that every machine draws the same pixels.
+negative inside, and to the distance from the dark mark on it (None without a mark). Only operations that IEEE 754
+rounds exactly (+ - * /, square root, minimum, maximum) are used, so that every machine draws the same pixels.
 """
 
 from collections.abc import Callable

@@ -1,39 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contact sheet of scenes for the eye: pictures, truth, sound and words side by side."""
+"""A contact sheet of scenes: pictures, masks, spectrogram, spans, captions and questions side by side."""
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-
-from .picture import PALETTE
-from .questions import questions
-from .truth import render
-from .world import BACKGROUNDS, COLOURS, PITCHES, RHYTHMS, SIZES, Scene, Thing
+from avkit.files import atomic
+from avkit.scenes.picture import PALETTE
+from avkit.scenes.questions import scene_questions
+from avkit.scenes.targets import render
+from avkit.scenes.world import BACKGROUNDS, COLOURS, PITCHES, RHYTHMS, SIZES, Scene, Thing
 
 _STEPS = 10
 _PIXELS = 96
-#: Inches of a column of text and of a scene.
-_TEXT, _HEIGHT = 6.6, 5.2
+#: Inches: width of the column of text, height of a scene.
+_TEXT_WIDTH = 6.6
+_HEIGHT = 5.2
 
 
 def contact_sheet(scenes: Sequence[Scene], path: str | Path) -> Path:
     """Write a PNG with one block per scene.
 
-    Per block: ten pictures; the same with what sounds lit and what is silent outlined; the spectrogram with the spans
-    of every thing under it (seen: pale, heard: dark); beside them captions of a few steps and a few questions.
+    Per block: ten pictures; the same with sounding things bright and all things outlined; the spectrogram with the
+    spans of every thing under it (visible: pale, sounding: dark); beside them captions of a few steps and a few
+    questions.
 
     Args:
-        scenes: One or more scenes; of long ones ten steps are shown, evenly apart.
+        scenes: One or more scenes; of long ones ten steps are shown, evenly spaced.
         path: File to write, ending in `.png`.
 
     Returns:
@@ -44,55 +45,55 @@ def contact_sheet(scenes: Sequence[Scene], path: str | Path) -> Path:
     """
     if not scenes:
         raise ValueError("scenes=[]: a contact sheet shows one scene or more.")
-    figure = Figure(figsize=(_STEPS * 1.25 + _TEXT, _HEIGHT * len(scenes)), facecolor="white")
+    figure = Figure(figsize=(_STEPS * 1.25 + _TEXT_WIDTH, _HEIGHT * len(scenes)), facecolor="white")
     blocks = figure.subfigures(len(scenes), 1, squeeze=False)[:, 0]
     for block, scene in zip(blocks, scenes, strict=True):
-        _block(block, scene)
+        _draw_scene(block, scene)
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(temporary, dpi=90, format="png")
-        os.replace(temporary, path)  # noqa: PTH105 (the name that says that an older file gives way)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as part:
+        figure.savefig(part, dpi=90, format="png")
     return path
 
 
-def _block(block: Any, scene: Scene) -> None:
-    frames, sound, truth = render(scene, _PIXELS)
+def _draw_scene(block: SubFigure, scene: Scene) -> None:
+    frames, sound, targets = render(scene, _PIXELS)
     steps = np.linspace(0, len(frames) - 1, _STEPS).round().astype(int)
     grid = block.add_gridspec(
-        4, 2, width_ratios=(_STEPS * 1.25, _TEXT), height_ratios=(1.2, 1.2, 1.1, 0.24 * len(scene.things) + 0.2),
+        4, 2, width_ratios=(_STEPS * 1.25, _TEXT_WIDTH), height_ratios=(1.2, 1.2, 1.1, 0.24 * len(scene.things) + 0.2),
         left=0.05, right=0.99, top=0.92, bottom=0.08, hspace=0.1, wspace=0.03,
     )  # fmt: skip
     wall = f"{BACKGROUNDS[scene.background]} wall, noise at {scene.snr:.0f} dB"
     title = f"{scene.split} {scene.index}, {scene.duration:g} s, {wall}"
     block.suptitle(title, x=0.05, ha="left", fontsize=11, fontweight="bold")
-    _strip(block.add_subplot(grid[0, 0]), frames[steps], "seen")
-    lit = [_lit(frames[t], truth["mask"][t], truth["instance_mask"][t]) for t in steps]
-    _strip(block.add_subplot(grid[1, 0]), np.stack(lit), "sounding")
+    _draw_strip(block.add_subplot(grid[0, 0]), frames[steps], "visible")
+    highlighted = [_highlight(frames[t], targets["mask"][t], targets["instance_mask"][t]) for t in steps]
+    _draw_strip(block.add_subplot(grid[1, 0]), np.stack(highlighted), "sounding")
     axes = block.add_subplot(grid[2, 0])
     axes.imshow(
         _spectrogram(sound), origin="lower", aspect="auto", extent=(0, scene.duration, 0, 1), cmap=colormaps["magma"]
     )
     axes.set(xticks=[], yticks=[0, 1], yticklabels=["125", "7500 Hz"])
-    _spans(block.add_subplot(grid[3, 0]), scene)
-    _text(block.add_subplot(grid[:, 1]), scene, truth["caption"], steps)
+    _draw_spans(block.add_subplot(grid[3, 0]), scene)
+    _draw_text(block.add_subplot(grid[:, 1]), scene, targets["caption"], steps)
 
 
-def _strip(axes: Any, frames: NDArray[np.uint8], label: str) -> None:
+def _draw_strip(axes: Axes, frames: NDArray[np.uint8], label: str) -> None:
     """Pictures (n, 3, H, W) side by side."""
     gap = np.full((*frames.shape[:3], 2), 255, np.uint8)
     row = np.concatenate([frames, gap], 3).transpose(2, 0, 3, 1)
     axes.imshow(row.reshape(row.shape[0], -1, 3), aspect="auto", interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.set_ylabel(label, fontsize=9)
+    _hide_frame(axes)
+
+
+def _hide_frame(axes: Axes) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
 
 
-def _lit(frame: NDArray[np.uint8], mask: NDArray[np.uint8], instance: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture (3, H, W) darkened but for the mask, with white outlines of all things."""
+def _highlight(frame: NDArray[np.uint8], mask: NDArray[np.uint8], instance: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (3, H, W) darkened outside the mask, with white outlines of all things."""
     edge = np.zeros(instance.shape, bool)
     for axis in (0, 1):
         edge |= instance != np.roll(instance, 1, axis)
@@ -103,8 +104,8 @@ def _lit(frame: NDArray[np.uint8], mask: NDArray[np.uint8], instance: NDArray[np
 
 def _spectrogram(sound: NDArray[np.float32], bands: int = 96) -> NDArray[np.float64]:
     """Decibels over time on a logarithmic frequency axis, (bands, windows)."""
-    window, hop = 1024, 256
-    starts = np.arange(0, len(sound) - window, hop)
+    window = 1024
+    starts = np.arange(0, len(sound) - window, 256)
     pieces = sound[starts[:, None] + np.arange(window)] * np.hanning(window)
     power = np.abs(np.fft.rfft(pieces)) ** 2
     bins = np.geomspace(125, 7500, bands) / SAMPLE_RATE * window
@@ -112,7 +113,7 @@ def _spectrogram(sound: NDArray[np.float32], bands: int = 96) -> NDArray[np.floa
     return image
 
 
-def _spans(axes: Any, scene: Scene) -> None:
+def _draw_spans(axes: Axes, scene: Scene) -> None:
     for row, thing in enumerate(scene.things):
         colour = PALETTE[thing.colour] / 255
         for start, end in thing.visible:
@@ -126,22 +127,26 @@ def _spans(axes: Any, scene: Scene) -> None:
     axes.set(xlim=(0, scene.duration), ylim=(len(scene.things), 0), xlabel="seconds")
     axes.set_yticks(np.arange(len(scene.things)) + 0.5, [t.name for t in scene.things], fontsize=8)
     axes.tick_params(labelsize=8)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    _hide_frame(axes)
 
 
 def _describe(thing: Thing) -> str:
-    role = "off screen" if not thing.visible else "heard" if thing.sounding else "silent"
-    look = f"{SIZES[thing.size]} {COLOURS[thing.colour]} {thing.name}"
-    return f"{look}: {PITCHES[thing.pitch]}, {RHYTHMS[thing.rhythm]}, {role}"
+    role = "sounding" if thing.sounding else "silent"
+    if not thing.visible:
+        role = "off screen"
+    looks = f"{SIZES[thing.size]} {COLOURS[thing.colour]} {thing.name}"
+    return f"{looks}: {PITCHES[thing.pitch]}, {RHYTHMS[thing.rhythm]}, {role}"
 
 
-def _text(axes: Any, scene: Scene, captions: list[str], steps: NDArray[np.int64]) -> None:
+def _draw_text(axes: Axes, scene: Scene, captions: list[str], steps: NDArray[np.int64]) -> None:
     axes.axis("off")
-    asked = [] if scene.duration > 10 else questions(scene)
-    shown = asked[:: max(1, len(asked) // 5)][:5]
-    lines = [_describe(t) for t in scene.things[:6]] + [""]
+    lines = [_describe(thing) for thing in scene.things[:6]]
+    lines.append("")
     for t in steps[[1, 5, 8]]:
         lines += textwrap.wrap(f"{t}: {captions[t]}", 64, subsequent_indent="   ")
-    lines += [""] + [f"{q.text}?  {q.answer}" for q in shown]
+    lines.append("")
+    if scene.duration <= 10:
+        questions = scene_questions(scene)
+        for question in questions[:: max(1, len(questions) // 5)][:5]:
+            lines.append(f"{question.text}?  {question.answer}")
     axes.text(0.02, 0.98, "\n".join(lines), va="top", family="monospace", fontsize=10, linespacing=1.4)

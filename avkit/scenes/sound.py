@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sound of a scene: a two-second loop per class, pitch and rhythm, made once, then cut, shaped and added.
+"""The sound of a scene: a two-second loop per class, pitch and rhythm, synthesised once, then cut, shaped and added.
 
-Each class keeps its own overtones, resonances and movement at every pitch, so that it is known by its timbre alone.
+Each class keeps its own overtones, resonances and modulation at every pitch, so that its timbre alone identifies it.
 Every loop has the same power; how loud a thing is depends on its gain and loudness only.
 """
 
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-
-from .world import RHYTHMS, Scene, Span, Thing
+from avkit.scenes.world import RHYTHMS, Scene, Span, Thing
 
 #: Seconds of a loop. Frequencies below are multiples of half a hertz, so that loops close without a click.
 LOOP = 2
@@ -28,7 +27,7 @@ _T = np.arange(LOOP * SAMPLE_RATE) / SAMPLE_RATE
 
 
 def render_sound(scene: Scene) -> NDArray[np.float32]:
-    """All things that sound, in view or not, over the scene's noise; mono at 16 kHz, (samples,), peak below 1."""
+    """The sound of all things, in view or not, with the scene's noise; mono at 16 kHz, (samples,), peak below 1."""
     rows = round(scene.duration * 10)
     wave = LEVEL * 10 ** (-scene.snr / 20) * _noise(scene.texture, rows)
     for thing in scene.things:
@@ -43,7 +42,8 @@ def render_sound(scene: Scene) -> NDArray[np.float32]:
 
 def _add(wave: NDArray[np.float32], thing: Thing, span: Span) -> None:
     """Add one span of a thing's sound to rows of a tenth of a second, (rows, samples)."""
-    first, last = round(span[0] * 10), round(span[1] * 10)
+    first = round(span[0] * 10)
+    last = round(span[1] * 10)
     seconds = np.arange(len(thing.loudness)) + 0.5
     edges = np.interp(np.arange(first, last + 1) / 10, seconds, thing.loudness).astype(np.float32)[:, None]
     loop = _loop(thing.kind, thing.pitch, thing.rhythm)
@@ -63,12 +63,12 @@ def _loop(kind: int, pitch: int, rhythm: int) -> NDArray[np.float32]:
     if RHYTHMS[rhythm] == "pulsing":
         wave = wave * (0.04 + 0.96 * np.clip(0.5 + 1.5 * np.sin(2 * np.pi * 2 * _T), 0, 1))
     wave = wave / np.sqrt(np.mean(wave**2))
-    # a knee at four times the power keeps strokes and chirps from being all peak
+    # soft clipping at four times the root mean square limits the peaks of strokes and chirps
     return np.asarray(4 * np.tanh(wave / 4), np.float32).reshape(-1, _ROW)
 
 
 def _noise(texture: int, rows: int) -> NDArray[np.float32]:
-    """Noise of unit power between white and pink, its place and colour chosen by `texture`."""
+    """Noise of unit power between white and pink; `texture` chooses the part and the mixture."""
     white, pink = _noises()
     mix = texture % 101 / 100
     index = (texture // 101 + np.arange(rows)) % len(white)
@@ -78,6 +78,7 @@ def _noise(texture: int, rows: int) -> NDArray[np.float32]:
 
 @cache
 def _noises() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """White and pink noise of unit power, as rows of a tenth of a second."""
     samples = _NOISE_SECONDS * SAMPLE_RATE
     random = np.random.Generator(np.random.PCG64(0)).random((2, samples)) - 0.5
     spectrum = np.fft.rfft(random[1])
@@ -88,7 +89,7 @@ def _noises() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _tone(frequency: float, phase: float = 0.0) -> Wave:
-    """A sine of the nearest frequency that closes within the loop."""
+    """A sine of the nearest frequency of which the loop holds whole periods."""
     return np.asarray(np.sin(2 * np.pi * round(frequency * LOOP) / LOOP * _T + phase))
 
 
@@ -109,79 +110,86 @@ def _bump(frequency: float, centre: float, width: float) -> float:
 
 
 def _band(centre: float, width: float, seed: int) -> Wave:
-    """Noise around `centre` Hz, `width` octaves wide, that closes within the loop."""
+    """Noise around `centre` Hz, `width` octaves wide, that repeats with the loop."""
     random = np.random.Generator(np.random.PCG64(seed)).random(len(_T)) - 0.5
     frequency = np.maximum(np.fft.rfftfreq(len(_T), 1 / SAMPLE_RATE), 1.0)
     wave = np.fft.irfft(np.fft.rfft(random) * np.exp(-((np.log2(frequency / centre) / width) ** 2)), len(_T))
     return np.asarray(wave / np.sqrt(np.mean(wave**2)))
 
 
-def _since(rate: float) -> Wave:
+def _since_stroke(rate: float) -> Wave:
     """Seconds since the last of `rate` strokes per second."""
     return (_T * rate % 1) / rate
 
 
-def _step(pitch: int, deep: float, ratio: float = 1.5) -> float:
+def _pitched(pitch: int, deep: float, ratio: float = 1.5) -> float:
+    """Frequency in Hz of a pitch, from that of the deep one."""
     return deep * ratio**pitch
 
 
 def _drum(pitch: int) -> Wave:
-    root, since = _step(pitch, 130), _since(5)
+    root = _pitched(pitch, 130)
+    since = _since_stroke(5)
     skin = np.sin(2 * np.pi * root * (since + 0.02 * (1 - np.exp(-since / 0.02)))) * np.exp(-since / 0.06)
     return skin + 0.5 * _band(3 * root, 0.8, 1) * np.exp(-since / 0.015)
 
 
 def _bell(pitch: int) -> Wave:
-    root, since = _step(pitch, 520), _since(2)
+    root = _pitched(pitch, 520)
+    since = _since_stroke(2)
+    wave = np.zeros_like(_T)
     partials = ((1.0, 1.0, 0.5), (2.0, 0.7, 0.35), (2.74, 0.8, 0.3), (3.76, 0.5, 0.2), (5.4, 0.35, 0.12))
-    return sum((a * _tone(root * f) * np.exp(-since / d) for f, a, d in partials if root * f < 7400), np.zeros_like(_T))
+    for ratio, amplitude, decay in partials:
+        if root * ratio < 7400:
+            wave = wave + amplitude * _tone(root * ratio) * np.exp(-since / decay)
+    return wave
 
 
 def _horn(pitch: int) -> Wave:
-    return _harmonics(_step(pitch, 147), 16, lambda f, n: _bump(f, 620, 0.75) + 0.25 * _bump(f, 1500, 0.4))
+    return _harmonics(_pitched(pitch, 147), 16, lambda f, n: _bump(f, 620, 0.75) + 0.25 * _bump(f, 1500, 0.4))
 
 
 def _flute(pitch: int) -> Wave:
-    root = _step(pitch, 587)
+    root = _pitched(pitch, 587)
     bend = 0.02 * root / 5 * _tone(5)
     return _harmonics(root, 3, lambda f, n: (1.0, 0.12, 0.05)[n - 1], bend) + 0.08 * _band(2.0 * root, 0.7, 2)
 
 
 def _clock(pitch: int) -> Wave:
-    tick = np.exp(-_since(4) / 0.012) + 0.6 * np.exp(-((_since(4) - 0.125) % 0.25) / 0.008)
-    return (_band(_step(pitch, 2000, 1.4), 0.25, 3) + 0.3 * _band(5500, 0.4, 4)) * tick
+    tick = np.exp(-_since_stroke(4) / 0.012) + 0.6 * np.exp(-((_since_stroke(4) - 0.125) % 0.25) / 0.008)
+    return (_band(_pitched(pitch, 2000, 1.4), 0.25, 3) + 0.3 * _band(5500, 0.4, 4)) * tick
 
 
 def _engine(pitch: int) -> Wave:
-    root = _step(pitch, 46)
+    root = _pitched(pitch, 46)
     stroke = 0.55 + 0.45 * np.sign(_tone(root / 2)) * np.abs(_tone(root / 2)) ** 0.5
     low = _harmonics(root, 16, lambda f, n: _bump(f, 190, 0.9))
     return low * stroke + 0.35 * _band(350, 0.6, 5) * stroke
 
 
 def _siren(pitch: int) -> Wave:
-    root = _step(pitch, 640, 1.4)
+    root = _pitched(pitch, 640, 1.4)
     bend = 0.32 * root / 1 * _tone(1)
     return _harmonics(root, 3, lambda f, n: (1.0, 0.5, 0.35)[n - 1], bend)
 
 
 def _bird(pitch: int) -> Wave:
-    root, since = _step(pitch, 2300, 1.3), _since(7)
-    chirp = np.sin(2 * np.pi * root * (since + 3.5 * since**2)) + 0.15 * np.sin(
-        4 * np.pi * root * (since + 3.5 * since**2)
-    )
+    root = _pitched(pitch, 2300, 1.3)
+    since = _since_stroke(7)
+    rising = since + 3.5 * since**2
+    chirp = np.sin(2 * np.pi * root * rising) + 0.15 * np.sin(4 * np.pi * root * rising)
     return chirp * np.clip(since / 0.01, 0, 1) * np.clip((0.09 - since) / 0.02, 0, 1)
 
 
 def _frog(pitch: int) -> Wave:
-    since = _since(3)
+    since = _since_stroke(3)
     croak = (0.5 + 0.5 * np.sign(_tone(36))) * np.clip(since / 0.02, 0, 1) * np.clip((0.22 - since) / 0.04, 0, 1)
-    centre = _step(pitch, 650, 1.35)
+    centre = _pitched(pitch, 650, 1.35)
     return (_band(centre, 0.22, 6) + 0.5 * _band(2.3 * centre, 0.2, 7)) * croak
 
 
 def _bee(pitch: int) -> Wave:
-    root = _step(pitch, 165, 1.4)
+    root = _pitched(pitch, 165, 1.4)
     bend = 0.03 * root / 9 * (_tone(9) + 0.7 * _tone(13.5, 1.0))
     buzz = _harmonics(root, 44, lambda f, n: 0.35 * _bump(f, 350, 0.7) + 0.5 * _bump(f, 2600, 0.6), bend)
     return buzz * (0.7 + 0.3 * _tone(22))
@@ -191,7 +199,7 @@ def _guitar(pitch: int) -> Wave:
     wave = np.zeros_like(_T)
     for number, interval in enumerate((1.0, 1.25, 1.5, 2.0)):
         since = (_T - number / 4) % 1
-        root = _step(pitch, 196) * interval
+        root = _pitched(pitch, 196) * interval
         for n in range(1, 13):
             if n * root < 7000:
                 wave += (
@@ -204,7 +212,7 @@ def _guitar(pitch: int) -> Wave:
 
 
 def _kettle(pitch: int) -> Wave:
-    return _band(_step(pitch, 3400, 1.3), 0.3, 8) + 0.25 * _band(6000, 0.5, 9)
+    return _band(_pitched(pitch, 3400, 1.3), 0.3, 8) + 0.25 * _band(6000, 0.5, 9)
 
 
 #: In the order of `world.CLASSES`.

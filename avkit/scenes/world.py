@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scene is: its record, and where everything is at a given time.
+"""The record of a scene, and the state of its things at a given time.
 
 Positions and sizes are fractions of the picture, x to the right and y down; times are seconds from the start.
-All randomness of a scene is in its record: pictures, sound, words and truth follow from it without another draw.
+All randomness of a scene is in its record: pictures, sound, captions and targets are computed from it without another
+random number.
 """
 
 from collections.abc import Sequence
@@ -19,23 +20,30 @@ RHYTHMS = ["steady", "pulsing"]
 BACKGROUNDS = ["plain", "striped", "checked", "dotted", "cloudy", "grainy"]
 SPLITS = ["train", "val", "test"]
 
-#: Radius of each size before it moves with the loudness: 9, 13, 18 and 44 pixels of a picture of 96.
+#: Radius of each size before it is scaled by the loudness: 9, 13, 18 and 44 pixels of a picture of 96.
 RADII = (9 / 96, 13 / 96, 18 / 96, 44 / 96)
 
-#: Radius over `RADII` and brightness over the pure colour, at loudness e: offset + slope * e.
-SWELL = (0.85, 0.3)
-GLOW = (0.65, 0.35)
+#: Factors of `RADII` and of the pure colour at loudness e, as (offset, slope): offset + slope * e.
+RADIUS_SCALE = (0.85, 0.3)
+BRIGHTNESS_SCALE = (0.65, 0.35)
 
-#: How near the centre of each size comes to the border of the picture: its radius at loudness 1. What is huge is seen
-#: in close-ups alone, and not as a whole.
-MARGINS = (*(radius * sum(SWELL) for radius in RADII[:3]), 0.1)
 
+def max_radius(size: int) -> float:
+    """Radius of a thing of this size at loudness 1, as a fraction of the picture."""
+    return RADII[size] * sum(RADIUS_SCALE)
+
+
+#: Minimum distance of a centre from the border of the picture, for each size: its radius at loudness 1. Huge things
+#: appear in close-ups alone, where they extend beyond the picture.
+MARGINS = (max_radius(0), max_radius(1), max_radius(2), 0.1)
+
+#: Start and end in seconds; the end is excluded.
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of a scene, seen, heard or both.
+    """One object of a scene: visible, sounding or both.
 
     Attributes:
         kind: Index into `CLASSES`.
@@ -46,11 +54,11 @@ class Thing:
         gain: Amplitude of its sound at loudness 1, in [0.5, 1].
         phase: Where in its loop the sound starts, in tenths of a second.
         start: Centre at time 0.
-        velocity: Per second; the path reflects at the borders of the picture.
-        visible: When it is seen: start and end of each span in seconds. Empty for a thing off screen.
-        sounding: When it is heard, likewise.
-        loudness: Control points in [0.35, 1] at the middle of each second, linear between them. Sound, radius and
-            brightness follow them; a silent thing moves with its own.
+        velocity: Per second; the path is reflected at the borders of the picture.
+        visible: Start and end in seconds of each span in which it is in view. Empty for a thing off screen.
+        sounding: Start and end in seconds of each span in which it sounds.
+        loudness: Control points in [0.35, 1] at the middle of each second, linear between them. Volume, radius and
+            brightness follow them; a silent thing changes radius and brightness by a loudness of its own.
     """
 
     kind: int
@@ -73,18 +81,13 @@ class Thing:
 
     @property
     def margin(self) -> float:
-        """How near its centre comes to the border of the picture."""
+        """Minimum distance of its centre from the border of the picture."""
         return MARGINS[self.size]
-
-    @property
-    def reach(self) -> float:
-        """Its largest radius."""
-        return RADII[self.size] * sum(SWELL)
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A clip before it is drawn; everything else about it is computed from this record.
+    """The record of a clip; everything else about the clip is computed from it.
 
     Attributes:
         split: One of `SPLITS`.
@@ -92,7 +95,7 @@ class Scene:
         duration: Seconds.
         background: Index into `BACKGROUNDS`.
         tints: The two RGB colours of the background, 0 to 255.
-        texture: Any whole number; picks the crop of the background, the grain of the pictures and of the noise.
+        texture: Any whole number; picks the crop of the background, the grain of the pictures and the noise.
         snr: Level of a thing of gain 1 and loudness 1 over the background noise, in dB.
         things: In drawing order, later ones in front.
     """
@@ -124,66 +127,76 @@ class Track:
         centre: float64 (N, T, 2), x and y.
         heading: float64 (N, T, 2), velocity after reflection at the borders.
         loudness: float64 (N, T).
-        seen: bool (N, T).
-        heard: bool (N, T).
+        visible: bool (N, T).
+        sounding: bool (N, T).
     """
 
     centre: NDArray[np.float64]
     heading: NDArray[np.float64]
     loudness: NDArray[np.float64]
-    seen: NDArray[np.bool_]
-    heard: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
+    sounding: NDArray[np.bool_]
 
 
 def track(scene: Scene, hop: float = 1.0) -> Track:
-    """State of every thing in the middle of each step."""
-    times, things = scene.times(hop), scene.things
-    low = np.array([t.margin for t in things])[:, None, None]
-    width = 1 - 2 * low
+    """State of every thing in the middle of each step of `hop` seconds."""
+    things = scene.things
+    times = scene.times(hop)
+    margin = np.array([t.margin for t in things])[:, None, None]
+    start = np.array([t.start for t in things])[:, None]
     velocity = np.array([t.velocity for t in things])[:, None]
-    way = np.mod(np.array([t.start for t in things])[:, None] + velocity * times[:, None] - low, 2 * width)
+    width = 1 - 2 * margin
+    travelled = np.mod(start + velocity * times[:, None] - margin, 2 * width)
     seconds = np.arange(len(things[0].loudness)) + 0.5
     return Track(
-        centre=low + width - np.abs(way - width),
-        heading=np.where(way < width, velocity, -velocity),
+        centre=margin + width - np.abs(travelled - width),
+        heading=np.where(travelled < width, velocity, -velocity),
         loudness=np.stack([np.interp(times, seconds, t.loudness) for t in things]),
-        seen=np.stack([inside(times, t.visible) for t in things]),
-        heard=np.stack([inside(times, t.sounding) for t in things]),
+        visible=np.stack([within_spans(times, t.visible) for t in things]),
+        sounding=np.stack([within_spans(times, t.sounding) for t in things]),
     )
 
 
-def inside(times: NDArray[np.float64], spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Which times lie within one of the spans, end excluded."""
-    out = np.zeros(len(times), bool)
-    for start, end in spans:
-        out |= (times >= start) & (times < end)
-    return out
-
-
-def overlap(a: Sequence[Span], b: Sequence[Span]) -> list[Span]:
-    """The maximal spans that lie in both `a` and `b`, in order of time."""
-    common = [(max(s, u), min(e, v)) for s, e in a for u, v in b]
-    return sorted((s, e) for s, e in common if s < e)
-
-
-def length(spans: Sequence[Span]) -> float:
-    """Total seconds of spans that do not overlap."""
-    return sum(e - s for s, e in spans)
-
-
-def place(start: tuple[float, float], velocity: tuple[float, float], margin: float, at: float) -> tuple[float, float]:
-    """Where a path is after `at` seconds, reflected at `margin` from each border; `track` for a single point."""
+def position(
+    start: tuple[float, float], velocity: tuple[float, float], margin: float, at: float
+) -> tuple[float, float]:
+    """Position after `at` seconds on a path reflected at `margin` from each border; `track` for a single point."""
     width = 1 - 2 * margin
     x = (start[0] + velocity[0] * at - margin) % (2 * width)
     y = (start[1] + velocity[1] * at - margin) % (2 * width)
     return margin + width - abs(x - width), margin + width - abs(y - width)
 
 
-def swap_sound(scene: Scene, other: Scene) -> Scene:
-    """The pictures of `scene` with the sound track of `other`, and so with another truth.
+def within_spans(times: NDArray[np.float64], spans: Sequence[Span]) -> NDArray[np.bool_]:
+    """Which of the times lie within one of the spans."""
+    within = np.zeros(len(times), bool)
+    for start, end in spans:
+        within |= (times >= start) & (times < end)
+    return within
 
-    A thing in view sounds if `other` has a sound of its class, and then moves with that sound; everything else in
-    view is silent. What `other` sounds and `scene` does not show is off screen.
+
+def overlap(a: Sequence[Span], b: Sequence[Span]) -> list[Span]:
+    """The maximal spans that lie in both `a` and `b`, in order of time."""
+    common = []
+    for start_a, end_a in a:
+        for start_b, end_b in b:
+            start = max(start_a, start_b)
+            end = min(end_a, end_b)
+            if start < end:
+                common.append((start, end))
+    return sorted(common)
+
+
+def total_length(spans: Sequence[Span]) -> float:
+    """Total seconds of spans that do not overlap."""
+    return sum(end - start for start, end in spans)
+
+
+def swap_scene_sound(scene: Scene, other: Scene) -> Scene:
+    """The pictures of `scene` with the sound of `other`, and hence with other targets.
+
+    A thing in view sounds if `other` has a sound of its class, and then follows the loudness of that sound; everything
+    else in view is silent. Sounds of `other` without a thing of their class in view of `scene` are off screen.
 
     Raises:
         ValueError: If the scenes differ in duration.
@@ -195,20 +208,24 @@ def swap_sound(scene: Scene, other: Scene) -> Scene:
     sounds = {t.kind: t for t in other.things if t.sounding}
     things = []
     for thing in scene.things:
-        sound = sounds.pop(thing.kind, None) if thing.visible else None
-        if sound is not None:
-            thing = replace(
-                sound,
-                colour=thing.colour,
-                size=thing.size,
-                start=thing.start,
-                velocity=thing.velocity,
-                visible=thing.visible,
-            )
-        elif thing.visible:
-            thing = replace(thing, sounding=())
-        else:
+        if not thing.visible:
             continue
-        things.append(thing)
-    things += [replace(sound, visible=()) for sound in sounds.values()]
-    return replace(scene, snr=other.snr, things=tuple(things or [replace(scene.things[0], visible=(), sounding=())]))
+        sound = sounds.pop(thing.kind, None)
+        things.append(replace(thing, sounding=()) if sound is None else _with_looks(sound, thing))
+    for sound in sounds.values():
+        things.append(replace(sound, visible=()))
+    if not things:
+        things.append(replace(scene.things[0], visible=(), sounding=()))
+    return replace(scene, snr=other.snr, things=tuple(things))
+
+
+def _with_looks(sound: Thing, thing: Thing) -> Thing:
+    """The sound of one thing with what is visible of another of its class."""
+    return replace(
+        sound,
+        colour=thing.colour,
+        size=thing.size,
+        start=thing.start,
+        velocity=thing.velocity,
+        visible=thing.visible,
+    )

@@ -13,7 +13,7 @@ from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.encoders.base import VisualFeatures
 from avkit.encoders.pretrained import Pixels
 from avkit.encoders.resnet import ResNet18
-from avkit.media.spectrogram import log_spectrogram, sound_around
+from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
 from avkit.systems.base import Senses, see
 from avkit.systems.checkpoints import OfficialNetwork
@@ -210,10 +210,10 @@ class SourceSystem(NetworkSystem):
         """Vectors of places and of sounds."""
         if batch.waveform is None:
             raise ValueError(f"{self.config.name} reads waveforms, and the batch has none.")
-        sound = sound_around(batch.waveform, batch.valid.shape[1], batch.hop, self.config.seconds)
+        sound = crop_around_steps(batch.waveform, batch.valid.shape[1], batch.hop, self.config.seconds)
         keep = slice(None) if batch.valid.all() else batch.valid
         picked = sound.flatten(0, 1) if isinstance(keep, slice) else sound[keep]
-        vectors = self.network.hear(log_spectrogram(picked)[:, None])
+        vectors = self.network.hear(log_power_spectrogram(picked)[:, None])
         heard = vectors.new_zeros(batch.valid.numel(), vectors.shape[1])
         heard[batch.valid.flatten()] = vectors
         return Senses(see(self._look, batch) if seen is None else seen, heard.unflatten(0, batch.valid.shape))

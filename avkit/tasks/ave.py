@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics import Metric
 
+from avkit.answers import Answer, StepLabels
 from avkit.batch import Batch, Prediction
 from avkit.metrics.ave import SegmentAccuracy
 from avkit.nn.event_labels import event_targets
@@ -22,6 +23,7 @@ class EventLocalization(Task):
     """
 
     name = "ave"
+    answers: ClassVar[tuple[type[Answer], ...]] = (StepLabels,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("events",)
     targets = ("audio_segments", "visual_segments")
     stepwise = True

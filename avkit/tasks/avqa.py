@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Choice
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.avqa import AnswerAccuracy
 from avkit.nn.answers import answer_index, answer_targets
@@ -28,6 +29,7 @@ class QuestionAnswering(Task):
     """
 
     name = "avqa"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Choice,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")
     optional = ("choices",)

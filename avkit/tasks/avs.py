@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers import Answer, ClassMask, Mask
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.avss import SemanticMask
 from avkit.nn.mask_losses import known_steps
@@ -23,6 +24,7 @@ class Segmentation(Task):
     """
 
     name = "avs"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Mask, ClassMask)
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks",)
     targets = ("mask", "mask_known")
     optional = ("class_mask",)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers import Answer, ModalityLabels
 from avkit.batch import Batch, Prediction
 from avkit.metrics.avvp import ParsingF1
 from avkit.tasks.base import Baseline, Task
@@ -18,6 +19,7 @@ class VideoParsing(Task):
     """Probabilities of every class by audio and by vision in every step, learned from `video_labels` alone."""
 
     name = "avvp"
+    answers: ClassVar[tuple[type[Answer], ...]] = (ModalityLabels,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("parsing",)
     weakly_supervised = True
     targets = ("video_labels", "audio_segments", "visual_segments")

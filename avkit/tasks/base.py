@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Values
 from avkit.batch import Batch, Prediction, Vocabulary
 
 #: Answers a batch by a constant rule.
@@ -30,6 +31,9 @@ class Task(ABC):
     required_for_training: ClassVar[tuple[str, ...] | None] = None
     #: Targets that are used if the dataset has them.
     optional: ClassVar[tuple[str, ...]] = ()
+    #: Kinds of answers that the task gives, the main one first. A result shows one answer of an exclusive kind, such as
+    #: a mask: that of the task which names the kind earliest.
+    answers: ClassVar[tuple[type[Answer], ...]] = (Values,)
     #: Whether each step is answered on its own, so that training may use crops of clips.
     stepwise: ClassVar[bool] = False
     #: Whether clips are untrimmed (long, of any length); they have a batch size and a crop length of their own.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Events
 from avkit.batch import Batch, Prediction
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.tasks.base import Baseline, Task
@@ -18,6 +19,7 @@ class DenseEvents(Task):
     """Events that are both heard and seen, as many and as long as there are."""
 
     name = "davel"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Events,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("dense",)
     targets = ("events",)
     untrimmed = True

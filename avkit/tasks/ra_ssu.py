@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Caption, ClassMask, Mask
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.captions import CaptionScores
 from avkit.tasks.base import Baseline, Task
@@ -28,6 +29,7 @@ class RegionAwareUnderstanding(Task):
     """
 
     name = "ra_ssu"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Caption, Mask, ClassMask)
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     targets = ("mask", "mask_known", "caption")
     required_for_training = ("caption",)

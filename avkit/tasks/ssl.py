@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers import Answer, Heat
 from avkit.batch import Batch, Prediction
 from avkit.metrics.ssl import SourceLocalization
 from avkit.nn.heatmap import HEATMAP_SIZE
@@ -22,6 +23,7 @@ class SoundLocalization(Task):
     """
 
     name = "ssl"
+    answers: ClassVar[tuple[type[Answer], ...]] = (Heat,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("boxes",)
     weakly_supervised = True
     targets = ("source",)

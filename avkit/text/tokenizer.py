@@ -31,7 +31,7 @@ def join_words(words: Sequence[str]) -> str:
     return re.sub(r"\s+([,.;:!?)\]])", r"\1", " ".join(words))
 
 
-def count_words(texts: Iterable[str]) -> list[str]:
+def unique_words(texts: Iterable[str]) -> list[str]:
     """All different words of `texts`, sorted."""
     return sorted({word for text in texts for word in split_words(text)})
 
@@ -50,9 +50,9 @@ class WordTokenizer:
     def __len__(self) -> int:
         return len(self.words)
 
-    def encode(self, texts: Sequence[str], most: int | None = None) -> Tensor:
-        """Rows `<start> words <end>`, padded: int64 (N, L). Words past `most` are dropped, the end stays."""
-        rows = [[self.index.get(w, UNKNOWN) for w in split_words(text)][:most] for text in texts]
+    def encode(self, texts: Sequence[str], max_tokens: int | None = None) -> Tensor:
+        """Rows `<start> words <end>`, padded: int64 (N, L). Words past `max_tokens` are dropped, the end stays."""
+        rows = [[self.index.get(w, UNKNOWN) for w in split_words(text)][:max_tokens] for text in texts]
         out = torch.full((len(rows), max((len(r) for r in rows), default=0) + 2), PAD)
         for line, row in zip(out, rows, strict=True):
             line[: len(row) + 2] = torch.tensor([START, *row, END])

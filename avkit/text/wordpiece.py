@@ -13,7 +13,7 @@ PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 _FILE = "vocab.txt"
 
 
-class PieceTokenizer:
+class WordPieceTokenizer:
     """Maps sentences to rows of piece indices: lower case, accents stripped, the longest known piece first.
 
     Args:
@@ -43,11 +43,11 @@ class PieceTokenizer:
         return len(self.pieces)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PieceTokenizer, (self.pieces,)
+        return WordPieceTokenizer, (self.pieces,)
 
-    def encode(self, texts: Sequence[str], most: int | None = None) -> Tensor:
-        """Rows `[CLS] pieces [SEP]`, padded: int64 (N, L). Pieces past `most` are dropped, the end stays."""
-        rows = [found.ids[1:-1][:most] for found in self._tokenizer.encode_batch(list(texts))]
+    def encode(self, texts: Sequence[str], max_tokens: int | None = None) -> Tensor:
+        """Rows `[CLS] pieces [SEP]`, padded: int64 (N, L). Pieces past `max_tokens` are dropped, the end stays."""
+        rows = [found.ids[1:-1][:max_tokens] for found in self._tokenizer.encode_batch(list(texts))]
         out = torch.full((len(rows), max((len(r) for r in rows), default=0) + 2), self.pad)
         for line, row in zip(out, rows, strict=True):
             line[: len(row) + 2] = torch.tensor([self.start, *row, self.end])
@@ -66,7 +66,7 @@ class PieceTokenizer:
         return texts
 
 
-def make_pieces(words: Iterable[str]) -> list[str]:
+def make_wordpieces(words: Iterable[str]) -> list[str]:
     """Word pieces of a dataset's words: each of them whole, and all their letters to spell others with.
 
     Args:
@@ -82,7 +82,7 @@ def make_pieces(words: Iterable[str]) -> list[str]:
     return [PAD, UNKNOWN, START, END, *dict.fromkeys(spelt)]
 
 
-def read_pieces(source: str) -> list[str]:
+def read_wordpieces(source: str) -> list[str]:
     """Word pieces by where they are kept.
 
     Args:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each task may pull at what all share: learnt loss weights, and gradients that do not undo each other."""
+"""Balancing tasks on shared parameters: learnt loss weights, and gradients that do not conflict."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ BALANCES = ("fixed", "uncertainty")
 
 
 class UncertaintyWeights(nn.Module):
-    """A learnt weight per task: `exp(-s) loss + s`, with s the logarithm of the task's variance.
+    """Weights each task's loss by a learnt factor: `exp(-s) loss + s`, with s the logarithm of the task's variance.
 
     Args:
         names: Task names.
@@ -36,35 +36,51 @@ class UncertaintyWeights(nn.Module):
 
 
 class GradientSurgery:
-    """Takes out of a step's gradient what opposes the last gradient of any other task.
+    """Projects out of a step's gradient what conflicts with the last gradient of each other task.
 
-    Since a step has one task, the others are represented by their own last steps. All processes see the same summed
-    gradients, so they do the same.
+    Two gradients conflict if their dot product is negative. Since a step has one task, the other tasks are represented
+    by their own last steps. All processes see the same summed gradients, so they do the same.
 
     Source:
         Yu et al. 2020, PCGrad (arXiv 2001.06782), Algorithm 1, in the order of tasks.
     """
 
     def __init__(self) -> None:
-        #: The last gradient of each task, before surgery.
+        #: The last gradient of each task, before surgery, (number of parameters,).
         self.last: dict[str, Tensor] = {}
 
     def operate(self, task: str, parameters: Iterable[nn.Parameter]) -> int:
-        """Change the gradients in place; returns how many other tasks they opposed."""
+        """Change the gradients in place; returns the number of tasks that they conflicted with."""
         held = list(parameters)
-        raw = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in held])
-        found, opposed = raw.clone(), 0
+        original = _flat_gradient(held)
+        gradient = original.clone()
+        conflicts = 0
         for name in sorted(self.last):
             other = self.last[name]
-            dot = found @ other
+            dot = gradient @ other
             if name != task and dot < 0:
-                found -= dot / (other @ other).clamp(min=1e-20) * other
-                opposed += 1
-        self.last[task] = raw
-        if opposed:
-            start = 0
-            for p in held:
-                if p.grad is not None:
-                    p.grad.copy_(found[start : start + p.numel()].view_as(p))
-                start += p.numel()
-        return opposed
+                gradient -= dot / (other @ other).clamp(min=1e-20) * other
+                conflicts += 1
+        self.last[task] = original
+        if conflicts:
+            _set_gradient(held, gradient)
+        return conflicts
+
+
+def _flat_gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """All gradients in one vector, zeros where a parameter has none."""
+    parts = []
+    for parameter in parameters:
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parts.append(gradient.flatten())
+    return torch.cat(parts)
+
+
+def _set_gradient(parameters: Sequence[nn.Parameter], gradient: Tensor) -> None:
+    """Write a vector of all gradients back to the parameters that have one."""
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        if parameter.grad is not None:
+            parameter.grad.copy_(gradient[start:end].view_as(parameter))
+        start = end

@@ -11,57 +11,64 @@ from torchmetrics import Metric
 from avkit.batch import Batch, Prediction
 from avkit.tasks.base import Baseline, Task
 
+#: The contestant whose scores are the run's; others are baselines, and the model with silent or swapped audio.
+MODEL = "model"
 
-class Scoreboard:
-    """One set of metrics per task and contestant.
+
+class Evaluator:
+    """Scores predictions with one set of metrics per task and contestant.
 
     Args:
         tasks: Tasks by name.
         quick: Leave out metrics that are too slow to run after every epoch.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], quick: bool = False) -> None:
-        self.tasks, self.quick = dict(tasks), quick
+    def __init__(self, tasks: Mapping[str, Task], *, quick: bool = False) -> None:
+        self.tasks = dict(tasks)
+        self.quick = quick
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
+        #: Clips that the model was scored on, by task.
         self.clips: dict[str, int] = {}
 
-    def update(self, prediction: Prediction, batch: Batch, contestant: str = "model") -> None:
-        """Score one prediction; contestants other than the model get the quick metrics."""
-        task = self.tasks[batch.task]
-        made = self._metrics(batch.task, contestant)
-        task.score({name: metric.to(batch.valid.device) for name, metric in made.items()}, prediction, batch)
-        if contestant == "model":
+    def update(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> None:
+        """Score one prediction. Contestants other than the model get the quick metrics only."""
+        metrics = self._metrics(batch.task, contestant)
+        on_device = {name: metric.to(batch.valid.device) for name, metric in metrics.items()}
+        self.tasks[batch.task].score(on_device, prediction, batch)
+        if contestant == MODEL:
             self.clips[batch.task] = self.clips.get(batch.task, 0) + len(batch)
 
-    def compute(self, task: str, contestant: str = "model") -> dict[str, float]:
-        """Figures by name; a metric that gives several puts its own name before theirs.
+    def compute(self, task: str, contestant: str = MODEL) -> dict[str, float]:
+        """Scores by name. A metric that returns several puts its own name before theirs.
 
-        With several processes all have to ask, also one that saw nothing of the task.
+        With several processes all must call it, even one that has scored nothing of the task.
         """
-        figures: dict[str, float] = {}
-        scored = self._metrics(task, contestant) if contestant == "model" else self.metrics.get((task, contestant), {})
-        for name, metric in scored.items():
+        if contestant == MODEL:
+            self._metrics(task, contestant)
+        scores: dict[str, float] = {}
+        for name, metric in self.metrics.get((task, contestant), {}).items():
             value = metric.compute()
-            several = value if isinstance(value, Mapping) else {"": value}
-            figures |= {f"{name} {key}".strip(): float(v) for key, v in several.items()}
-        return figures
+            parts = value if isinstance(value, Mapping) else {"": value}
+            for part, score in parts.items():
+                scores[f"{name} {part}".strip()] = float(score)
+        return scores
+
+    def contestants(self, task: str) -> list[str]:
+        """Who was scored on a task."""
+        return [contestant for name, contestant in self.metrics if name == task]
+
+    def notes(self, task: str) -> dict[str, str]:
+        """Remarks of the metrics on the model's scores, by score."""
+        notes: dict[str, str] = {}
+        for metric in self.metrics.get((task, MODEL), {}).values():
+            notes |= getattr(metric, "notes", {})
+        return notes
 
     def _metrics(self, task: str, contestant: str) -> dict[str, Metric]:
         key = (task, contestant)
         if key not in self.metrics:
-            self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != "model")
+            self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != MODEL)
         return self.metrics[key]
-
-    def contestants(self, task: str) -> list[str]:
-        """Who was scored on a task."""
-        return [who for name, who in self.metrics if name == task]
-
-    def notes(self, task: str) -> dict[str, str]:
-        """What a metric has to say about its figures, by figure."""
-        notes: dict[str, str] = {}
-        for metric in self.metrics.get((task, "model"), {}).values():
-            notes |= getattr(metric, "notes", {})
-        return notes
 
 
 def fit_baselines(tasks: Mapping[str, Task], batches: Mapping[str, Sequence[Batch]]) -> dict[str, dict[str, Baseline]]:
@@ -70,15 +77,24 @@ def fit_baselines(tasks: Mapping[str, Task], batches: Mapping[str, Sequence[Batc
 
 
 def silence(batch: Batch) -> Batch:
-    """The same clips with nothing to hear."""
-    return _with_sound(batch, torch.zeros_like)
+    """The same clips with silent audio."""
+    return _with_audio(batch, torch.zeros_like)
 
 
-def swap_sound(batch: Batch) -> Batch:
-    """The same clips, each with the sound of the next one in the batch; a batch of one hears itself backwards."""
-    return _with_sound(batch, lambda x: x.roll(1, 0) if len(x) > 1 else x.flip(1))
+def swap_audio(batch: Batch) -> Batch:
+    """The same clips, each with the audio of the next clip of the batch; in a batch of one it is reversed in time."""
+    return _with_audio(batch, _roll)
 
 
-def _with_sound(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    waveform, audio = (change(x) if x is not None else None for x in (batch.waveform, batch.audio))
-    return replace(batch, waveform=waveform, audio=audio)
+def _roll(audio: Tensor) -> Tensor:
+    if len(audio) > 1:
+        return audio.roll(1, 0)
+    return audio.flip(1)
+
+
+def _with_audio(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    return replace(
+        batch,
+        waveform=None if batch.waveform is None else change(batch.waveform),
+        audio=None if batch.audio is None else change(batch.audio),
+    )

@@ -16,11 +16,10 @@ from avkit.systems import make_config
 from avkit.systems.base import Encoded, RunContext, SystemConfig
 from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
-from avkit.text.tokenizer import count_words
+from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.datamodule import AVDataModule
-from avkit.training.evaluator import Scoreboard as Evaluator
-from avkit.training.evaluator import silence, swap_sound
+from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.random_state import gather_states, random_state, restore_random_state
 from avkit.training.schedule import SCHEDULES, groups
 
@@ -120,7 +119,7 @@ class AVModel(L.LightningModule):
         """The dataset's words and those of the prompts."""
         words = self.vocabulary.words
         known = set(words)
-        return [*words, *(word for word in count_words(self.prompts.values()) if word not in known)]
+        return [*words, *(word for word in unique_words(self.prompts.values()) if word not in known)]
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Prediction:
         """The answer of the batch's task in the user's units; `encoded` where the encoders have run before."""
@@ -202,7 +201,7 @@ class AVModel(L.LightningModule):
             self.evaluator.update(rule(batch), batch, f"baseline: {name}")
         if not self.test_other_sounds:
             return
-        for name, other in (("silence", silence(batch)), ("swapped", swap_sound(batch))):
+        for name, other in (("silence", silence(batch)), ("swapped", swap_audio(batch))):
             self.evaluator.update(self(other, self.system.encode(other, encoded.visual)), batch, name)
 
     def on_test_epoch_end(self) -> None:

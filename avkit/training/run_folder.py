@@ -1,16 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: what lies where."""
+"""The folder of a run: which files it holds, and where."""
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from avkit.errors import RunError
 
+#: Version of the run folder; 1 is that of runs whose `run.json` names none.
+FORMAT = 2
+
+
+class RunFacts(TypedDict):
+    """What `run.json` holds.
+
+    Attributes:
+        format: `FORMAT`.
+        command: Words of the command that made the run.
+        tasks: Task names.
+        vocabulary: The fields of the run's `Vocabulary`.
+        dataset: Names of the datasets, joined by `+`.
+        features: Widths of stored visual and audio features by task, 0 for pictures and sound.
+        expert: Width of the features of a large vision-language model; None if there are none.
+        image_size: Height and width of pictures in pixels.
+        seed: Seed of the run.
+        commit: Commit of avkit's checkout; empty outside of one.
+        versions: Versions of avkit, Python and libraries.
+    """
+
+    format: int
+    command: list[str]
+    tasks: list[str]
+    vocabulary: dict[str, Any]
+    dataset: str
+    features: dict[str, list[int]]
+    expert: int | None
+    image_size: int
+    seed: int | bool
+    commit: str
+    versions: dict[str, str]
+
 
 class RunFolder:
-    """Paths of a run.
+    """Paths of a run's files.
 
     Args:
         path: The folder.
@@ -43,7 +76,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """The best weights, or the last where no validation has run.
+        """The best weights, or the last weights if no validation has run.
 
         Raises:
             RunError: If there are none.
@@ -52,48 +85,64 @@ class RunFolder:
             path = checkpoint.with_suffix(".safetensors")
             if path.exists():
                 return path
-        known = "it does not exist" if not self.path.exists() else "it has no checkpoints/best.safetensors"
+        problem = "it has no checkpoints/best.safetensors" if self.path.exists() else "it does not exist"
         raise RunError(
-            f"{self.path} is not the folder of a trained run: {known}. Train one with 'avkit fit', or name its folder."
+            f"{self.path} is not the folder of a trained run: {problem}. Train one with 'avkit fit', or name its "
+            "folder."
         )
 
-    def read_facts(self) -> dict[str, Any]:
-        """What `fit` wrote about the run: tasks, vocabulary, versions, seed.
+    def read_facts(self) -> RunFacts:
+        """What `fit` wrote about the run.
 
         Raises:
-            RunError: If the folder has no such file.
+            RunError: If the folder has no `run.json`, or another version of avkit wrote it.
         """
         if not self.facts.exists():
             raise RunError(
                 f"{self.path} is not a run folder: {self.facts.name} is missing. Name a folder that 'avkit "
                 "fit' made, such as runs/NAME."
             )
-        facts: dict[str, Any] = json.loads(self.facts.read_text(encoding="utf-8"))
-        return facts
+        facts = json.loads(self.facts.read_text(encoding="utf-8"))
+        self._check_format(facts)
+        return cast(RunFacts, facts)
+
+    def _check_format(self, facts: dict[str, Any]) -> None:
+        written = facts.get("format", 1)
+        if written == FORMAT:
+            return
+        commit = facts.get("commit")
+        writer = f"avkit at commit {commit}" if commit else "the version of avkit that wrote it"
+        raise RunError(
+            f"{self.path} is a run folder of format {written}, and this version of avkit reads format {FORMAT}. Train "
+            f"it again, or use {writer}."
+        )
 
 
 def new_run(out: Path, name: str) -> RunFolder:
-    """A folder under `out` called `name`, or `name-2` and so on where that is taken."""
-    taken = {p.name for p in out.iterdir()} if out.is_dir() else set()
-    number = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
-    return RunFolder(out / _numbered(name, number))
+    """A folder under `out` that does not exist yet: `name`, or `name-2`, `name-3` and so on."""
+    path = out / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = out / f"{name}-{number}"
+    return RunFolder(path)
 
 
 def newest_run(out: Path, name: str) -> RunFolder:
-    """The run called `name`, `name-2` ... under `out` whose last checkpoint is youngest.
+    """The run called `name`, `name-2` ... under `out` whose last checkpoint is the newest.
 
     Raises:
         RunError: If there is none.
     """
-    folders = [p for p in out.glob(f"{name}*") if p.name == name or p.name.removeprefix(f"{name}-").isdigit()]
-    found = [run for run in map(RunFolder, folders) if run.last.exists()]
-    if not found:
+    runs = []
+    for path in out.glob(f"{name}*"):
+        run = RunFolder(path)
+        numbered = path.name.removeprefix(f"{name}-").isdigit()
+        if (path.name == name or numbered) and run.last.exists():
+            runs.append(run)
+    if not runs:
         raise RunError(
             f"No run called {name!r} under {out} has checkpoints/last.ckpt to resume from. Start without "
             "--ckpt_path, or name the run with --name."
         )
-    return max(found, key=lambda run: run.last.stat().st_mtime)
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}-{number}"
+    return max(runs, key=lambda run: run.last.stat().st_mtime)

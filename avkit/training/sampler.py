@@ -5,133 +5,160 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-#: How often each task is drawn: as much as it says it needs, by its number of samples, equally, or between the two, by
-#: the samples to the power of 1 / temperature.
-MIXES = ("need", "proportional", "uniform", "temperature")
+#: How often each task is drawn: by its own weight, by its number of samples, equally, or between the two, by its number
+#: of samples to the power of 1 / temperature.
+MIXES = ("sampling_weight", "proportional", "uniform", "temperature")
 
 
 def task_weights(
-    sizes: Mapping[str, int], mix: str = "proportional", need: Mapping[str, float] | None = None
+    sizes: Mapping[str, int], mix: str = "proportional", sampling_weights: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """Probability of each task in a step.
 
     Args:
         sizes: Samples per task.
-        mix: One of `MIXES`, or weights such as `avs=2,avqa=1`; `temperature=T` gives another than 2.
-        need: Steps that a task needs, relative to the others, for the mix of that name; 1 where not named.
+        mix: One of `MIXES`, or weights such as `avs=2,avqa=1`; `temperature=T` gives another temperature than 2.
+        sampling_weights: Each task's own weight, for the mix of that name; 1 where not named.
 
     Raises:
         ValueError: If the mix is neither, names other tasks than `sizes`, or a weight is not positive.
     """
-    if mix == "need":
-        raw = {task: (need or {}).get(task, 1.0) for task in sizes}
-    elif mix in MIXES or mix.startswith("temperature="):
+    weights = _unnormalised(sizes, mix, sampling_weights or {})
+    total = sum(weights.values())
+    return {task: weight / total for task, weight in weights.items()}
+
+
+def _unnormalised(sizes: Mapping[str, int], mix: str, sampling_weights: Mapping[str, float]) -> dict[str, float]:
+    if mix == "sampling_weight":
+        return {task: sampling_weights.get(task, 1.0) for task in sizes}
+    if mix in MIXES or mix.startswith("temperature="):
         power = {"proportional": 1.0, "uniform": 0.0}.get(mix, 1 / _temperature(mix))
-        raw = {task: float(size) ** power for task, size in sizes.items()}
-    else:
-        raw = _given(sizes, mix)
-    total = sum(raw.values())
-    return {task: weight / total for task, weight in raw.items()}
+        return {task: float(size) ** power for task, size in sizes.items()}
+    return _listed_weights(sizes, mix)
 
 
 def _temperature(mix: str) -> float:
-    """Of `temperature=T`; 2 where none is given.
+    """The T of `temperature=T`; 2 by default.
 
     Raises:
-        ValueError: If it is no positive number.
+        ValueError: If it is not a positive number.
     """
-    _, _, given = mix.partition("=")
+    _, _, text = mix.partition("=")
     try:
-        found = float(given or 2)
+        temperature = float(text or 2)
     except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
+        temperature = 0.0
+    if not 0 < temperature < float("inf"):
         raise ValueError(f"mix is {mix!r}; a temperature is a positive number: 1 is proportional, large is uniform.")
-    return found
+    return temperature
 
 
-def _given(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
-    wanted = f"one of {', '.join(MIXES)}, or a positive weight for each of {', '.join(sizes)}, such as " + ",".join(
-        f"{task}=1" for task in sizes
+def _listed_weights(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
+    """The weights of `avs=2,avqa=1`.
+
+    Raises:
+        ValueError: If it does not list each task once, with a positive weight.
+    """
+    example = ",".join(f"{task}=1" for task in sizes)
+    error = ValueError(
+        f"mix is {mix!r}; it takes one of {', '.join(MIXES)}, or a positive weight for each of {', '.join(sizes)}, "
+        f"such as {example}."
     )
-    try:
-        raw = {k.strip(): float(v) for k, _, v in (part.partition("=") for part in mix.split(","))}
-    except ValueError as e:
-        raise ValueError(f"mix is {mix!r}; it takes {wanted}.") from e
-    named = mix.count("=")
-    if named > len(raw) or raw.keys() != sizes.keys() or not all(0 < w < float("inf") for w in raw.values()):
-        raise ValueError(f"mix is {mix!r}; it takes {wanted}.")
-    return raw
+    weights: dict[str, float] = {}
+    for part in mix.split(","):
+        task, _, text = part.partition("=")
+        try:
+            weights[task.strip()] = float(text)
+        except ValueError as e:
+            raise error from e
+    positive = all(0 < weight < float("inf") for weight in weights.values())
+    if mix.count("=") > len(weights) or weights.keys() != sizes.keys() or not positive:
+        raise error
+    return weights
 
 
 class BatchPlan:
-    """Batches of one task each, in an order that depends on nothing but seed, sizes and step.
+    """Batches of one task each, in an order that depends only on seed, sizes and step.
 
     Every sample of a task is taken once before any is taken again. With several processes all ranks take the same
-    task, and each its own part of what one process would take with a batch as large as all of theirs.
+    task, and each rank its part of the batch that one process would take with the batch sizes of all ranks together.
 
     Args:
         sizes: Samples per task.
-        batch: Samples per batch and rank of each task.
+        batch_sizes: Samples per batch and rank of each task.
         weights: Probability of each task, see `task_weights`.
-        seed: Of the order.
-        rank: This process.
-        ranks: Number of processes.
-        late: Tasks that are not drawn before step `start`, unless there are no others.
-        start: Their first step.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes.
+        delayed: Tasks that are not drawn before step `delay`, unless all tasks are delayed.
+        delay: First step of the delayed tasks.
     """
 
     def __init__(
         self,
         sizes: Mapping[str, int],
-        batch: Mapping[str, int],
+        batch_sizes: Mapping[str, int],
         weights: Mapping[str, float],
         seed: int = 0,
+        *,
         rank: int = 0,
-        ranks: int = 1,
-        late: Collection[str] = (),
-        start: int = 0,
+        world_size: int = 1,
+        delayed: Collection[str] = (),
+        delay: int = 0,
     ) -> None:
         self.names = list(sizes)
-        self.sizes, self.batch, self.seed = dict(sizes), dict(batch), seed
-        self.rank, self.ranks = rank, ranks
+        self.sizes = dict(sizes)
+        self.batch_sizes = dict(batch_sizes)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
         self.probabilities = np.array([weights[name] for name in self.names])
-        first = np.array([name not in late for name in self.names])
-        self.start = start if first.any() else 0
-        self.first = self.probabilities * first / max(1e-12, (self.probabilities * first).sum())
+        undelayed = np.array([name not in delayed for name in self.names])
+        self.delay = delay if undelayed.any() else 0
+        self.first_probabilities = self.probabilities * undelayed
+        self.first_probabilities /= max(1e-12, self.first_probabilities.sum())
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def tasks(self, first: int, count: int) -> list[str]:
         """The tasks of `count` steps from step `first`."""
-        return [self.names[i] for i in self._draw(first + count)[first:]]
+        return [self.names[number] for number in self._draw_tasks(first + count)[first:]]
 
     def steps(self, first: int, count: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Task, sample numbers, and one draw in [0, 1) per sample, of `count` steps from step `first`."""
-        drawn = self._draw(first + count)
+        """Task, sample numbers, and one random number in [0, 1) per sample, of `count` steps from step `first`."""
+        drawn = self._draw_tasks(first + count)
         taken = np.bincount(drawn[:first], minlength=len(self.names))
-        for step, task in enumerate(drawn[first:], first):
-            name = self.names[task]
-            every = np.random.Generator(np.random.PCG64([self.seed, 2, step])).random((self.ranks, self.batch[name]))
-            yield name, self._samples(name, int(taken[task])), every[self.rank]
-            taken[task] += 1
+        for step, number in enumerate(drawn[first:], first):
+            task = self.names[number]
+            rng = np.random.Generator(np.random.PCG64([self.seed, 2, step]))
+            draws = rng.random((self.world_size, self.batch_sizes[task]))
+            yield task, self._samples(task, int(taken[number])), draws[self.rank]
+            taken[number] += 1
 
-    def _draw(self, count: int) -> np.ndarray:
-        """Task numbers of the first `count` steps; the same for every `count` that reaches as far."""
-        u = np.random.Generator(np.random.PCG64([self.seed, 0])).random(count)
-        parts = ((u[: self.start], self.first), (u[self.start :], self.probabilities))
-        return np.concatenate([np.searchsorted(np.cumsum(p)[:-1], draws, side="right") for draws, p in parts])
+    def _draw_tasks(self, count: int) -> np.ndarray:
+        """Task numbers of the first `count` steps; a larger count only adds steps."""
+        draws = np.random.Generator(np.random.PCG64([self.seed, 0])).random(count)
+        first = _choose(draws[: self.delay], self.first_probabilities)
+        rest = _choose(draws[self.delay :], self.probabilities)
+        return np.concatenate([first, rest])
 
-    def _samples(self, task: str, number: int) -> np.ndarray:
-        """Samples of the task's batch `number` on this rank."""
-        size, count = self.sizes[task], self.batch[task]
-        places = (number * self.ranks + self.rank) * count + np.arange(count)
-        return np.array([self._order(task, int(p) // size)[int(p) % size] for p in places])
+    def _samples(self, task: str, batch: int) -> np.ndarray:
+        """Sample numbers of a task's batch on this rank; batches of a task are counted from 0."""
+        size = self.sizes[task]
+        count = self.batch_sizes[task]
+        places = (batch * self.world_size + self.rank) * count + np.arange(count)
+        return np.array([self._order(task, int(place) // size)[int(place) % size] for place in places])
 
     def _order(self, task: str, turn: int) -> np.ndarray:
-        """The task's samples in the order of its `turn`-th round."""
-        key = (task, turn)
-        if key not in self._orders:
-            self._orders = {k: v for k, v in self._orders.items() if k[0] != task or k[1] >= turn - 1}
-            name = [self.seed, 1, turn, *task.encode()]
-            self._orders[key] = np.random.Generator(np.random.PCG64(name)).permutation(self.sizes[task])
-        return self._orders[key]
+        """The order of a task's samples in its pass `turn` over them."""
+        if (task, turn) not in self._orders:
+            for key in list(self._orders):
+                if key[0] == task and key[1] < turn - 1:
+                    del self._orders[key]
+            seed = [self.seed, 1, turn, *task.encode()]
+            self._orders[task, turn] = np.random.Generator(np.random.PCG64(seed)).permutation(self.sizes[task])
+        return self._orders[task, turn]
+
+
+def _choose(draws: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Task numbers for random numbers in [0, 1)."""
+    return np.searchsorted(np.cumsum(probabilities)[:-1], draws, side="right")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How optimisers are set up: which parameters decay, and the learning rate of every step."""
+"""Weight decay of parameters, and the learning rate of every step."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,35 +7,50 @@ from typing import Any
 
 from torch import nn
 
-#: Schedules by name: the factor of the learning rate at a step, given the steps of its rise and all steps.
-SCHEDULES: dict[str, Callable[[int, int, int], float]] = {}
-
 
 def groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and gains do not."""
-    trained = [p for p in parameters if p.requires_grad]
+    """Parameter groups of an optimizer: matrices get weight decay; biases, norms and gains do not."""
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for parameter in parameters:
+        if parameter.requires_grad:
+            (matrices if parameter.ndim > 1 else vectors).append(parameter)
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
 
 
 def cosine(step: int, rise: int, total: int) -> float:
-    """A linear rise that starts above 0, then a cosine down to 0."""
+    """Factor of the learning rate: a linear rise that starts above 0, then a cosine down to 0.
+
+    Args:
+        step: Number of the step, from 0.
+        rise: Steps of the rise.
+        total: Steps of the run.
+    """
     if step < rise:
         return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+    return _fall(step, rise, total)
 
 
 def late_cosine(step: int, rise: int, total: int) -> float:
-    """ActionFormer's: the first step is lost at 0, the last of the rise and the one after it have the whole rate.
+    """ActionFormer's factor of the learning rate, see `cosine`.
+
+    The rise starts at 0, so that the first step changes nothing, and the cosine starts one step later: the last step of
+    the rise and the step after it both have the full rate.
 
     Source:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/utils/lr_schedulers.py`; its floor of 1e-8 is left out.
     """
     if step < rise:
         return step / max(1, rise - 1)
+    return _fall(step, rise, total)
+
+
+def _fall(step: int, rise: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
 
 
-SCHEDULES |= {"cosine": cosine, "late_cosine": late_cosine}
+#: Schedules by name: the factor of the learning rate at a step, given the steps of the rise and all steps.
+SCHEDULES: dict[str, Callable[[int, int, int], float]] = {"cosine": cosine, "late_cosine": late_cosine}

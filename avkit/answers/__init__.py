@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answer kinds: how answers are read from predictions, joined over the windows of a long video, and stored.
+
+A task names the kinds of its answers in `Task.answers`. `avkit.report` says how each kind is drawn and shown.
+"""
+
+from avkit.answers.base import Answer, Scope, StepGrid, join_grids
+from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, TimedAnswer
+from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
+from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text, Values
+
+__all__ = [
+    "Answer",
+    "Caption",
+    "Choice",
+    "ChosenStep",
+    "ClassMask",
+    "Event",
+    "Events",
+    "Heat",
+    "Mask",
+    "ModalityLabels",
+    "Number",
+    "Scope",
+    "StepGrid",
+    "StepLabels",
+    "StepMaps",
+    "Text",
+    "TimedAnswer",
+    "Values",
+    "join_grids",
+]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that a command is given, on the command line and in config files, before they are parsed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+#: What YAML makes of a text.
+YamlValue: TypeAlias = "dict[object, YamlValue] | list[YamlValue] | str | int | float | bool | None"
+
+
+@dataclass(frozen=True)
+class GivenOption:
+    """An option with its value.
+
+    Attributes:
+        name: Dotted name, such as `data.image_size`.
+        value: The value; never a mapping, whose entries are options of their own.
+        file: The config file; empty for the command line.
+    """
+
+    name: str
+    value: YamlValue
+    file: str = ""
+
+
+def given_options(args: Sequence[str]) -> Iterator[GivenOption]:
+    """Options of a command and of the config files that it names, in the order in which they count.
+
+    Files that cannot be read as YAML are skipped; the parser reports them.
+
+    Args:
+        args: Words of the command.
+    """
+    for word, following in pairwise([*args, ""]):
+        if not word.startswith("-"):
+            continue
+        option, equals, value = word.partition("=")
+        if not equals:
+            value = following
+        if option in ("--config", "-c"):
+            yield from _options_of_file(value)
+        else:
+            yield from _flatten(option.lstrip("-"), _parse(value))
+
+
+def last_value(args: Sequence[str], name: str) -> YamlValue:
+    """The value of an option that counts, the last one; None if it is not given."""
+    value: YamlValue = None
+    for option in given_options(args):
+        if option.name == name:
+            value = option.value
+    return value
+
+
+def _options_of_file(path: str) -> Iterator[GivenOption]:
+    if not Path(path).is_file():
+        return
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return
+    yield from _flatten("", content, path)
+
+
+def _parse(text: str) -> YamlValue:
+    try:
+        value: YamlValue = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value
+
+
+def _flatten(name: str, value: YamlValue, file: str = "") -> Iterator[GivenOption]:
+    """The leaves of nested mappings, with dotted names."""
+    if not isinstance(value, dict):
+        yield GivenOption(name, value, file)
+        return
+    for key, part in value.items():
+        yield from _flatten(f"{name}.{key}".lstrip("."), part, file)

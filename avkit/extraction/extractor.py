@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoders of a recipe on one device, fed with clips in batches across clips."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avkit import __version__
+from avkit.encoders import build_audio_encoder, build_video_encoder, build_visual_encoder
+from avkit.encoders.base import VideoEncoder, VisualEncoder, VisualFeatures
+from avkit.encoders.vggish import VGGishAudio
+from avkit.errors import DataError
+from avkit.extraction.decoding import EncoderInputs
+from avkit.extraction.recipe import FeatureStream
+from avkit.features.arrays import FeatureFacts
+from avkit.features.store import weights_hash
+
+#: Side of the square for encoders that take frames of any size.
+_USUAL_SIDE = 224
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Features of one clip and one stream.
+
+    Attributes:
+        stream: Name of the stream.
+        name: Name of the clip.
+        values: float32 (T, ...).
+    """
+
+    stream: str
+    name: str
+    values: NDArray[np.float32]
+
+
+@dataclass
+class StreamGroup:
+    """An encoder, the streams that store some of its output, and the inputs that wait for a full batch.
+
+    Attributes:
+        encoder: The encoder; of VGGish, the network that takes log-mel examples.
+        streams: The streams; all take the same input.
+        weights: Hash of the encoder's weights.
+        waiting: Inputs that have not been encoded yet, one tensor per clip.
+        names: Name of the clip of each tensor.
+    """
+
+    encoder: nn.Module
+    streams: list[FeatureStream]
+    weights: str
+    waiting: list[Tensor] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Number of frames or log-mel examples that wait."""
+        return sum(len(inputs) for inputs in self.waiting)
+
+
+class FeatureExtractor:
+    """Runs the encoders of some streams on one device.
+
+    Args:
+        streams: Streams of frames and audio.
+        device: Where encoders run; on a GPU in bfloat16.
+        batch_size: Frames or log-mel examples at a time.
+    """
+
+    def __init__(self, streams: Sequence[FeatureStream], device: torch.device, batch_size: int = 64) -> None:
+        self.streams = list(streams)
+        self.device = device
+        self.batch_size = batch_size
+        by_encoder: dict[Hashable, list[FeatureStream]] = {}
+        for stream in self.streams:
+            by_encoder.setdefault(_encoder_key(stream), []).append(stream)
+        self.groups = [self._build_group(group) for group in by_encoder.values()]
+
+    def _build_group(self, streams: list[FeatureStream]) -> StreamGroup:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # random weights are the same in every run and every worker
+            encoder = _build_encoder(streams[0])
+        encoder = encoder.eval().requires_grad_(False).to(self.device)
+        return StreamGroup(encoder, streams, weights_hash(encoder.state_dict()))
+
+    def sides(self) -> dict[str, int]:
+        """Side of the square that each stream's encoder takes, in pixels."""
+        sides: dict[str, int] = {}
+        for group in self.groups:
+            size = group.encoder.input_size if isinstance(group.encoder, VisualEncoder) else None
+            for stream in group.streams:
+                sides[stream.name] = size[0] if size else _USUAL_SIDE
+        return sides
+
+    def facts(self, dataset: str) -> dict[str, FeatureFacts]:
+        """How each stream's features are made; `dataset` is the name of the dataset that the clips are of."""
+        facts: dict[str, FeatureFacts] = {}
+        for group in self.groups:
+            for stream in group.streams:
+                facts[stream.name] = _facts(stream, dataset, group.weights)
+        return facts
+
+    def feed(self, clip: EncoderInputs) -> Iterator[ClipFeatures]:
+        """Take the inputs of a clip; yields features of the clips whose batches are full."""
+        for group in self.groups:
+            group.waiting.append(clip.inputs[group.streams[0].name])
+            group.names.append(clip.name)
+            if group.rows >= self.batch_size:
+                yield from self._encode_waiting(group)
+
+    def flush(self) -> Iterator[ClipFeatures]:
+        """Yield features of all clips that still wait."""
+        for group in self.groups:
+            if group.waiting:
+                yield from self._encode_waiting(group)
+
+    @torch.inference_mode()
+    def _encode_waiting(self, group: StreamGroup) -> Iterator[ClipFeatures]:
+        if isinstance(group.encoder, VideoEncoder):
+            yield from self._encode_clips(group)
+        else:
+            yield from self._encode_rows(group)
+        group.waiting = []
+        group.names = []
+
+    def _encode_clips(self, group: StreamGroup) -> Iterator[ClipFeatures]:
+        """Encode each clip as a whole."""
+        for name, frames in zip(group.names, group.waiting, strict=True):
+            with self._autocast():
+                values = to_float32(group.encoder(frames.to(self.device)))
+            for stream in group.streams:
+                yield ClipFeatures(stream.name, name, values)
+
+    def _encode_rows(self, group: StreamGroup) -> Iterator[ClipFeatures]:
+        """Encode frames, or log-mel examples, in batches across clips."""
+        rows = torch.cat(group.waiting)
+        outputs: dict[str, list[NDArray[np.float32]]] = {stream.name: [] for stream in group.streams}
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size].to(self.device, non_blocking=True)
+            with self._autocast():
+                output = group.encoder(batch)
+            for stream in group.streams:
+                outputs[stream.name].append(to_float32(_output_of(stream, output)))
+        for stream in group.streams:
+            joined = np.concatenate(outputs[stream.name])
+            first = 0
+            for name, inputs in zip(group.names, group.waiting, strict=True):
+                yield ClipFeatures(stream.name, name, joined[first : first + len(inputs)])
+                first += len(inputs)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def to_float32(x: Tensor) -> NDArray[np.float32]:
+    """Features as float32 on the CPU."""
+    values: NDArray[np.float32] = x.float().cpu().numpy()
+    return values
+
+
+def _encoder_key(stream: FeatureStream) -> Hashable:
+    """A key that two streams share if they use the same encoder with the same input."""
+    of_clip = stream.keep == "clip"
+    source = (stream.of, stream.hop, stream.window, stream.resize, stream.crop)
+    return stream.encoder, stream.weights, of_clip, source
+
+
+def _build_encoder(stream: FeatureStream) -> nn.Module:
+    if stream.of == "sound":
+        audio = build_audio_encoder(stream.encoder, stream.weights)
+        if stream.encoder != "vggish" or not isinstance(audio, VGGishAudio):
+            raise DataError(f"Stream {stream.name!r}: sound is extracted with vggish, not {stream.encoder!r}.")
+        return audio.network  # examples are cut when audio is decoded
+    if stream.keep == "clip":
+        return build_video_encoder(stream.encoder, stream.weights)
+    return build_visual_encoder(stream.encoder, stream.weights)
+
+
+def _output_of(stream: FeatureStream, output: Tensor | VisualFeatures) -> Tensor:
+    """The part of an encoder's output that a stream stores."""
+    if isinstance(output, Tensor):
+        return output
+    return output.patches if stream.keep == "patches" else output.frame
+
+
+def _facts(stream: FeatureStream, dataset: str, weights: str) -> FeatureFacts:
+    is_audio = stream.of == "sound"
+    stores_frames = is_audio or stream.keep == "frame"
+    return FeatureFacts(
+        encoder=stream.encoder if stores_frames else f"{stream.encoder} {stream.keep}",
+        hop=0.0 if stream.keep == "clip" else stream.hop,  # tokens of a clip are not steps
+        window=stream.window if is_audio else 0.0,
+        fps=0.0 if is_audio else 1 / stream.hop,
+        dataset=dataset,
+        weights=weights,
+        made_by=f"avkit {__version__}",
+    )

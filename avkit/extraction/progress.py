@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an extraction has finished so far, on disk, so that it can be stopped at any moment and go on later.
+
+Every finished clip is a `.npy` of its own, written at once. At the end the files become one store per stream, and are
+deleted once the stores are complete. Clips that cannot be read are listed in `failed.jsonl`, with the reason.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avkit.errors import DataError
+from avkit.features.arrays import FeatureFacts, Features, FirstOf, NpyFolder, Selected
+from avkit.features.store import Store, write_store
+from avkit.files import atomic
+
+
+class ExtractionProgress:
+    """Finished clips of an extraction, and those set aside; several processes may each write a shard.
+
+    Args:
+        folder: Where the files lie.
+        streams: Names of the streams.
+        shard: Name of the shard that this process writes.
+    """
+
+    def __init__(self, folder: Path, streams: Sequence[str], shard: str = "local") -> None:
+        self.folder = folder
+        self.streams = list(streams)
+        self.shard = shard
+
+    def done(self) -> set[str]:
+        """Names of clips whose streams are all finished, in whatever shard."""
+        return _in_all([set(self.features(stream).names) for stream in self.streams])
+
+    def failed(self) -> dict[str, str]:
+        """Names of clips set aside, with the reason."""
+        reasons: dict[str, str] = {}
+        for path in sorted(self.folder.glob("*/failed.jsonl")):
+            for row in path.read_text(encoding="utf-8").split("\n"):
+                try:
+                    entry = json.loads(row)
+                    reasons[entry["name"]] = entry["reason"]
+                except (json.JSONDecodeError, KeyError, TypeError):
+                    continue  # the last line of a process that was killed while it wrote
+        return reasons
+
+    def save(self, stream: str, name: str, values: NDArray[Any]) -> None:
+        """Write the features of a clip; the file appears only when it is complete."""
+        with atomic(self.folder / self.shard / stream / f"{name}.npy") as part:
+            np.save(part, values, allow_pickle=False)
+
+    def set_aside(self, name: str, reason: str) -> None:
+        """Record that a clip cannot be read."""
+        path = self.folder / self.shard / "failed.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "reason": reason}) + "\n")
+
+    def forget_failures(self) -> None:
+        """Let clips that were set aside be tried again."""
+        for path in self.folder.glob("*/failed.jsonl"):
+            path.unlink(missing_ok=True)
+
+    def features(self, stream: str) -> FirstOf:
+        """Features of the finished clips of a stream, of all shards."""
+        return FirstOf([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
+
+    def pack(self, out: Path, facts: dict[str, FeatureFacts], dtypes: dict[str, str]) -> dict[str, Path]:
+        """Write the stores, then delete the files of finished clips.
+
+        Args:
+            out: Folder of the stores; clips of a store that exists are kept.
+            facts: How each stream's features are made.
+            dtypes: `float16` or `float32`, by stream.
+
+        Returns:
+            The stores, by stream.
+        """
+        stores: dict[str, Path] = {}
+        for stream in self.streams:
+            path = out / f"{stream}.h5"
+            finished = self.features(stream)
+            if finished.names:
+                parts: list[Features] = [finished, Store(path)] if path.exists() else [finished]
+                joined = FirstOf(parts)
+                clips = Selected(joined, sorted(joined.names))
+                stores[stream] = write_store(path, clips, facts[stream], dtypes[stream])
+            elif path.exists():
+                stores[stream] = path
+        failed = self.failed()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name, reason in failed.items():
+            self.set_aside(name, reason)
+        return stores
+
+
+def stored_clips(out: Path, streams: Sequence[str]) -> set[str]:
+    """Names of clips that the stores of all streams have."""
+    return _in_all([_names_in(out / f"{stream}.h5") for stream in streams])
+
+
+def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
+    """Refuse to add to stores that were made in another way.
+
+    Args:
+        out: Folder of the stores.
+        facts: How features are made, by stream.
+
+    Raises:
+        DataError: If a store that exists differs, with the differences.
+    """
+    for stream, wanted in facts.items():
+        path = out / f"{stream}.h5"
+        if not path.exists():
+            continue
+        stored = vars(Store(path).facts)
+        differences = [
+            f"{key} {stored[key]!r} and not {value!r}" for key, value in vars(wanted).items() if stored[key] != value
+        ]
+        if differences:
+            raise DataError(
+                f"{path} was made in another way: {'; '.join(differences)}. Move it away, or choose another --out."
+            )
+
+
+def _names_in(store: Path) -> set[str]:
+    return set(Store(store).names) if store.exists() else set()
+
+
+def _in_all(names: Sequence[set[str]]) -> set[str]:
+    return set.intersection(*names) if names else set()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which dataset each task reads, and how datasets are opened."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from avkit.datasets import Dataset, find_dataset
+from avkit.errors import DataError, unknown_name
+from avkit.features.store import Store
+from avkit.training.options import FeatureOptions, SceneOptions
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Where data come from, see `AVDataModule`."""
+
+    root: str | None
+    manifest: str | None
+    release: str | None
+    features: FeatureOptions
+    scenes: SceneOptions
+    image_size: int
+    seed: int
+    allow_missing: bool
+
+
+def choose_datasets(benchmarks: Mapping[str, str | None], dataset: str | None, root: str | None) -> dict[str, str]:
+    """The name of each task's dataset.
+
+    Args:
+        benchmarks: Usual dataset of each task, None if it has none.
+        dataset: One dataset for all tasks, or `task=dataset,...`. A task that is not named gets its usual dataset if
+            `root` is given, else `scenes`.
+        root: Folder of data on disk.
+
+    Raises:
+        ValueError: If a task or dataset is unknown, or a task has no usual dataset.
+    """
+    named = _named_datasets(list(benchmarks), dataset)
+    chosen = {}
+    for task, benchmark in benchmarks.items():
+        usual = benchmark if root else "scenes"
+        name = named.get(task, usual)
+        if not name:
+            raise ValueError(f"Task {task!r} has no usual dataset. Name one with --data.dataset {task}=NAME.")
+        find_dataset(name)
+        chosen[task] = name
+    return chosen
+
+
+def _named_datasets(tasks: Collection[str], dataset: str | None) -> dict[str, str]:
+    if not dataset:
+        return {}
+    if "=" not in dataset:
+        return dict.fromkeys(tasks, dataset)
+    named = {}
+    for part in dataset.split(","):
+        task, _, name = part.strip().partition("=")
+        if task not in tasks:
+            raise unknown_name("task in data.dataset", task, tasks)
+        named[task] = name
+    return named
+
+
+def open_dataset(name: str, split: str, options: SourceOptions, names: Collection[str]) -> Dataset:
+    """A split of a dataset.
+
+    Args:
+        name: Name of the dataset.
+        split: `train`, `val` or `test`.
+        options: Where data come from.
+        names: All datasets of the run.
+
+    Raises:
+        ValueError: If an option that the dataset needs is missing or names something unknown.
+        DataError: If its files are missing or damaged.
+    """
+    cls = find_dataset(name)
+    dataset: Dataset
+    if name == "scenes":
+        size = options.scenes.size(split)
+        dataset = cls(split, size, options.seed, options.image_size, all_questions=split == "train")
+        return dataset
+    root = Path(options.root) if options.root else None
+    if name == "manifest":
+        if not options.manifest:
+            raise ValueError("Dataset 'manifest' needs a file. Name it with --data.manifest FILE.jsonl.")
+        dataset = cls(Path(options.manifest), root=root, split=split, picture=options.image_size)
+        return dataset
+    if root is None:
+        raise ValueError(f"Dataset {name!r} needs a folder. Name it with --data.root FOLDER.")
+    dataset = cls(
+        root / name if (root / name).is_dir() else root,
+        split,
+        options.image_size,
+        release=value_for(name, options.release, names, "data.release"),
+        visual=value_for(name, options.features.visual, names, "data.features.visual"),
+        audio=value_for(name, options.features.audio, names, "data.features.audio"),
+        allow_missing=options.allow_missing,
+    )
+    return dataset
+
+
+def value_for(dataset: str, text: str | None, names: Collection[str], option: str) -> str | None:
+    """The part of an option's text such as `llp=res152,ave=vgg19` for one dataset; all of it if it names no datasets.
+
+    Raises:
+        ValueError: If the text names a dataset that is not among `names`.
+    """
+    if text is None or "=" not in text:
+        return text
+    values = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        values[name.strip()] = value
+    for name in values:
+        if name not in names:
+            raise unknown_name(f"dataset in {option}", name, set(names))
+    return values.get(dataset)
+
+
+def open_expert(path: str) -> Store:
+    """A store of features of a large vision-language model, one vector per row.
+
+    Raises:
+        DataError: If there is no store at `path`, or its rows are not vectors.
+    """
+    store = Store(path)
+    if len(store.shape) != 1:
+        raise DataError(f"{path} holds {store.shape} per row; an expert's features are one vector per row.")
+    return store
