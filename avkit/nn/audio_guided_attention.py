@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound that says where to look, and what AVEL and PSP do next: a recurrent network for each modality."""
+"""Audio-guided visual attention and bidirectional recurrence, which AVEL and PSP share."""
 
 from torch import Tensor, nn
 
 
 class AudioGuidedAttention(nn.Module):
-    """One feature for each picture: its positions weighed by how well they match the sound.
+    """One feature per picture: the mean over its positions, weighted by how well they match the audio.
 
     Args:
-        audio: Width of sound.
+        audio: Width of audio features.
         visual: Width of a position's features.
         width: Width in which both are compared.
         positions: Positions P of a picture; the weights are tied to them.
@@ -19,30 +19,32 @@ class AudioGuidedAttention(nn.Module):
 
     def __init__(self, audio: int = 128, visual: int = 512, width: int = 512, positions: int = 49) -> None:
         super().__init__()
-        self.audio, self.visual = nn.Linear(audio, width), nn.Linear(visual, width)
-        self.from_visual, self.from_audio = (nn.Linear(width, positions, bias=False) for _ in range(2))
+        self.audio = nn.Linear(audio, width)
+        self.visual = nn.Linear(visual, width)
+        self.from_visual = nn.Linear(width, positions, bias=False)
+        self.from_audio = nn.Linear(width, positions, bias=False)
         self.score = nn.Linear(positions, 1, bias=False)
         for layer in (self.audio, self.visual, self.from_visual, self.from_audio, self.score):
             nn.init.xavier_uniform_(layer.weight)
 
     def weights(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """How much each position counts, (B, T, P), of sound (B, T, A) and pictures (B, T, P, V)."""
-        seen = self.from_visual(self.visual(visual).relu())
-        heard = self.from_audio(self.audio(audio).relu())
-        found: Tensor = self.score((seen + heard[..., None]).tanh()).squeeze(-1)
-        return found.softmax(-1)
+        """Attention weights (B, T, P) of audio (B, T, A) over the positions of pictures (B, T, P, V)."""
+        visual = self.from_visual(self.visual(visual).relu())
+        audio = self.from_audio(self.audio(audio).relu())
+        scores: Tensor = self.score((visual + audio[..., None]).tanh()).squeeze(-1)
+        return scores.softmax(-1)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Tensor:
-        """From sound (B, T, A) and pictures (B, T, P, V) to (B, T, V)."""
+        """From audio (B, T, A) and pictures (B, T, P, V) to (B, T, V)."""
         return (self.weights(audio, visual)[..., None, :] @ visual).squeeze(-2)
 
 
-class TwoRecurrent(nn.Module):
+class BimodalLSTM(nn.Module):
     """A bidirectional LSTM over each modality.
 
     Args:
-        audio: Width of sound.
-        visual: Width of sight.
+        audio: Width of audio features.
+        visual: Width of visual features.
         width: Width of each direction.
     """
 

@@ -2,6 +2,7 @@
 """Official weights in and out: every key of the authors' model is one of ours, or listed as unused."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -229,6 +230,12 @@ def rename(key: str, prefixes: Mapping[str, str]) -> str:
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)
     return key
+
+
+def count_numbers(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many numbers, counted from 0, the first group of a pattern has among the keys."""
+    matches = [re.match(pattern, key) for key in state]
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)
 
 
 def short(value: Any) -> str:

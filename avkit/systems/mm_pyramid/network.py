@@ -4,66 +4,77 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from avkit.batch import Vocabulary
 from avkit.nn.attentive_pooling import AttentivePooling, ParsingOutput
-from avkit.nn.clip_projection import ClipFeatures
-from avkit.systems.checkpoints import OfficialNetwork
-from avkit.systems.dense_events import count
-from avkit.systems.han.network import ParsingConfig, clip_name, clip_sizes
+from avkit.nn.clip_projection import ClipProjection
+from avkit.systems.checkpoints import OfficialNetwork, count_numbers
 from avkit.systems.mm_pyramid.window_pyramid import WindowPyramid
+from avkit.systems.parsing import shared_arguments, shared_name
+
+
+@dataclass
+class MMPyramidOptions:
+    """Options of MM-Pyramid's network.
+
+    Attributes:
+        width: Width D.
+        heads: Attention heads.
+        inner: Width of the feed-forward layers.
+        levels: Levels of the pyramid.
+        dropout: In training.
+        swapped: Predict audio events from the visual stream and visual events from the audio stream, as the authors
+            train and test.
+    """
+
+    width: int = 512
+    heads: int = 8
+    inner: int = 512
+    levels: int = 4
+    dropout: float = 0.2
+    swapped: bool = True
 
 
 class MMPyramid(OfficialNetwork):
     """The network of "MM-Pyramid: Multimodal Pyramid Attentional Network for Audio-Visual Event Localization ...".
 
     Args:
-        audio: Width of sound.
+        options: Sizes, dropout and `swapped`.
+        audio: Width of audio features.
         frames: Width of a frame's features.
-        motion: Width of the motion's; 0 for none.
+        motion: Width of motion features; 0 for none.
         classes: Number of classes K.
-        width: Width D.
-        heads: Attention heads.
-        inner: Width of the feed-forward layers.
-        levels: Levels of the pyramid.
-        dropout: In training.
-        swapped: Answer for sound from the stream of sight, and the other way round: what the authors train and test.
     """
 
     name = "mm_pyramid"
     source = "JustinYuu/MM_Pyramid at commit 1c641a5f3302"
+    Options = MMPyramidOptions
 
     def __init__(
-        self,
-        audio: int = 128,
-        frames: int = 2048,
-        motion: int = 512,
-        classes: int = 25,
-        width: int = 512,
-        heads: int = 8,
-        inner: int = 512,
-        levels: int = 4,
-        dropout: float = 0.2,
-        swapped: bool = True,
+        self, options: MMPyramidOptions, audio: int = 128, frames: int = 2048, motion: int = 512, classes: int = 25
     ) -> None:
-        self.made_with = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.swapped = swapped
-        self.inputs = ClipFeatures(audio, frames, motion, width)
-        self.pyramid = WindowPyramid(width, heads, inner, levels, dropout)
-        self.pooling = AttentivePooling(width, classes)
+        super().__init__(options, audio=audio, frames=frames, motion=motion, classes=classes)
+        self.width = options.width
+        self.inner = options.inner
+        self.swapped = options.swapped
+        self.inputs = ClipProjection(audio, frames, motion, options.width)
+        self.pyramid = WindowPyramid(options.width, options.heads, options.inner, options.levels, options.dropout)
+        self.pooling = AttentivePooling(options.width, classes)
 
     def forward(
         self, audio: Tensor, frames: Tensor, motion: Tensor | None = None, valid: Tensor | None = None
     ) -> ParsingOutput:
-        """From sound (B, T, A), frames (B, T, P, F), motion (B, T, M), and the steps that count, bool (B, T)."""
-        heard, seen = self.inputs(audio, frames, motion)
-        seen, heard = self.pyramid(seen, heard, valid)
-        found: ParsingOutput = self.pooling(*((seen, heard) if self.swapped else (heard, seen)), valid)
-        return found
+        """From audio (B, T, A), frames (B, T, P, F), motion (B, T, M), and which steps are valid, bool (B, T)."""
+        audio, visual = self.inputs(audio, frames, motion)
+        visual, audio = self.pyramid(visual, audio, valid)
+        output: ParsingOutput
+        if self.swapped:
+            output = self.pooling(visual, audio, valid)
+        else:
+            output = self.pooling(audio, visual, valid)
+        return output
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -71,11 +82,14 @@ class MMPyramid(OfficialNetwork):
         first = state.get("MMP.capture.msa.0.vsablock.layer.feed_forward.w_1.weight")
         if first is None:
             return None
-        return clip_sizes(state) | {"inner": len(first), "levels": count(state, r"MMP\.capture\.msa\.(\d+)\.")}
+        return shared_arguments(state) | {
+            "inner": len(first),
+            "levels": count_numbers(state, r"MMP\.capture\.msa\.(\d+)\."),
+        }
 
     @classmethod
     def official_name(cls, key: str) -> str:
-        """What the authors call our key."""
+        """The authors' name of our key."""
         for pattern, there in (
             (r"\.(query|key|value|out)\.", lambda m: f".self_attn.linears.{_LINEAR[m[1]]}."),
             (r"\.norms\.(\d)\.", r".sublayer.\1.norm."),
@@ -93,17 +107,17 @@ class MMPyramid(OfficialNetwork):
             (r"^pyramid\.(v|a)\w+\.weight\.", r"MMP.fusion.\1selectfusion."),
         ):
             key = re.sub(pattern, there, key)
-        return clip_name(key)
+        return shared_name(key)
 
     @classmethod
-    def as_theirs(cls, key: str, tensor: Tensor) -> Tensor:
+    def to_official_tensor(cls, key: str, tensor: Tensor) -> Tensor:
         """Weights of convolutions have the steps last there."""
         if "_conv.second.weight" in key:
             return tensor[..., None]
         return tensor.mT.contiguous() if tensor.ndim == 3 else tensor
 
     @classmethod
-    def as_ours(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
+    def from_official_tensor(cls, key: str, tensor: Tensor, like: Tensor) -> Tensor:
         """The other way."""
         return tensor.mT.contiguous() if like.ndim == 3 else tensor.reshape(like.shape)
 
@@ -117,9 +131,10 @@ class MMPyramid(OfficialNetwork):
                     out |= {f"{start}conv1.{x}": f"{start}net.0.{x}", f"{start}conv2.{x}": f"{start}net.2.{x}"}
         return out
 
-    def official_dead(self) -> dict[str, tuple[int, ...]]:
+    def unused_keys(self) -> dict[str, tuple[int, ...]]:
         """Two templates of layers that were copied and not used, and a norm in every attention."""
-        width, inner = self.made_with["width"], self.made_with["inner"]
+        width = self.width
+        inner = self.inner
         norm: dict[str, tuple[int, ...]] = {f"layer_norm.{x}": (width,) for x in ("weight", "bias")}
         linears: dict[str, tuple[int, ...]] = {f"linears.{i}.weight": (width, width) for i in range(4)}
         linears |= {f"linears.{i}.bias": (width,) for i in range(4)}
@@ -140,26 +155,3 @@ _LINEAR = {"query": 0, "key": 1, "value": 2, "out": 3}
 
 def _gate(found: re.Match[str]) -> str:
     return f"MMP.capture.msa.{found[1]}.l{found[2]}{int(found[3]) + 1}."
-
-
-@dataclass
-class MMPyramidConfig(ParsingConfig):
-    """MM-Pyramid for `avvp`: attention in ever wider windows.
-
-    Attributes:
-        name: Of the system.
-        heads: Attention heads.
-        levels: Levels of the pyramid.
-        dropout: In training.
-        swapped: See `MMPyramid`.
-    """
-
-    name: Literal["mm_pyramid"] = "mm_pyramid"
-    heads: int = 8
-    levels: int = 4
-    dropout: float = 0.2
-    swapped: bool = True
-
-    def network(self, visual: int, audio: int, vocabulary: Vocabulary) -> MMPyramid:
-        """The network."""
-        return MMPyramid(audio, visual - self.motion, classes=len(vocabulary.classes), **self.own())
