@@ -101,7 +101,7 @@ class ResNet18Visual(VisualEncoder):
         return VisualFeatures(patches.mean(1), patches, (maps.shape[2], maps.shape[3]))
 
 
-def resnet_dead(inputs: int) -> dict[str, tuple[int, ...]]:
+def resnet_unused(inputs: int) -> dict[str, tuple[int, ...]]:
     """Keys that LVS's trunks have beside `ResNet18`'s: first convolutions for other inputs, a classifier."""
     first = {"conv1_a.weight": 1, "conv1.weight": 3, "conv1_flow.weight": 6}
     dead: dict[str, tuple[int, ...]] = {key: (64, n, 7, 7) for key, n in first.items() if n != inputs}

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,6 +56,29 @@ def annotated_mask_loss(logits: Tensor, batch: Batch) -> Tensor:
     maps = annotated(logits, batch)
     maps = F.interpolate(maps, target.shape[-2:], mode="bilinear", align_corners=False)
     return mask_loss(maps[:, 0], target)
+
+
+def resize_annotated(maps: Tensor, batch: Batch, target: Tensor) -> Tensor:
+    """Annotated steps of (B, T, K, h, w) at the size of true masks (N, H, W), bilinear: (N, K, H, W)."""
+    maps = annotated(maps, batch)
+    if maps.shape[-2:] == target.shape[-2:]:
+        return maps
+    return F.interpolate(maps, target.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def class_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy over classes of logits (B, T, K, h, w): mean over pixels, then over annotated steps.
+
+    Raises:
+        ValueError: If the batch has no class masks.
+    """
+    if "class_mask" not in batch.targets:
+        raise ValueError("system.semantic asks for masks of classes, and the data have none. Leave it out.")
+    target = annotated(batch.targets["class_mask"], batch)
+    maps = resize_annotated(logits, batch, target)
+    pixels = target[0].numel() if len(target) else 1
+    total = F.cross_entropy(maps, target.long(), reduction="sum") / pixels
+    return mean_of(total, torch.as_tensor(len(target)))
 
 
 def mask_losses(output: MaskOutput, batch: Batch) -> dict[str, Tensor]:

@@ -235,13 +235,14 @@ def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Bat
         raise ValueError("This model reads stored visual features, and the batch has none.")
     if batch.frames is None:
         raise ValueError("This model reads frames, and the batch has none.")
-    if batch.valid.all():
-        return encoder(batch.frames.flatten(0, 1)).map(lambda x: x.unflatten(0, batch.valid.shape))
-    return encoder(batch.frames[batch.valid]).map(lambda x: scatter_steps(x, batch.valid))
+    frames = batch.frames.flatten(0, 1) if batch.valid.all() else batch.frames[batch.valid]
+    return encoder(frames).map(lambda x: scatter_steps(x, batch.valid))
 
 
 def scatter_steps(rows: Tensor, valid: Tensor) -> Tensor:
     """Rows of valid steps, (N, ...), at their places in (C, T, ...), zeros elsewhere; `valid` is bool (C, T)."""
+    if valid.all():
+        return rows.unflatten(0, valid.shape)
     out = rows.new_zeros((*valid.shape, *rows.shape[1:]))
     out[valid] = rows
     return out

@@ -44,6 +44,8 @@ class OfficialNetwork(nn.Module):
     source: ClassVar[str]
     #: Dataclass of the network's options.
     Options: ClassVar[type[Any]] = NoOptions
+    #: Published values of arguments that no weight tells, where they differ from the defaults.
+    published: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, options: Any, **sizes: Any) -> None:
         super().__init__()
@@ -136,7 +138,7 @@ class OfficialNetwork(nn.Module):
             raise DataError(
                 f"These weights of {cls.name} have {'; '.join(differing)}. Leave it out, or use other weights."
             )
-        network = cls.build(**(facts | options))
+        network = cls.build(**({**cls.published} | facts | options))
         network.load_official(state)
         return network
 

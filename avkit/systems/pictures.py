@@ -1,184 +1,269 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Systems whose networks look at pictures themselves: they hold their encoders, and train them."""
+"""Systems whose networks segment pictures themselves: they hold their encoders, and train them."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
+from avkit.nn.mask_losses import image_size_of, upsample
 from avkit.nn.recompute import recompute_activations
-from avkit.systems.base import Senses, hear, see
+from avkit.systems.base import RunContext, encode_frames, encode_waveform
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
+from avkit.tasks.avs import Segmentation
+from avkit.tasks.base import Task
 
-#: Least side of a picture: the coarsest map has a stride of as many pixels.
-LEAST = 32
-#: Blocks of each stage of a PVT v2, by which official weights are known.
+#: Smallest side of a picture in pixels: the coarsest map has a stride of as many.
+MIN_SIDE = 32
+#: Blocks of each stage of a PVT v2, which identify official weights.
 _PVT_DEPTHS = {"pvt_v2_b5": (3, 6, 40, 3), "pvt_v2_b2": (3, 4, 6, 3), "pvt_v2_b0": (2, 2, 2, 2)}
 
 
 @dataclass
-class PictureConfig(NetworkConfig):
-    """What all systems on pictures are made of, beside their networks.
+class TrunkOptions:
+    """Options of the encoders inside of a network for pictures.
 
     Attributes:
         visual: Visual encoder with a pyramid, a name of `list_encoders("visual")`.
-        audio: Audio encoder, a name of `list_encoders("audio")`; frozen, but for `small`.
-        visual_weights: Weights of the visual encoder: empty, `hub`, or a path.
-        audio_weights: Weights of the audio encoder.
-        drop_path: Share of samples that go without the last residual branch of the visual encoder in training; 0.1 as
+        audio: Audio encoder, a name of `list_encoders("audio")`; frozen, except `small`.
+        drop_path: Probability that a sample skips the last residual branch of the visual encoder in training; 0.1 as
             published, on a `pvt_v2`.
-        frozen_epochs: Epochs in which the visual encoder does not learn.
-        recompute: Keep little for the backward pass and compute it again there: less memory, more time.
     """
 
     visual: str = "small"
     audio: str = "small"
-    visual_weights: str | None = None
-    audio_weights: str | None = None
     drop_path: float = 0.0
-    frozen_epochs: int = 0
-    recompute: bool = False
-
-    def build(
-        self, vocabulary: Vocabulary, features: Mapping[str, Sequence[int]] | None = None, expert: int | None = None
-    ) -> "PictureSystem":
-        """The system; stored features of sound may stand for the audio encoder.
-
-        Raises:
-            ValueError: If the data have stored features for pictures.
-        """
-        visual, audio = next(iter((features or {}).values()), (0, 0))
-        if visual:
-            raise ValueError(f"{self.name} looks at pictures, and the data have stored features. Leave data.visual.")
-        return PictureSystem(self, self.network(vocabulary, int(audio)))
-
-    @abstractmethod
-    def network(self, vocabulary: Vocabulary, audio: int) -> OfficialNetwork:
-        """The network; `audio` is the width of stored features of sound, 0 where there are none."""
-
-    @classmethod
-    def shared(cls) -> set[str]:
-        """Fields that are not of the network itself."""
-        encoders = {"visual", "audio", "visual_weights", "audio_weights", "drop_path"}
-        return {f.name for f in fields(PictureConfig)} - encoders
 
 
-class PictureSystem(NetworkSystem):
-    """A network with `visual`, a visual encoder, and `audio`, an audio encoder or None for stored features.
+@dataclass
+class PictureConfig(TrunkOptions, NetworkConfig):
+    """Options of all systems that segment pictures.
 
-    Args:
-        config: What it is made of.
-        network: The network.
+    Attributes:
+        visual_weights: Weights of the visual encoder: empty, `hub`, or a path.
+        audio_weights: Weights of the audio encoder.
+        frozen_epochs: Epochs in which the visual encoder is not trained.
+        recompute: Recompute activations in the backward pass: less memory, more time.
+        semantic: Predict a mask per class (AVSS), instead of one of everything that sounds (S4, MS3).
     """
 
-    config: PictureConfig
+    answered_tasks: ClassVar[tuple[str, ...]] = ("avs",)
 
-    def __init__(self, config: PictureConfig, network: OfficialNetwork) -> None:
-        super().__init__(config)
-        self.network = network
-        if config.recompute:
-            recompute_activations(network)
-        if config.weights:
-            self.start_from(config.weights)
-        self.begin_epoch(0)
+    visual_weights: str | None = None
+    audio_weights: str | None = None
+    frozen_epochs: int = 0
+    recompute: bool = False
+    semantic: bool = False
 
-    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Encode pictures, unless they are given as `seen`, and sound."""
-        network: Any = self.network
-        if batch.frames is not None and min(batch.frames.shape[-2:]) < LEAST:
-            raise ValueError(
-                f"Pictures are {batch.frames.shape[-2]} by {batch.frames.shape[-1]} pixels; {self.config.name} needs "
-                f"{LEAST} on a side, so that its coarsest map has a cell. Set --data.picture."
-            )
-        return Senses(see(network.visual, batch) if seen is None else seen, hear(network.audio, batch))
+    def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
+        """The task, over classes or not.
 
-    def encoders(self) -> list[nn.Module]:
-        """Both; a visual encoder that is frozen for some epochs goes on as it trains, as the authors' does."""
-        audio = getattr(self.network, "audio", None)
-        return [] if audio is None else [audio]
+        Raises:
+            ValueError: If classes are asked for and the dataset names none.
+        """
+        tasks = super().make_tasks(names, vocabulary)
+        for name in tasks:
+            own = vocabulary.of(name)
+            if self.semantic and not own.classes:
+                raise ValueError(
+                    "system.semantic asks for masks of classes, and the dataset names none. Leave it out, or use AVSS."
+                )
+            tasks[name] = Segmentation(own, semantic=self.semantic)
+        return tasks
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Let the visual encoder learn from its epoch on."""
-        if self.config.frozen_epochs:
-            network: Any = self.network
-            network.visual.requires_grad_(epoch >= self.config.frozen_epochs)
+    def outputs(self, context: RunContext) -> int:
+        """Number of masks: 1, or one per class with background first."""
+        return len(context.vocabulary.classes) + 1 if self.semantic else 1
 
 
-def make_trunks(
-    visual: str, audio: str | int, visual_weights: str | None, audio_weights: str | None, drop_path: float
-) -> tuple[VisualEncoder, AudioEncoder | None, int]:
-    """A visual encoder with a pyramid, an audio encoder or None for stored features, and the width of sound.
+class PictureNetwork(OfficialNetwork):
+    """A network with its own encoders.
 
     Args:
-        visual: Name of the visual encoder.
-        audio: Name of the audio encoder, or the width of stored features.
-        visual_weights: Weights of the visual encoder.
+        options: Options, a record of `TrunkOptions` among them.
+        outputs: Number of masks.
+        audio_features: Width of stored audio features, which then replace the audio encoder; 0 for none.
+        visual_weights: Weights of the visual encoder, as for `build_visual_encoder`.
         audio_weights: Weights of the audio encoder.
-        drop_path: Of the visual encoder in training.
 
     Raises:
         ValueError: If the visual encoder has no pyramid.
     """
-    options: dict[str, Any] = {"drop_path": drop_path} if drop_path else {}
-    seen = build_visual_encoder(visual, visual_weights, **options)
-    if not seen.pyramid_widths:
-        raise ValueError(f"Masks need a pyramid of maps, and visual encoder {visual!r} has none. Try pvt_v2_b5.")
-    if isinstance(audio, int):
-        return seen, None, audio
-    heard = build_audio_encoder(audio, audio_weights)
-    if audio != "small":
-        heard.requires_grad_(False)
-    return seen, heard, heard.width
+
+    def __init__(
+        self,
+        options: TrunkOptions,
+        outputs: int,
+        audio_features: int,
+        visual_weights: str | None,
+        audio_weights: str | None,
+    ) -> None:
+        super().__init__(options, outputs=outputs, audio_features=audio_features)
+        drop_path: dict[str, Any] = {"drop_path": options.drop_path} if options.drop_path else {}
+        if not options.visual.startswith("pvt"):
+            drop_path = {}
+        self.visual: VisualEncoder = build_visual_encoder(options.visual, visual_weights, **drop_path)
+        if not self.visual.pyramid_widths:
+            raise ValueError(
+                f"Masks need a pyramid of maps, and visual encoder {options.visual!r} has none. Try pvt_v2_b5."
+            )
+        self.audio: AudioEncoder | None = None
+        self.audio_width = audio_features
+        if audio_features:
+            self.built_with["audio"] = ""
+        else:
+            self.audio = build_audio_encoder(options.audio, audio_weights)
+            if not self.audio.from_scratch:
+                self.audio.requires_grad_(False)
+            self.audio_width = self.audio.width
+
+    def level_widths(self) -> list[int]:
+        """Widths of the maps that `levels` gives."""
+        widths = list(self.visual.pyramid_widths)
+        if not self.visual.pyramid_includes_patches:
+            widths.append(self.visual.width)
+        return widths[-4:]
+
+    def levels(self, features: VisualFeatures) -> list[Tensor]:
+        """The last four maps (..., C, h, w), finest first; patches are the last where the pyramid lacks them."""
+        maps = list(features.pyramid)
+        if not self.visual.pyramid_includes_patches:
+            maps.append(features.patches.transpose(-1, -2).unflatten(-1, features.grid))
+        return maps[-4:]
 
 
-def level_widths(encoder: VisualEncoder) -> list[int]:
-    """Widths of the maps that `levels` gives: the last four of the encoder."""
-    widths = list(encoder.pyramid_widths)
-    if not encoder.pyramid_includes_patches:
-        widths.append(encoder.width)
-    return widths[-4:]
+@dataclass
+class MaskNetOutput:
+    """Output of a network for masks.
+
+    Attributes:
+        logits: (B, T, K, h, w): of the mask, or of background and classes.
+        features: Mask features, (B, T, D, h, w), or None.
+        maps: Maps of a pyramid, (B T, D, h, w) each, that a loss compares with audio; empty where none does.
+        audio: Audio features that they are compared with, (B T, D) each.
+    """
+
+    logits: Tensor
+    features: Tensor | None = None
+    maps: Sequence[Tensor] = ()
+    audio: Sequence[Tensor] = ()
 
 
-def levels(encoder: VisualEncoder, seen: VisualFeatures) -> list[Tensor]:
-    """Maps (N, C, h, w), finest first; patches are the last one where they are none of the pyramid's."""
-    maps = list(seen.pyramid)
-    if not encoder.pyramid_includes_patches:
-        maps.append(seen.patches.transpose(-1, -2).unflatten(-1, seen.grid))
-    return maps[-4:]
+class PictureSystem(NetworkSystem):
+    """A network for masks; stored audio features may replace its audio encoder.
+
+    Args:
+        config: Its options.
+        context: What it is built for.
+
+    Raises:
+        ValueError: If the data have stored features instead of pictures.
+    """
+
+    config: PictureConfig
+    network: PictureNetwork
+
+    def __init__(self, config: PictureConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        if context.widths.visual:
+            raise ValueError(
+                f"{config.name} segments pictures, and the data have stored features. Leave data.visual out."
+            )
+        self.network = self.build_network(context)
+        if config.recompute:
+            recompute_activations(self.network)
+        if config.weights:
+            self.start_from(config.weights)
+        self.on_epoch_start(0)
+
+    @abstractmethod
+    def build_network(self, context: RunContext) -> PictureNetwork:
+        """The network for the classes and stored audio features of a run."""
+
+    def encode_visual(self, batch: Batch) -> VisualFeatures:
+        """Pictures through the visual encoder.
+
+        Raises:
+            ValueError: If they are too small.
+        """
+        if batch.frames is not None and min(batch.frames.shape[-2:]) < MIN_SIDE:
+            height, width = batch.frames.shape[-2:]
+            raise ValueError(
+                f"Pictures are {height} by {width} pixels; {self.config.name} needs {MIN_SIDE} on a side, so that its "
+                "coarsest map has a cell. Set --data.image_size."
+            )
+        return encode_frames(self.network.visual, batch)
+
+    def encode_audio(self, batch: Batch) -> Tensor:
+        """Sound through the audio encoder, or stored features."""
+        return encode_waveform(self.network.audio, batch)
+
+    def predict(self, output: MaskNetOutput, batch: Batch) -> Prediction:
+        """`mask` and `mask_logits`; with classes also `class_scores` and `class_mask`.
+
+        With classes the mask's logit is the log-odds of any class against the background.
+        """
+        logits = upsample(output.logits, image_size_of(batch, output.logits)).float()
+        if not self.config.semantic:
+            mask = logits[:, :, 0]
+            return Prediction(batch.task, batch.id, {"mask": mask.sigmoid(), "mask_logits": mask})
+        odds = logits[:, :, 1:].logsumexp(2) - logits[:, :, 0]
+        values = {
+            "mask": odds.sigmoid(),
+            "mask_logits": odds,
+            "class_scores": logits,
+            "class_mask": logits.argmax(2),
+        }
+        return Prediction(batch.task, batch.id, values)
+
+    def encoders(self) -> list[nn.Module]:
+        """The audio encoder. A visual encoder that is frozen for some epochs stays in training mode, as officially."""
+        return [] if self.network.audio is None else [self.network.audio]
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Train the visual encoder from its epoch on."""
+        if self.config.frozen_epochs:
+            self.network.visual.requires_grad_(epoch >= self.config.frozen_epochs)
 
 
 def pvt_name(key: str) -> str:
-    """What the authors of PVT v2 call a key of timm's pyramid."""
+    """The official PVT v2 name of a key of timm's pyramid."""
     key = key.removeprefix("network.")
     if key.startswith("patch_embed."):
         return "patch_embed1." + key.removeprefix("patch_embed.")
     stage, part, rest = int(key.removeprefix("stages_")[0]), *key.split(".", 1)[1].split(".", 1)
-    start = {"blocks": f"block{stage + 1}.", "downsample": f"patch_embed{stage + 1}.", "norm": f"norm{stage + 1}."}
-    return start[part] + rest.replace("mlp.dwconv.", "mlp.dwconv.dwconv.")
+    prefix = {"blocks": f"block{stage + 1}.", "downsample": f"patch_embed{stage + 1}.", "norm": f"norm{stage + 1}."}
+    return prefix[part] + rest.replace("mlp.dwconv.", "mlp.dwconv.dwconv.")
 
 
-def recognise_pvt(state: Mapping[str, Tensor], start: str) -> str:
-    """Name of the PVT v2 whose official weights begin with `start`.
+def recognise_pvt(state: Mapping[str, Tensor], prefix: str) -> str:
+    """Name of the PVT v2 whose official weights begin with `prefix`.
 
     Raises:
-        DataError: If it is none of those known here.
+        DataError: If its depths are unknown.
     """
-    depths = tuple(
-        len({key.split(".")[start.count(".") + 1] for key in state if key.startswith(f"{start}block{i}.")})
-        for i in (1, 2, 3, 4)
+    place = prefix.count(".") + 1
+    depths = []
+    for stage in (1, 2, 3, 4):
+        numbers = {key.split(".")[place] for key in state if key.startswith(f"{prefix}block{stage}.")}
+        depths.append(len(numbers))
+    for name, known in _PVT_DEPTHS.items():
+        if known == tuple(depths):
+            return name
+    accepted = ", ".join(f"{name} {counts}" for name, counts in _PVT_DEPTHS.items())
+    raise DataError(
+        f"The weights below {prefix!r} have blocks {tuple(depths)}, which is no PVT v2 known here ({accepted}). Weights "
+        "on ResNet-50 are not read."
     )
-    found = next((name for name, known in _PVT_DEPTHS.items() if known == depths), None)
-    if found is None:
-        known = ", ".join(f"{name} {counts}" for name, counts in _PVT_DEPTHS.items())
-        raise DataError(
-            f"The weights below {start!r} have blocks {depths}, which is no PVT v2 known here ({known}). Weights on "
-            "ResNet-50 are not read."
-        )
-    return found
+
+
+def count_children(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many different names follow a prefix among the keys."""
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})

@@ -1,71 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What EZ-VSL and LVS share: two ResNet-18, one for spectrograms, and maps of how well places go with a sound."""
+"""What EZ-VSL and LVS share: two ResNet-18, one of them for spectrograms, and similarity maps of picture and sound."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Prediction, Vocabulary
+from avkit.batch import Batch, Prediction
 from avkit.encoders.base import VisualFeatures
 from avkit.encoders.pretrained import Pixels
 from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
-from avkit.systems.base import Senses, see
+from avkit.systems.base import Encoded, RunContext, encode_frames, scatter_steps
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
-from avkit.tasks.ssl import SoundLocalization
 
-#: Means and deviations of ImageNet's colours.
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Means and standard deviations of ImageNet's colours.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass
-class SourceOutput:
-    """What a network of sources says.
+class LocalizationOutput:
+    """Embeddings of a network for sound source localization.
 
     Attributes:
-        sounds: One vector per step, of length 1, (B, T, D).
-        places: One per place, of length 1, (B, T, h, w, D).
-        objects: How much of an object is at each place, (B, T, h, w), or None.
+        audio: One vector per step, of length 1, (B, T, D).
+        visual: One per position, of length 1, (B, T, h, w, D).
+        objects: Objectness of each position, (B, T, h, w), or None.
     """
 
-    sounds: Tensor
-    places: Tensor
+    audio: Tensor
+    visual: Tensor
     objects: Tensor | None = None
 
     @property
-    def cosine(self) -> Tensor:
-        """How well each place goes with its sound, (B, T, h, w)."""
-        return torch.einsum("btd,bthwd->bthw", self.sounds, self.places)
+    def similarity(self) -> Tensor:
+        """Cosine of each position and the sound, (B, T, h, w)."""
+        return torch.einsum("btd,bthwd->bthw", self.audio, self.visual)
 
 
-class TwoTrunks(OfficialNetwork):
-    """A trunk for pictures and one for spectrograms.
+class TwoStreamNetwork(OfficialNetwork):
+    """A ResNet-18 for pictures and one for spectrograms.
 
     Args:
-        stride: Of the last maps, 32 or 16.
+        options: Options of the network.
+        stride: Stride of the last maps, 32 or 16.
+        sizes: See `OfficialNetwork`.
     """
 
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.picture, self.sound = ResNet18(3, stride), ResNet18(1, stride)
+    def __init__(self, options: Any, stride: int, **sizes: Any) -> None:
+        super().__init__(options, **sizes)
+        self.picture = ResNet18(3, stride)
+        self.sound = ResNet18(1, stride)
 
-    def see(self, frames: Tensor) -> Tensor:
-        """Vectors of length 1 of pictures (N, 3, H, W), normalised: (N, D, h, w)."""
-        raise NotImplementedError
+    @abstractmethod
+    def embed_pictures(self, frames: Tensor) -> Tensor:
+        """Vectors of length 1 of normalised pictures (N, 3, H, W): (N, D, h, w)."""
 
-    def hear(self, spectrogram: Tensor) -> Tensor:
+    @abstractmethod
+    def embed_sounds(self, spectrogram: Tensor) -> Tensor:
         """Vectors of length 1 of spectrograms (N, 1, F, L): (N, D)."""
-        raise NotImplementedError
 
 
 class ObjectPrior(nn.Module):
-    """Where objects are, whatever sounds: mean size of the last features of a ResNet-18 that knows ImageNet.
+    """Objectness whatever sounds: mean magnitude of the last features of a ResNet-18 trained on ImageNet.
 
     Args:
         weights: `hub`, or a path to weights of torchvision or timm.
@@ -86,147 +89,144 @@ class ObjectPrior(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """From normalised pictures (N, 3, H, W) to (N, h, w)."""
-        found: Tensor = self.trunk(frames).abs().mean(1)
-        return found
+        objectness: Tensor = self.trunk(frames).abs().mean(1)
+        return objectness
 
 
-class NetworkSources(SoundLocalization):
-    """Localisation whose network answers; a prediction's map is the cosine, or with objects EZ-VSL's combined one.
-
-    Args:
-        vocabulary: Not read.
-        alpha: Weight of the cosine where objects are known; the rest is theirs.
-    """
-
-    forms = ()
-
-    def __init__(self, vocabulary: Vocabulary, alpha: float = 0.4) -> None:
-        super().__init__(vocabulary)
-        self.alpha = alpha
-
-    def head(self, width: int, pyramid_widths: Sequence[int]) -> nn.Module:
-        """Hands on what the system answers."""
-        return nn.Identity()
-
-    def predict(self, out: Any, batch: Batch) -> Prediction:
-        """`heat`, (B, T, h, w)."""
-        heat = out.cosine.float()
-        if out.objects is not None:
-            shape = heat.shape[:2]
-            own, objects = (resize_heatmaps(x.flatten(0, 1), HEATMAP_SIZE) for x in (heat, out.objects))
-            heat = combine_heatmaps(own, objects, self.alpha).unflatten(0, shape)
-        return Prediction(self.name, batch.id, {"heat": heat})
-
-
-def cut_and_mirror(frames: Tensor, side: int) -> Tensor:
+def random_crop_and_flip(frames: Tensor, side: int) -> Tensor:
     """A random square of each picture (N, 3, H, W), mirrored in half of them; smaller pictures are mirrored alone."""
-    number, (height, width) = len(frames), frames.shape[-2:]
-    rows, columns = min(side, height), min(side, width)
-
-    def places(size: int, part: int) -> Tensor:
-        start = torch.randint(size - part + 1, (number, 1), device=frames.device)
-        return start + torch.arange(part, device=frames.device)
-
-    y, x = places(height, rows), places(width, columns)
-    x = torch.where(torch.rand(number, 1, device=frames.device) < 0.5, x, x.flip(1))
+    number = len(frames)
+    height, width = frames.shape[-2:]
+    y = _random_range(number, height, min(side, height), frames.device)
+    x = _random_range(number, width, min(side, width), frames.device)
+    mirrored = torch.rand(number, 1, device=frames.device) < 0.5
+    x = torch.where(mirrored, x, x.flip(1))
     picture = torch.arange(number, device=frames.device)[:, None, None]
     return frames.permute(0, 2, 3, 1)[picture, y[:, :, None], x[:, None]].permute(0, 3, 1, 2)
 
 
+def _random_range(number: int, size: int, part: int, device: torch.device) -> Tensor:
+    """`part` neighbouring indices below `size`, from a random start, (number, part)."""
+    start = torch.randint(size - part + 1, (number, 1), device=device)
+    return start + torch.arange(part, device=device)
+
+
 @dataclass
-class SourceConfig(NetworkConfig):
-    """What EZ-VSL and LVS share in a run.
+class LocalizationConfig(NetworkConfig):
+    """Options that EZ-VSL and LVS share in a run.
 
     Attributes:
-        picture: Side that pictures are resized to.
-        augment: In training cut a random part of that size out of larger pictures, and mirror half of them.
+        image_size: Side in pixels that pictures are resized to.
+        augment: In training crop a random part of that size out of larger pictures, and mirror half of them.
         seconds: Seconds of sound around the middle of each step.
-        prior: Weights of the network that knows objects, `hub` or a path; none where empty.
-        alpha: Weight of what sounds where objects are known.
-        visual_weights: Weights of ImageNet to start the trunk of pictures from, `hub` or a path.
+        prior: ImageNet weights of the object prior, `hub` or a path; no prior where empty.
+        alpha: Weight of the audio-visual map where there is a prior; the rest is the prior's.
+        visual_weights: ImageNet weights to start the visual stream from, `hub` or a path.
     """
 
-    whole: ClassVar[bool] = False
+    answered_tasks: ClassVar[tuple[str, ...]] = ("ssl",)
+    whole_clips: ClassVar[bool] = False
 
-    picture: int = 224
+    image_size: int = 224
     augment: bool = False
     seconds: float = 3.0
     prior: str | None = None
     alpha: float = 0.4
     visual_weights: str | None = None
 
-    def build(self, vocabulary: Vocabulary, features: Any = None, expert: int | None = None) -> "SourceSystem":
-        """The system.
 
-        Raises:
-            ValueError: If the data have stored features.
-        """
-        if any(next(iter((features or {}).values()), ())):
-            raise ValueError(f"{self.name} looks and listens itself, and the data have stored features. Leave them.")
-        return SourceSystem(self)
-
-    def network(self) -> TwoTrunks:
-        """The network."""
-        raise NotImplementedError
-
-    def make_task(self, cls: type[Any], vocabulary: Vocabulary) -> NetworkSources:
-        """The task with its weight of objects."""
-        made: NetworkSources = cls(vocabulary, self.alpha)
-        return made
-
-    def run(self, network: nn.Module, senses: Senses, batch: Batch) -> SourceOutput:
-        """Vectors of a batch."""
-        places = senses.seen.patches.unflatten(2, senses.seen.grid)
-        objects = senses.seen.pyramid[0][:, :, 0] if senses.seen.pyramid else None
-        return SourceOutput(senses.heard, places, objects)
-
-    @classmethod
-    def shared(cls) -> set[str]:
-        """Fields that are not of the network itself."""
-        return {f.name for f in fields(SourceConfig)}
-
-
-class SourceSystem(NetworkSystem):
-    """Two trunks and, where it is asked for, one that knows objects.
+class LocalizationSystem(NetworkSystem):
+    """A two-stream network and, where it is asked for, an object prior.
 
     Args:
-        config: What it is made of.
+        config: Its options.
+        context: What it is built for.
+
+    Raises:
+        ValueError: If the data have stored features.
     """
 
-    config: SourceConfig
-    network: TwoTrunks
+    config: LocalizationConfig
+    network: TwoStreamNetwork
 
-    def __init__(self, config: SourceConfig) -> None:
-        super().__init__(config)
-        self.network = config.network()
-        self.pixels = Pixels(*IMAGENET, (config.picture, config.picture))
+    def __init__(self, config: LocalizationConfig, context: RunContext) -> None:
+        super().__init__(config, context)
+        if any(context.widths):
+            raise ValueError(
+                f"{config.name} reads pictures and sound, and the data have stored features. Leave data.visual and "
+                "data.audio out."
+            )
+        self.network = self.build_network()
+        self.pixels = Pixels(*IMAGENET, (config.image_size, config.image_size))
         self.prior = ObjectPrior(config.prior) if config.prior else None
         if config.visual_weights:
             self.network.picture.load_imagenet(config.visual_weights)
         if config.weights:
             self.start_from(config.weights)
 
-    def sense(self, batch: Batch, seen: VisualFeatures | None = None) -> Senses:
-        """Vectors of places and of sounds."""
+    @abstractmethod
+    def build_network(self) -> TwoStreamNetwork:
+        """The network."""
+
+    def encode_visual(self, batch: Batch) -> VisualFeatures:
+        """Embeddings of positions; objectness as the only map of the pyramid."""
+        return encode_frames(self._embed_pictures, batch)
+
+    def encode_audio(self, batch: Batch) -> Tensor:
+        """Embeddings of the sound around each step.
+
+        Raises:
+            ValueError: If the batch has no waveforms.
+        """
         if batch.waveform is None:
             raise ValueError(f"{self.config.name} reads waveforms, and the batch has none.")
-        sound = crop_around_steps(batch.waveform, batch.valid.shape[1], batch.hop, self.config.seconds)
-        keep = slice(None) if batch.valid.all() else batch.valid
-        picked = sound.flatten(0, 1) if isinstance(keep, slice) else sound[keep]
-        vectors = self.network.hear(log_power_spectrogram(picked)[:, None])
-        heard = vectors.new_zeros(batch.valid.numel(), vectors.shape[1])
-        heard[batch.valid.flatten()] = vectors
-        return Senses(see(self._look, batch) if seen is None else seen, heard.unflatten(0, batch.valid.shape))
+        valid = batch.valid
+        sound = crop_around_steps(batch.waveform, valid.shape[1], batch.hop, self.config.seconds)
+        chosen = sound.flatten(0, 1) if valid.all() else sound[valid]
+        vectors = self.network.embed_sounds(log_power_spectrogram(chosen)[:, None])
+        return scatter_steps(vectors, valid)
 
-    def _look(self, frames: Tensor) -> VisualFeatures:
-        if self.training and self.config.augment:
-            frames = cut_and_mirror(frames, self.config.picture)
-        pixels = self.pixels(frames)
-        maps = self.network.see(pixels)
-        objects = [] if self.prior is None else [self.prior(pixels)[:, None]]
-        places = maps.flatten(2).transpose(1, 2)
-        return VisualFeatures(F.normalize(places.mean(1), dim=-1), places, (maps.shape[2], maps.shape[3]), objects)
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> LocalizationOutput:
+        """Embeddings of a batch."""
+        encoded = encoded or self.encode(batch)
+        visual = encoded.visual
+        objects = visual.pyramid[0][:, :, 0] if visual.pyramid else None
+        return LocalizationOutput(encoded.audio, visual.patches.unflatten(2, visual.grid), objects)
+
+    def predict(self, output: LocalizationOutput, batch: Batch) -> Prediction:
+        """`heat`, (B, T, h, w): the similarity, with a prior EZ-VSL's combination of both."""
+        heat = output.similarity.float()
+        if output.objects is not None:
+            similarity = resize_heatmaps(heat.flatten(0, 1), HEATMAP_SIZE)
+            objects = resize_heatmaps(output.objects.flatten(0, 1), HEATMAP_SIZE)
+            combined = combine_heatmaps(similarity, objects, self.config.alpha)
+            heat = combined.unflatten(0, heat.shape[:2])
+        return Prediction(batch.task, batch.id, {"heat": heat})
 
     def encoders(self) -> list[nn.Module]:
-        """The one that knows objects."""
+        """The object prior, which is frozen."""
         return [] if self.prior is None else [self.prior]
+
+    def _embed_pictures(self, frames: Tensor) -> VisualFeatures:
+        if self.training and self.config.augment:
+            frames = random_crop_and_flip(frames, self.config.image_size)
+        pixels = self.pixels(frames)
+        maps = self.network.embed_pictures(pixels)
+        objects = [] if self.prior is None else [self.prior(pixels)[:, None]]
+        patches = maps.flatten(2).transpose(1, 2)
+        return VisualFeatures(F.normalize(patches.mean(1), dim=-1), patches, (maps.shape[2], maps.shape[3]), objects)
+
+
+def clip_numbers(batch: Batch) -> Tensor:
+    """Number of the clip of every valid step, int64 (N,)."""
+    numbers = torch.arange(len(batch), device=batch.valid.device)
+    return numbers[:, None].expand(batch.valid.shape)[batch.valid]
+
+
+def init_like_the_authors(modules: Sequence[nn.Module]) -> None:
+    """Weights of convolutions by Kaiming's rule and of batch norms around 1, in the order given."""
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.02)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.answers import Answer, Heat
-from avkit.batch import Batch, Prediction
+from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.ssl import SourceLocalization
-from avkit.nn.heatmap import HEATMAP_SIZE
+from avkit.nn.heatmap import HEATMAP_SIZE, HeatmapProtocol
 from avkit.tasks.base import Baseline, Task
 
 
@@ -20,6 +20,10 @@ class SoundLocalization(Task):
     """A heat map per step.
 
     Sources are annotated for evaluation alone; training only knows which sound and picture belong together.
+
+    Args:
+        vocabulary: Not used.
+        protocol: Official rule by which a heat map is scored, see `avkit.nn.heatmap.HeatmapProtocol`.
     """
 
     name = "ssl"
@@ -35,9 +39,13 @@ class SoundLocalization(Task):
     monitor = "cIoU@0.5"
     headline = ("cIoU@0.5", "AUC")
 
+    def __init__(self, vocabulary: Vocabulary, protocol: HeatmapProtocol = "ez_vsl") -> None:
+        super().__init__(vocabulary)
+        self.protocol: HeatmapProtocol = protocol
+
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """The official figures and, unless `quick`, those beside them that suit small sources."""
-        return {"": SourceLocalization(clean=not quick)}
+        return {"": SourceLocalization(self.protocol, clean=not quick)}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score the steps in which a visible source sounds."""

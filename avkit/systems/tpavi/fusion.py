@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks from a pyramid of maps, seen at several distances and fused from coarse to fine: AVSBench's baseline."""
+"""Masks from a feature pyramid, fused from coarse to fine: the decoder of AVSBench's baseline."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Distances(nn.Module):
-    """The sum of 3x3 convolutions that look at several distances.
+class MultiDilatedConv(nn.Module):
+    """The sum of 3x3 convolutions with several dilations.
 
     Args:
         inputs: Channels of the map.
@@ -32,7 +32,7 @@ class Distances(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions and a skip, over a map that has been rectified.
+    """Two convolutions of the rectified map, and a skip.
 
     The authors rectify in place, so what is skipped to the end is the rectified map; `plain` skips the map itself, as
     the block is usually meant.
@@ -44,14 +44,15 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, width: int, plain: bool = False) -> None:
         super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
         self.plain = plain
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (N, D, h, w) to the same."""
         x = maps.relu()
-        found: Tensor = self.second(self.first(x).relu_())
-        return found + (maps if self.plain else x)
+        residual: Tensor = self.second(self.first(x).relu_())
+        return residual + (maps if self.plain else x)
 
 
 class FusionDecoder(nn.Module):
