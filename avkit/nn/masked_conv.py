@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions and attention over time that know which steps are padding, the parts of ActionFormer's descendants.
+"""Convolution and attention over time that mask padded steps: the parts of ActionFormer's descendants.
 
 Everything is time-first: features (B, T, D), `valid` bool (B, T).
 
@@ -16,40 +16,43 @@ from torch import Tensor, nn
 from avkit.nn.matmul_conv import Conv3
 
 
-class MaskedConv(Conv3):
-    """Convolution over three steps whose padded steps come out as 0.
+class MaskedConv(nn.Module):
+    """Convolution over three steps whose padded steps are set to 0.
 
-    A norm that follows turns them into its own bias, which the next convolution reads at the last step: so the steps
-    beside the padding depend on there being padding, officially too.
+    A norm that follows turns these zeros into its bias, which the next convolution reads at the last valid step. So the
+    steps beside padding depend on whether there is padding, as in the official code.
 
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        start: Bias at the beginning; no bias where None.
+        bias: Initial bias; no bias where None.
     """
 
-    def __init__(self, inputs: int, outputs: int, start: float | None = None) -> None:
-        super().__init__(inputs, outputs, start is not None)
-        if self.bias is not None and start is not None:
-            nn.init.constant_(self.bias, start)
+    def __init__(self, inputs: int, outputs: int, bias: float | None = None) -> None:
+        super().__init__()
+        self.conv = Conv3(inputs, outputs, bias=bias is not None)
+        if self.conv.bias is not None and bias is not None:
+            nn.init.constant_(self.conv.bias, bias)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """From (B, T, inputs) and bool (B, T) to (B, T, outputs)."""
-        return super().forward(x) * valid[..., None]
+        y: Tensor = self.conv(x)
+        return y * valid[..., None]
 
 
-class Stages(nn.Module):
+class ConvStages(nn.Module):
     """Stages of masked convolution, norm over channels and ReLU.
 
     Args:
         inputs: Channels in.
         width: Channels out.
-        depth: Stages.
+        depth: Number of stages.
     """
 
     def __init__(self, inputs: int, width: int, depth: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(MaskedConv(width if i else inputs, width) for i in range(depth))
+        widths = [inputs] + [width] * depth
+        self.convs = nn.ModuleList(MaskedConv(widths[i], width) for i in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -60,11 +63,11 @@ class Stages(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """Each channel convolved over three steps by itself.
+    """Convolution of each channel by itself over three steps.
 
     Args:
         width: Channels.
-        stride: Every how manieth step is kept.
+        stride: Keep every `stride`-th step.
     """
 
     def __init__(self, width: int, stride: int = 1) -> None:
@@ -72,18 +75,41 @@ class DepthwiseConv(nn.Module):
         self.stride = stride
         self.weight = nn.Conv1d(width, width, 3, groups=width, bias=False).weight
 
-    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """From (B, T, D) to (B, T / stride, D), times `keep` (B, T / stride), where that is not None."""
+    def forward(self, x: Tensor) -> Tensor:
+        """From (B, T, D) to (B, T / stride, D)."""
         image = x.transpose(1, 2)[:, :, None]  # channels last, which is the fast layout
-        y = F.conv2d(image, self.weight[:, :, None], stride=(1, self.stride), padding=(0, 1), groups=x.shape[-1])
-        y = y[:, :, 0].transpose(1, 2)
-        return y if keep is None else y * keep[..., None]
+        weight = self.weight[:, :, None]
+        y = F.conv2d(image, weight, stride=(1, self.stride), padding=(0, 1), groups=x.shape[-1])
+        return y[:, :, 0].transpose(1, 2)
+
+
+class ConvProjection(nn.Module):
+    """Depthwise convolution, norm and linear layer that make queries, keys or values.
+
+    Args:
+        width: Width D.
+        stride: Keep every `stride`-th step.
+    """
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = DepthwiseConv(width, stride)
+        self.norm = nn.LayerNorm(width)
+        self.linear = linear(width, width)
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """From (B, T, D), and valid steps after the stride, bool (B, T / stride), to (B, T / stride, D)."""
+        y = self.conv(x)
+        if keep is not None:
+            y = y * keep[..., None]
+        projected: Tensor = self.linear(self.norm(y))
+        return projected
 
 
 class MaskedAttention(nn.Module):
-    """Multi-head attention with a small convolution in front of queries, keys and values.
+    """Multi-head attention with a depthwise convolution before queries, keys and values.
 
-    With a stride all three are thinned out, and so is the result.
+    With a stride all three are subsampled, and so is the result.
 
     Args:
         width: Width D.
@@ -95,53 +121,57 @@ class MaskedAttention(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}.")
-        self.heads, self.stride = heads, stride
-        for name in ("query", "key", "value"):
-            setattr(self, f"{name}_conv", DepthwiseConv(width, stride))
-            setattr(self, f"{name}_norm", nn.LayerNorm(width))
-            setattr(self, name, linear(width, width))
+        self.heads = heads
+        self.query = ConvProjection(width, stride)
+        self.key = ConvProjection(width, stride)
+        self.value = ConvProjection(width, stride)
         self.out = linear(width, width)
 
-    def forward(self, context: Tensor, query: Tensor, keep: Tensor | None, blind: bool = False) -> Tensor:
-        """Attend.
+    def forward(self, context: Tensor, query: Tensor, keep: Tensor | None, mask_keys: bool = True) -> Tensor:
+        """Attend from `query` to `context`.
 
         Args:
-            context: Who answers, (B, T, D).
-            query: Who asks, (B, T, D).
+            context: Where keys and values come from, (B, T, D).
+            query: Where queries come from, (B, T, D).
             keep: Valid steps after the stride, bool (B, T / stride); None where all are.
-            blind: Let padded steps answer too, as keys without value.
+            mask_keys: Leave padded steps out of the softmax; otherwise they take part in it as keys whose value is 0.
 
         Returns:
             (B, T / stride, D), 0 where padded.
         """
-        q, k, v = (
-            getattr(self, name)(getattr(self, f"{name}_norm")(getattr(self, f"{name}_conv")(x, keep)))
-            for name, x in (("query", query), ("key", context), ("value", context))
-        )
-        if keep is not None:
-            v = v * keep[..., None]
-        q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=self.heads) for x in (q, k, v))
-        mask = None if keep is None or blind else keep[:, None, None]
-        x = F.scaled_dot_product_attention(q, k, v, mask)
-        if keep is not None and blind:
-            x = x * keep[:, None, :, None]
-        x = self.out(rearrange(x, "b h t d -> b t (h d)"))
-        return x if keep is None else x * keep[..., None]
+        q = self._split_heads(self.query(query, keep))
+        k = self._split_heads(self.key(context, keep))
+        v = self.value(context, keep)
+        if keep is None:
+            return self._join_heads(F.scaled_dot_product_attention(q, k, self._split_heads(v)))
+        v = self._split_heads(v * keep[..., None])
+        mask = keep[:, None, None] if mask_keys else None
+        y = F.scaled_dot_product_attention(q, k, v, mask)
+        if not mask_keys:
+            y = y * keep[:, None, :, None]
+        return self._join_heads(y) * keep[..., None]
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b t (h d) -> b h t d", h=self.heads)
+
+    def _join_heads(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(rearrange(x, "b h t d -> b t (h d)"))
+        return y
 
 
-class GainedPath(nn.Module):
-    """A residual branch with a learnt gain per channel, dropped as a whole for some samples in training.
+class ScaledDropPath(nn.Module):
+    """A residual branch with a learned factor per channel, dropped as a whole for some samples in training.
 
     Args:
         width: Channels.
-        drop: Share of samples that go without.
-        start: Gain at the beginning.
+        drop: Probability that a sample skips the branch.
+        scale: Initial factor.
     """
 
-    def __init__(self, width: int, drop: float = 0.1, start: float = 1e-4) -> None:
+    def __init__(self, width: int, drop: float = 0.1, scale: float = 1e-4) -> None:
         super().__init__()
         self.drop = drop
-        self.scale = nn.Parameter(torch.full((width,), start))
+        self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, T, D) to the same."""
@@ -158,9 +188,9 @@ class PyramidBlock(nn.Module):
     Args:
         width: Width D.
         heads: Attention heads.
-        stride: 1, or 2 to halve the steps; the residual is then the maximum over three.
+        stride: 1, or 2 to halve the steps; the residual is then the maximum over three steps.
         inner: Width of the feed-forward layers; 4 D where None.
-        drop_path: See `GainedPath`.
+        drop_path: Probability that a sample skips a branch in training.
     """
 
     def __init__(
@@ -169,45 +199,54 @@ class PyramidBlock(nn.Module):
         super().__init__()
         inner = inner or 4 * width
         self.stride = stride
-        self.context_norm, self.query_norm, self.inner_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.context_norm = nn.LayerNorm(width)
+        self.query_norm = nn.LayerNorm(width)
+        self.feed_forward_norm = nn.LayerNorm(width)
         self.attention = MaskedAttention(width, heads, stride)
-        self.feed = nn.Sequential(linear(width, inner), nn.GELU(), linear(inner, width))
-        self.attention_path, self.feed_path = GainedPath(width, drop_path), GainedPath(width, drop_path)
+        self.feed_forward = nn.Sequential(linear(width, inner), nn.GELU(), linear(inner, width))
+        self.attention_path = ScaledDropPath(width, drop_path)
+        self.feed_forward_path = ScaledDropPath(width, drop_path)
 
-    def forward(self, context: Tensor, query: Tensor, valid: Tensor | None, blind: bool = False) -> Tensor:
+    def forward(self, context: Tensor, query: Tensor, valid: Tensor | None) -> Tensor:
         """Attend and transform.
 
         Args:
             context: Keys, values and residual, (B, T, D).
             query: (B, T, D).
             valid: bool (B, T); None where all steps are.
-            blind: See `MaskedAttention`.
 
         Returns:
-            (B, T / stride, D), 0 where padded; its valid steps are `thin(valid, stride)`.
+            (B, T / stride, D), 0 where padded; its valid steps are `subsample(valid, stride)`.
         """
-        keep = None if valid is None else thin(valid, self.stride)
-        x = self.attention_path(self.attention(self.context_norm(context), self.query_norm(query), keep, blind=blind))
-        rest = context if self.stride == 1 else pool(context)
-        x = x + (rest if keep is None else rest * keep[..., None])
-        inner = self.feed(self.inner_norm(x))
-        return x + self.feed_path(inner if keep is None else inner * keep[..., None])
+        keep = None if valid is None else subsample(valid, self.stride)
+        attended = self.attention(self.context_norm(context), self.query_norm(query), keep)
+        residual = context if self.stride == 1 else max_pool(context)
+        x = self.attention_path(attended) + _masked(residual, keep)
+        transformed = self.feed_forward(self.feed_forward_norm(x))
+        y: Tensor = x + self.feed_forward_path(_masked(transformed, keep))
+        return y
 
 
-def thin(valid: Tensor, stride: int) -> Tensor:
+def _masked(x: Tensor, keep: Tensor | None) -> Tensor:
+    """`x` (B, T, D), 0 where `keep` (B, T) is False."""
+    return x if keep is None else x * keep[..., None]
+
+
+def subsample(valid: Tensor, stride: int) -> Tensor:
     """Every `stride`-th of the valid steps, (B, T) to (B, T / stride)."""
     return valid[:, ::stride] if stride > 1 else valid
 
 
-def pool(x: Tensor) -> Tensor:
-    """Maximum over three steps, every second one: (B, T, D) to (B, T / 2, D)."""
+def max_pool(x: Tensor) -> Tensor:
+    """Maximum over three steps at every second one: (B, T, D) to (B, T / 2, D)."""
     return F.max_pool1d(x.transpose(1, 2), 3, 2, 1).transpose(1, 2)
 
 
 def sinusoid(length: int, width: int) -> Tensor:
-    """Sines and cosines of places over the square root of the width, (length, width)."""
-    place, channel = torch.arange(length, dtype=torch.float64)[:, None], torch.arange(width)
-    angle = place / 10000 ** (2 * (channel // 2).double() / width)
+    """Sines and cosines of positions over the square root of the width, (length, width)."""
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    channel = torch.arange(width)
+    angle = position / 10000 ** (2 * (channel // 2).double() / width)
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float() / width**0.5
 
 

@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-#: Numbers of a part: so few that what is made of them on the way stays in a core's cache.
-PART = 2**18
+#: Numbers in a chunk of rows: few enough that intermediate results stay in a core's cache.
+CHUNK = 2**18
 
 
 class Conv3(nn.Module):
-    """Convolution over three steps of (B, T, inputs) to (B, T, outputs), zeros beyond the ends.
+    """Convolution over three steps of (B, T, inputs) to (B, T, outputs), with zeros beyond the ends.
 
-    The neighbours are put side by side before the product where there are fewer channels before it, and summed after it
-    where there are fewer after it: so nothing large is copied, neither features nor weights.
+    Neighbouring steps are concatenated before the matrix product where there are no more channels before it than after,
+    and summed after it otherwise. So nothing large is copied, neither features nor weights.
 
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        bias: Whether to add one.
-        dilation: Steps between what is seen.
+        bias: Whether to add a bias.
+        dilation: Distance in steps between the three.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True, dilation: int = 1) -> None:
@@ -36,38 +36,50 @@ class Conv3(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From (B, T, inputs) to (B, T, outputs)."""
         outputs, _, inputs = self.weight.shape
-        d, steps = self.dilation, x.shape[1]
         if inputs <= outputs:
-            wide = F.pad(x, (0, 0, d, d))
-            around = torch.cat([wide[:, i * d : i * d + steps] for i in range(3)], -1)
-            return F.linear(around, self.weight.flatten(1), self.bias)
-        before, here, after = F.linear(x, self.weight.view(-1, inputs)).unflatten(2, (outputs, 3)).unbind(3)
-        found = here + F.pad(before, (0, 0, d, 0))[:, :steps] + F.pad(after, (0, 0, 0, d))[:, d:]
-        return found if self.bias is None else found + self.bias
+            return self._concatenate_first(x)
+        return self._sum_afterwards(x, outputs, inputs)
+
+    def _concatenate_first(self, x: Tensor) -> Tensor:
+        """The three steps of every window side by side, then one product."""
+        steps = x.shape[1]
+        d = self.dilation
+        padded = F.pad(x, (0, 0, d, d))
+        windows = torch.cat([padded[:, :steps], padded[:, d : d + steps], padded[:, 2 * d :]], -1)
+        return F.linear(windows, self.weight.flatten(1), self.bias)
+
+    def _sum_afterwards(self, x: Tensor, outputs: int, inputs: int) -> Tensor:
+        """One product per step for its three places in a window, then shifted sums."""
+        steps = x.shape[1]
+        d = self.dilation
+        products = F.linear(x, self.weight.view(-1, inputs)).unflatten(2, (outputs, 3))
+        before, here, after = products.unbind(3)
+        y = here + F.pad(before, (0, 0, d, 0))[:, :steps] + F.pad(after, (0, 0, 0, d))[:, d:]
+        return y if self.bias is None else y + self.bias
 
 
-def in_parts(module: Callable[..., Tensor], rows: Tensor, valid: Tensor | None) -> Tensor:
-    """`module(rows, rows, valid)` of rows (N, L, D) that do not touch one another; `valid` is bool (N, L).
+def run_in_chunks(module: Callable[..., Tensor], rows: Tensor, valid: Tensor | None) -> Tensor:
+    """`module(rows, rows, valid)` for rows that do not depend on each other.
 
-    On a CPU it is run on a few rows at a time, which is faster, and while gradients are wanted it keeps no more than
-    rows and results, and runs again on the way back.
+    On a CPU the module is run on a few rows at a time, which is faster. Where gradients are wanted, only rows and
+    results are kept, and the module is run again in the backward pass.
+
+    Args:
+        module: Takes rows twice, and which of their steps are valid.
+        rows: (N, L, D).
+        valid: bool (N, L); None where all steps are.
     """
-    if rows.device.type != "cpu" or rows.numel() <= PART:
+    if rows.device.type != "cpu" or rows.numel() <= CHUNK:
         return module(rows, rows, valid)
-    size = max(1, PART // rows[0].numel())
+    size = max(1, CHUNK // rows[0].numel())
+    chunks = rows.split(size)
+    masks: list[Tensor | None] = [None] * len(chunks) if valid is None else list(valid.split(size))
     if torch.is_grad_enabled():
-        found = [
-            checkpoint(module, part, part, keep, use_reentrant=False)
-            for part, keep in zip(rows.split(size), _split(valid, rows, size), strict=True)
-        ]
-        return torch.cat(found)
+        results = []
+        for chunk, mask in zip(chunks, masks, strict=True):
+            results.append(checkpoint(module, chunk, chunk, mask, use_reentrant=False))
+        return torch.cat(results)
     out = torch.empty_like(rows)
-    for part, keep, place in zip(rows.split(size), _split(valid, rows, size), out.split(size), strict=True):
-        place.copy_(module(part, part, keep))
+    for chunk, mask, place in zip(chunks, masks, out.split(size), strict=True):
+        place.copy_(module(chunk, chunk, mask))
     return out
-
-
-def _split(valid: Tensor | None, rows: Tensor, size: int) -> list[Tensor | None]:
-    if valid is None:
-        return [None] * -(-len(rows) // size)
-    return list(valid.split(size))

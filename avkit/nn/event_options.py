@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of networks and heads for dense events, each written once."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class EventPyramidOptions:
+    """What turns a temporal pyramid of features into events: relations between classes and steps, and a decoder.
+
+    Attributes:
+        length: Steps that shorter videos are padded to.
+        levels: Levels of the pyramid; each has half the steps of the one before.
+        inner: Width of the features of one class, where classes are related.
+        mixed: Let padding of the temporal branch be taken from the wrong videos of a batch, as the authors do; see
+            `avkit.nn.event_dependency.EventDependency`.
+        channels: Width of the decoder.
+        depth: Convolutions in each tower of the decoder, the last included.
+        aware: Predict boundaries for every class, instead of one pair per point for all classes.
+        drop_path: Probability that a sample skips a residual branch in training.
+    """
+
+    length: int = 224
+    levels: int = 6
+    inner: int = 128
+    mixed: bool = True
+    channels: int = 512
+    depth: int = 3
+    aware: bool = True
+    drop_path: float = 0.1
+
+
+@dataclass
+class EventOptions(EventPyramidOptions):
+    """Options of a whole network for dense events, from the features of both modalities to events.
+
+    Attributes:
+        width: Width D of each modality.
+        heads: Attention heads.
+        stages: Convolutions at the start, in each modality.
+        blocks: Blocks of self-attention, in each modality.
+    """
+
+    width: int = 512
+    heads: int = 4
+    stages: int = 2
+    blocks: int = 2
+
+
+@dataclass
+class EventLossOptions:
+    """Options of the loss, see `avkit.nn.event_criterion.EventCriterion`.
+
+    Attributes:
+        segment_weight: Weight of the loss of boundaries; 0 or less makes it as large as the loss of classes.
+        smoothing: Label smoothing.
+        normaliser: Number of positive points that losses are divided by before any batch was counted.
+    """
+
+    segment_weight: float = 1.0
+    smoothing: float = 0.0
+    normaliser: float = 250.0
