@@ -10,13 +10,13 @@ from golden import golden_cases
 from recorded import Recorded
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from avkit.batch import Vocabulary
+from avkit.nn.event_criterion import EventCriterion, assign_events, ranges_of
 from avkit.nn.event_dependency import EventDependency
 from avkit.nn.event_nms import decode_level, steps_to_seconds, suppress_events
+from avkit.nn.event_options import EventLossOptions
 from avkit.nn.losses import distance_iou_loss, sigmoid_focal_loss
-from avkit.nn.masked_conv import GainedPath
+from avkit.nn.masked_conv import ScaledDropPath
 from avkit.systems.ccnet.network import CCNet
-from avkit.systems.dense_task import OfficialDenseEvents, assign
 from avkit.systems.unav.network import UnAV
 from avkit.training.schedule import groups, late_cosine
 from avkit.training.truncate import truncate
@@ -26,20 +26,38 @@ class Video(Recorded):
     """A case of untrimmed videos."""
 
     def network(self):
-        config, cls = self.facts["model_config"], {"CCNet": CCNet, "UnAV": UnAV}[self.facts["model"]]
+        config = self.facts["model_config"]
+        cls = {"CCNet": CCNet, "UnAV": UnAV}[self.facts["model"]]
         options = {"heads": config["n_head"], "length": config["max_seq_len"]}
         if cls is UnAV:
-            options["places"] = config["use_abs_pe"]
+            options["positions"] = config["use_abs_pe"]
         return cls.from_official(self.weights(), **options).eval()
 
     def batch(self):
         rng = np.random.default_rng(self.facts["input_seed"])
-        config, lengths = self.facts["model_config"], self.facts["lengths"]
-        visual, audio = (torch.zeros(len(lengths), max(lengths), config[f"input_dim_{x}"]) for x in "VA")
+        config = self.facts["model_config"]
+        lengths = self.facts["lengths"]
+        visual = torch.zeros(len(lengths), max(lengths), config["input_dim_V"])
+        audio = torch.zeros(len(lengths), max(lengths), config["input_dim_A"])
         for i, n in enumerate(lengths):
             visual[i, :n] = torch.tensor(rng.standard_normal((n, visual.shape[2])), dtype=torch.float32)
             audio[i, :n] = torch.tensor(rng.standard_normal((n, audio.shape[2])), dtype=torch.float32)
         return visual, audio, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+    def levels(self):
+        """Number of levels of the pyramid."""
+        return len(self.names("out/cls_logits/"))
+
+    def level_lengths(self):
+        """Points of each level."""
+        return [self.facts["model_config"]["max_seq_len"] >> level for level in range(self.levels())]
+
+    def same_if_recorded(self, name, value, *bounds):
+        """Compare what was recorded; returns whether it was."""
+        if name not in self.facts["tensors"]:
+            return False
+        self.same(name, value, *bounds)
+        return True
 
 
 DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/unav")]
@@ -49,39 +67,40 @@ DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/
 def test_every_stage_is_the_official_one(case):
     case = Video(case)
     network = case.network()
-    heard = {}
+    outputs = {}
 
-    def listen(name, part):
-        part.register_forward_hook(lambda module, given, out: heard.setdefault(name, []).append(out))
+    def record(name, module):
+        module.register_forward_hook(lambda module, inputs, out: outputs.setdefault(name, []).append(out))
 
-    listen("self_att_V", network.trunk.visual_self[-1])
+    record("self_att_V", network.trunk.visual_self[-1])
     if isinstance(network, CCNet):
-        listen("c2f_attention", network.neck.coarse_to_fine)
-        listen("mtgc_before_f2c", network.neck.dependency)
+        record("c2f_attention#", network.neck.coarse_to_fine)
+        record("mtgc_before_f2c#", network.neck.dependency)
         for block in network.neck.fine_to_coarse.blocks:
-            listen("f2c_attention", block)
+            record("f2c_attention/", block)
     with torch.inference_mode():
-        batch = network.pad(*case.batch())
-        case.same("out/input_mask", batch[2][:, None] if case.expected("out/input_mask").ndim == 3 else batch[2])
-        levels = network.look(*batch)
+        visual, audio, valid = network.pad(*case.batch())
+        mask = case.expected("out/input_mask")
+        case.same("out/input_mask", valid[:, None] if mask.ndim == 3 else valid)
+        levels = network.pyramid(visual, audio, valid)
         neck = network.relate(levels)
-        found = network.decoder(neck, [level.valid for level in levels])
-    last = len(case.names("out/self_att_V/")) - 1
-    case.same(f"out/self_att_V/{last}", heard["self_att_V"][0].mT, 1e-5)
-    for name, mark in (("c2f_attention", "#"), ("mtgc_before_f2c", "#"), ("f2c_attention", "/")):
-        assert len(heard.get(name, [])) == len(case.names(f"out/{name}{mark}"))
-        for i, x in enumerate(heard.get(name, [])):
-            case.same(f"out/{name}{mark}{i}", x.mT, 1e-5)
+        events = network.decoder(neck, [level.valid for level in levels])
+    blocks = len(network.trunk.visual_self)
+    case.same_if_recorded(f"out/self_att_V/{blocks - 1}", outputs.pop("self_att_V")[0].mT, 1e-5)
+    for name, values in outputs.items():
+        recorded = case.names(f"out/{name}")
+        assert len(values) == len(recorded) or not recorded, name
+        for i, x in enumerate(values):
+            case.same_if_recorded(f"out/{name}{i}", x.mT, 1e-5)
     for i, level in enumerate(levels):
-        case.same(f"out/backbone_V/{i}", level.visual.mT, 1e-5)
-        case.same(f"out/backbone_A/{i}", level.audio.mT, 1e-5)
-        if network.neck is not None:
-            case.same(f"out/neck/{i}", neck[i].mT, 1e-5)
+        case.same_if_recorded(f"out/backbone_V/{i}", level.visual.mT, 1e-5)
+        case.same_if_recorded(f"out/backbone_A/{i}", level.audio.mT, 1e-5)
+        case.same_if_recorded(f"out/neck/{i}", neck[i].mT, 1e-5)
         if level.audio_gate is not None:
-            case.same(f"out/gate_audio/{i}", level.audio_gate.mT, 1e-5)
-            case.same(f"out/gate_visual/{i}", level.visual_gate.mT, 1e-5)
-        case.same(f"out/cls_logits/{i}", found[i].logits)
-        case.same(f"out/offsets/{i}", found[i].reach)
+            case.same_if_recorded(f"out/gate_audio/{i}", level.audio_gate.mT, 1e-5)
+            case.same_if_recorded(f"out/gate_visual/{i}", level.visual_gate.mT, 1e-5)
+        case.same(f"out/cls_logits/{i}", events[i].logits)
+        case.same(f"out/offsets/{i}", events[i].offsets)
 
 
 def grid_of(case, video):
@@ -95,7 +114,7 @@ def grid_of(case, video):
 
 def without_drops(network):
     for module in network.modules():
-        if isinstance(module, GainedPath):
+        if isinstance(module, ScaledDropPath):
             module.drop = 0.0
     return network
 
@@ -103,7 +122,9 @@ def without_drops(network):
 def targets_of(case, lengths):
     config = case.facts["model_config"]
     return [
-        assign(*grid_of(case, video), config["num_classes"], lengths, config["class_aware"])
+        assign_events(
+            *grid_of(case, video), config["num_classes"], lengths, config["class_aware"], ranges_of(len(lengths))
+        )
         for video in case.facts["videos"]
     ]
 
@@ -112,12 +133,12 @@ def targets_of(case, lengths):
 def test_a_video_alone_is_the_official_one(case):
     case = Video(case)
     network, batch = case.network(), case.batch()
-    sound = case.network()
-    for module in sound.modules():
+    unmixed = case.network()
+    for module in unmixed.modules():
         if isinstance(module, EventDependency):
             module.mixed = False
     with torch.inference_mode():
-        together = sound(*batch)[0].logits
+        together = unmixed(*batch)[0].logits
         for i, length in enumerate(case.facts["lengths"]):
             name = f"out_alone/{i}/cls_logits/0"
             if name in case.facts["tensors"]:
@@ -129,8 +150,7 @@ def test_a_video_alone_is_the_official_one(case):
 @pytest.mark.parametrize("case", DENSE)
 def test_targets_are_the_official_ones(case):
     case = Video(case)
-    length = case.facts["model_config"]["max_seq_len"]
-    for i, found in enumerate(targets_of(case, [length >> n for n in range(6)])):
+    for i, found in enumerate(targets_of(case, case.level_lengths())):
         torch.testing.assert_close(
             grid_of(case, case.facts["videos"][i])[0], case.expected(f"target/{i}/segments_grid"), atol=1e-5, rtol=1e-6
         )
@@ -139,27 +159,27 @@ def test_targets_are_the_official_ones(case):
         places = case.expected(f"target/{i}/offset_index").long()
         values = case.expected(f"target/{i}/offset_value").float().reshape(-1, 2)
         there = tuple(places.T) if places.ndim > 1 else (places,)
-        torch.testing.assert_close(found.reach[there], values, atol=2e-5, rtol=0)
+        torch.testing.assert_close(found.offsets[there], values, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("case", DENSE)
 def test_losses_and_gradients_are_the_official_ones(case):
     case = Video(case)
     network = without_drops(case.network().train())
-    task, batch = OfficialDenseEvents(Vocabulary()), case.batch()
+    criterion, batch = EventCriterion(EventLossOptions()), case.batch()
     grads = None
     for wanted in case.info["train_mode_losses_no_update"]:
         out = network(*batch)
-        losses = task.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
+        losses = criterion.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
         if grads is None:
             losses["loss"].backward()
             grads = {network.official_name(k): p.grad for k, p in network.named_parameters() if p.grad is not None}
         for name, theirs in (("loss", "final_loss"), ("classes", "cls_loss"), ("segments", "reg_loss")):
             assert losses[name].item() == pytest.approx(wanted[theirs], abs=1e-4), name
-        assert float(task.normaliser.value) == pytest.approx(wanted["loss_normalizer_after"], rel=1e-9)
+        assert float(criterion.normaliser.value) == pytest.approx(wanted["loss_normalizer_after"], rel=1e-9)
     if (wanted := case.info.get("loss_weight_-1")) is not None:
-        task.segment_weight = -1
-        losses = task.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
+        criterion.segment_weight = -1
+        losses = criterion.loss_of(out, targets_of(case, [level.valid.shape[1] for level in out]))
         assert losses["loss"].item() == pytest.approx(wanted["final_loss"], abs=1e-4)
     expected = case.expected("grad_l2")
     names = sorted(entry["key"] for entry in case.facts["state_dict"])
@@ -176,7 +196,8 @@ def test_training_goes_the_official_way(case):
     curve = case.info["curve"]
     options, steps = curve["opt"], curve["iters_per_epoch"]
     rise, total = options["warmup_epochs"] * steps, (options["warmup_epochs"] + options["epochs"]) * steps
-    network, task = without_drops(case.network().train()), OfficialDenseEvents(Vocabulary())
+    network = without_drops(case.network().train())
+    criterion = EventCriterion(EventLossOptions())
     optimizer = torch.optim.AdamW(
         groups(network.parameters(), options["weight_decay"]), lr=options["learning_rate"], betas=(0.9, 0.999)
     )
@@ -184,9 +205,9 @@ def test_training_goes_the_official_way(case):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: late_cosine(step, rise, total))
     averaged = AveragedModel(network, avg_fn=get_ema_avg_fn(curve["ema_decay"]), use_buffers=True)
     batch = case.batch()
-    targets = targets_of(case, [case.facts["model_config"]["max_seq_len"] >> n for n in range(6)])
+    targets = targets_of(case, case.level_lengths())
     for row in curve["rows"]:
-        losses = task.loss_of(network(*batch), targets)
+        losses = criterion.loss_of(network(*batch), targets)
         for name, theirs in (("loss", "final_loss"), ("classes", "cls_loss"), ("segments", "reg_loss")):
             assert losses[name].item() == pytest.approx(row[theirs], rel=1e-3, abs=1e-4), (row["step"], name)
         assert schedule.get_last_lr()[0] == pytest.approx(row["lr_used"], abs=1e-7)
@@ -205,7 +226,7 @@ def test_training_goes_the_official_way(case):
     with torch.inference_mode():
         level = network.eval()(*batch)[0]
     case.same("curve_end/cls_logits/0", level.logits, 5e-3)
-    case.same("curve_end/offsets/0", level.reach, 5e-3)
+    case.same("curve_end/offsets/0", level.offsets, 5e-3)
 
 
 @pytest.mark.parametrize("case", DENSE)
@@ -213,20 +234,20 @@ def test_decoded_events_are_the_official_ones(case):
     case = Video(case)
     config, data = case.facts["model_config"]["test_cfg"], case.facts["dataset_config"]
     levels = []
-    for i in range(6):
+    for i in range(case.levels()):
         mask = (
             case.expected(f"out/mask/{i}").bool().flatten(1, -1) if f"out/mask/{i}" in case.facts["tensors"] else None
         )
         levels.append((case.expected(f"out/cls_logits/{i}"), case.expected(f"out/offsets/{i}"), mask))
     for row, video in enumerate(case.facts["videos"]):
         parts = []
-        for i, (logits, reach, mask) in enumerate(levels):
-            chance = (logits[row].sigmoid() * mask[row][:, None]).numpy()
-            points = np.arange(len(chance), dtype=np.float32) * 2**i
+        for i, (logits, offsets, mask) in enumerate(levels):
+            scores = (logits[row].sigmoid() * mask[row][:, None]).numpy()
+            points = np.arange(len(scores), dtype=np.float32) * 2**i
             parts.append(
                 decode_level(
-                    chance,
-                    reach[row].numpy(),
+                    scores,
+                    offsets[row].numpy(),
                     points,
                     2**i,
                     config["pre_nms_thresh"],

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound and sight that attend to each other over ever coarser steps, and open and close each other's gates."""
+"""A temporal pyramid in which audio and visual features attend to each other: the trunk of UnAV and CCNet."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from avkit.nn.masked_conv import MaskedAttention, PyramidBlock, Stages, pool, sinusoid, thin
+from avkit.nn.masked_conv import ConvStages, MaskedAttention, PyramidBlock, max_pool, sinusoid, subsample
 
 
 class TemporalGate(nn.Module):
@@ -21,21 +21,45 @@ class TemporalGate(nn.Module):
     def __init__(self, width: int, heads: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.context_norm, self.query_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.context_norm = nn.LayerNorm(width)
+        self.query_norm = nn.LayerNorm(width)
         self.attention = MaskedAttention(width, heads, stride)
         self.gate = nn.Linear(width, 1)
         nn.init.zeros_(self.gate.bias)
 
-    def forward(self, x: Tensor, valid: Tensor, blind: bool) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, mask_keys: bool) -> Tensor:
         """From (B, T, D) and bool (B, T) to (B, T / stride, 1) in (0, 1), 0.5 where padded."""
-        keep = thin(valid, self.stride)
-        y = self.attention(self.context_norm(x), self.query_norm(x), keep, blind=blind)
+        keep = subsample(valid, self.stride)
+        y = self.attention(self.context_norm(x), self.query_norm(x), keep, mask_keys)
         gate: Tensor = (self.gate(y) * keep[..., None]).sigmoid()
         return gate
 
 
+@dataclass
+class PyramidLevel:
+    """One level of the pyramid.
+
+    Attributes:
+        visual: (B, T, D).
+        audio: (B, T, D).
+        valid: bool (B, T).
+        visual_gate: Relevance of each step by vision, which gates audio, (B, T, 1); None without gates.
+        audio_gate: Relevance of each step by audio, which gates vision.
+    """
+
+    visual: Tensor
+    audio: Tensor
+    valid: Tensor
+    visual_gate: Tensor | None = None
+    audio_gate: Tensor | None = None
+
+    def both(self) -> Tensor:
+        """Both modalities side by side, (B, T, 2 D)."""
+        return torch.cat([self.visual, self.audio], -1)
+
+
 class CrossModalLevel(nn.Module):
-    """One level of CCNet's CMCC: each modality gathers from the other (CMI), and is gated by it (TCG).
+    """One level of CCNet's CMCC: each modality attends to the other (CMI), and is gated by it (TCG).
 
     Args:
         width: Width D.
@@ -51,63 +75,46 @@ class CrossModalLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.interact = interact
-        self.visual, self.audio = (PyramidBlock(width, heads, stride, drop_path=drop_path) for _ in range(2))
+        self.visual = PyramidBlock(width, heads, stride, drop_path=drop_path)
+        self.audio = PyramidBlock(width, heads, stride, drop_path=drop_path)
         self.visual_gate = TemporalGate(width, heads, stride) if gate else None
         self.audio_gate = TemporalGate(width, heads, stride) if gate else None
 
-    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, blind: bool) -> "CrossModal":
-        """From (B, T, D) twice and bool (B, T) to a level; `blind` lets padding into the gates, as officially."""
-        other_v, other_a = (audio, visual) if self.interact else (visual, audio)
-        v, a = self.visual(visual, other_v, valid), self.audio(audio, other_a, valid)
-        level = CrossModal(v, a, thin(valid, self.visual.stride))
+    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, mask_gates: bool) -> PyramidLevel:
+        """From (B, T, D) twice and bool (B, T) to a level; without `mask_gates` the gates attend to padding too."""
+        visual_query = audio if self.interact else visual
+        audio_query = visual if self.interact else audio
+        level = PyramidLevel(
+            self.visual(visual, visual_query, valid),
+            self.audio(audio, audio_query, valid),
+            subsample(valid, self.visual.stride),
+        )
         if self.visual_gate is not None and self.audio_gate is not None:
-            level.visual_gate = self.visual_gate(visual, valid, blind)
-            level.audio_gate = self.audio_gate(audio, valid, blind)
-            level.visual, level.audio = v + v * level.audio_gate, a + a * level.visual_gate
+            level.visual_gate = self.visual_gate(visual, valid, mask_gates)
+            level.audio_gate = self.audio_gate(audio, valid, mask_gates)
+            level.visual = level.visual + level.visual * level.audio_gate
+            level.audio = level.audio + level.audio * level.visual_gate
         return level
 
 
-@dataclass
-class CrossModal:
-    """One level of the pyramid.
-
-    Attributes:
-        visual: (B, T, D).
-        audio: (B, T, D).
-        valid: bool (B, T).
-        visual_gate: What the picture says of each step, which gates sound, (B, T, 1); None without gates.
-        audio_gate: What sound says of it, which gates the picture.
-    """
-
-    visual: Tensor
-    audio: Tensor
-    valid: Tensor
-    visual_gate: Tensor | None = None
-    audio_gate: Tensor | None = None
-
-    def both(self) -> Tensor:
-        """Side by side, (B, T, 2 D)."""
-        return torch.cat([self.visual, self.audio], -1)
-
-
 class CrossModalPyramid(nn.Module):
-    """From features of two modalities to a pyramid in which they know of each other: the trunk of UnAV and CCNet.
+    """From features of two modalities to a pyramid in which they attend to each other: the trunk of UnAV and CCNet.
 
-    Two stages of convolution, places, self-attention within each modality, then `CrossModalLevel`s.
+    Stages of convolution, positions, self-attention within each modality, then `CrossModalLevel`s.
 
     Args:
         visual: Width of visual features.
         audio: Width of audio features.
         width: Width D.
         heads: Attention heads.
-        length: Steps that the table of places holds; longer input stretches it.
+        length: Steps of the table of positions; longer input interpolates it.
         stages: Stages of convolution.
         blocks: Blocks of self-attention.
         levels: Levels of the pyramid, the finest included.
-        places: Add places.
+        positions: Add positions.
         interact: See `CrossModalLevel`.
         gate: See `CrossModalLevel`.
-        collaborate: False leaves the modalities to themselves and thins them by pooling alone (CCNet without CMCC).
+        collaborate: False keeps the modalities apart and subsamples them by pooling alone (CCNet without CMCC).
         drop_path: See `PyramidBlock`.
 
     Source:
@@ -115,7 +122,7 @@ class CrossModalPyramid(nn.Module):
         d148d074d647, `libs/modeling/CCNet_backbones.py`.
     """
 
-    places: Tensor | None
+    positions: Tensor | None
 
     def __init__(
         self,
@@ -127,7 +134,7 @@ class CrossModalPyramid(nn.Module):
         stages: int = 2,
         blocks: int = 2,
         levels: int = 6,
-        places: bool = True,
+        positions: bool = True,
         interact: bool = True,
         gate: bool = True,
         collaborate: bool = True,
@@ -135,47 +142,50 @@ class CrossModalPyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.count = levels
-        self.visual_in, self.audio_in = Stages(visual, width, stages), Stages(audio, width, stages)
-        self.visual_self, self.audio_self = (
-            nn.ModuleList(PyramidBlock(width, heads, drop_path=drop_path) for _ in range(blocks)) for _ in range(2)
-        )
-        self.levels = nn.ModuleList(
-            CrossModalLevel(width, heads, 2 if i else 1, drop_path, interact, gate)
-            for i in range(levels if collaborate else 0)
-        )
-        self.register_buffer("places", sinusoid(length, width) if places else None, persistent=False)
+        self.visual_in = ConvStages(visual, width, stages)
+        self.audio_in = ConvStages(audio, width, stages)
+        self.visual_self = nn.ModuleList(PyramidBlock(width, heads, drop_path=drop_path) for _ in range(blocks))
+        self.audio_self = nn.ModuleList(PyramidBlock(width, heads, drop_path=drop_path) for _ in range(blocks))
+        self.levels = nn.ModuleList()
+        for number in range(levels if collaborate else 0):
+            stride = 2 if number else 1
+            self.levels.append(CrossModalLevel(width, heads, stride, drop_path, interact, gate))
+        self.register_buffer("positions", sinusoid(length, width) if positions else None, persistent=False)
 
-    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, blind: bool = False) -> list[CrossModal]:
+    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, mask_gates: bool = True) -> list[PyramidLevel]:
         """From (B, T, visual), (B, T, audio) and bool (B, T) to the levels, finest first.
 
-        T is a multiple of 2 to the power of the number of levels but one. `blind` is that of the gates' attention in
-        all levels but the first.
+        T is a multiple of 2 to the power of the number of levels but one. `mask_gates` is that of all levels but the
+        first, whose gates always leave padding out.
         """
-        v, a = self.visual_in(visual, valid), self.audio_in(audio, valid)
-        if self.places is not None:
-            where = self._places(v.shape[1]) * valid[..., None]
-            v, a = v + where, a + where
-        for see, hear in zip(self.visual_self, self.audio_self, strict=True):
-            v, a = see(v, v, valid), hear(a, a, valid)
+        visual = self.visual_in(visual, valid)
+        audio = self.audio_in(audio, valid)
+        if self.positions is not None:
+            positions = self._positions(self.positions, valid.shape[1]) * valid[..., None]
+            visual = visual + positions
+            audio = audio + positions
+        for visual_block, audio_block in zip(self.visual_self, self.audio_self, strict=True):
+            visual = visual_block(visual, visual, valid)
+            audio = audio_block(audio, audio, valid)
         if not self.levels:
-            return self._thinned(CrossModal(v, a, valid))
-        found = [self.levels[0](v, a, valid, False)]
-        for level in self.levels[1:]:
-            found.append(level(found[-1].visual, found[-1].audio, found[-1].valid, blind))
-        return found
+            return self._pooled(PyramidLevel(visual, audio, valid))
+        levels = [self.levels[0](visual, audio, valid, True)]
+        for block in self.levels[1:]:
+            finer = levels[-1]
+            levels.append(block(finer.visual, finer.audio, finer.valid, mask_gates))
+        return levels
 
-    def _places(self, steps: int) -> Tensor:
-        assert self.places is not None
-        if steps <= len(self.places):
-            return self.places[:steps]
-        table = self.places.T[None]
-        return nn.functional.interpolate(table, steps, mode="linear", align_corners=False)[0].T
+    def _positions(self, table: Tensor, steps: int) -> Tensor:
+        if steps <= len(table):
+            return table[:steps]
+        return nn.functional.interpolate(table.T[None], steps, mode="linear", align_corners=False)[0].T
 
-    def _thinned(self, level: CrossModal) -> list[CrossModal]:
-        found = [level]
-        while len(found) < self.count:
-            x = found[-1]
-            keep = thin(x.valid, 2)
-            v, a = (pool(y) * keep[..., None] for y in (x.visual, x.audio))
-            found.append(CrossModal(v, a, keep))
-        return found
+    def _pooled(self, level: PyramidLevel) -> list[PyramidLevel]:
+        """The levels by max pooling alone."""
+        levels = [level]
+        while len(levels) < self.count:
+            finer = levels[-1]
+            keep = subsample(finer.valid, 2)
+            mask = keep[..., None]
+            levels.append(PyramidLevel(max_pool(finer.visual) * mask, max_pool(finer.audio) * mask, keep))
+        return levels

@@ -1,21 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine and coarse steps that help each other: CCNet's multi-temporal granularity collaboration (MTGC)."""
+"""Collaboration of fine and coarse temporal levels: CCNet's multi-temporal granularity collaboration (MTGC)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from einops import rearrange
 from torch import Tensor, nn
 
+from avkit.errors import unknown_name
 from avkit.nn.event_dependency import EventDependency
-from avkit.nn.masked_conv import MaskedConv, PyramidBlock, linear, pool
+from avkit.nn.event_options import EventPyramidOptions
+from avkit.nn.masked_conv import MaskedConv, PyramidBlock, linear, max_pool
 
-#: Orders in which the two collaborations come.
+#: Orders of the two collaborations.
 ORDERS = ("c2f_f2c", "f2c_c2f")
 
 
+@dataclass
+class GranularityOptions(EventPyramidOptions):
+    """Options of the collaboration of levels, and of what decodes them.
+
+    Attributes:
+        length: Steps that all videos are padded to, and none may exceed: weights of `c2f` and `in_time` are tied to it.
+        c2f: Let coarse levels help fine ones (Table 2).
+        f2c: Let fine levels help coarse ones (Table 2).
+        order: `c2f_f2c` or `f2c_c2f` (Table 4).
+        in_time: Make class features along time too, which the paper does not mention.
+    """
+
+    length: int = 256
+    c2f: bool = True
+    f2c: bool = True
+    order: str = "c2f_f2c"
+    in_time: bool = True
+
+    @property
+    def tied(self) -> bool:
+        """Whether weights are tied to the length."""
+        return self.c2f or self.in_time
+
+
 class CoarseToFine(nn.Module):
-    """Each level asks the coarser one, stretched over time by a learnt map; one block serves all levels (C2F).
+    """Each level attends to the coarser one, stretched over time by a learned map; all levels share a block (C2F).
 
     Args:
         width: Width of the features.
@@ -30,13 +57,13 @@ class CoarseToFine(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor, valid: Tensor, level: int) -> Tensor:
         """From level `level` (B, T, D) and the next coarser (B, T / 2, D) to (B, T, D)."""
-        asked = self.stretch[level](coarse.transpose(1, 2)).relu().transpose(1, 2)
-        found: Tensor = self.block(fine, asked, valid)
-        return found
+        stretched = self.stretch[level](coarse.transpose(1, 2)).relu().transpose(1, 2)
+        mixed: Tensor = self.block(fine, stretched, valid)
+        return mixed
 
 
 class FineToCoarse(nn.Module):
-    """Each level takes what the finer one, thinned to its steps, has found; a block per level (F2C).
+    """Each level attends to the finer one, pooled to its steps; a block per level (F2C).
 
     Args:
         width: Width of the features.
@@ -50,10 +77,10 @@ class FineToCoarse(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], valid: Sequence[Tensor]) -> list[Tensor]:
         """From levels (B, T_l, D) and bool (B, T_l), finest first, to the same."""
-        out = [levels[0]]
+        mixed = [levels[0]]
         for block, level, keep in zip(self.blocks, levels[1:], valid[1:], strict=True):
-            out.append(level + block(pool(out[-1]), level, keep))
-        return out
+            mixed.append(level + block(max_pool(mixed[-1]), level, keep))
+        return mixed
 
 
 class ClassesInTime(nn.Module):
@@ -90,57 +117,58 @@ class GranularityCollaboration(nn.Module):
     Args:
         width: Width of the features.
         classes: Number of classes K.
-        length: Steps of the finest level; a multiple of 2 to the power of the number of levels but one.
-        levels: Number of levels.
-        inner: Width H of a class's features.
-        coarse_to_fine: Use C2F.
-        fine_to_coarse: Use F2C.
-        order: `c2f_f2c`, or `f2c_c2f`, where F2C comes before all else and C2F after it.
-        in_time: Use `ClassesInTime`.
-        drop_path: See `PyramidBlock`.
-        mixed: See `EventDependency`.
+        options: Length, levels, width of a class's features and switches.
+
+    Raises:
+        ValueError: If the order is unknown, or the length does not divide evenly.
 
     Source:
         zzhhfut/CCNet-AAAI2025 at commit d148d074d647, `libs/modeling/MTGC_block.py`.
     """
 
-    def __init__(
-        self,
-        width: int,
-        classes: int,
-        length: int,
-        levels: int = 6,
-        inner: int = 128,
-        coarse_to_fine: bool = True,
-        fine_to_coarse: bool = True,
-        order: str = "c2f_f2c",
-        in_time: bool = True,
-        drop_path: float = 0.1,
-        mixed: bool = True,
-    ) -> None:
+    def __init__(self, width: int, classes: int, options: GranularityOptions) -> None:
         super().__init__()
-        lengths = [length >> i for i in range(levels)]
-        self.order = order
-        self.coarse_to_fine = CoarseToFine(width, lengths, drop_path) if coarse_to_fine else None
-        self.fine_to_coarse = FineToCoarse(width, levels, drop_path) if fine_to_coarse else None
-        self.in_time = ClassesInTime(width, classes, inner, lengths, drop_path) if in_time else None
-        self.dependency = EventDependency(width, classes, inner, drop_path, mixed)
+        unit = 2 ** (options.levels - 1)
+        if options.order not in ORDERS:
+            raise unknown_name("order", options.order, ORDERS)
+        if options.length % unit:
+            raise ValueError(f"length is {options.length}; {options.levels} levels need a multiple of {unit}.")
+        lengths = [options.length >> level for level in range(options.levels)]
+        drop_path = options.drop_path
+        self.order = options.order
+        self.coarse_to_fine = CoarseToFine(width, lengths, drop_path) if options.c2f else None
+        self.fine_to_coarse = FineToCoarse(width, options.levels, drop_path) if options.f2c else None
+        self.in_time: ClassesInTime | None = None
+        if options.in_time:
+            self.in_time = ClassesInTime(width, classes, options.inner, lengths, drop_path)
+        self.dependency = EventDependency(width, classes, options)
 
     def forward(self, levels: Sequence[Tensor], valid: Sequence[Tensor]) -> list[Tensor]:
         """From levels (B, T_l, D) and bool (B, T_l), finest first, to the same."""
-        first = self.order == "f2c_c2f"
-        if first and self.fine_to_coarse is not None:
+        fine_first = self.order == "f2c_c2f"
+        if fine_first and self.fine_to_coarse is not None:
             levels = self.fine_to_coarse(levels, valid)
-        related = [self._relate(levels, valid, i) for i in range(len(levels))]
-        if not first and self.fine_to_coarse is not None:
+        related = [self._relate(levels, valid, number) for number in range(len(levels))]
+        if not fine_first and self.fine_to_coarse is not None:
             return list(self.fine_to_coarse(related, valid))
         return related
 
-    def _relate(self, levels: Sequence[Tensor], valid: Sequence[Tensor], i: int) -> Tensor:
-        x = levels[i]
-        if self.coarse_to_fine is not None and i + 1 < len(levels):
-            x = self.coarse_to_fine(x, levels[i + 1], valid[i], i)
+    def _relate(self, levels: Sequence[Tensor], valid: Sequence[Tensor], number: int) -> Tensor:
+        """One level with help from the coarser one and its classes related."""
+        x = levels[number]
+        if self.coarse_to_fine is not None and number + 1 < len(levels):
+            x = self.coarse_to_fine(x, levels[number + 1], valid[number], number)
+        related: Tensor = self.dependency(x, valid[number], self._class_features(x, valid[number], number))
+        return related
+
+    def _class_features(self, x: Tensor, valid: Tensor, number: int) -> Callable[[slice], Tensor] | None:
+        """What makes further class features for some of the videos."""
         in_time = self.in_time
-        more = None if in_time is None else lambda part: in_time(x[part], valid[i][part], i)
-        found: Tensor = self.dependency(x, valid[i], more)
-        return found
+        if in_time is None:
+            return None
+
+        def features(part: slice) -> Tensor:
+            made: Tensor = in_time(x[part], valid[part], number)
+            return made
+
+        return features
