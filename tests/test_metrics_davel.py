@@ -9,14 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avkit.metrics import EventDetectionMAP
-from avkit.metrics.davel import Events, average_precision, distinct, precision_by_duration, temporal_iou
+from avkit.metrics.event_precision import (
+    EventTable,
+    average_precision,
+    precision_by_duration,
+    temporal_iou,
+    without_duplicates,
+)
 
 
 def events(*rows):
     """Rows of video, start, end, label and, for detections, score."""
     rows = [(*row, 0.0)[:5] for row in rows]
     video, start, end, label, score = (np.array(column) for column in zip(*rows, strict=True))
-    return Events(video, np.stack([start, end], 1).astype(float), label, score.astype(float))
+    return EventTable(video, np.stack([start, end], 1).astype(float), label, score.astype(float))
 
 
 def at_half(found, true, **kwargs):
@@ -58,7 +64,7 @@ def test_ties():
 
 def test_doubles_among_truths():
     span = np.array([[0.0, 1.0], [0.0005, 1.0], [0.0015, 1.0], [0.0, 1.0], [0.0, 1.002]])
-    assert distinct(span, np.array([0, 0, 0, 1, 0])).tolist() == [True, False, True, True, True]
+    assert without_duplicates(span, np.array([0, 0, 0, 1, 0])).tolist() == [True, False, True, True, True]
 
 
 def test_no_length_no_overlap():
@@ -88,8 +94,8 @@ def draw(seed, count=25, truths=8, videos=3):
         return np.sort(random.integers(0, 12, (n, 2)) / 2, 1) + np.array([0, 0.5])
 
     zeros = np.zeros(count, int)
-    found = Events(random.integers(0, videos, count), spans(count), zeros, random.integers(0, 9, count) / 9)
-    true = Events(random.integers(0, videos, truths), spans(truths), zeros[:truths], np.zeros(truths))
+    found = EventTable(random.integers(0, videos, count), spans(count), zeros, random.integers(0, 9, count) / 9)
+    true = EventTable(random.integers(0, videos, truths), spans(truths), zeros[:truths], np.zeros(truths))
     return found, true
 
 
@@ -154,12 +160,12 @@ def test_precision_by_duration():
 def test_errors_say_what_to_do():
     metric, good = EventDetectionMAP(), {"segments": torch.tensor([[0.0, 1.0]]), "labels": torch.tensor([0])}
     scored = {**good, "scores": torch.ones(1)}
-    with pytest.raises(ValueError, match=r"found\['a'\] has no scores; it has segments, labels"):
+    with pytest.raises(ValueError, match=r"preds\['a'\] has no scores; it has segments, labels"):
         EventDetectionMAP().update(["a"], [{"segments": torch.zeros(1, 2), "labels": torch.tensor([0])}], [{}])
-    with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of truths"):
+    with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of targets"):
         metric.update(["a"], [scored] * 2, [good])
     for change, message in (
-        ({"segments": torch.tensor([[2.0, 1.0]])}, r"found\['a'\] has segment \[2.0, 1.0\]; give 0 <= start <= end"),
+        ({"segments": torch.tensor([[2.0, 1.0]])}, r"preds\['a'\] has segment \[2.0, 1.0\]; give 0 <= start <= end"),
         ({"segments": torch.tensor([[-1.0, 1.0]])}, r"has segment \[-1.0, 1.0\]"),
         ({"segments": torch.zeros(1, 3)}, r"segments \(1, 3\), 1 labels and 1 scores"),
         ({"labels": torch.tensor([-1])}, "give whole numbers from 0"),
@@ -185,12 +191,12 @@ def recorded(case):
             if entry["subset"].lower() == "test" and entry["annotations"]:
                 span = np.array([a["segment"] for a in entry["annotations"]], float)
                 label = np.array([a["label_id"] for a in entry["annotations"]])
-                keep = distinct(span, label)
+                keep = without_duplicates(span, label)
                 at = number.setdefault(video, len(number))
                 rows += [(at, *s, k) for s, k in zip(span[keep].tolist(), label[keep].tolist(), strict=True)]
         span = np.stack([data[f"{name}_start"], data[f"{name}_end"]], 1).astype(float)
         video, label, score = (data[f"{name}_{key}"] for key in ("vid", "label", "score"))
-        yield name, data, Events(video.astype(int), span, label, score.astype(float)), events(*rows)
+        yield name, data, EventTable(video.astype(int), span, label, score.astype(float)), events(*rows)
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/davel"))
