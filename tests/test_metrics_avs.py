@@ -4,15 +4,8 @@ import pytest
 import torch
 from golden import golden_cases
 
-from avkit.metrics.avs import (
-    THRESHOLDS,
-    MaskFScore,
-    MaskIoU,
-    f_score,
-    frame_iou,
-    frame_precision_recall,
-    mask_iou,
-)
+from avkit.metrics.avs import MaskFScore, MaskIoU
+from avkit.metrics.mask_scores import THRESHOLDS, f_score, frame_iou, frame_precision_recall, mask_iou
 
 
 def slow_iou(logits, target):

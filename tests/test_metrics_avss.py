@@ -100,7 +100,7 @@ def test_errors_say_what_to_do():
         SemanticMask().update(torch.zeros(1, 2, 5, 3, 3), y)
     with pytest.raises(ValueError, match=r"target of shape \(1, 2, 3, 3\); give logits \(B, T, K, H, W\) or labels"):
         SemanticMask().update(y[..., :2], y)
-    with pytest.raises(ValueError, match=r"predicted is torch.float32; give integer labels"):
+    with pytest.raises(ValueError, match=r"preds is torch.float32; give integer labels"):
         SemanticMask().update(y.float(), y)
     with pytest.raises(ValueError, match=r"target has labels from 0 to 80; accepted are 0 to 70"):
         SemanticMask().update(y, torch.tensor([0, 80, 0]).expand(1, 2, 3, 3))

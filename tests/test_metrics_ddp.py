@@ -29,7 +29,7 @@ def make_metrics():
         CaptionScores("plain", meteor=False),
         SegmentAccuracy(6),
         ParsingF1(6),
-        SourceLocalization(side=6, clean=True),
+        SourceLocalization(size=6, clean=True),
         EventDetectionMAP(),
     ]
 

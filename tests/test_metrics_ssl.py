@@ -85,7 +85,7 @@ def test_pixel_precision_by_hand():
 
 
 def metric_of(maps, truth, **kwargs):
-    metric = SourceLocalization(side=8, **kwargs)
+    metric = SourceLocalization(size=8, **kwargs)
     metric.update(maps, truth)
     return metric.compute()
 
@@ -106,7 +106,7 @@ def test_order_and_batches_change_nothing(seed, cut, protocol):
     generator = torch.Generator().manual_seed(seed)
     maps, truth = torch.randn(5, 3, 3, generator=generator), (torch.rand(5, 8, 8, generator=generator) > 0.7).float()
     whole = metric_of(maps, truth, protocol=protocol, clean=True)
-    parts = SourceLocalization(protocol, clean=True, side=8)
+    parts = SourceLocalization(protocol, clean=True, size=8)
     for rows in torch.randperm(5, generator=generator).split(cut):
         parts.update(maps[rows], truth[rows])
     parts.update(maps[:0], truth[:0])
@@ -115,12 +115,12 @@ def test_order_and_batches_change_nothing(seed, cut, protocol):
 
 
 def test_errors_say_what_to_do():
-    metric, truth = SourceLocalization(side=8), torch.zeros(1, 8, 8)
-    with pytest.raises(ValueError, match=r"give maps \(B, h, w\) and truth \(B, 8, 8\)"):
+    metric, truth = SourceLocalization(size=8), torch.zeros(1, 8, 8)
+    with pytest.raises(ValueError, match=r"give preds \(B, h, w\) and target \(B, 8, 8\)"):
         metric.update(torch.zeros(1, 3, 3), truth[:, :7])
-    with pytest.raises(ValueError, match="maps has values that are not finite"):
+    with pytest.raises(ValueError, match="preds has values that are not finite"):
         metric.update(torch.full((1, 3, 3), torch.nan), truth)
-    with pytest.raises(ValueError, match=r"truth has weights outside \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"target has weights outside \[0, 1\]"):
         metric.update(torch.zeros(1, 3, 3), truth + 2)
     with pytest.raises(ValueError, match=r"Unknown protocol 'ezvsl'. Did you mean 'ez_vsl'"):
         SourceLocalization("ezvsl")
@@ -132,7 +132,7 @@ def bits(packed, side=224):
 
 
 def scored(maps, truth, protocol="ez_vsl", side=224):
-    metric = SourceLocalization(protocol, side=side)
+    metric = SourceLocalization(protocol, size=side)
     for x, y in zip(maps.split(20), truth.split(20), strict=True):
         metric.update(x, y)
     return metric.compute()
