@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes written in every official layout, and read again: the truth that comes back is that of the scene."""
+"""Scenes written in every official layout, and read again: the targets that are read are those of the scene."""
 
 import json
 import shutil
@@ -35,9 +35,9 @@ def exported(tmp_path_factory):
     return folder
 
 
-def truth(name, hop=1.0, untrimmed=False, close=False, *, asked=False):
+def render_again(name, hop=1.0, untrimmed=False, close=False, *, from_question=False):
     split, index = scene_of(name)
-    scene = sample_question(index, split)[0] if asked else sample_scene(index, split, 0, untrimmed, close)
+    scene = sample_question(index, split)[0] if from_question else sample_scene(index, split, 0, untrimmed, close)
     return render(scene, PICTURE, hop)
 
 
@@ -56,13 +56,13 @@ def test_ave(exported, split):
     assert len(data) == COUNTS[split]
     order = columns(AVE, data.vocabulary.classes)
     for line, item in items(data):
-        frames, sound, found = truth(line.media)
-        both = (found["audio_segments"] & found["visual_segments"]).astype(bool)
+        frames, sound, targets = render_again(line.media)
+        both = (targets["audio_segments"] & targets["visual_segments"]).astype(bool)
         read = (item.targets["audio_segments"] & item.targets["visual_segments"])[:, order].numpy().astype(bool)
         assert np.array_equal(read, both)
         events = item.targets["events"].numpy()
-        assert np.array_equal(events[:, :2], found["events"][:, :2])
-        assert [order.index(int(k)) for k in events[:, 2]] == found["events"][:, 2].tolist()
+        assert np.array_equal(events[:, :2], targets["events"][:, :2])
+        assert [order.index(int(k)) for k in events[:, 2]] == targets["events"][:, 2].tolist()
         assert item.waveform.shape == sound.shape
         assert np.abs(item.waveform.numpy() - sound).max() < 1e-3
         assert np.abs(item.frames.numpy().astype(int) - frames).mean() < 25, "pictures are of their second"
@@ -94,11 +94,11 @@ def test_llp(exported, split):
     order = columns(LLP, data.vocabulary.classes)
     assert ("audio_segments" in data.provides) == (split != "train")
     for line, item in items(data):
-        _, _, found = truth(line.media)
+        _, _, targets = render_again(line.media)
         for field in ("audio_segments", "visual_segments", "video_labels") if split != "train" else ("video_labels",):
             read = item.targets[field].numpy()
-            assert np.array_equal(read[..., order], found[field]), field
-            assert read.sum() == found[field].sum(), "and nothing else"
+            assert np.array_equal(read[..., order], targets[field]), field
+            assert read.sum() == targets[field].sum(), "and nothing else"
 
 
 @pytest.mark.parametrize("split", COUNTS)
@@ -106,9 +106,9 @@ def test_unav100(exported, split):
     data = find_dataset("unav100")(exported("unav100"), split, PICTURE)
     names = data.vocabulary.classes
     for line, item in items(data):
-        frames, sound, found = truth(line.data["id"], untrimmed=True)
+        frames, sound, targets = render_again(line.data["id"], untrimmed=True)
         read = item.targets["events"].numpy()
-        wanted = [(a, b, names.index(CLASSES[int(k)])) for a, b, k in found["events"]]
+        wanted = [(a, b, names.index(CLASSES[int(k)])) for a, b, k in targets["events"]]
         assert np.array_equal(read, np.array(sorted(wanted), np.float32))
         assert item.steps == len(frames)
         assert item.duration == pytest.approx(len(sound) / 16_000)
@@ -119,10 +119,12 @@ def test_unav100(exported, split):
 def test_binary_masks(exported, layout, split):
     data = find_dataset(layout)(exported(layout), split, PICTURE)
     for line, item in items(data):
-        frames, sound, found = truth(line.data["id"])
-        known = item.targets["mask_known"].numpy()
-        assert known.tolist() == ([True] + [False] * 4 if (layout, split) == ("avsbench-s4", "train") else [True] * 5)
-        assert np.array_equal(item.targets["mask"].numpy()[known], found["mask"][:5][known])
+        frames, sound, targets = render_again(line.data["id"])
+        annotated = item.targets["mask_known"].numpy()
+        assert annotated.tolist() == (
+            [True] + [False] * 4 if (layout, split) == ("avsbench-s4", "train") else [True] * 5
+        )
+        assert np.array_equal(item.targets["mask"].numpy()[annotated], targets["mask"][:5][annotated])
         assert np.array_equal(item.frames.numpy(), frames[:5]), "PNG loses nothing"
         assert np.abs(item.waveform.numpy() - sound[:80_000]).max() < 1e-4
 
@@ -137,13 +139,13 @@ def test_class_masks(exported, kind):
             data = _relocated(data, split, root)
         official = np.array([0, *(k + 1 for k in columns(AVSS, data.vocabulary.classes))])
         for line, item in items(data):
-            _, _, found = truth(line.data["id"].split("_")[0])
+            _, _, targets = render_again(line.data["id"].split("_")[0])
             steps = {"v2": 10}.get(line.data["names"]["part"], 5)
-            known = item.targets["mask_known"].numpy()
+            annotated = item.targets["mask_known"].numpy()
             assert item.steps == steps
-            assert known.sum() == (1 if line.data["names"]["part"] == "v1s" else steps)
+            assert annotated.sum() == (1 if line.data["names"]["part"] == "v1s" else steps)
             assert np.array_equal(
-                item.targets["class_mask"].numpy()[known], official[found["class_mask"]][:steps][known]
+                item.targets["class_mask"].numpy()[annotated], official[targets["class_mask"]][:steps][annotated]
             )
 
 
@@ -163,9 +165,9 @@ def test_ref_avs(exported):
         data = find_dataset("ref-avs")(root, split, PICTURE)
         for line, item in items(data):
             folder = line.media.removeprefix("null_c-")
-            _, _, found = truth(folder.split("_")[0])
+            _, _, targets = render_again(folder.split("_")[0])
             fid = int(line.data["names"]["fid"])
-            wanted = (found["instance_mask"] == fid + 1) & (split != "test_n")
+            wanted = (targets["instance_mask"] == fid + 1) & (split != "test_n")
             assert np.array_equal(item.targets["mask"].numpy(), wanted)
             assert item.text.startswith("The ")
             count += 1
@@ -179,7 +181,7 @@ def test_vggss(exported):
     records = {r["file"]: r["bbox"] for r in json.loads((root / "vggss.json").read_text())}
     assert len(data) == COUNTS["val"] + COUNTS["test"]
     for line, item in items(data):
-        frames, sound, found = truth(line.data["id"].split("_")[0], 0.4, close=True)
+        frames, sound, targets = render_again(line.data["id"].split("_")[0], 0.4, close=True)
         assert item.steps == 1
         assert np.abs(item.frames.numpy()[0].astype(int) - frames[12]).mean() < 8, "JPEG loses little"
         assert np.abs(item.waveform.numpy() - sound[56_000:104_000]).max() < 1e-4, "the middle three seconds"
@@ -189,20 +191,20 @@ def test_vggss(exported):
             wanted[int(y1 * 224) : int(y2 * 224), int(x1 * 224) : int(x2 * 224)] = 1
         assert np.array_equal(source, wanted)
         boxes = item.targets["boxes"].numpy()[0]
-        assert all((np.abs(found["boxes"][12] - box).max(-1) < 1e-6).any() for box in boxes)
+        assert all((np.abs(targets["boxes"][12] - box).max(-1) < 1e-6).any() for box in boxes)
 
 
-def test_vggss_full_trains_on_what_is_there(exported, tmp_path):
+def test_vggss_full_trains_on_all_files_on_disk(exported, tmp_path):
     root = shutil.copytree(exported("vggss"), tmp_path / "vggss")
     vggss = find_dataset("vggss")
     test = {record["file"] for record in json.loads((root / "vggss.json").read_text())}
-    every = {path.stem for path in (root / "frames").iterdir()}
-    alone = min(every - test)
+    names = {path.stem for path in (root / "frames").iterdir()}
+    alone = min(names - test)
     (root / "audio" / f"{alone}.wav").unlink()
-    assert {line.media for line in vggss(root, "train", PICTURE, release="full").lines} == every - test - {alone}
-    for name in every - test:
+    assert {line.media for line in vggss(root, "train", PICTURE, release="full").lines} == names - test - {alone}
+    for name in names - test:
         (root / "audio" / f"{name}.wav").unlink(missing_ok=True)
-    with pytest.raises(DataError, match=f"{len(every)} have a picture, {len(test)} sound"):
+    with pytest.raises(DataError, match=f"{len(names)} have a picture, {len(test)} sound"):
         vggss(root, "train", PICTURE, release="full")
 
 
@@ -240,9 +242,9 @@ def test_ra_ssu(exported, split):
         name, index = scene_of(line.data["id"])
         scene = sample_scene(index, name)
         for hop, read in ((1 / 30, fine.item(k)), (1.0, item)):
-            _, _, found = render(scene, PICTURE, 1 / 30)
+            _, _, targets = render(scene, PICTURE, 1 / 30)
             places = range(300) if hop < 1 else range(15, 300, 30)  # the frame at the middle of each second
-            assert np.array_equal(read.targets["class_mask"].numpy(), found["class_mask"][places]), hop
+            assert np.array_equal(read.targets["class_mask"].numpy(), targets["class_mask"][places]), hop
             assert bool(read.targets["mask_known"].all())
         assert item.targets["caption"] == render(scene, PICTURE, 1.0)[2]["caption"]
         assert fine.item(k).steps == 300
@@ -256,18 +258,18 @@ def test_manifest(exported, split):
     clips = [k for k, (_, q) in enumerate(data.samples) if q is None]
     for index, k in enumerate(clips):
         scene, question = sample_question(index, split)
-        _, _, found = render(scene, PICTURE, 1.0)
-        asked = data.item(k + 1)
-        assert (asked.text, asked.targets["answer"]) == (question.text, question.answer)
+        _, _, targets = render(scene, PICTURE, 1.0)
+        read_question = data.item(k + 1)
+        assert (read_question.text, read_question.targets["answer"]) == (question.text, question.answer)
         if split == "train":
             item = data.item(k)
-            known = np.array([0, *((k + 1) if k is not None else 0 for k in order)])
-            assert np.array_equal(item.targets["class_mask"].numpy(), known[found["class_mask"]])
-            assert item.targets["caption"] == found["caption"]
+            official = np.array([0, *((k + 1) if k is not None else 0 for k in order)])
+            assert np.array_equal(item.targets["class_mask"].numpy(), official[targets["class_mask"]])
+            assert item.targets["caption"] == targets["caption"]
             present = [k for k in order if k is not None]
             names = [n for n, k in enumerate(order) if k is not None]
             for field in ("audio_segments", "visual_segments", "video_labels"):
-                assert np.array_equal(item.targets[field].numpy()[..., present], found[field][..., names])
+                assert np.array_equal(item.targets[field].numpy()[..., present], targets[field][..., names])
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_names_stand_for_one_class_each():
         assert len(set(table.values())) == len(table)
 
 
-def test_what_cannot_be_exported(tmp_path):
+def test_exports_that_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Unknown layout 'avee'\. Did you mean 'ave'"):
         export("avee", tmp_path / "x", COUNTS)
     with pytest.raises(ValueError, match="at least one in all"):

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+
 import numpy as np
 import pytest
 import torch
 from golden import golden_cases
 
-from avkit.metrics.avs import (
-    THRESHOLDS,
-    MaskFScore,
-    MaskIoU,
-    f_score,
-    frame_iou,
-    frame_precision_recall,
-    mask_iou,
-)
+from avkit.metrics.avs import MaskFScore, MaskIoU
+from avkit.metrics.mask_scores import THRESHOLDS, f_score, frame_iou, frame_precision_recall, mask_iou
 
 
 def slow_iou(logits, target):
@@ -189,6 +184,12 @@ def test_errors_say_what_to_do():
         MaskFScore(videos_per_call=0)
 
 
+def sizes(data, prefix):
+    """The numbers of videos per official call that the case has."""
+    keys = (re.fullmatch(rf"official_{prefix}per_batch(\d+)", key) for key in data)
+    return [int(key[1]) for key in keys if key]
+
+
 def load(case):
     data = np.load(case.with_suffix(".npz"))
     logits = torch.from_numpy(data["logits_q"].astype(np.float32) * data["logits_scale"])
@@ -205,24 +206,35 @@ def test_golden_functions(case):
     np.testing.assert_allclose(frame_iou(logits, target), data["official_frame_iou"], atol=1e-6)
     frames = [f_score(x[None], y[None]) for x, y in zip(logits, target, strict=True)]
     np.testing.assert_allclose(frames, data["official_frame_f"], atol=1e-6)
-    curves = torch.stack(frame_precision_recall(logits[15:20], target[15:20]), 1)
-    np.testing.assert_allclose(curves, data["official_pr_frames15_19"], atol=1e-7)
-    for size, prefix, (x, y) in [(b, "", (logits, target)) for b in (1, 2, 4)] + [(b, "small_", small) for b in (1, 2)]:
-        calls = list(zip(x.split(5 * size), y.split(5 * size), strict=True))
-        official = data[f"official_{prefix}per_batch{size}"]
-        np.testing.assert_allclose([[mask_iou(*call), f_score(*call)] for call in calls], official, atol=1e-6)
+    ranges = [key for key in data if re.fullmatch(r"official_pr_frames\d+_\d+", key)]
+    assert ranges
+    for key in ranges:
+        first, last = map(int, re.findall(r"\d+", key))
+        frames = slice(first, last + 1)
+        curves = torch.stack(frame_precision_recall(logits[frames], target[frames]), 1)
+        np.testing.assert_allclose(curves, data[key], atol=1e-7)
+    for prefix, (x, y) in (("", (logits, target)), ("small_", small)):
+        assert sizes(data, prefix)
+        for size in sizes(data, prefix):
+            frames = int(data["frames_per_video"]) * size
+            calls = list(zip(x.split(frames), y.split(frames), strict=True))
+            official = data[f"official_{prefix}per_batch{size}"]
+            np.testing.assert_allclose([[mask_iou(*call), f_score(*call)] for call in calls], official, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/avs"))
-@pytest.mark.parametrize(("videos_per_call", "prefix"), [(1, ""), (2, ""), (4, ""), (1, "small_"), (2, "small_")])
-def test_golden_classes(case, videos_per_call, prefix):
+@pytest.mark.parametrize("prefix", ["", "small_"])
+def test_golden_classes(case, prefix):
     data, full, small = load(case)
-    logits, target = (x.unflatten(0, (-1, 5)) for x in (small if prefix else full))
-    for metric, key in ((MaskIoU(videos_per_call), "miou"), (MaskFScore(videos_per_call), "f")):
-        for x, y in zip(logits.split(3), target.split(3), strict=True):
-            metric.update(x, y)
-        official = data[f"official_{prefix}{key}_batch{videos_per_call}"]
-        assert metric.compute().item() == pytest.approx(float(official), abs=1e-6)
+    frames = int(data["frames_per_video"])
+    logits, target = (x.unflatten(0, (-1, frames)) for x in (small if prefix else full))
+    assert sizes(data, prefix)
+    for size in sizes(data, prefix):
+        for metric, key in ((MaskIoU(size), "miou"), (MaskFScore(size), "f")):
+            for x, y in zip(logits.split(3), target.split(3), strict=True):
+                metric.update(x, y)
+            official = data[f"official_{prefix}{key}_batch{size}"]
+            assert metric.compute().item() == pytest.approx(float(official), abs=1e-6)
 
 
 def test_pooled_counts_all_pixels_of_the_set_together():

@@ -58,8 +58,8 @@ def slow_events(predicted, true):
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=14))
 def test_events_equal_the_plain_way(pairs):
     p, t = zip(*pairs, strict=True)
-    found = event_counts(torch.tensor(p)[None, :, None], torch.tensor(t)[None, :, None])
-    assert tuple(found[0, 0].tolist()) == slow_events(p, t)
+    counts = event_counts(torch.tensor(p)[None, :, None], torch.tensor(t)[None, :, None])
+    assert tuple(counts[0, 0].tolist()) == slow_events(p, t)
 
 
 def test_a_video_with_nothing_scores_one_and_classes_are_averaged():
@@ -77,9 +77,9 @@ def test_probabilities_at_the_threshold_count_and_the_video_gates():
 
 
 def test_rows_merge_and_are_cut_to_seconds():
-    found = rows_to_segments([(0, 3, 1), (2.9, 5.7, 1), (9, 10, 0)], 10, 2)
-    assert found[:, 1].tolist() == [True] * 5 + [False] * 5
-    assert found[:, 0].tolist() == [False] * 9 + [True]
+    segments = rows_to_segments([(0, 3, 1), (2.9, 5.7, 1), (9, 10, 0)], 10, 2)
+    assert segments[:, 1].tolist() == [True] * 5 + [False] * 5
+    assert segments[:, 0].tolist() == [False] * 9 + [True]
     with pytest.raises(ValueError, match="names class 2; classes go from 0 to 1"):
         rows_to_segments([(0, 1, 2)], 10, 2)
     with pytest.raises(ValueError, match="0 <= onset <= offset"):
@@ -89,8 +89,8 @@ def test_rows_merge_and_are_cut_to_seconds():
 def example(seed, videos=6, steps=10, classes=4):
     generator = torch.Generator().manual_seed(seed)
     audio, visual = (torch.rand(videos, steps, classes, generator=generator) for _ in range(2))
-    truth = [torch.rand(videos, steps, classes, generator=generator) > 0.6 for _ in range(2)]
-    return audio, visual, *truth, torch.rand(videos, classes, generator=generator)
+    target = [torch.rand(videos, steps, classes, generator=generator) > 0.6 for _ in range(2)]
+    return audio, visual, *target, torch.rand(videos, classes, generator=generator)
 
 
 @settings(max_examples=20, deadline=None)
@@ -150,23 +150,23 @@ def test_golden(case):
     segments = torch.from_numpy(data["frame_prob"])
     videos, steps, _, classes = segments.shape
     video = torch.from_numpy(data["video_prob"])
-    truth = [torch.from_numpy(data[f"gt_{m}"]).transpose(1, 2) for m in ("audio", "visual")]
+    target = [torch.from_numpy(data[f"gt_{m}"]).transpose(1, 2) for m in ("audio", "visual")]
     for modality, name in enumerate(("audio", "visual")):
         rows = data[f"rows_{name}"].tolist()
         for i in range(videos):
             made = rows_to_segments([(a, b, c) for v, a, b, c in rows if v == i], steps, classes)
-            assert torch.equal(made, truth[modality][i].bool())
+            assert torch.equal(made, target[modality][i].bool())
     metric = ParsingF1(classes)
     for part in torch.arange(videos).split(50):
-        metric.update(segments[part, :, 0], segments[part, :, 1], truth[0][part], truth[1][part], video[part])
+        metric.update(segments[part, :, 0], segments[part, :, 1], target[0][part], target[1][part], video[part])
     names = {"A": "audio", "V": "visual", "AV": "audio_visual", "Type": "type_at_av", "Event": "event_at_av"}
     for key, value in metric.compute().items():
         level, kind = key.split("/")
         assert 100 * value == pytest.approx(float(data[f"official_{level}_{names[kind]}"]), abs=1e-9), key
     a, v = (parse(segments[:, :, m], video) for m in (0, 1))
-    one, other = (t.bool() for t in truth)
+    one, other = (t.bool() for t in target)
     for level, count in (("segment", segment_counts), ("event", event_counts)):
-        heard, seen = count(a, one), count(v, other)
-        kinds = [heard, seen, heard + seen, count(a & v, one & other)]
+        of_audio, of_visual = count(a, one), count(v, other)
+        kinds = [of_audio, of_visual, of_audio + of_visual, count(a & v, one & other)]
         mine = torch.stack([f_scores(c) for c in kinds], 1)
         np.testing.assert_allclose(mine, data[f"official_{level}_per_video"], atol=1e-9)

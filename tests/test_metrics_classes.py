@@ -78,10 +78,10 @@ def test_values_are_floats_under_stable_names():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: scores on a device are those of the CPU")
 def test_scores_on_a_gpu_are_those_of_the_cpu():
-    here, there = make_metrics(), [metric.to("cuda") for metric in make_metrics()]
-    update(here, range(3))
-    update(there, range(3), lambda x: x.cuda())
-    assert values(there) == pytest.approx(values(here), rel=1e-6, nan_ok=True)
+    on_cpu, on_gpu = make_metrics(), [metric.to("cuda") for metric in make_metrics()]
+    update(on_cpu, range(3))
+    update(on_gpu, range(3), lambda x: x.cuda())
+    assert values(on_gpu) == pytest.approx(values(on_cpu), rel=1e-6, nan_ok=True)
 
 
 def test_unknown_metric_names_the_nearest():

@@ -9,56 +9,62 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avkit.metrics import EventDetectionMAP
-from avkit.metrics.davel import Events, average_precision, distinct, precision_by_duration, temporal_iou
+from avkit.metrics.event_precision import (
+    EventTable,
+    average_precision,
+    precision_by_duration,
+    temporal_iou,
+    without_duplicates,
+)
 
 
 def events(*rows):
     """Rows of video, start, end, label and, for detections, score."""
     rows = [(*row, 0.0)[:5] for row in rows]
     video, start, end, label, score = (np.array(column) for column in zip(*rows, strict=True))
-    return Events(video, np.stack([start, end], 1).astype(float), label, score.astype(float))
+    return EventTable(video, np.stack([start, end], 1).astype(float), label, score.astype(float))
 
 
-def at_half(found, true, **kwargs):
-    return average_precision(found, true, np.array([0.5]), **kwargs)[0][0].tolist()
+def at_half(preds, target, **kwargs):
+    return average_precision(preds, target, np.array([0.5]), **kwargs)[0][0].tolist()
 
 
 def test_a_double_takes_a_second_truth_that_still_passes():
-    true = events((0, 0.0, 10.0, 3), (0, 1.0, 11.0, 3))
-    found = events((0, 0.0, 10.0, 3, 0.9), (0, 0.0, 10.0, 3, 0.8))
-    assert at_half(found, true) == [1.0]
-    assert at_half(found, events((0, 0.0, 10.0, 3), (0, 20.0, 30.0, 3))) == [0.5]
+    target = events((0, 0.0, 10.0, 3), (0, 1.0, 11.0, 3))
+    preds = events((0, 0.0, 10.0, 3, 0.9), (0, 0.0, 10.0, 3, 0.8))
+    assert at_half(preds, target) == [1.0]
+    assert at_half(preds, events((0, 0.0, 10.0, 3), (0, 20.0, 30.0, 3))) == [0.5]
 
 
 def test_precision_is_summed_over_changes_of_recall():
-    true = events((0, 0.0, 1.0, 0), (1, 0.0, 1.0, 0))
-    found = events((0, 5.0, 6.0, 0, 0.9), (0, 0.0, 1.0, 0, 0.8), (1, 0.0, 1.0, 0, 0.7))
-    assert at_half(found, true) == [pytest.approx(2 / 3)]
+    target = events((0, 0.0, 1.0, 0), (1, 0.0, 1.0, 0))
+    preds = events((0, 5.0, 6.0, 0, 0.9), (0, 0.0, 1.0, 0, 0.8), (1, 0.0, 1.0, 0, 0.7))
+    assert at_half(preds, target) == [pytest.approx(2 / 3)]
 
 
 def test_classes_without_detections_count_and_unknown_videos_are_false():
-    true = events((0, 0.0, 1.0, 4), (0, 0.0, 1.0, 9))
-    found = events((7, 0.0, 1.0, 4, 0.9), (0, 0.0, 1.0, 4, 0.8))
-    assert at_half(found, true) == [0.5, 0.0]
+    target = events((0, 0.0, 1.0, 4), (0, 0.0, 1.0, 9))
+    preds = events((7, 0.0, 1.0, 4, 0.9), (0, 0.0, 1.0, 4, 0.8))
+    assert at_half(preds, target) == [0.5, 0.0]
 
 
 def test_labels_that_no_truth_has_keep_their_number_or_are_dropped():
-    true = events((0, 0.0, 1.0, 5))  # label 5 becomes class 0, and label 0 is taken for it
-    found = events((0, 3.0, 4.0, 0, 0.9), (0, 0.0, 1.0, 5, 0.8))
-    assert at_half(found, true) == [0.5]
-    assert at_half(found, true, unknown="drop") == [1.0]
+    target = events((0, 0.0, 1.0, 5))  # label 5 becomes class 0, and label 0 is taken for it
+    preds = events((0, 3.0, 4.0, 0, 0.9), (0, 0.0, 1.0, 5, 0.8))
+    assert at_half(preds, target) == [0.5]
+    assert at_half(preds, target, unknown="drop") == [1.0]
 
 
 def test_ties():
-    true = events((0, 0.0, 1.0, 0))
-    found = events((0, 0.0, 1.0, 0, 0.5), (0, 5.0, 6.0, 0, 0.5))
-    assert at_half(found, true, ties="earlier_first") == [1.0]
-    assert at_half(found, true, ties="later_first") == [0.5]
+    target = events((0, 0.0, 1.0, 0))
+    preds = events((0, 0.0, 1.0, 0, 0.5), (0, 5.0, 6.0, 0, 0.5))
+    assert at_half(preds, target, ties="earlier_first") == [1.0]
+    assert at_half(preds, target, ties="later_first") == [0.5]
 
 
 def test_doubles_among_truths():
     span = np.array([[0.0, 1.0], [0.0005, 1.0], [0.0015, 1.0], [0.0, 1.0], [0.0, 1.002]])
-    assert distinct(span, np.array([0, 0, 0, 1, 0])).tolist() == [True, False, True, True, True]
+    assert without_duplicates(span, np.array([0, 0, 0, 1, 0])).tolist() == [True, False, True, True, True]
 
 
 def test_no_length_no_overlap():
@@ -66,19 +72,19 @@ def test_no_length_no_overlap():
     assert temporal_iou(points[:, None], points[None]).tolist() == [[0, 0], [0, 1]]
 
 
-def slow_ap(found, true, threshold):
+def slow_ap(preds, target, threshold):
     """One class, the plain way."""
-    order = sorted(range(len(found.score)), key=lambda i: (found.score[i], i), reverse=True)
+    order = sorted(range(len(preds.score)), key=lambda i: (preds.score[i], i), reverse=True)
     taken, hits = set(), []
     for i in order:
-        rows = [j for j in range(len(true.video)) if true.video[j] == found.video[i]]
-        ious = [(temporal_iou(found.span[i], true.span[j]), j) for j in rows]
+        rows = [j for j in range(len(target.video)) if target.video[j] == preds.video[i]]
+        ious = [(temporal_iou(preds.span[i], target.span[j]), j) for j in rows]
         best = next((j for iou, j in sorted(ious, reverse=True) if iou >= threshold and j not in taken), None)
         hits.append(best is not None)
         taken.add(best)
     right = np.cumsum(hits)
     precision = right / np.arange(1, len(hits) + 1)
-    return sum(max(precision[i:]) for i, hit in enumerate(hits) if hit) / len(true.video)
+    return sum(max(precision[i:]) for i, hit in enumerate(hits) if hit) / len(target.video)
 
 
 def draw(seed, count=25, truths=8, videos=3):
@@ -88,19 +94,19 @@ def draw(seed, count=25, truths=8, videos=3):
         return np.sort(random.integers(0, 12, (n, 2)) / 2, 1) + np.array([0, 0.5])
 
     zeros = np.zeros(count, int)
-    found = Events(random.integers(0, videos, count), spans(count), zeros, random.integers(0, 9, count) / 9)
-    true = Events(random.integers(0, videos, truths), spans(truths), zeros[:truths], np.zeros(truths))
-    return found, true
+    preds = EventTable(random.integers(0, videos, count), spans(count), zeros, random.integers(0, 9, count) / 9)
+    target = EventTable(random.integers(0, videos, truths), spans(truths), zeros[:truths], np.zeros(truths))
+    return preds, target
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31))
 def test_equals_the_plain_way(seed):
-    found, true = draw(seed)
-    mine, classes = average_precision(found, true, np.array([0.3, 0.5, 0.7]))
+    preds, target = draw(seed)
+    mine, classes = average_precision(preds, target, np.array([0.3, 0.5, 0.7]))
     assert classes.tolist() == [0]
     for value, threshold in zip(mine[:, 0], (0.3, 0.5, 0.7), strict=True):
-        assert value == pytest.approx(slow_ap(found, true, threshold), abs=1e-12)
+        assert value == pytest.approx(slow_ap(preds, target, threshold), abs=1e-12)
 
 
 def clips(seed, videos=5, classes=3):
@@ -114,22 +120,22 @@ def clips(seed, videos=5, classes=3):
         }
         return part | ({"scores": torch.rand(n, generator=generator).round(decimals=1)} if scored else {})
 
-    found = [some(6, True) for _ in range(videos)]
-    return [f"v{i}" for i in range(videos)], found, [some(3, False) for _ in range(videos)]
+    preds = [some(6, True) for _ in range(videos)]
+    return [f"v{i}" for i in range(videos)], preds, [some(3, False) for _ in range(videos)]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 4))
 def test_order_and_batches_change_nothing_even_with_ties(seed, cut):
-    names, found, true = clips(seed)
+    names, preds, target = clips(seed)
     whole, parts = EventDetectionMAP(), EventDetectionMAP()
-    whole.update(names, found, true)
+    whole.update(names, preds, target)
     for rows in torch.randperm(5, generator=torch.Generator().manual_seed(seed)).split(cut):
-        parts.update(*([x[i] for i in rows.tolist()] for x in (names, found, true)))
+        parts.update(*([x[i] for i in rows.tolist()] for x in (names, preds, target)))
     assert parts.compute() == whole.compute()
     assert all(0 <= v <= 1 for v in whole.compute().values())
     perfect = EventDetectionMAP()
-    perfect.update(names, [{**t, "scores": torch.ones(len(t["labels"]))} for t in true], true)
+    perfect.update(names, [{**t, "scores": torch.ones(len(t["labels"]))} for t in target], target)
     assert set(perfect.compute().values()) == {1.0}
 
 
@@ -143,9 +149,9 @@ def test_names_thresholds_and_half_precision():
 
 
 def test_precision_by_duration():
-    true = events((0, 0.0, 2.0, 0), (0, 10.0, 30.0, 0))
-    found = events((0, 0.0, 2.0, 0, 0.9), (0, 5.0, 7.0, 0, 0.8), (0, 10.0, 30.0, 0, 0.7))
-    values = precision_by_duration(found, true, [0, 5, 10])
+    target = events((0, 0.0, 2.0, 0), (0, 10.0, 30.0, 0))
+    preds = events((0, 0.0, 2.0, 0, 0.9), (0, 5.0, 7.0, 0, 0.8), (0, 10.0, 30.0, 0, 0.7))
+    values = precision_by_duration(preds, target, [0, 5, 10])
     assert values["[0, 5)"] == 0.5
     assert np.isnan(values["[5, 10)"])
     assert values["[10, inf)"] == 1
@@ -154,12 +160,12 @@ def test_precision_by_duration():
 def test_errors_say_what_to_do():
     metric, good = EventDetectionMAP(), {"segments": torch.tensor([[0.0, 1.0]]), "labels": torch.tensor([0])}
     scored = {**good, "scores": torch.ones(1)}
-    with pytest.raises(ValueError, match=r"found\['a'\] has no scores; it has segments, labels"):
+    with pytest.raises(ValueError, match=r"preds\['a'\] has no scores; it has segments, labels"):
         EventDetectionMAP().update(["a"], [{"segments": torch.zeros(1, 2), "labels": torch.tensor([0])}], [{}])
-    with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of truths"):
+    with pytest.raises(ValueError, match="1 videos, 2 of detections and 1 of targets"):
         metric.update(["a"], [scored] * 2, [good])
     for change, message in (
-        ({"segments": torch.tensor([[2.0, 1.0]])}, r"found\['a'\] has segment \[2.0, 1.0\]; give 0 <= start <= end"),
+        ({"segments": torch.tensor([[2.0, 1.0]])}, r"preds\['a'\] has segment \[2.0, 1.0\]; give 0 <= start <= end"),
         ({"segments": torch.tensor([[-1.0, 1.0]])}, r"has segment \[-1.0, 1.0\]"),
         ({"segments": torch.zeros(1, 3)}, r"segments \(1, 3\), 1 labels and 1 scores"),
         ({"labels": torch.tensor([-1])}, "give whole numbers from 0"),
@@ -185,24 +191,24 @@ def recorded(case):
             if entry["subset"].lower() == "test" and entry["annotations"]:
                 span = np.array([a["segment"] for a in entry["annotations"]], float)
                 label = np.array([a["label_id"] for a in entry["annotations"]])
-                keep = distinct(span, label)
+                keep = without_duplicates(span, label)
                 at = number.setdefault(video, len(number))
                 rows += [(at, *s, k) for s, k in zip(span[keep].tolist(), label[keep].tolist(), strict=True)]
         span = np.stack([data[f"{name}_start"], data[f"{name}_end"]], 1).astype(float)
         video, label, score = (data[f"{name}_{key}"] for key in ("vid", "label", "score"))
-        yield name, data, Events(video.astype(int), span, label, score.astype(float)), events(*rows)
+        yield name, data, EventTable(video.astype(int), span, label, score.astype(float)), events(*rows)
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/davel"))
 def test_golden(case):
-    for name, data, found, true in recorded(case):
-        assert len(true.video) == int(data[f"{name}_official_num_gt"]), name
+    for name, data, preds, target in recorded(case):
+        assert len(target.video) == int(data[f"{name}_official_num_gt"]), name
         for ties in ("later_first", "earlier_first"):
-            table, classes = average_precision(found, true, data["tiou"], ties)
+            table, classes = average_precision(preds, target, data["tiou"], ties)
             key = f"{name}_{ties.replace('_', '')}_map"
             if key in data:
                 np.testing.assert_allclose(table.mean(1), data[key], atol=1e-9)
-            elif len(np.unique(found.score)) == len(found.score):
+            elif len(np.unique(preds.score)) == len(preds.score):
                 np.testing.assert_array_equal(classes, data[f"{name}_official_classes"])
                 np.testing.assert_allclose(table, data[f"{name}_official_ap"], atol=1e-9)
                 np.testing.assert_allclose(table.mean(1), data[f"{name}_official_map"], atol=1e-9)

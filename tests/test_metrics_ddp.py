@@ -29,7 +29,7 @@ def make_metrics():
         CaptionScores("plain", meteor=False),
         SegmentAccuracy(6),
         ParsingF1(6),
-        SourceLocalization(side=6, clean=True),
+        SourceLocalization(size=6, clean=True),
         EventDetectionMAP(),
     ]
 
@@ -39,7 +39,7 @@ def update(metrics, clips, change=lambda x: x):
     iou, f, semantic, answers, captions, segments, parsing, places, events = metrics
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(3, 2, 6, 6, generator=generator)
-    logits, heard, seen = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
+    logits, audible, visible = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
     target = torch.randint(0, 3, (3, 2, 6, 6), generator=generator).to(logits.device)
     texts = ["a dog barks at a man", "a cat meows — softly", "two women sing"]
     for i in clips:
@@ -49,7 +49,7 @@ def update(metrics, clips, change=lambda x: x):
         semantic.update((target[row] + i) % 3, target[row])
         answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"])
         segments.update(logits[row, 0], target[row, 0, 0] * 2)
-        parsing.update(heard[row], seen[row], target[row, 0] > 0, target[row, 1] > 0)
+        parsing.update(audible[row], visible[row], target[row, 0] > 0, target[row, 1] > 0)
         places.update(logits[row, 0, :4, :4], change((target[row, 0] > 0).float()))
         spans, labels = change(torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])), torch.tensor([0, 1]).to(logits.device)
         guess = {"segments": spans, "labels": labels, "scores": change(torch.tensor([0.5, 0.5]))}

@@ -35,14 +35,14 @@ def test_the_cut_takes_what_normalising_every_pixel_takes(seed, shift, scale, st
     maps = np.random.default_rng(seed).normal(size=(3, 13, 11)).astype(np.float32)
     maps = (np.round(maps * 2) / 2 if steps else maps) * np.float32(scale) + np.float32(shift)
     for protocol in ("ez_vsl", "lvs"):
-        for one, found in zip(maps, regions(torch.from_numpy(maps), protocol).numpy(), strict=True):
+        for one, region in zip(maps, regions(torch.from_numpy(maps), protocol).numpy(), strict=True):
             raw = one if protocol == "ez_vsl" else -one
             width = raw.max() - raw.min()
             x = (raw - raw.min()) / width if width else raw
             x = x if protocol == "ez_vsl" else 1 - x
             middle = np.sort(x, axis=None)[x.size // 2]
             want = x >= middle if protocol == "ez_vsl" else (x > middle) | (x >= 1)
-            np.testing.assert_array_equal(found, want)
+            np.testing.assert_array_equal(region, want)
 
 
 def test_ciou_by_hand():
@@ -53,10 +53,10 @@ def test_ciou_by_hand():
 
 
 def test_boxes():
-    found = boxes_to_map(torch.tensor([[-0.1, 0.0, 0.5, 0.5], [0.75, 0.75, 2.0, 1.0], [0.9, 0.2, 0.1, 0.3]]), 8)
+    covered = boxes_to_map(torch.tensor([[-0.1, 0.0, 0.5, 0.5], [0.75, 0.75, 2.0, 1.0], [0.9, 0.2, 0.1, 0.3]]), 8)
     want = torch.zeros(8, 8)
     want[:4, :4] = want[6:, 6:] = 1
-    assert torch.equal(found, want)
+    assert torch.equal(covered, want)
     assert boxes_to_map(torch.full((2, 4), torch.nan)).sum() == 0
     both = annotators_to_map(torch.tensor([[0, 0, 128, 256], [0, 0, 64, 256], [0, 0, 64, 256], [-1, -1, -1, -1]]), 8)
     assert both[0].tolist() == [1, 1, 0.5, 0.5, 0, 0, 0, 0]
@@ -78,24 +78,24 @@ def test_resize_and_normalise():
 
 
 def test_pixel_precision_by_hand():
-    truth = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
-    assert pixel_precision(torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), truth).item() == pytest.approx((1 + 2 / 3) / 2)
-    assert pixel_precision(torch.ones(1, 2, 2), truth).item() == pytest.approx(0.5)
-    assert pixel_precision(torch.ones(1, 2, 2), 0 * truth).isnan().all()
+    target = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    assert pixel_precision(torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), target).item() == pytest.approx((1 + 2 / 3) / 2)
+    assert pixel_precision(torch.ones(1, 2, 2), target).item() == pytest.approx(0.5)
+    assert pixel_precision(torch.ones(1, 2, 2), 0 * target).isnan().all()
 
 
-def metric_of(maps, truth, **kwargs):
-    metric = SourceLocalization(side=8, **kwargs)
-    metric.update(maps, truth)
+def metric_of(maps, target, **kwargs):
+    metric = SourceLocalization(size=8, **kwargs)
+    metric.update(maps, target)
     return metric.compute()
 
 
 def test_perfect_and_failing():
-    truth = torch.zeros(2, 8, 8)
-    truth[:, :4] = 1
-    values = metric_of(truth, truth, clean=True)
+    target = torch.zeros(2, 8, 8)
+    target[:, :4] = 1
+    values = metric_of(target, target, clean=True)
     assert values == {"cIoU@0.5": 1, "AUC": 1, "mean_cIoU": 1, "cIoU_adaptive": 1, "pixel_AP": 1}
-    failing = metric_of(1 - truth, truth)
+    failing = metric_of(1 - target, target)
     assert failing["cIoU@0.5"] == 0
     assert failing["AUC"] == pytest.approx(0.025)
 
@@ -104,62 +104,65 @@ def test_perfect_and_failing():
 @given(st.integers(0, 2**31), st.integers(1, 4), st.sampled_from(["ez_vsl", "lvs"]))
 def test_order_and_batches_change_nothing(seed, cut, protocol):
     generator = torch.Generator().manual_seed(seed)
-    maps, truth = torch.randn(5, 3, 3, generator=generator), (torch.rand(5, 8, 8, generator=generator) > 0.7).float()
-    whole = metric_of(maps, truth, protocol=protocol, clean=True)
-    parts = SourceLocalization(protocol, clean=True, side=8)
+    maps, target = torch.randn(5, 3, 3, generator=generator), (torch.rand(5, 8, 8, generator=generator) > 0.7).float()
+    whole = metric_of(maps, target, protocol=protocol, clean=True)
+    parts = SourceLocalization(protocol, clean=True, size=8)
     for rows in torch.randperm(5, generator=generator).split(cut):
-        parts.update(maps[rows], truth[rows])
-    parts.update(maps[:0], truth[:0])
+        parts.update(maps[rows], target[rows])
+    parts.update(maps[:0], target[:0])
     assert parts.compute() == pytest.approx(whole, abs=1e-12)
     assert all(0 <= v <= 1 for v in whole.values())
 
 
 def test_errors_say_what_to_do():
-    metric, truth = SourceLocalization(side=8), torch.zeros(1, 8, 8)
-    with pytest.raises(ValueError, match=r"give maps \(B, h, w\) and truth \(B, 8, 8\)"):
-        metric.update(torch.zeros(1, 3, 3), truth[:, :7])
-    with pytest.raises(ValueError, match="maps has values that are not finite"):
-        metric.update(torch.full((1, 3, 3), torch.nan), truth)
-    with pytest.raises(ValueError, match=r"truth has weights outside \[0, 1\]"):
-        metric.update(torch.zeros(1, 3, 3), truth + 2)
+    metric, target = SourceLocalization(size=8), torch.zeros(1, 8, 8)
+    with pytest.raises(ValueError, match=r"give preds \(B, h, w\) and target \(B, 8, 8\)"):
+        metric.update(torch.zeros(1, 3, 3), target[:, :7])
+    with pytest.raises(ValueError, match="preds has values that are not finite"):
+        metric.update(torch.full((1, 3, 3), torch.nan), target)
+    with pytest.raises(ValueError, match=r"target has weights outside \[0, 1\]"):
+        metric.update(torch.zeros(1, 3, 3), target + 2)
     with pytest.raises(ValueError, match=r"Unknown protocol 'ezvsl'. Did you mean 'ez_vsl'"):
         SourceLocalization("ezvsl")
     assert all(np.isnan(v) for v in SourceLocalization(clean=True).compute().values())
 
 
-def bits(packed, side=224):
-    return torch.from_numpy(np.unpackbits(packed, axis=1)[:, : side * side].reshape(-1, side, side))
+def bits(packed, size):
+    return torch.from_numpy(np.unpackbits(packed, axis=1)[:, : size * size].reshape(-1, size, size))
 
 
-def scored(maps, truth, protocol="ez_vsl", side=224):
-    metric = SourceLocalization(protocol, side=side)
-    for x, y in zip(maps.split(20), truth.split(20), strict=True):
+def scored(maps, target, protocol="ez_vsl"):
+    metric = SourceLocalization(protocol, size=target.shape[-1])
+    for x, y in zip(maps.split(20), target.split(20), strict=True):
         metric.update(x, y)
     return metric.compute()
 
 
 def load(case):
+    """The arrays of a case and its targets; `grey_maps` tells the size at which it was scored."""
     data = np.load(case.with_suffix(".npz"))
-    vgg = torch.stack([boxes_to_map(torch.from_numpy(b)) for b in data["boxes_vggss"]])
-    flickr = torch.stack([annotators_to_map(torch.from_numpy(b)) for b in data["boxes_flickr"]])
+    size = data["grey_maps"].shape[-1]
+    vgg = torch.stack([boxes_to_map(torch.from_numpy(b), size) for b in data["boxes_vggss"]])
+    flickr = torch.stack([annotators_to_map(torch.from_numpy(b), size) for b in data["boxes_flickr"]])
     return data, {"vggss": vgg, "flickr": flickr}
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
-def test_golden_truth(case):
-    data, truth = load(case)
-    assert torch.equal(truth["vggss"], bits(data["gt_vggss_bits"]).float())
-    some, full = np.split(np.unpackbits(data["gt_flickr_x2"], axis=1)[:, : 2 * 224 * 224], 2, axis=1)
-    np.testing.assert_array_equal(truth["flickr"].flatten(1), (some.astype(np.float32) + full) / 2)
+def test_golden_targets(case):
+    data, targets = load(case)
+    size = targets["vggss"].shape[-1]
+    assert torch.equal(targets["vggss"], bits(data["gt_vggss_bits"], size).float())
+    some, full = np.split(np.unpackbits(data["gt_flickr_x2"], axis=1)[:, : 2 * size * size], 2, axis=1)
+    np.testing.assert_array_equal(targets["flickr"].flatten(1), (some.astype(np.float32) + full) / 2)
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
 def test_golden_lvs(case):
-    data, truth = load(case)
+    data, targets = load(case)
     maps = torch.from_numpy(data["lvs_heat"])
-    found = regions(resize_heatmaps(maps, protocol="lvs"), "lvs")
-    for name, weights in truth.items():
-        np.testing.assert_allclose(consensus_iou(found, weights), data[f"lvs_{name}_ciou"], atol=1e-3)
+    region = regions(resize_heatmaps(maps, targets["vggss"].shape[-1], "lvs"), "lvs")
+    for name, weights in targets.items():
+        np.testing.assert_allclose(consensus_iou(region, weights), data[f"lvs_{name}_ciou"], atol=1e-3)
         values = scored(maps, weights, "lvs")
         assert values["cIoU@0.5"] == pytest.approx(float(data[f"lvs_{name}_ciou50"]), abs=1e-12)
         assert values["AUC"] == pytest.approx(float(data[f"lvs_{name}_auc"]), abs=1e-9)
@@ -167,11 +170,12 @@ def test_golden_lvs(case):
 
 @pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
 def test_golden_ez_vsl(case):
-    data, truth = load(case)
-    maps = {name: resize_heatmaps(torch.from_numpy(data[f"ez_heat_{name}"])) for name in ("av", "obj")}
+    data, targets = load(case)
+    size = targets["vggss"].shape[-1]
+    maps = {name: resize_heatmaps(torch.from_numpy(data[f"ez_heat_{name}"]), size) for name in ("av", "obj")}
     maps["av_obj"] = combine_heatmaps(maps["av"], maps["obj"])
     for kind, x in maps.items():
-        for name, weights in truth.items():
+        for name, weights in targets.items():
             np.testing.assert_allclose(consensus_iou(regions(x), weights), data[f"ez_{name}_{kind}_ciou"], atol=1e-3)
             values = scored(x, weights)
             for key, official in (("cIoU@0.5", "ap50"), ("AUC", "auc"), ("mean_cIoU", "mean")):
@@ -181,11 +185,12 @@ def test_golden_ez_vsl(case):
 
 @pytest.mark.parametrize("case", golden_cases("metrics/ssl"))
 def test_golden_maps_with_many_ties(case):
-    """These were scored as they are, neither enlarged nor normalised: any rising change of values keeps the region."""
-    data, truth = load(case)
+    """These were scored without resizing and normalising: any increasing function of the values keeps the region."""
+    data, targets = load(case)
     maps = torch.from_numpy(data["grey_maps"]).float()
-    values = scored(maps, truth["vggss"][: len(maps)])
-    np.testing.assert_allclose(consensus_iou(regions(maps), truth["vggss"][: len(maps)]), data["grey_ciou"], atol=1e-12)
+    target = targets["vggss"][: len(maps)]
+    values = scored(maps, target)
+    np.testing.assert_allclose(consensus_iou(regions(maps), target), data["grey_ciou"], atol=1e-12)
     assert values["cIoU@0.5"] == pytest.approx(float(data["grey_ap50"]))
     assert values["AUC"] == pytest.approx(float(data["grey_auc"]))
     assert values["mean_cIoU"] == pytest.approx(float(data["grey_mean"]))

@@ -81,20 +81,22 @@ def test_by_hand():
 @pytest.mark.parametrize("options", [{}, {"multiclass": False, "voting": 0.5}, {"soft": False, "iou_threshold": 0.3}])
 def test_videos_at_once_equal_one_after_the_other(options):
     videos = [draw(seed, count) for seed, count in enumerate((30, 0, 7, 25))]
-    for found, video in zip(suppress_events(videos, max_events=12, **options), videos, strict=True):
-        for mine, alone in zip(found, suppress_events([video], max_events=12, **options)[0], strict=True):
+    for results, video in zip(suppress_events(videos, max_events=12, **options), videos, strict=True):
+        for mine, alone in zip(results, suppress_events([video], max_events=12, **options)[0], strict=True):
             np.testing.assert_array_equal(mine, alone)
     assert suppress_events([]) == []
 
 
 def test_votes():
-    every = np.array([[0, 4], [1, 5], [20, 22]], np.float32)
+    before = np.array([[0, 4], [1, 5], [20, 22]], np.float32)
     scores = np.array([1.0, 3.0, 1.0], np.float32)
-    np.testing.assert_allclose(vote_segments(every[:1], every, scores, 0.5), [[0.75, 4.75]])
+    np.testing.assert_allclose(vote_segments(before[:1], before, scores, 0.5), [[0.75, 4.75]])
     np.testing.assert_allclose(
-        vote_segments(every[:1], every, scores, 0.5, weigh_by_iou=True), [[9 / 14, 4 + 9 / 14]], rtol=1e-6
+        vote_segments(before[:1], before, scores, 0.5, weigh_by_iou=True),
+        [[9 / 14, 4 + 9 / 14]],
+        rtol=1e-6,
     )
-    assert vote_segments(every[:0], every, scores).shape == (0, 2)
+    assert vote_segments(before[:0], before, scores).shape == (0, 2)
 
 
 def test_a_level_is_decoded():
@@ -139,10 +141,10 @@ def test_golden(case):
         elif one["kind"] == "nms":
             np.testing.assert_array_equal(hard_nms(segments, scores, one["iou"]), data[f"{key}_inds"], key)
         else:
-            (found,) = suppress_events(
+            (results,) = suppress_events(
                 [(segments, scores, data[f"{key}_labels"])], one["use_soft_nms"], one["multiclass"], one["sigma"],
                 one["min_score"], one["iou_threshold"], one["max_seg_num"], one["voting_thresh"],
                 weigh_by_iou=one["code"] == "actionformer",
             )  # fmt: skip
-            for mine, name in zip(found, ("segs", "scores", "labels"), strict=True):
+            for mine, name in zip(results, ("segs", "scores", "labels"), strict=True):
                 np.testing.assert_allclose(mine, data[f"{key}_out_{name}"], rtol=1e-6, atol=1e-6, err_msg=key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in world: its truth is checked against pixels, samples and slow references, and against blind rules."""
+"""The built-in scenes: targets are checked against pixels, samples, slow references, and rules of one modality."""
 
 import hashlib
 import itertools
@@ -46,7 +46,7 @@ def scenes():
 
 
 @pytest.fixture(scope="module")
-def asked():
+def sampled_questions():
     return [sample_question(i) for i in range(1800)]
 
 
@@ -62,7 +62,7 @@ def test_an_item_has_every_field_with_the_type_and_shape_it_declares():
     dataset = Scenes("val")
     item = dataset[3]
     assert dataset.provides == tuple(name for name in FIELDS if name in item.targets)
-    assert set(FIELDS) - set(dataset.provides) == {"choices"}, "questions of scenes leave all answers open"
+    assert set(FIELDS) - set(dataset.provides) == {"choices"}, "questions of scenes have no choices"
     assert (item.id, item.duration, item.hop, item.steps) == ("scenes-val-000003", 10.0, 1.0, 10)
     assert item.frames.shape == (10, 3, 96, 96)
     assert item.frames.dtype == torch.uint8
@@ -162,7 +162,7 @@ def test_an_index_gives_one_scene_and_splits_seeds_and_indices_differ():
     assert len({sample_question(i, s, seed)[0].things for s, seed, i in keys}) == len(keys)
 
 
-# --- truth against pixels, spans and samples
+# --- targets against pixels, spans and samples
 
 
 def test_masks_are_what_the_topmost_thing_does(scenes):
@@ -172,9 +172,9 @@ def test_masks_are_what_the_topmost_thing_does(scenes):
             for label in np.unique(t["instance_mask"][step]):
                 pixels = t["instance_mask"][step] == label
                 thing = scene.things[label - 1] if label else None
-                heard = thing is not None and any(a <= step + 0.5 < b for a, b in thing.sounding)
-                assert (t["mask"][step][pixels] == heard).all()
-                assert (t["class_mask"][step][pixels] == (thing.kind + 1 if heard else 0)).all()
+                sounding = thing is not None and any(a <= step + 0.5 < b for a, b in thing.sounding)
+                assert (t["mask"][step][pixels] == sounding).all()
+                assert (t["class_mask"][step][pixels] == (thing.kind + 1 if sounding else 0)).all()
                 assert thing is None or any(a <= step + 0.5 < b for a, b in thing.visible)
 
 
@@ -248,15 +248,15 @@ def test_half_steps_have_the_state_of_their_middle():
         assert (half[name] == np.repeat(whole[name], 2, axis=0)).all()
 
 
-def test_sound_is_there_in_its_spans_and_follows_its_loudness():
+def test_sound_is_in_its_spans_and_follows_its_loudness():
     scene = sample_scene(3)
     steady = {"sounding": ((2.0, 5.0), (7.0, 9.0)), "rhythm": 0, "loudness": (0.4,) * 4 + (0.8,) * 6}
     for kind in (2, 3, 5, 11):
         wave = render_sound(only(scene.things[0], scene, kind=kind, **steady))
         power = np.sqrt((wave.reshape(100, 1600) ** 2).mean(1))
-        heard = np.zeros(100, bool)
-        heard[20:50] = heard[70:90] = True
-        assert power[heard].min() > 10 * power[~heard].max()
+        sounding = np.zeros(100, bool)
+        sounding[20:50] = sounding[70:90] = True
+        assert power[sounding].min() > 10 * power[~sounding].max()
         assert 1.6 < power[70:90].mean() / power[22:34].mean() < 2.4
         assert abs(wave[32_000]) < 0.01
 
@@ -283,13 +283,15 @@ def iou(pred, true):
     return np.where(true.any((1, 2)), hit, 1 - pred.mean((1, 2))).mean()
 
 
-def test_another_sound_gives_another_truth_of_the_same_pictures(scenes):
+def test_another_sound_gives_other_targets_of_the_same_pictures(scenes):
     changed = Counter()
     for scene, other in zip(scenes[:60], scenes[60:120], strict=True):
         swapped = swap_scene_sound(scene, other)
         old, new = scene_targets(scene, 48), scene_targets(swapped, 48)
-        seen, heard = ({t.kind for t in s.things if used(t)} for s, used in ((scene, _seen), (other, _heard)))
-        if not seen & heard:
+        visible, sounding = (
+            {t.kind for t in s.things if used(t)} for s, used in ((scene, _visible), (other, _sounding))
+        )
+        if not visible & sounding:
             assert (render_frames(scene, 48) == render_frames(swapped, 48)).all()
             assert not new["mask"].any()
         assert (new["audio_segments"] == scene_targets(other, 48)["audio_segments"]).all()
@@ -302,56 +304,56 @@ def test_another_sound_gives_another_truth_of_the_same_pictures(scenes):
     assert min(changed.values()) >= 50
 
 
-def _seen(thing):
+def _visible(thing):
     return bool(thing.visible)
 
 
-def _heard(thing):
+def _sounding(thing):
     return bool(thing.sounding)
 
 
-def test_masks_need_both_eye_and_ear():
+def test_masks_need_both_modalities():
     size = 32
-    found = [(sample_scene(i), scene_targets(sample_scene(i), size)) for i in range(300)]
-    mean = np.mean([t["mask"].mean(0) for _, t in found[150:]], 0)
+    targets = [scene_targets(sample_scene(i), size) for i in range(300)]
+    mean = np.mean([t["mask"].mean(0) for t in targets[150:]], 0)
     scores = defaultdict(list)
-    for _, t in found[:150]:
+    for t in targets[:150]:
         true, instance = t["mask"] > 0, t["instance_mask"]
         area = np.stack([(instance == k).sum((1, 2)) for k in range(1, 5)], 1)
         largest = instance == (area.argmax(1) + 1)[:, None, None]
-        heard = np.broadcast_to(t["audio_segments"].any(1)[:, None, None], true.shape)
-        rules = {"nothing": true & False, "everything": true | True, "seen": instance > 0, "largest": largest}
-        rules |= {f"mean {level}": heard & (mean > level) for level in (0.05, 0.1, 0.15)}
+        sounding = np.broadcast_to(t["audio_segments"].any(1)[:, None, None], true.shape)
+        rules = {"nothing": true & False, "everything": true | True, "visible": instance > 0, "largest": largest}
+        rules |= {f"mean {level}": sounding & (mean > level) for level in (0.05, 0.1, 0.15)}
         for name, pred in rules.items():
             scores[name].append(iou(pred, true))
     score = {name: float(np.mean(values)) for name, values in scores.items()}
     constant = max(score["nothing"], score["everything"])
     assert 0.15 < constant < 0.35
-    # an empty truth gives nearly 1 to any small guess, so the floor of a rule that cannot hear lies above the constant
-    assert score["seen"] < 0.66
+    # an empty target gives nearly 1 to any small mask, so a rule without sound scores above the constant
+    assert score["visible"] < 0.66
     assert score["largest"] < 0.66
     assert max(value for name, value in score.items() if name.startswith("mean")) < constant + 0.15
 
 
-def test_answers_are_balanced_within_each_type(asked):
-    types = Counter(q.type for _, q in asked)
+def test_answers_are_balanced_within_each_type(sampled_questions):
+    types = Counter(q.type for _, q in sampled_questions)
     assert set(types) == set(MUSIC_AVQA_TYPES)
     assert len(MUSIC_AVQA_TYPES) == 9
     assert max(types.values()) - min(types.values()) <= 1
     for name in MUSIC_AVQA_TYPES:
-        answers = Counter(q.answer for _, q in asked if q.type == name)
+        answers = Counter(q.answer for _, q in sampled_questions if q.type == name)
         assert max(answers.values()) - min(answers.values()) <= 1, (name, answers)
         assert set(answers) <= set(ANSWERS)
 
 
-def test_questions_that_need_two_senses_are_not_answered_with_one(asked):
+def test_questions_of_two_modalities_are_not_answered_with_one(sampled_questions):
     def form(q):
         return re.sub("|".join(CLASSES), "X", q.text)
 
     def accuracy(used):
-        """Of the usual answer to a form of question, given how many things one sense has and if it is named"""
+        """Of the most frequent answer, given the form, the number of things of one modality and if one is named."""
         votes, right = defaultdict(Counter), defaultdict(list)
-        for number, (scene, q) in enumerate(asked):
+        for number, (scene, q) in enumerate(sampled_questions):
             things = [t for t in scene.things if used(t)]
             count = votes[form(q), len(things), sum(t.name in q.text for t in things)]
             if number < 1200:
@@ -360,12 +362,12 @@ def test_questions_that_need_two_senses_are_not_answered_with_one(asked):
                 right[q.type].append([q.answer] == [answer for answer, _ in count.most_common(1)])
         return {name: float(np.mean(r)) for name, r in right.items()}
 
-    constant = {name: 1 / len({q.answer for _, q in asked if q.type == name}) for name in MUSIC_AVQA_TYPES}
-    deaf, blind = accuracy(_seen), accuracy(_heard)
+    constant = {name: 1 / len({q.answer for _, q in sampled_questions if q.type == name}) for name in MUSIC_AVQA_TYPES}
+    visual, audio = accuracy(_visible), accuracy(_sounding)
     for name in MUSIC_AVQA_TYPES:
         if name != "Visual Counting":
-            assert deaf[name] < constant[name] + 0.15, (name, deaf)
-    assert deaf["Visual Counting"] == 1
+            assert visual[name] < constant[name] + 0.15, (name, visual)
+    assert visual["Visual Counting"] == 1
     for name in (
         "Audio-Visual Counting",
         "Audio-Visual Location",
@@ -373,27 +375,29 @@ def test_questions_that_need_two_senses_are_not_answered_with_one(asked):
         "Audio-Visual Temporal",
         "Visual Location",
     ):
-        assert blind[name] < constant[name] + 0.15, (name, blind)
+        assert audio[name] < constant[name] + 0.15, (name, audio)
 
 
-def test_answers_follow_from_the_rendered_truth(asked):
+def test_answers_follow_from_the_rendered_targets(sampled_questions):
     """Counted from boxes and segments, not from the record."""
     numbers = ["zero", "one", "two", "three", "four"]
     checked = Counter()
-    for scene, q in asked[:500]:
+    for scene, q in sampled_questions[:500]:
         t = scene_targets(scene, 96, fields=["boxes", "audio_segments", "class_mask"])
-        seen = [i for i in range(len(scene.things)) if not np.isnan(t["boxes"][:, i]).all()]
+        visible = [i for i in range(len(scene.things)) if not np.isnan(t["boxes"][:, i]).all()]
         lit = [k for k in range(12) if (t["class_mask"] == k + 1).any()]
         if q.type == "Audio Counting":
             assert q.answer == numbers[t["audio_segments"].any(0).sum()]
         elif q.type == "Visual Counting":
-            assert q.answer == numbers[len(seen)]
+            assert q.answer == numbers[len(visible)]
         elif q.type == "Audio-Visual Counting":
             assert q.answer == numbers[len(lit)]
         elif q.type.endswith("Location"):
             name = q.text.split()[-1]
             kind = CLASSES.index(name) if name in CLASSES else lit[0]
-            chosen = [i for i in seen if scene.things[i].kind == kind and (name in CLASSES or scene.things[i].sounding)]
+            chosen = [
+                i for i in visible if scene.things[i].kind == kind and (name in CLASSES or scene.things[i].sounding)
+            ]
             box = np.nanmean(t["boxes"][:, chosen[0]], 0)
             assert q.answer == ("lower " if box[1] + box[3] > 1 else "upper ") + (
                 "right" if box[0] + box[2] > 1 else "left"
@@ -413,14 +417,14 @@ def test_answers_follow_from_the_rendered_truth(asked):
 
 def test_a_pair_of_one_class_is_told_apart_by_the_sound(scenes):
     """The sound's level per second goes with the brightness of the thing that sounds, not with that of its twin."""
-    right, found = [], 0
+    right, count = [], 0
     for scene in [*scenes, *(sample_scene(i) for i in range(300, 900))]:
         kinds = Counter(t.kind for t in scene.things if t.visible)
         twins = [i for i, t in enumerate(scene.things) if kinds[t.kind] > 1 and t.visible]
         loud = [i for i in twins if scene.things[i].sounding]
         if len(loud) != 1:
             continue
-        found += 1
+        count += 1
         alone = replace(scene, snr=60.0, things=tuple(t for i, t in enumerate(scene.things) if i in twins))
         state = track(scene)
         steps = state.visible[twins].all(0) & state.sounding[loud[0]]
@@ -438,7 +442,7 @@ def test_a_pair_of_one_class_is_told_apart_by_the_sound(scenes):
         match = [np.corrcoef(level, g)[0, 1] if np.std(g) else 0 for g in glow]
         right.append(int(np.argmax(match)) == (alone.things[1].sounding != ()))
         assert scene.things[twins[0]].colour != scene.things[twins[1]].colour
-    assert 0.08 < found / 900 < 0.25
+    assert 0.08 < count / 900 < 0.25
     assert np.mean(right) > 0.9
 
 
@@ -453,7 +457,7 @@ def dependence(table):
     return (((table - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
 
 
-def test_nothing_but_shape_and_timbre_tells_the_class_and_nothing_seen_tells_who_sounds():
+def test_only_shape_and_timbre_tell_the_class_and_nothing_visible_tells_what_sounds():
     things = [(t, order) for i in range(2500) for order, t in enumerate(sample_scene(i, "val").things)]
     clues = {
         "colour": lambda t, o: t.colour,
@@ -466,10 +470,10 @@ def test_nothing_but_shape_and_timbre_tells_the_class_and_nothing_seen_tells_who
         "moving": lambda t, o: int(t.velocity != (0, 0)),
         "loudness": lambda t, o: int(np.mean(t.loudness) > 0.675),
     }
-    seen = [(t, o) for t, o in things if t.visible]
+    visible = [(t, o) for t, o in things if t.visible]
     for name, clue in clues.items():
         table, roles = np.zeros((12, 10)), np.zeros((2, 10))
-        for t, o in seen:
+        for t, o in visible:
             table[t.kind, clue(t, o)] += 1
             roles[int(bool(t.sounding)), clue(t, o)] += 1
         assert dependence(table) < 5, name
@@ -510,7 +514,7 @@ def test_glyphs_differ_clearly_at_the_smallest_size():
 
 
 def test_timbres_are_told_apart_at_any_pitch():
-    """The nearest of 600 seconds heard before names the class of a second of sound."""
+    """The nearest of 600 seconds of sound has the class of another second."""
     scene = sample_scene(1)
 
     def second(i):
@@ -521,36 +525,36 @@ def test_timbres_are_told_apart_at_any_pitch():
         bands = np.log(np.add.reduceat(power, np.unique(np.geomspace(4, 240, 40).astype(int)), 1) + 0.01)
         return np.concatenate([bands.mean(0), bands.std(0)])
 
-    known, new = (np.stack([second(i) for i in indices]) for indices in (range(600), range(600, 720)))
-    nearest = np.linalg.norm(new[:, None] - known[None], axis=2).argmin(1)
+    reference, new = (np.stack([second(i) for i in indices]) for indices in (range(600), range(600, 720)))
+    nearest = np.linalg.norm(new[:, None] - reference[None], axis=2).argmin(1)
     assert np.mean(nearest % 12 == np.arange(600, 720) % 12) > 0.95
 
 
 # --- words
 
 
-def test_captions_speak_a_hundred_words_and_no_unknown_one(asked):
+def test_captions_use_a_hundred_words_and_no_unknown_one(sampled_questions):
     scenes = [*(sample_scene(i) for i in range(900)), *(sample_scene(i, close=True) for i in range(9))]
-    spoken = Counter(w for scene in scenes for line in scene_captions(scene) for w in line.split())
+    words = Counter(w for scene in scenes for line in scene_captions(scene) for w in line.split())
     assert len(CAPTION_WORDS) >= 100
-    assert set(spoken) == set(CAPTION_WORDS)
-    assert {w for _, q in asked for w in q.text.split()} <= set(WORDS)
+    assert set(words) == set(CAPTION_WORDS)
+    assert {w for _, q in sampled_questions for w in q.text.split()} <= set(WORDS)
     assert all(re.fullmatch("[a-z]+", w) for w in WORDS)
     assert sorted(set(WORDS)) == WORDS
     assert len({verb for pair in VERBS.values() for verb in pair}) == 24
 
 
-def test_captions_say_what_the_truth_says(scenes):
+def test_captions_agree_with_the_targets(scenes):
     for scene in scenes[:100]:
         t = scene_targets(scene, fields=["audio_segments", "caption", "instance_mask", "mask"])
         for step, line in enumerate(t["caption"]):
-            heard = {CLASSES[k] for k in np.flatnonzero(t["audio_segments"][step])}
+            sounding = {CLASSES[k] for k in np.flatnonzero(t["audio_segments"][step])}
             verbs = {v: name for name, pair in VERBS.items() for v in pair}
-            said = {verbs[w] for w in line.split() if w in verbs}
-            assert said <= heard
-            assert bool(said) == bool(heard)
-            assert line.startswith("it is quiet") == (not heard)
-            if heard and not t["mask"][step].any() and not t["instance_mask"][step].any():
+            verbs_used = {verbs[w] for w in line.split() if w in verbs}
+            assert verbs_used <= sounding
+            assert bool(verbs_used) == bool(sounding)
+            assert line.startswith("it is quiet") == (not sounding)
+            if sounding and not t["mask"][step].any() and not t["instance_mask"][step].any():
                 assert "out of view" in line
             assert 7 <= len(line.split()) <= 26
 
@@ -562,8 +566,8 @@ def test_a_caption_by_hand():
         visible=((0.0, 10.0),), sounding=((3.0, 6.0),), loudness=(0.5,) * 10,
     )  # fmt: skip
     other = replace(thing, kind=1, colour=1, size=0, start=(0.8, 0.3), velocity=(0.02, 0.0), sounding=())
-    away = replace(thing, kind=5, visible=(), sounding=((5.0, 7.0),))
-    lines = scene_captions(replace(scene, background=1, things=(thing, other, away)))
+    off_screen = replace(thing, kind=5, visible=(), sounding=((5.0, 7.0),))
+    lines = scene_captions(replace(scene, background=1, things=(thing, other, off_screen)))
     wall = "in front of a striped wall"
     assert lines[0] == f"it is quiet and a large red drum stays still at the top left beside one other {wall}"
     assert lines[3] == "a large red drum rolls at the top left to the left of something silent"
@@ -613,5 +617,5 @@ def test_contact_sheet_writes_a_picture(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_questions_of_a_scene_are_those_that_the_search_finds(asked):
-    assert all(q in scene_questions(scene) for scene, q in asked[:200])
+def test_questions_of_a_scene_are_those_that_the_search_finds(sampled_questions):
+    assert all(q in scene_questions(scene) for scene, q in sampled_questions[:200])

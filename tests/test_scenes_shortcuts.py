@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a perfect eye without ears, and a perfect ear without eyes, reach in the tasks about events and places.
+"""Scores of perfect visual predictions alone, and of perfect audio predictions alone, in tasks of events and sources.
 
-Neither gets near the truth, and each of the two tells something: a model that passes both looks and listens.
+Neither gets near a perfect score: a model that does better uses both modalities.
 """
 
 import numpy as np
@@ -22,11 +22,11 @@ SCENES = Scenes("test", CLIPS, picture=24)
 
 
 @pytest.fixture(scope="module")
-def heard_and_seen():
+def sounding_and_visible():
     """Classes per step, bool (clips, T, K) each."""
     fields = ["audio_segments", "visual_segments", "video_labels"]
-    found = [scene_targets(sample_scene(i, "test"), fields=fields) for i in range(CLIPS)]
-    return tuple(torch.from_numpy(np.stack([x[name] for x in found])) for name in fields)
+    targets = [scene_targets(sample_scene(i, "test"), fields=fields) for i in range(CLIPS)]
+    return tuple(torch.from_numpy(np.stack([x[name] for x in targets])) for name in fields)
 
 
 def score(task, values, given):
@@ -37,71 +37,74 @@ def score(task, values, given):
 
 
 def clips(task, fields):
-    """A batch of no pictures to speak of with these targets."""
+    """A batch of tiny pictures with these targets."""
     items = [SCENES.item(0, frozenset()) for _ in range(CLIPS)]
     for i, item in enumerate(items):
         item.id, item.targets = str(i), {name: x[i] for name, x in fields.items()}
     return collate(items, task)
 
 
-def event_scores(sensed, most):
-    """The class that is sensed, where there are at most so many, else background."""
-    count = sensed.sum(-1)
-    background = torch.where((count > 0) & (count <= most), -1.0, 2.0)
-    return torch.cat([background[..., None], sensed.float()], -1)
+def event_scores(classes, max_classes):
+    """The classes of a step where there are at most `max_classes`, else background."""
+    count = classes.sum(-1)
+    background = torch.where((count > 0) & (count <= max_classes), -1.0, 2.0)
+    return torch.cat([background[..., None], classes.float()], -1)
 
 
-@pytest.mark.parametrize(("sense", "low", "high"), [("seen", 0.28, 0.45), ("heard", 0.45, 0.7), ("both", 1.0, 1.0)])
-def test_an_event_takes_both_senses(heard_and_seen, sense, low, high):
-    heard, seen, _ = heard_and_seen
-    given = clips("ave", {"audio_segments": heard, "visual_segments": seen})
-    sensed = {"seen": seen, "heard": heard, "both": heard & seen}[sense]
-    best = max(score("ave", {"event_scores": event_scores(sensed, most)}, given)["accuracy"] for most in range(1, 5))
+@pytest.mark.parametrize(
+    ("modality", "low", "high"), [("visual", 0.28, 0.45), ("audio", 0.45, 0.7), ("both", 1.0, 1.0)]
+)
+def test_an_event_needs_both_modalities(sounding_and_visible, modality, low, high):
+    sounding, visible, _ = sounding_and_visible
+    given = clips("ave", {"audio_segments": sounding, "visual_segments": visible})
+    classes = {"visual": visible, "audio": sounding, "both": sounding & visible}[modality]
+    scores = [score("ave", {"event_scores": event_scores(classes, limit)}, given)["accuracy"] for limit in range(1, 5)]
+    best = max(scores)
     assert low <= best <= high
 
 
 @pytest.mark.parametrize(
-    ("sense", "high"), [("seen for both", 0.65), ("seen", 0.65), ("heard for both", 0.72), ("heard", 0.72)]
+    ("modality", "high"), [("visual for both", 0.65), ("visual", 0.65), ("audio for both", 0.72), ("audio", 0.72)]
 )
-def test_parsing_takes_both_senses(heard_and_seen, sense, high):
-    heard, seen, labels = heard_and_seen
-    given = clips("avvp", {"audio_segments": heard, "visual_segments": seen, "video_labels": labels})
-    one = seen if "seen" in sense else heard
-    other = one if "both" in sense else torch.zeros_like(one)
-    pair = (other, one) if "seen" in sense else (one, other)
+def test_parsing_needs_both_modalities(sounding_and_visible, modality, high):
+    sounding, visible, labels = sounding_and_visible
+    given = clips("avvp", {"audio_segments": sounding, "visual_segments": visible, "video_labels": labels})
+    one = visible if "visual" in modality else sounding
+    other = one if "both" in modality else torch.zeros_like(one)
+    pair = (other, one) if "visual" in modality else (one, other)
     values = {"audio_scores": pair[0].float(), "visual_scores": pair[1].float()}
-    found = score("avvp", {**values, "clip_scores": one.amax(1).float()}, given)
-    assert found["segment/Type"] < high
-    assert found["segment/AV"] < 0.75
+    scores = score("avvp", {**values, "clip_scores": one.amax(1).float()}, given)
+    assert scores["segment/Type"] < high
+    assert scores["segment/AV"] < 0.75
 
 
-@pytest.mark.parametrize(("sense", "low", "high"), [("seen", 0, 0.2), ("heard", 0.2, 0.45), ("both", 1, 1)])
-def test_dense_events_take_both_senses(sense, low, high):
+@pytest.mark.parametrize(("modality", "low", "high"), [("visual", 0, 0.2), ("audio", 0.2, 0.45), ("both", 1, 1)])
+def test_dense_events_need_both_modalities(modality, low, high):
     metric = EventDetectionMAP()
     for i in range(CLIPS):
         scene = sample_scene(i, "test", untrimmed=True)
         spans = {
-            "seen": lambda t: t.visible,
-            "heard": lambda t: t.sounding,
+            "visual": lambda t: t.visible,
+            "audio": lambda t: t.sounding,
             "both": lambda t: overlap(t.visible, t.sounding),
         }
-        found, true = (
+        preds, target = (
             torch.tensor([(*span, t.kind) for t in scene.things for span in spans[name](t)]).reshape(-1, 3)
-            for name in (sense, "both")
+            for name in (modality, "both")
         )
-        told = {"segments": found[:, :2], "labels": found[:, 2].long(), "scores": torch.ones(len(found))}
-        metric.update([str(i)], [told], [{"segments": true[:, :2], "labels": true[:, 2].long()}])
+        detections = {"segments": preds[:, :2], "labels": preds[:, 2].long(), "scores": torch.ones(len(preds))}
+        metric.update([str(i)], [detections], [{"segments": target[:, :2], "labels": target[:, 2].long()}])
     assert low <= metric.compute()["Avg"] <= high
 
 
 class TestCloseUps:
-    """Which of the two things sounds is told by the sound alone."""
+    """Only the sound tells which of the two things sounds."""
 
     @pytest.fixture(scope="class")
     def scenes(self):
         return [sample_scene(i, "test", close=True) for i in range(600)]
 
-    def test_nothing_in_the_picture_tells_who_sounds(self, scenes):
+    def test_nothing_in_the_picture_tells_which_thing_sounds(self, scenes):
         sounding = [next(k for k, thing in enumerate(scene.things) if thing.sounding) for scene in scenes]
         front = np.mean(sounding)
         before = np.mean(
@@ -115,11 +118,11 @@ class TestCloseUps:
         )
         assert all(0.42 < share < 0.58 for share in (front, before, loud))
         for k in range(len(CLASSES)):
-            there = [scene.things[i].kind == k for scene, i in zip(scenes, sounding, strict=True)]
-            shown = [any(thing.kind == k for thing in scene.things) for scene in scenes]
-            assert 0.3 < sum(there) / sum(shown) < 0.7
+            sounding_kind = [scene.things[i].kind == k for scene, i in zip(scenes, sounding, strict=True)]
+            visible_kind = [any(thing.kind == k for thing in scene.things) for scene in scenes]
+            assert 0.3 < sum(sounding_kind) / sum(visible_kind) < 0.7
 
-    def test_places_by_themselves_are_no_answer(self):
+    def test_positions_alone_score_low(self):
         scenes = Scenes("test", 60, picture=64)
         given = collate([scenes.item(i, frozenset({"source"})) for i in range(60)], "ssl")
         tasks = build_tasks(["ssl"], scenes.vocabulary)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Official metrics: each file is a pure function and a thin torchmetrics class over it.
+"""Official metrics: pure functions, and a thin torchmetrics class over them.
 
-A class is looked up when asked for, so that masks never load what captions need:
+A class is imported when it is first used, so that metrics of masks never import what captions need. No metric is looked
+up by a name from the command line: `Task.metrics` builds its own, so a task from outside may use any
+`torchmetrics.Metric` without entering it here.
 
 >>> from avkit.metrics import MaskIoU
 >>> MaskIoU.higher_is_better
@@ -9,9 +11,12 @@ True
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from avkit.errors import unknown_name
+
+if TYPE_CHECKING:
+    from avkit.metrics.base import ScoreMetric
 
 #: Where each metric class lives, as "module:Class".
 METRICS: dict[str, str] = {
@@ -27,11 +32,12 @@ METRICS: dict[str, str] = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> type["ScoreMetric"]:
     if name not in METRICS:
         raise AttributeError(str(unknown_name("metric", name, METRICS)))
     module, _, attribute = METRICS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    metric: type[ScoreMetric] = vars(import_module(module))[attribute]
+    return metric
 
 
 def __dir__() -> list[str]:

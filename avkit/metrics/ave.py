@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio-visual event localisation (AVE): accuracy over one-second segments, background among the classes.
+"""Audio-visual event localisation (AVE): accuracy over one-second segments, with background as a class.
 
 Source:
     YapengTian/AVE-ECCV18 at commit 93f843fed72f, `compute_acc`; jasongief/PSP_CVPR_2021 at commit ddd20f3b0a17.
@@ -18,19 +18,21 @@ def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:
 
     Args:
         scores: Score of every class, (..., K), any real type.
-        softmax: Take a float32 softmax first, which makes equals of scores closer than its rounding. PSP does so in its
-            weakly supervised test, nobody else does.
+        softmax: Take a float32 softmax first, after which scores closer than its rounding are equal. Only PSP does so,
+            in its weakly supervised test.
 
     Returns:
         int64 (...).
     """
     if softmax:
         scores = scores.float().softmax(-1)
-    return scores.max(-1).indices if scores.numel() else scores.new_zeros(scores.shape[:-1], dtype=torch.long)
+    if not scores.numel():
+        return scores.new_zeros(scores.shape[:-1], dtype=torch.long)
+    return scores.max(-1).indices
 
 
 class SegmentAccuracy(ScoreMetric):
-    """Share of segments whose class is right, pooled over all segments of all videos.
+    """Share of segments with the correct class, over all segments of all videos.
 
     The background counts like any class. Full and weak supervision are scored alike. Tables show percent; the value is
     a fraction.
@@ -51,7 +53,8 @@ class SegmentAccuracy(ScoreMetric):
         super().__init__(**kwargs)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; give 2 or more, background included; AVE has 29.")
-        self.num_classes, self.softmax = num_classes, softmax
+        self.num_classes = num_classes
+        self.softmax = softmax
         for name in ("right", "total"):
             self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
@@ -60,8 +63,8 @@ class SegmentAccuracy(ScoreMetric):
 
         Args:
             scores: Score of every class in every segment, (B, T, K).
-            target: Class of every segment, integers (B, T), or one-hot rows (B, T, K); a row of zeros is class 0 and of
-                several ones the lowest counts, as in the official code.
+            target: Class of every segment, integers (B, T), or one-hot rows (B, T, K); a row of zeros is class 0, and a
+                row of several ones the lowest of them, as in the official code.
             valid: bool (B, T), False on padding. None keeps all.
 
         Raises:
@@ -84,9 +87,9 @@ class SegmentAccuracy(ScoreMetric):
                 f"target is {target.dtype} with values {sorted(set(target.flatten().tolist()))[:8]}; give integers "
                 f"from 0 to {classes - 1}."
             )
-        right = segment_labels(scores, self.softmax) == target
-        keep = torch.ones_like(right) if valid is None else valid.bool()
-        self.right += (right & keep).sum()
+        correct = segment_labels(scores, self.softmax) == target
+        keep = torch.ones_like(correct) if valid is None else valid.bool()
+        self.right += (correct & keep).sum()
         self.total += keep.sum()
 
     def compute(self) -> dict[str, float]:

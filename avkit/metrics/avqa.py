@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audio-visual question answering (MUSIC-AVQA): accuracy by question type, by modality and overall.
 
-Both releases of the questions (9,185 and 9,129 in the test split) are scored alike; which one was used is a fact of the
-data, and belongs beside the number.
+Both releases of the questions (9,185 and 9,129 in the test split) are scored alike; report which one was used.
 
 Source:
     GeWu-Lab/MUSIC-AVQA at commit cc8809514a2e and GeWu-Lab/TSPM at commit 0106ce4127b8, function `test` of each.
@@ -24,7 +23,9 @@ QUESTION_TYPES: dict[str, tuple[str, ...]] = {
     "Audio-Visual": ("Existential", "Counting", "Location", "Comparative", "Temporal"),
 }
 
-_NAMES = [f"{modality} {kind}" for modality, kinds in QUESTION_TYPES.items() for kind in kinds]
+#: Names of the types of each modality, such as `Audio Counting`.
+_TYPES = {modality: [f"{modality} {kind}" for kind in kinds] for modality, kinds in QUESTION_TYPES.items()}
+_NAMES = [*_TYPES["Audio"], *_TYPES["Visual"], *_TYPES["Audio-Visual"]]
 _ROW = {name: row for row, name in enumerate(_NAMES)}
 #: Row of questions of any other type: they count in the overall accuracy alone.
 _OTHER = len(_NAMES)
@@ -53,14 +54,14 @@ def question_type(text: str) -> str:
 
 
 def count_answers(correct: Tensor, types: Sequence[str]) -> Tensor:
-    """Count right answers and questions of every type.
+    """Count correct answers and questions of every type.
 
     Args:
-        correct: bool (B,), whether each question is answered right.
+        correct: bool (B,), whether each question is answered correctly.
         types: Question type of each, see `question_type`.
 
     Returns:
-        int64 (10, 2), right answers and questions of the nine types in table order, then of all other types.
+        int64 (10, 2), correct answers and questions of the nine types in table order, then of all other types.
     """
     rows = torch.tensor([_ROW.get(question_type(t), _OTHER) for t in types], dtype=torch.long, device=correct.device)
     counts = torch.zeros(_OTHER + 1, 2, dtype=torch.long, device=correct.device)
@@ -68,7 +69,7 @@ def count_answers(correct: Tensor, types: Sequence[str]) -> Tensor:
 
 
 def accuracies(counts: Tensor) -> dict[str, float]:
-    """Accuracies from counts of right answers and questions.
+    """Accuracies from counts of correct answers and questions.
 
     The average of a modality is pooled over its questions; it is not the mean of its types.
 
@@ -77,17 +78,18 @@ def accuracies(counts: Tensor) -> dict[str, float]:
 
     Returns:
         Fractions in [0, 1] by name: the nine types, `Audio Avg`, `Visual Avg`, `Audio-Visual Avg` each after its
-        types, `Overall`, and `Macro`, the mean of the nine types that were asked. NaN where nothing was asked.
+        types, `Overall`, and `Macro`, the mean of those of the nine types that have questions. NaN without questions.
     """
     rows = dict(zip([*_NAMES, "other"], counts.tolist(), strict=True))
-    result: dict[str, float] = {}
-    for modality, kinds in QUESTION_TYPES.items():
-        names = [f"{modality} {kind}" for kind in kinds]
-        result.update({name: _ratio([rows[name]]) for name in names})
-        result[f"{modality} Avg"] = _ratio([rows[name] for name in names])
-    asked = [result[name] for name in _NAMES if rows[name][1]]
-    macro = sum(asked) / len(asked) if asked else float("nan")
-    return {**result, "Overall": _ratio(list(rows.values())), "Macro": macro}
+    accuracy: dict[str, float] = {}
+    for modality, names in _TYPES.items():
+        for name in names:
+            accuracy[name] = _ratio([rows[name]])
+        accuracy[f"{modality} Avg"] = _ratio([rows[name] for name in names])
+    of_types = [accuracy[name] for name in _NAMES if rows[name][1]]
+    accuracy["Overall"] = _ratio(list(rows.values()))
+    accuracy["Macro"] = sum(of_types) / len(of_types) if of_types else float("nan")
+    return accuracy
 
 
 class AnswerAccuracy(ScoreMetric):
@@ -107,7 +109,7 @@ class AnswerAccuracy(ScoreMetric):
 
         Args:
             scores: Score of every answer, float (B, answers); the highest is the answer, the first one on ties.
-            target: Index of the right answer, integers (B,); -1 for one outside the vocabulary, which no score meets.
+            target: Index of the correct answer, integers (B,); -1 for one outside the vocabulary: wrong.
             types: Question type of each, see `question_type`.
 
         Raises:
@@ -133,5 +135,6 @@ class AnswerAccuracy(ScoreMetric):
 
 
 def _ratio(rows: list[list[int]]) -> float:
-    right, asked = (sum(column) for column in zip(*rows, strict=True))
-    return right / asked if asked else float("nan")
+    """Correct answers over questions of some rows of `count_answers`."""
+    questions = sum(row[1] for row in rows)
+    return sum(row[0] for row in rows) / questions if questions else float("nan")

@@ -17,11 +17,11 @@ from avkit.metrics.base import ScoreMetric
 
 BETA_SQUARED = 0.3
 
-#: Pixels worked on at a time, few enough for a processor's cache with 71 classes.
+#: Pixels processed at a time, few enough for a processor's cache with 71 classes.
 _TILE = 4096
-#: Scores closer than this to the highest may be its equals after a softmax in float32.
+#: Scores closer than this to the highest may equal it after a softmax in float32.
 _NEARLY = np.float32(1e-5)
-#: Most cells of the confusion matrices that are held at a time.
+#: Maximum number of cells of the confusion matrices that are held at a time.
 _CELLS = 2**18
 _NOT_FINITE = "logits hold NaN or infinity; look at the loss of the run, it has probably diverged."
 
@@ -29,8 +29,8 @@ _NOT_FINITE = "logits hold NaN or infinity; look at the loss of the run, it has 
 def predict_labels(logits: Tensor) -> Tensor:
     """The most likely class of every pixel, as the official evaluator picks it.
 
-    The softmax comes before the argmax: in float32 it makes equals of scores that differ by less than rounding, and
-    the lowest class wins.
+    The softmax comes before the argmax: in float32, scores that differ by less than rounding become equal, and the
+    lowest class wins.
 
     Args:
         logits: Scores before the softmax, (B, T, K, H, W), any float type.
@@ -41,22 +41,24 @@ def predict_labels(logits: Tensor) -> Tensor:
     Raises:
         ValueError: If the highest score of a pixel is NaN or infinite.
     """
+    if not len(logits):
+        return logits.amax(2).long()
     if logits.device.type == "cpu":
-        return torch.stack([_highest(clip) for clip in logits]) if len(logits) else logits.amax(2).long()
+        return torch.stack([_predict_clip(clip) for clip in logits])
     if not bool(logits.amax(2).isfinite().all()):
         raise ValueError(_NOT_FINITE)
-    # max gives the first of equals as argmax does, in less than half the time
+    # max returns the first of equals as argmax does, in less than half the time
     return torch.stack([clip.float().softmax(1).max(1).indices for clip in logits])
 
 
-def _highest(clip: Tensor) -> Tensor:
+def _predict_clip(clip: Tensor) -> Tensor:
     """`predict_labels` of one clip (T, K, H, W): softmax only at the few pixels where two classes are nearly equal."""
     frames, classes, *size = clip.shape
     scores = clip.detach().float().flatten(2).numpy()
     kind = np.uint8 if classes < 256 else np.uint16
     numbers = np.arange(classes, dtype=kind)[:, None]
-    out = np.empty((frames, scores.shape[2]), np.int64)
-    for frame, labels in zip(scores, out, strict=True):
+    predicted = np.empty((frames, scores.shape[2]), np.int64)
+    for frame, labels in zip(scores, predicted, strict=True):
         for start in range(0, len(labels), _TILE):
             part = frame[:, start : start + _TILE]
             best = part.max(0)
@@ -64,51 +66,52 @@ def _highest(clip: Tensor) -> Tensor:
                 raise ValueError(_NOT_FINITE)
             best -= _NEARLY
             near = (part >= best).view(np.uint8).astype(kind, copy=False)
-            several = np.flatnonzero(np.add.reduce(near, axis=0, dtype=kind) != 1)
+            ambiguous = np.flatnonzero(np.add.reduce(near, axis=0, dtype=kind) != 1)
             near *= numbers
             labels[start : start + _TILE] = near.max(0)
-            if len(several):
-                labels[start + several] = torch.from_numpy(part[:, several]).softmax(0).max(0).indices
-    return torch.from_numpy(out).view(frames, *size)
+            if len(ambiguous):
+                labels[start + ambiguous] = torch.from_numpy(part[:, ambiguous]).softmax(0).max(0).indices
+    return torch.from_numpy(predicted).view(frames, *size)
 
 
-def class_scores(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+def class_scores(preds: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """IoU and F-score (beta squared 0.3) of every class in every frame.
 
     Args:
-        predicted: Class of every pixel, integers in [0, num_classes), (N, H, W).
+        preds: Predicted class of every pixel, integers in [0, num_classes), (N, H, W).
         target: True class of every pixel, likewise.
-        num_classes: Number of classes K, background among them.
+        num_classes: Number of classes K, background included.
 
     Returns:
-        IoU and F, float32 (N, K), 0 where the class is neither predicted nor true; and whether it is, bool (N, K).
+        IoU and F, float32 (N, K), 0 where the class is neither predicted nor true; and which classes are, bool (N, K).
 
     Raises:
         ValueError: If shapes differ or a label is outside [0, num_classes).
     """
-    if predicted.ndim != 3 or predicted.shape != target.shape:
+    if preds.ndim != 3 or preds.shape != target.shape:
         raise ValueError(
-            f"predicted of shape {tuple(predicted.shape)} and target of shape {tuple(target.shape)}; "
-            "both must be (N, H, W)."
+            f"preds of shape {tuple(preds.shape)} and target of shape {tuple(target.shape)}; both must be (N, H, W)."
         )
-    return scores_of_counts(*class_counts(predicted, target, num_classes))
+    return scores_of_counts(*class_counts(preds, target, num_classes))
 
 
-def class_counts(predicted: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels of every class in every frame that both, the prediction and the truth have: (N, K) each."""
-    predicted, target = _labels("predicted", predicted, num_classes), _labels("target", target, num_classes)
-    at_once = max(1, _CELLS // num_classes**2)
-    parts = zip(predicted.split(at_once), target.split(at_once), strict=True)
+def class_counts(preds: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels of every class in every frame in the intersection, in the prediction and in the target: (N, K) each."""
+    preds = _checked_labels("preds", preds, num_classes)
+    target = _checked_labels("target", target, num_classes)
+    chunk = max(1, _CELLS // num_classes**2)
+    parts = zip(preds.split(chunk), target.split(chunk), strict=True)
     confused = torch.cat([_confusion(x, y, num_classes) for x, y in parts])
     return confused.diagonal(dim1=1, dim2=2), confused.sum(1), confused.sum(2)
 
 
-def scores_of_counts(shared: Tensor, in_prediction: Tensor, in_truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def scores_of_counts(intersection: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """IoU and F of `class_counts`, and which classes are predicted or true."""
-    union = in_prediction + in_truth - shared
-    precision, recall = shared / in_prediction, shared / in_truth
+    union = predicted + true - intersection
+    precision = intersection / predicted
+    recall = intersection / true
     f = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
-    return shared / union.clamp(min=1), f.nan_to_num(0.0), union > 0
+    return intersection / union.clamp(min=1), f.nan_to_num(0.0), union > 0
 
 
 class SemanticMask(ScoreMetric):
@@ -119,11 +122,11 @@ class SemanticMask(ScoreMetric):
     index 0. `clean` averages over the classes that occur, and its `noBg` figures leave out class 0. `pooled` is `clean`
     over the pixels of all frames together, the usual mIoU of a confusion matrix.
 
-    The official loader pads clips of 5 seconds to 10 frames of background and scores them all: to repeat published
-    numbers pass those frames as valid ones.
+    The official loader pads clips of 5 seconds to 10 frames of background and scores them all: to reproduce published
+    numbers pass those frames as valid.
 
     Args:
-        num_classes: Number of classes K, background among them.
+        num_classes: Number of classes K, background included.
         variant: `official`, `clean` or `pooled`.
         **kwargs: For `torchmetrics.Metric`.
 
@@ -150,37 +153,38 @@ class SemanticMask(ScoreMetric):
             self.add_state(name, default=torch.zeros(num_classes), dist_reduce_fx="sum")
         self.add_state("pixels", default=torch.zeros(3, num_classes, dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+    def update(self, preds: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
         """Add clips.
 
         Args:
-            predicted: Logits, float (B, T, K, H, W), or labels, integers (B, T, H, W).
+            preds: Logits, float (B, T, K, H, W), or labels, integers (B, T, H, W).
             target: True labels in [0, K), integers (B, T, H, W).
             valid: bool (B, T), False on frames to leave out. None keeps all.
 
         Raises:
             ValueError: If shapes, types or labels do not fit.
         """
-        _check_clips(predicted, target, valid, self.num_classes)
-        if predicted.ndim == 5:
-            predicted = predict_labels(predicted)
+        _check_clips(preds, target, valid, self.num_classes)
+        if preds.ndim == 5:
+            preds = predict_labels(preds)
         if valid is not None:
-            predicted, target = predicted[valid], target[valid]
+            preds = preds[valid]
+            target = target[valid]
         size = target.shape[-2:]
-        counts = class_counts(predicted.reshape(-1, *size), target.reshape(-1, *size), self.num_classes)
-        iou, f, seen = scores_of_counts(*counts)
+        counts = class_counts(preds.reshape(-1, *size), target.reshape(-1, *size), self.num_classes)
+        iou, f, present = scores_of_counts(*counts)
         self.pixels += torch.stack([part.sum(0).long() for part in counts])
         self.iou_sum += iou.sum(0)
         self.f_sum += f.sum(0)
-        self.count += seen.sum(0)
+        self.count += present.sum(0)
 
     def compute(self) -> dict[str, float]:
         """`mIoU`, `F`, `mIoU_noBg` and `F_noBg` in [0, 1]; NaN before the first frame."""
         if not self.count.any():
             return dict.fromkeys(("mIoU", "F", "mIoU_noBg", "F_noBg"), float("nan"))
         if self.variant == "pooled":
-            iou_of_all, f_of_all, seen = scores_of_counts(*self.pixels.double())
-            scores = torch.stack([iou_of_all, f_of_all]).masked_fill(~seen, torch.nan)
+            iou_of_all, f_of_all, present = scores_of_counts(*self.pixels.double())
+            scores = torch.stack([iou_of_all, f_of_all]).masked_fill(~present, torch.nan)
         else:
             scores = torch.stack([self.iou_sum, self.f_sum]) / self.count
         if self.variant == "official":
@@ -188,20 +192,22 @@ class SemanticMask(ScoreMetric):
             foreground = scores[:, :-1]
         else:
             foreground = scores[:, 1:]
-        (iou, f), (iou_nobg, f_nobg) = scores.nanmean(1).tolist(), foreground.nanmean(1).tolist()
-        return {"mIoU": iou, "F": f, "mIoU_noBg": iou_nobg, "F_noBg": f_nobg}
+        iou, f = scores.nanmean(1).tolist()
+        iou_without_background, f_without_background = foreground.nanmean(1).tolist()
+        return {"mIoU": iou, "F": f, "mIoU_noBg": iou_without_background, "F_noBg": f_without_background}
 
 
-def _confusion(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Pixels of every pair of classes in every frame, truth in rows, int64 (N, K, K)."""
-    frames, cells = len(target), num_classes**2
+def _confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Confusion matrix of every frame, true classes in rows, int64 (N, K, K)."""
+    frames = len(target)
+    cells = num_classes**2
     keys = target.int() * num_classes
-    keys += predicted.int()
+    keys += preds.int()
     keys += torch.arange(0, frames * cells, cells, device=target.device, dtype=torch.int32)[:, None, None]
     return torch.bincount(keys.flatten(), minlength=frames * cells).view(frames, num_classes, num_classes)
 
 
-def _labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
+def _checked_labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
     if labels.is_floating_point():
         raise ValueError(f"{name} is {labels.dtype}; give integer labels, or logits of shape (B, T, K, H, W).")
     if labels.dtype in (torch.bool, torch.uint16, torch.uint32):  # which torch cannot compare
@@ -214,15 +220,13 @@ def _labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
     return labels
 
 
-def _check_clips(predicted: Tensor, target: Tensor, valid: Tensor | None, num_classes: int) -> None:
-    if predicted.ndim == 5 and predicted.shape[2] != num_classes:
+def _check_clips(preds: Tensor, target: Tensor, valid: Tensor | None, num_classes: int) -> None:
+    if preds.ndim == 5 and preds.shape[2] != num_classes:
+        raise ValueError(f"logits of shape {tuple(preds.shape)} have {preds.shape[2]} classes, not {num_classes}.")
+    pixels = (*preds.shape[:2], *preds.shape[-2:])
+    if preds.ndim not in (4, 5) or pixels != tuple(target.shape):
         raise ValueError(
-            f"logits of shape {tuple(predicted.shape)} have {predicted.shape[2]} classes, not {num_classes}."
-        )
-    pixels = (*predicted.shape[:2], *predicted.shape[-2:])
-    if predicted.ndim not in (4, 5) or pixels != tuple(target.shape):
-        raise ValueError(
-            f"predicted of shape {tuple(predicted.shape)} and target of shape {tuple(target.shape)}; give logits "
+            f"preds of shape {tuple(preds.shape)} and target of shape {tuple(target.shape)}; give logits "
             "(B, T, K, H, W) or labels (B, T, H, W), and target (B, T, H, W) of the same size."
         )
     if valid is not None and (valid.shape != target.shape[:2] or valid.dtype != torch.bool):

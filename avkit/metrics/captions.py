@@ -22,14 +22,17 @@ from avkit.metrics.ptb_tokenizer import plain_tokens, ptb_tokens
 BLEU = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
 TOKENIZERS = ("auto", "ptb", "plain")
 
+#: A caption and its references.
+Pair = tuple[str, list[str]]
+
 
 @dataclass
 class CaptionResult:
-    """Caption scores and what a reader has to know about them.
+    """Caption scores with their limitations.
 
     Attributes:
-        values: Score of the whole set by name; NaN for an empty set and for what could not be run.
-        notes: By score name: why it was not run, or that it departs from the official tokens.
+        values: Score of the whole set by name; NaN for an empty set and for scores that could not be run.
+        notes: By score name: why it was not run, or that its tokens are not the official ones.
         per_caption: Score of each caption by name.
     """
 
@@ -50,21 +53,21 @@ def score_captions(
 ) -> CaptionResult:
     """Score captions against their references.
 
-    BLEU-n and METEOR come from statistics of the whole set, ROUGE-L and CIDEr are means over captions. CIDEr runs from
-    0 to 10, takes its document frequencies from the references at hand, and is 0 for a single caption. The official
-    tokeniser and METEOR need Java; without it the plain tokeniser steps in, METEOR is NaN, and `notes` say so.
+    BLEU-n and METEOR come from statistics of the whole set, ROUGE-L and CIDEr are means over captions. CIDEr ranges
+    from 0 to 10, takes its document frequencies from these references, and is 0 for a single caption. The official
+    tokeniser and METEOR need Java; without it the plain tokeniser is used, METEOR is NaN, and `notes` say so.
 
     Args:
         predictions: N captions; an empty one is scored, not left out.
-        references: For each one or several references.
+        references: One or several references for each caption.
         tokenizer: `ptb` (official), `plain` (no Java, fast), or `auto`: `ptb` where Java works, else `plain`.
-        meteor: Whether to run METEOR, which starts a Java process of 2 GB once.
+        meteor: Whether to run METEOR, which starts one Java process with 2 GB of memory.
         rouge: Whether to compute ROUGE-L.
         cider: Whether to compute CIDEr.
-        timeout: Seconds for one answer of Java until it is stopped.
+        timeout: Seconds to wait for one answer of Java before it is stopped.
 
     Returns:
-        `BLEU-1` to `BLEU-4` and, where asked for, `ROUGE-L`, `METEOR`, `CIDEr`.
+        `BLEU-1` to `BLEU-4` and, where wanted, `ROUGE-L`, `METEOR`, `CIDEr`.
 
     Raises:
         ValueError: If lengths differ, a caption has no reference, or the tokeniser is unknown.
@@ -74,40 +77,46 @@ def score_captions(
     if tokenizer not in TOKENIZERS:
         raise unknown_name("tokenizer", tokenizer, TOKENIZERS)
     pairs = _pair(predictions, references)
-    asked = {"ROUGE-L": rouge, "METEOR": meteor, "CIDEr": cider}
-    names = [*BLEU, *(name for name, wanted in asked.items() if wanted)]
+    names = list(BLEU)
+    for name, wanted in (("ROUGE-L", rouge), ("METEOR", meteor), ("CIDEr", cider)):
+        if wanted:
+            names.append(name)
     if not pairs:
         return CaptionResult(dict.fromkeys(names, float("nan")), per_caption={name: [] for name in names})
-    tokens, note, problem = _tokenize([text for p, refs in pairs for text in (p, *refs)], tokenizer, timeout)
-    words = iter(tokens)
-    tokenized = [(next(words), [next(words) for _ in refs]) for _, refs in pairs]
-    result = CaptionResult({}, dict.fromkeys(names, note) if note else {})
-    _add_python_scores(result, tokenized, rouge, cider)
+    tokenized = _tokenize_pairs(pairs, tokenizer, timeout)
+    result = CaptionResult({})
+    if tokenized.note:
+        result.notes = dict.fromkeys(names, tokenized.note)
+    _add_bleu(result, tokenized.pairs)
+    if rouge:
+        _add_rouge(result, tokenized.pairs)
+    if cider:
+        _add_cider(result, tokenized.pairs)
     if meteor:
-        _add_meteor(result, tokenized, problem, timeout)
+        _add_meteor(result, tokenized, timeout)
     result.values = {name: result.values[name] for name in names}
     return result
 
 
 class CaptionScores(ScoreMetric):
-    """Scores of captions as a metric; see `score_captions` for what each means.
+    """Scores of captions as a metric, see `score_captions`.
 
-    After `compute`, `notes` holds by score name what a reader has to know, such as why METEOR was not run. For
-    validation within training, `CaptionScores("plain", meteor=False, rouge=False, cider=False)` needs no Java.
+    After `compute`, `notes` holds the limitations by score name, such as why METEOR was not run. For validation during
+    training, `CaptionScores("plain", meteor=False, rouge=False, cider=False)` needs no Java.
 
     Args:
         tokenizer: `auto`, `ptb` or `plain`.
         meteor: Whether to run METEOR. In distributed runs every rank runs it on the gathered captions.
         rouge: Whether to compute ROUGE-L.
         cider: Whether to compute CIDEr.
-        timeout: Seconds for one answer of Java until it is stopped.
+        timeout: Seconds to wait for one answer of Java before it is stopped.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
         ValueError: If the tokeniser is unknown.
     """
 
-    #: Lines of JSON in UTF-8, uint8: text in the one form that ranks can gather.
+    #: Lines of JSON in UTF-8 as uint8, since ranks can gather tensors only.
     captions: list[Tensor]
 
     def __init__(
@@ -137,7 +146,7 @@ class CaptionScores(ScoreMetric):
 
         Args:
             predictions: N captions.
-            references: For each one or several references.
+            references: One or several references for each caption.
 
         Raises:
             ValueError: If lengths differ or a caption has no reference.
@@ -148,80 +157,124 @@ class CaptionScores(ScoreMetric):
             self.captions.append(torch.frombuffer(bytearray(lines, "utf-8"), dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, float]:
-        """Scores by name; NaN for an empty set and for what could not be run, see `notes`."""
-        lines = self.captions if isinstance(self.captions, list) else [self.captions]
-        pairs = [json.loads(line) for x in lines for line in x.cpu().numpy().tobytes().splitlines()]
-        result = score_captions([p for p, _ in pairs], [refs for _, refs in pairs], **self.options)
+        """Scores by name; NaN for an empty set and for scores that could not be run, see `notes`."""
+        updates = self.captions if isinstance(self.captions, list) else [self.captions]
+        predictions = []
+        references = []
+        for update in updates:
+            for line in update.cpu().numpy().tobytes().splitlines():
+                prediction, own_references = json.loads(line)
+                predictions.append(prediction)
+                references.append(own_references)
+        result = score_captions(predictions, references, **self.options)
         self.notes = result.notes
         return result.values
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the captions of all ranks."""
         if isinstance(self.captions, list) and not self.captions:
-            # torchmetrics would stand in float32 for a rank without data, which cannot be gathered with uint8
+            # for a rank without data torchmetrics would gather float32, which does not fit the other ranks' uint8
             self.captions.append(torch.zeros(0, dtype=torch.uint8, device=self.device))
         super().sync(*args, **kwargs)
 
 
-def _pair(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[tuple[str, list[str]]]:
+def _pair(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[Pair]:
+    """Each caption with the list of its references, checked."""
     if isinstance(predictions, str) or isinstance(references, str) or len(predictions) != len(references):
         raise ValueError(
             f"{len(predictions)} predictions and {len(references)} references; give a list of captions and a list "
             "with one or several references for each."
         )
-    pairs = [(p, [r] if isinstance(r, str) else list(r)) for p, r in zip(predictions, references, strict=True)]
-    for number, (prediction, refs) in enumerate(pairs):
-        if not refs:
+    pairs = []
+    for number, (prediction, own) in enumerate(zip(predictions, references, strict=True)):
+        own_references = [own] if isinstance(own, str) else list(own)
+        if not own_references:
             raise ValueError(f"Caption {number}, {prediction!r}, has no reference; leave it out or give one.")
-        wrong = [text for text in (prediction, *refs) if not isinstance(text, str)]
-        if wrong:
-            kind = type(wrong[0]).__name__
-            raise TypeError(f"Caption {number} or its reference is {wrong[0]!r}, a {kind}; give strings.")
+        for text in (prediction, *own_references):
+            if not isinstance(text, str):
+                kind = type(text).__name__
+                raise TypeError(f"Caption {number} or its reference is {text!r}, a {kind}; give strings.")
+        pairs.append((prediction, own_references))
     return pairs
 
 
-def _tokenize(texts: list[str], tokenizer: str, timeout: float) -> tuple[list[str], str, str]:
-    """Tokens; a note where they are not the official ones; and what is wrong with Java, where that is known."""
+@dataclass(frozen=True)
+class _Tokenized:
+    """Tokens of captions and references.
+
+    Attributes:
+        pairs: Tokens of each caption and of its references, separated by spaces.
+        note: Why the tokens are not the official ones; empty where they are.
+        problem: Why Java could not be run; empty where it could or was not tried.
+    """
+
+    pairs: list[Pair]
+    note: str = ""
+    problem: str = ""
+
+
+def _tokenize_pairs(pairs: list[Pair], tokenizer: str, timeout: float) -> _Tokenized:
+    texts = []
+    for prediction, references in pairs:
+        texts += [prediction, *references]
     if tokenizer == "plain":
-        return plain_tokens(texts), "plain tokeniser", ""
+        return _Tokenized(_regroup(plain_tokens(texts), pairs), "plain tokeniser")
     try:
-        return ptb_tokens(texts, timeout), "", ""
+        return _Tokenized(_regroup(ptb_tokens(texts, timeout), pairs))
     except JavaError as error:
         if tokenizer == "ptb":
             raise
-        return plain_tokens(texts), f"plain tokeniser ({error})", str(error)
+        return _Tokenized(_regroup(plain_tokens(texts), pairs), f"plain tokeniser ({error})", str(error))
 
 
-def _add_python_scores(result: CaptionResult, pairs: list[tuple[str, list[str]]], rouge: bool, cider: bool) -> None:
+def _regroup(texts: list[str], pairs: list[Pair]) -> list[Pair]:
+    """A flat list of captions and references, grouped as `pairs` are."""
+    remaining = iter(texts)
+    return [(next(remaining), [next(remaining) for _ in references]) for _, references in pairs]
+
+
+def _by_number(pairs: list[Pair]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """References and predictions in the form that pycocoevalcap takes."""
+    references = {number: own_references for number, (_, own_references) in enumerate(pairs)}
+    predictions = {number: [prediction] for number, (prediction, _) in enumerate(pairs)}
+    return references, predictions
+
+
+def _add_bleu(result: CaptionResult, pairs: list[Pair]) -> None:
     from pycocoevalcap.bleu.bleu import Bleu
 
-    predicted = {number: [prediction] for number, (prediction, _) in enumerate(pairs)}
-    true = {number: refs for number, (_, refs) in enumerate(pairs)}
-    totals, each = Bleu(len(BLEU)).compute_score(true, predicted, verbose=0)
+    totals, per_caption = Bleu(len(BLEU)).compute_score(*_by_number(pairs), verbose=0)
     result.values.update(zip(BLEU, totals, strict=True))
-    result.per_caption.update(zip(BLEU, each, strict=True))
-    scorers: dict[str, Any] = {}
-    if rouge:
-        from pycocoevalcap.rouge.rouge import Rouge
-
-        scorers["ROUGE-L"] = Rouge()
-    if cider:
-        from pycocoevalcap.cider.cider import Cider
-
-        scorers["CIDEr"] = Cider()
-    for name, scorer in scorers.items():
-        total, values = scorer.compute_score(true, predicted)
-        result.values[name], result.per_caption[name] = float(total), values.tolist()
+    result.per_caption.update(zip(BLEU, per_caption, strict=True))
 
 
-def _add_meteor(result: CaptionResult, pairs: list[tuple[str, list[str]]], problem: str, timeout: float) -> None:
+def _add_rouge(result: CaptionResult, pairs: list[Pair]) -> None:
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    total, per_caption = Rouge().compute_score(*_by_number(pairs))
+    result.values["ROUGE-L"] = float(total)
+    result.per_caption["ROUGE-L"] = per_caption.tolist()
+
+
+def _add_cider(result: CaptionResult, pairs: list[Pair]) -> None:
+    from pycocoevalcap.cider.cider import Cider
+
+    total, per_caption = Cider().compute_score(*_by_number(pairs))
+    result.values["CIDEr"] = float(total)
+    result.per_caption["CIDEr"] = per_caption.tolist()
+
+
+def _add_meteor(result: CaptionResult, tokenized: _Tokenized, timeout: float) -> None:
     result.values["METEOR"] = float("nan")
-    if problem:  # do not wait for a broken Java twice
-        result.notes["METEOR"] = f"not run: {problem}"
+    if tokenized.problem:  # do not wait for a broken Java twice
+        result.notes["METEOR"] = f"not run: {tokenized.problem}"
         return
+    predictions = [prediction for prediction, _ in tokenized.pairs]
+    references = [own_references for _, own_references in tokenized.pairs]
     try:
-        total, each = meteor_scores([prediction for prediction, _ in pairs], [refs for _, refs in pairs], timeout)
+        total, per_caption = meteor_scores(predictions, references, timeout)
     except JavaError as error:
         result.notes["METEOR"] = f"not run: {error}"
     else:
-        result.values["METEOR"], result.per_caption["METEOR"] = total, each
+        result.values["METEOR"] = total
+        result.per_caption["METEOR"] = per_caption

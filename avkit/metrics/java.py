@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Java programs that caption scores need: the jars come with pycocoevalcap, the runtime from the user's machine."""
+"""Runs the Java programs of caption scores: their jars come with pycocoevalcap, the Java runtime is the user's."""
 
 import os
 import shutil
@@ -43,7 +43,8 @@ def find_jar(*parts: str) -> str:
         JavaError: If pycocoevalcap is not installed or lacks the file.
     """
     spec = find_spec("pycocoevalcap")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or []:
         path = Path(folder, *parts)
         if path.is_file():
             return str(path.resolve())
@@ -51,10 +52,10 @@ def find_jar(*parts: str) -> str:
 
 
 class JavaProcess:
-    """A running Java program, spoken to through pipes in UTF-8.
+    """A running Java program, with pipes in UTF-8 to its input and output.
 
-    Every call has a deadline: a program that misses it is killed, which ends the blocked read or write. What the
-    program writes to stderr goes to a file, since a full pipe would block it.
+    Every call has a deadline: a program that misses it is killed, which ends the blocked read or write. Its stderr is
+    written to a file, since a full pipe would block it.
 
     Args:
         *arguments: Command line behind `java`.
@@ -66,7 +67,7 @@ class JavaProcess:
     def __init__(self, *arguments: str) -> None:
         command = [find_java(), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *arguments]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._expired = 0.0  # seconds after which it was killed, 0 while it was not
+        self._expired = 0.0  # the timeout in seconds after which it was killed, 0 if it was not
         try:
             # a session of its own, so that a wrapper script named java is killed together with what it started
             self._process = subprocess.Popen(
@@ -86,7 +87,7 @@ class JavaProcess:
         return self._process.poll() is None
 
     def run(self, text: str, timeout: float) -> str:
-        """Give the whole input, wait for the end, and return the whole output.
+        """Send the whole input, wait until the program ends, and return the whole output.
 
         Args:
             text: Standard input.
@@ -103,15 +104,15 @@ class JavaProcess:
         return output.decode("utf-8", "replace")
 
     def ask(self, line: str, answers: int, timeout: float) -> list[str]:
-        """Send one line and read the lines it is answered with.
+        """Send one line and read the lines of the answer.
 
         Args:
             line: The request, without line break.
-            answers: How many lines come back.
+            answers: Number of lines of the answer.
             timeout: Seconds until the program is killed.
 
         Raises:
-            JavaError: If it ends or runs out of time before all lines came.
+            JavaError: If it ends or runs out of time before all lines are read.
         """
         with self._deadline(timeout):
             try:
@@ -125,25 +126,26 @@ class JavaProcess:
         return [answer.decode("utf-8", "replace").strip() for answer in lines]
 
     def failure(self, what: str, output: bytes = b"") -> JavaError:
-        """Close the program and word the error.
+        """Close the program and return the error to raise.
 
         Args:
             what: What went wrong, unless the program ran out of time.
-            output: What it wrote to stdout, where the virtual machine reports that it cannot start.
+            output: Its stdout, where the virtual machine reports that it cannot start.
         """
         if self._expired:
             what = f"java gave no answer within {self._expired:g} s and was stopped; give a longer timeout"
-        written = b"" if self._log.closed else self._read_log()
-        lines = (written or output).decode("utf-8", "replace").strip().split("\n")
+        log = b"" if self._log.closed else self._read_log()
+        lines = (log or output).decode("utf-8", "replace").strip().split("\n")
         self.close()
-        return JavaError(f"{what}; it wrote: {lines[-1].strip()[:300]}" if lines[-1] else what)
+        last = lines[-1].strip()
+        return JavaError(f"{what}; it wrote: {last[:300]}" if last else what)
 
     def close(self) -> None:
         """End the program; harmless when it has ended."""
         self._kill()
         self._process.wait()
         for pipe in (self._stdin, self._stdout, self._log):
-            with suppress(OSError):  # the rest of a request that nobody will read
+            with suppress(OSError):  # the rest of a request, which no one will read
                 pipe.close()
 
     def _read_log(self) -> bytes:
@@ -177,7 +179,7 @@ class JavaProcess:
     def _kill(self) -> None:
         if not self.alive:
             return
-        with suppress(ProcessLookupError, PermissionError):  # it has ended in between
+        with suppress(ProcessLookupError, PermissionError):  # it ended in the meantime
             if sys.platform == "win32":
                 self._process.kill()
             else:

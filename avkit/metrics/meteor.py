@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""METEOR 1.5, which is a Java program: one process serves all calls, since it takes seconds to load its tables.
+"""METEOR 1.5 by its Java program: one process serves all calls, since it takes seconds to load its tables.
 
 Source:
     salaniz/pycocoevalcap at commit ad63453cfab5, `meteor/meteor.py`: options `-l en -norm` and the line protocol.
@@ -16,7 +16,7 @@ from avkit.metrics.java import JavaProcess, find_jar
 _NUMBERS = re.compile(r"[-+0-9.eE ]+|NaN")
 _lock = Lock()
 _process: JavaProcess | None = None
-_owner = 0  # a forked child must not talk through its parent's pipes
+_owner = 0  # id of the process that started it: a forked child must not use its parent's pipes
 
 
 def meteor_scores(
@@ -27,7 +27,7 @@ def meteor_scores(
     Args:
         predictions: N tokenised captions.
         references: N lists of tokenised references.
-        timeout: Seconds for one answer of the program, its start included, until it is stopped.
+        timeout: Seconds to wait for one answer of the program, its start included, before it is stopped.
 
     Returns:
         The score of the set, from summed statistics and so not the mean; and N scores. All in [0, 1].
@@ -36,18 +36,17 @@ def meteor_scores(
         JavaError: If Java is missing, fails or takes too long.
     """
     with _lock:
-        pairs = zip(predictions, references, strict=True)
-        requests = [" ||| ".join(["SCORE", *map(_one_line, refs), _one_line(caption)]) for caption, refs in pairs]
+        requests = []
+        for caption, own_references in zip(predictions, references, strict=True):
+            fields = ["SCORE", *own_references, caption]
+            requests.append(" ||| ".join(_one_line(field) for field in fields))
         try:
-            process = _running()
-            known = {request: _ask(process, request, 1, timeout)[0] for request in dict.fromkeys(requests)}
-            statistics = [known[request] for request in requests]
-            scores = _ask(process, " ||| ".join(["EVAL", *statistics]), len(statistics) + 1, timeout)
+            answers = _ask_all(_running(), requests, timeout)
         except BaseException:  # an interrupt too: unread answers would be taken for those of the next call
             close()
             raise
-    *each, total = map(float, scores)
-    return total, each
+    scores = [float(answer) for answer in answers]
+    return scores[-1], scores[:-1]
 
 
 def close() -> None:
@@ -68,11 +67,20 @@ def _running() -> JavaProcess:
     return _process
 
 
+def _ask_all(process: JavaProcess, requests: list[str], timeout: float) -> list[str]:
+    """Score of each request, then that of the set; equal requests are sent once."""
+    statistics = {}
+    for request in dict.fromkeys(requests):
+        statistics[request] = _ask(process, request, 1, timeout)[0]
+    evaluation = " ||| ".join(["EVAL", *(statistics[request] for request in requests)])
+    return _ask(process, evaluation, len(requests) + 1, timeout)
+
+
 def _ask(process: JavaProcess, line: str, answers: int, timeout: float) -> list[str]:
     lines = process.ask(line, answers, timeout)
-    wrong = next((answer for answer in lines if not _NUMBERS.fullmatch(answer)), None)
-    if wrong is not None:  # a virtual machine that cannot start says so on stdout
-        raise process.failure(f"METEOR answered {wrong[:200]!r} instead of numbers")
+    for answer in lines:
+        if not _NUMBERS.fullmatch(answer):  # a virtual machine that cannot start says so on stdout
+            raise process.failure(f"METEOR answered {answer[:200]!r} instead of numbers")
     return lines
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captions to tokens: the Penn Treebank tokeniser that official caption scores use, and a plain stand-in.
+"""Tokens of captions: by the Penn Treebank tokeniser of the official caption scores, or by a plain approximation.
 
 Source:
     salaniz/pycocoevalcap at commit ad63453cfab5, `tokenizer/ptbtokenizer.py`: Stanford PTBTokenizer 3.4.1 with lower
@@ -12,11 +12,11 @@ from functools import lru_cache
 
 from avkit.metrics.java import JavaError, JavaProcess, find_jar
 
-#: Tokens that are dropped. The official list also names -LRB- and its kin, which never occur after lower-casing:
-#: brackets stay in as -lrb- and -rrb-.
+#: Tokens that are dropped. The official list also has -LRB- and the like, which never occur after lower-casing:
+#: brackets remain as -lrb- and -rrb-.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-#: Characters that the Stanford tokeniser takes for the end of a line; one of them would shift all later captions.
+#: Characters that the Stanford tokeniser reads as the end of a line; one of them would shift all later captions.
 _LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
 
 
@@ -62,7 +62,7 @@ def plain_tokens(captions: Sequence[str]) -> list[str]:
     return [_plain_line(caption) for caption in captions]
 
 
-@lru_cache(maxsize=2**16)  # references come again with every system that is scored against them
+@lru_cache(maxsize=2**16)  # the same references are tokenised again for every system
 def _plain_line(caption: str) -> str:
     return _join(_plain(caption))
 
@@ -72,7 +72,7 @@ _REPLACED = {
     **dict.fromkeys("\u201c\u201d", '"'),
     **dict.fromkeys("\u2013\u2014", " -- "),
     "\u2026": "...",
-    # old versions of the tokeniser drop what lies outside the basic plane: emoji, and their joiners
+    # this version of the tokeniser drops characters outside the basic plane: emoji, and their joiners
     **dict.fromkeys("\ufe0f\u200d", " "),
 }
 _REPLACE = re.compile(f"[{''.join(_REPLACED)}]|[\U00010000-\U0010ffff]|\\.\\.\\.")
