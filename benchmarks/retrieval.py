@@ -20,8 +20,10 @@ import torch
 
 import avkit
 from avkit.datasets.scenes import Scenes
+from avkit.inference.embedding import index_result
+from avkit.inference.index import IndexedVideo
 from avkit.inference.predictor import Predictor
-from avkit.inference.retrieval import Moments, Shelf, look, search
+from avkit.inference.search import Index, search
 from avkit.media.decode import DecodedClip
 from avkit.scenes import CLASSES, COLOURS, Scene, track
 from avkit.scenes.captioning import PLACES, sounding_verb
@@ -29,12 +31,12 @@ from avkit.scenes.captioning import PLACES, sounding_verb
 AT = (1, 5, 10)
 
 
-def seen(predictor: Predictor, scenes: Scenes, index: int) -> Moments:
-    """What an index keeps of a scene."""
+def index_scene(predictor: Predictor, scenes: Scenes, index: int) -> IndexedVideo:
+    """What an index holds of a scene."""
     item = scenes.item(index, frozenset())
     side = item.frames.shape[-1]
     clip = DecodedClip(item.frames, item.waveform, item.duration, item.hop, (side, side), 1.0)
-    return look(predictor, predictor.describe(clip, ["ra_ssu"], item.id))
+    return index_result(predictor, predictor.predict_clip(clip, ["ra_ssu"], item.id))
 
 
 def happens(scene: Scene) -> list[tuple[int, int, str, str, int]]:
@@ -73,13 +75,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the world that the run was trained in")
     args = parser.parse_args()
     predictor = avkit.load(args.run, "cpu")
-    test, val = (Scenes(split, args.clips, args.seed, predictor.picture) for split in ("test", "val"))
-    shelf = Shelf([seen(predictor, test, i) for i in range(args.clips)])
-    names = [video.video for video in shelf.videos]
+    test, val = (Scenes(split, args.clips, args.seed, predictor.image_size) for split in ("test", "val"))
+    index = Index([index_scene(predictor, test, i) for i in range(args.clips)])
+    names = [video.video for video in index.videos]
     truth = [happens(test.scene(i)[0]) for i in range(args.clips)]
 
     def order(text: str | None = None, like: tuple[dict[str, torch.Tensor], ...] = ()) -> list[str]:
-        return [hit.video for hit in search(shelf, text, like, max(AT))]
+        return [hit.video for hit in search(index, text, like, max(AT))]
 
     captions = [test.item(i, {"caption"}).targets["caption"] for i in range(args.clips)]
     report("sentence", [(order(c[i % len(c)]), {names[i]}) for i, c in enumerate(captions)], args.clips)
@@ -88,7 +90,7 @@ def main() -> None:
         if not found:
             continue
         kind, colour, does, place, _ = found[len(found) // 2]
-        hits = search(shelf, f"a {COLOURS[colour]} {CLASSES[kind]} {does} {place}", count=max(AT))
+        hits = search(index, f"a {COLOURS[colour]} {CLASSES[kind]} {does} {place}", count=max(AT))
         fits = [{(e[0], e[1], e[3]) for e in events} for events in truth]
         sought = {name for name, fit in zip(names, fits, strict=True) if (kind, colour, place) in fit}
         ranks.append(([hit.video for hit in hits], sought))
@@ -103,7 +105,7 @@ def main() -> None:
         scene = val.scene(i)[0]
         state = track(scene)
         kinds = {scene.things[k].kind for k in np.argwhere(state.sounding)[:, 0].tolist()}
-        query = seen(predictor, val, i).vectors
+        query = index_scene(predictor, val, i).vectors
         if len(kinds) == 1:
             (kind,) = kinds
             heard = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captions written anew only where something changed (`--steady`), against all of them: what it costs and brings.
+"""What repeating captions while nothing changes (`--caption_change_threshold`) costs and brings.
 
 For each threshold: the share of captions that are written, their time, BLEU-4; `flicker`, how often the caption changes
 from one step to the next where the true one does not; `stale`, how often it stays where the true one changes; and
@@ -33,13 +33,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the world that the run was trained in")
     args = parser.parse_args()
     predictor = avkit.load(args.run, "cpu")
-    scenes = Scenes("test", args.clips, args.seed, predictor.picture)
+    scenes = Scenes("test", args.clips, args.seed, predictor.image_size)
     fields = {"caption", "mask"}
     items = [scenes.item(i, fields) for i in range(args.clips)]
     batches = [collate(items[i : i + 8], "ra_ssu") for i in range(0, args.clips, 8)]
-    print("| steady | written | time s | BLEU-4 | flicker | stale | left |\n|--:|--:|--:|--:|--:|--:|--:|")
-    for steady in THRESHOLDS:
-        predictor.set_steady(steady)
+    print("| threshold | written | time s | BLEU-4 | flicker | stale | left |\n|--:|--:|--:|--:|--:|--:|--:|")
+    for threshold in THRESHOLDS:
+        predictor.set_caption_change_threshold(threshold)
         scores, written, seconds = CaptionScores(meteor=False, rouge=False, cider=False), 0, 0.0
         counts = {name: [0, 0] for name in ("flicker", "stale", "left")}
         for batch in batches:
@@ -62,7 +62,7 @@ def main() -> None:
         total = sum(len(b.valid) * b.valid.shape[1] for b in batches)
         rates = " | ".join(share(*counts[name]) for name in counts)
         bleu = float(scores.compute()["BLEU-4"])
-        print(f"| {steady:g} | {written / total:.3f} | {seconds:.1f} | {bleu:.3f} | {rates} |", flush=True)
+        print(f"| {threshold:g} | {written / total:.3f} | {seconds:.1f} | {bleu:.3f} | {rates} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from clips import write_clip as write_media
 from safetensors.torch import load_file
 
 import avkit
+from avkit.answers import Caption, Choice, Mask
 from avkit.cli import main
 from avkit.training.callbacks import read_history
 from avkit.training.run_folder import RunFolder
@@ -163,9 +164,9 @@ def test_load_answers_from_python(whole, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", seconds=2)
     predictor = avkit.load(whole.path, device="cpu")
     result = predictor.predict(clip, tasks=["avs"])
-    assert result.masks.shape[0] == 2
-    assert result.captions is None
-    assert not result.answers
+    assert result.first(Mask).maps.shape[0] == 2
+    assert result.first(Caption) is None
+    assert not result.of(Choice)
     everything = predictor.predict(clip)
     assert everything.tasks == ["ra_ssu", "avs"]
     assert "avqa was left out" in everything.notes[0]

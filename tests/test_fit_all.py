@@ -9,6 +9,7 @@ import torch
 from test_fit import TINY, losses, write_clip
 
 import avkit
+from avkit.answers import Caption, Choice, Heat, Mask, ModalityLabels, StepLabels, TimedAnswer
 from avkit.cli import main
 from avkit.systems.base import join_senses
 from avkit.tasks import split_names
@@ -66,25 +67,28 @@ def test_encoders_run_once_however_much_is_asked(predictor, tmp_path):
         hook.remove()
     assert sorted(calls) == ["audio", "visual"]
     assert result.tasks == ALL
-    assert len(result.answers) == 2
+    assert len(result.of(Choice)) == 2
 
 
-def test_a_task_says_the_same_alone_and_among_all(predictor, tmp_path):
+def test_a_task_answers_the_same_alone_and_among_all(predictor, tmp_path):
     clip, question = write_clip(tmp_path / "clip.mp4", seconds=3), "how many things are seen"
-    every = predictor.predict(clip, question=question)
-    assert predictor.predict(clip, ["avqa"], question).answers == every.answers
-    assert predictor.predict(clip, ["ra_ssu"]).captions == every.captions
-    assert (predictor.predict(clip, ["avs"]).masks == every.masks).all()
-    assert (predictor.predict(clip, ["ssl"]).heat == every.heat).all()
+    together = predictor.predict(clip, question=question)
+    kinds = {"avqa": Choice, "ra_ssu": Caption, "avs": Mask, "ssl": Heat}
+    for task, kind in kinds.items():
+        alone = predictor.predict(clip, [task], question if task == "avqa" else None)
+        assert alone.of(kind) == together.of(kind)
+        assert len(alone.of(kind)) == 1
     for task in ("ave", "avvp", "davel"):
-        assert predictor.predict(clip, [task]).events == [event for event in every.events if event.task == task]
+        alone = predictor.predict(clip, [task])
+        assert alone.answers == [answer for answer in together.answers if answer.task == task]
 
 
-def test_a_clip_longer_than_a_piece(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("avkit.inference.predictor.PIECE", 2)
+def test_a_clip_longer_than_a_window(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("avkit.inference.model_access.WINDOW", 2)
     result = predictor.predict(write_clip(tmp_path / "clip.mp4", seconds=5), question="how many things are seen")
-    assert len(result.captions) == len(result.masks) == len(result.heat) == 5
-    assert all(0 <= event.start < event.end <= 5 for event in result.events)
+    assert [result.first(kind).steps for kind in (Caption, Mask, Heat, StepLabels, ModalityLabels)] == [5] * 5
+    events = [event for answer in result.of(TimedAnswer) for event in answer.events()]
+    assert all(0 <= event.start < event.end <= 5 for event in events)
 
 
 def test_senses_of_parts_are_the_parts_of_senses(predictor):

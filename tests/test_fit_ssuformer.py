@@ -11,11 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import avkit
+from avkit.answers import Caption, Mask
 from avkit.cli import main
 from avkit.datasets.scenes import Scenes
 from avkit.features.arrays import FeatureFacts
 from avkit.features.store import write_store
-from avkit.inference.retrieval import Index, Moments, Shelf, listen, search, stems, watch
+from avkit.inference.embedding import embed_audio, index_video
+from avkit.inference.index import IndexedVideo, IndexFolder
+from avkit.inference.search import Index, search, stems
 from avkit.media.decode import read_clip
 from avkit.media.stream import iter_clips
 from avkit.media.write import write_video, write_wave
@@ -106,13 +109,13 @@ def test_another_tokenizer_is_refused(whole, tmp_path, capsys):
 
 def test_predict_says_that_there_is_no_expert(whole, videos, tmp_path):
     result = avkit.load(whole.path, device="cpu").predict(videos / "clip0.mp4")
-    assert result.masks.shape == (3, 32, 32)
-    assert len(result.captions) == 3
+    assert result.first(Mask).maps.shape == (3, 32, 32)
+    assert len(result.first(Caption).texts) == 3
     assert any("No clip had features of an expert" in note for note in result.notes)
     assert result.save(tmp_path / "out")["overlay"].exists()
 
 
-def test_pieces_of_a_video_are_the_video(videos):
+def test_windows_of_a_video_are_the_video(videos):
     for path in sorted(videos.glob("*.mp4")):
         whole = read_clip(path, 0.5, 24)
         parts = list(iter_clips(path, 3, 0.5, 24))
@@ -124,22 +127,23 @@ def test_pieces_of_a_video_are_the_video(videos):
         next(iter_clips(videos / "clip0.mp4", 0))
 
 
-def test_a_stream_says_what_its_windows_say(whole, videos, tmp_path):
+def test_a_stream_is_the_answers_of_its_windows(whole, videos, tmp_path):
     predictor = avkit.load(whole.path, device="cpu")
     (start, result), *rest = predictor.stream(videos / "clip1.mp4", window=3)
     assert [s for s, _ in rest] == [3.0]
     assert (start, result.steps, rest[0][1].steps) == (0.0, 3, 2)
     plain = predictor.predict(videos / "clip1.mp4")
     one = [r for _, r in predictor.stream(videos / "clip1.mp4", window=60)]
-    np.testing.assert_allclose(one[0].masks, plain.masks, atol=1e-5)
-    assert one[0].captions == plain.captions
+    np.testing.assert_allclose(one[0].first(Mask).maps, plain.first(Mask).maps, atol=1e-5)
+    assert one[0].first(Caption) == plain.first(Caption)
     with StreamWriter(tmp_path) as writer:
         for begin, part in [(start, result), *rest]:
             writer.write(begin, part)
     lines = [json.loads(line) for line in writer.path.read_text().splitlines()]
     assert [line["start"] for line in lines] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert lines[-1]["end"] == pytest.approx(5.0)
-    assert [line["caption"] for line in lines] == [*result.captions, *rest[0][1].captions]
+    captions = [text for part in (result, rest[0][1]) for text in part.first(Caption).texts]
+    assert [line["caption"] for line in lines] == captions
     assert Image.open(tmp_path / lines[4]["mask"]["file"]).size == (32, 32)
 
 
@@ -149,7 +153,7 @@ def test_predict_streams_from_the_command_line(whole, videos, tmp_path, capsys):
         str(whole.path),
         str(videos / "clip2.mp4"),
         "--stream",
-        "--steady",
+        "--caption_change_threshold",
         "0.1",
         "--out",
         str(tmp_path),
@@ -159,47 +163,47 @@ def test_predict_streams_from_the_command_line(whole, videos, tmp_path, capsys):
     assert len((tmp_path / "clip2" / "stream.jsonl").read_text().splitlines()) == 4
     assert main([*words, "--question", "how many?"]) == 2
     assert main([*words, "--tasks", "ra_su"]) == 2
-    assert main([*words, "--steady", "-1"]) == 2
+    assert main([*words, "--caption_change_threshold", "-1"]) == 2
 
 
-def moments(name, captions, region):
+def indexed(name, captions, region):
     count = len(captions)
     times = torch.arange(count).float()
     vectors = {k: torch.tensor(region, dtype=torch.float32) for k in ("region", "frame", "sound")}
     masks = torch.zeros(count, 64, 64, dtype=torch.uint8)
-    return Moments(name, times, times + 1, captions, masks, vectors)
+    return IndexedVideo(name, times, times + 1, captions, masks, vectors)
 
 
-def test_text_finds_the_stretch_it_is_about():
-    shelf = Shelf(
+def test_a_text_finds_the_stretch_with_its_caption():
+    index = Index(
         [
-            moments(
+            indexed(
                 "dog", ["a street", "a white dog barks on the left", "a white dog barks on the left"], [[1, 0]] * 3
             ),
-            moments("cat", ["a cat meows on the left", "a cat sleeps"], [[0, 1]] * 2),
-            moments("still", ["", ""], [[0.5, 0.5]] * 2),
+            indexed("cat", ["a cat meows on the left", "a cat sleeps"], [[0, 1]] * 2),
+            indexed("still", ["", ""], [[0.5, 0.5]] * 2),
         ]
     )
-    hits = search(shelf, "A white dog barking on the left!")
+    hits = search(index, "A white dog barking on the left!")
     assert (hits[0].video, hits[0].start, hits[0].end, hits[0].moment) == ("dog", 1.0, 3.0, 1.5)
     assert hits[0].score > hits[1].score > 0
     assert hits[1].video == "cat"
     assert hits[2].score == 0
-    assert shelf.unknown("a white dgo barking") == ["'dgo' (captions have dog)"]
+    assert index.unknown_words("a white dgo barking") == ["'dgo' (captions have dog)"]
     assert stems("Barking dogs bark") == ["bark", "dog", "bark"]
-    assert len(search(shelf, "cat", count=1)) == 1
+    assert len(search(index, "cat", count=1)) == 1
     for text in ("", "?!"):
         with pytest.raises(ValueError, match="no words"):
-            search(shelf, text)
+            search(index, text)
     with pytest.raises(ValueError, match="Nothing is searched for"):
-        search(shelf)
+        search(index)
 
 
 def test_examples_find_what_is_like_them():
-    shelf = Shelf([moments("one", ["x", "y"], [[1, 0], [0.9, 0.1]]), moments("two", ["z"], [[0, 1]])])
-    assert search(shelf, like=[{"sound": torch.tensor([[0.1, 2.0]])}])[0].video == "two"
-    assert search(shelf, like=[{"region": torch.tensor([[3.0, 0.0]])}])[0].video == "one"
-    assert search(shelf, "z", like=[{"sound": torch.tensor([[0.0, 1.0]])}])[0].video == "two"
+    index = Index([indexed("one", ["x", "y"], [[1, 0], [0.9, 0.1]]), indexed("two", ["z"], [[0, 1]])])
+    assert search(index, examples=[{"sound": torch.tensor([[0.1, 2.0]])}])[0].video == "two"
+    assert search(index, examples=[{"region": torch.tensor([[3.0, 0.0]])}])[0].video == "one"
+    assert search(index, "z", examples=[{"sound": torch.tensor([[0.0, 1.0]])}])[0].video == "two"
 
 
 def test_index_and_search(whole, videos, tmp_path, capsys):
@@ -208,15 +212,15 @@ def test_index_and_search(whole, videos, tmp_path, capsys):
     assert "3 videos, 3 of them new, 12 steps" in capsys.readouterr().out
     assert main(words) == 0
     assert "3 videos, 0 of them new" in capsys.readouterr().out
-    shelf = Index(tmp_path / "index").read()
+    index = Index(IndexFolder(tmp_path / "index").read())
     predictor = avkit.load(whole.path, device="cpu")
-    again = watch(predictor, videos / "clip1.mp4")
-    assert again.captions == shelf.videos[1].captions
-    torch.testing.assert_close(again.vectors["sound"], shelf.videos[1].vectors["sound"])
+    again = index_video(predictor, videos / "clip1.mp4")
+    assert again.captions == index.videos[1].captions
+    torch.testing.assert_close(again.vectors["sound"], index.videos[1].vectors["sound"])
     # a video finds itself: by all it shows, and by its sound alone
-    assert Path(search(shelf, like=[again.vectors])[0].video).name == "clip1.mp4"
-    heard = listen(predictor, videos / "clip2.mp4")
-    torch.testing.assert_close(heard["sound"], shelf.videos[2].vectors["sound"], atol=1e-3, rtol=1e-3)
+    assert Path(search(index, examples=[again.vectors])[0].video).name == "clip1.mp4"
+    audio = embed_audio(predictor, videos / "clip2.mp4")
+    torch.testing.assert_close(audio["sound"], index.videos[2].vectors["sound"], atol=1e-3, rtol=1e-3)
     show = ["search", str(tmp_path / "index"), "--sound", str(videos / "clip2.mp4")]
     assert main([*show, "-k", "1", "--show", str(tmp_path / "hits.html")]) == 0
     assert "clip2.mp4" in capsys.readouterr().out
@@ -230,12 +234,12 @@ def test_index_and_search(whole, videos, tmp_path, capsys):
 def test_an_index_of_another_run_or_none(whole, videos, tmp_path, capsys):
     assert main(["search", str(tmp_path), "dog"]) == 2
     assert "is no index" in capsys.readouterr().err
-    index = Index(tmp_path / "index")
-    index.begin({"run": "x", "weights": "other"})
+    folder = IndexFolder(tmp_path / "index")
+    folder.create({"run": "x", "weights": "other"})
     assert main(["search", str(tmp_path / "index"), "dog"]) == 2
     assert "has no videos" in capsys.readouterr().err
     assert main(["index", str(whole.path), str(videos / "clip0.mp4"), "--out", str(tmp_path / "index")]) == 2
-    assert "was made with other" in capsys.readouterr().err
+    assert "was built with other" in capsys.readouterr().err
     (tmp_path / "index" / "videos").mkdir()
     (tmp_path / "index" / "videos" / "a.safetensors").write_bytes(b"no tensors")
     assert main(["search", str(tmp_path / "index"), "dog"]) == 2
@@ -248,7 +252,7 @@ def test_an_index_goes_on_after_a_broken_video(whole, videos, tmp_path, capsys):
     words = ["index", str(whole.path), str(broken), str(videos / "clip0.mp4"), "--out", str(tmp_path / "index")]
     assert main(words) == 1
     assert "1 of 2 videos could not be read" in capsys.readouterr().err
-    assert len(Index(tmp_path / "index").read().videos) == 1
+    assert len(IndexFolder(tmp_path / "index").read()) == 1
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real clips are absent")
@@ -259,4 +263,4 @@ def test_real_clips_can_be_indexed_and_streamed(whole, tmp_path):
     for clip in clips:
         parts = list(predictor.stream(clip, silent_ok=True))
         assert sum(result.steps for _, result in parts) == predictor.predict(clip, silent_ok=True).steps
-        assert len(watch(predictor, clip, silent_ok=True)) > 0
+        assert len(index_video(predictor, clip, silent_ok=True)) > 0

@@ -12,11 +12,9 @@ import pytest
 from PIL import Image, ImageFont
 from rich.console import Console
 
+from avkit.answers import Caption, Choice, ClassMask, Event, Events, Heat, Mask, StepGrid
 from avkit.files import WriteError, write_file
-from avkit.inference.predictor import runs
 from avkit.report import (
-    Answer,
-    Event,
     Example,
     Result,
     Row,
@@ -31,7 +29,7 @@ from avkit.report.files import markdown, strict_json
 from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline, warm
 from avkit.report.overlay import wrap
 from avkit.report.run import loss_curve, row_cells, smooth
-from avkit.report.timeline import log_spectrogram, timeline
+from avkit.report.timeline import sound_levels, timeline
 
 EVIL = '<script>alert("1")</script> [link](https://example.org) | $\\frac{'
 
@@ -60,12 +58,32 @@ def report(**changes):
     return RunReport(**({"name": EVIL} | values | changes))
 
 
-def result(tmp_path, steps=3, **changes):
-    masks = np.zeros((steps, 4, 6), dtype=np.float32)
-    masks[0, :, :3] = 1
+def grid(steps):
+    return StepGrid(1.0, steps, 2.5)
+
+
+def choice(question=EVIL):
+    return Choice("avqa", question, "two", {"two": 0.9, "one": 0.1})
+
+
+def mask(steps=3):
+    maps = np.zeros((steps, 4, 6), dtype=np.float32)
+    maps[0, :, :3] = 1
+    return Mask("avs", maps)
+
+
+def caption(*texts):
+    return Caption("ra_ssu", list(texts), grid(len(texts)))
+
+
+def all_answers(steps=3):
+    return [mask(steps), caption(*[EVIL, EVIL, ""][:steps]), choice()]
+
+
+def result(tmp_path, steps=3, answers=None, **changes):
     frames = np.full((steps, 3, 40, 60), 100, dtype=np.uint8)
-    values = {"masks": masks, "frames": frames, "captions": [EVIL, EVIL, ""][:steps], "size": (80, 120)}
-    values |= {"answers": [Answer(EVIL, "two", {"two": 0.9, "one": 0.1})], "notes": [EVIL], "provenance": {"seed": "0"}}
+    values = {"frames": frames, "size": (80, 120), "notes": [EVIL], "provenance": {"seed": "0"}}
+    values["answers"] = all_answers(steps) if answers is None else answers
     return Result(tmp_path / "<b>clip.mp4", 2.5, 1.0, ["avs"], **(values | changes))
 
 
@@ -366,7 +384,7 @@ def frames(times, height=90, width=160):
 def test_overlay_tints_the_mask_of_the_step_only(tmp_path):
     masks = np.zeros((3, 9, 16), dtype=np.float32)
     masks[1, 3:6, 4:12] = 1
-    plain = result(tmp_path, masks=masks, captions=None, answers=[])
+    plain = result(tmp_path, answers=[Mask("avs", masks)])
     given = frames([0.5, 0.99, 1.0, 1.5, 2.2, 99.0])
     drawn = list(overlay_frames(given, plain))
     changed = [(a != b).any(axis=2) for a, (_, b) in zip(drawn, given, strict=True)]
@@ -381,7 +399,7 @@ def test_overlay_tints_the_mask_of_the_step_only(tmp_path):
 def test_overlay_step_of_a_time_is_exact(tmp_path):
     masks = np.zeros((10, 4, 4), dtype=np.float32)
     masks[3] = 1
-    fine = Result(tmp_path / "a", 1.0, 0.1, [], masks=masks)
+    fine = Result(tmp_path / "a", 1.0, 0.1, [], [Mask("avs", masks)])
     given = frames([0.3, 0.4])
     drawn = list(overlay_frames(given, fine))
     assert (drawn[0] != given[0][1]).any()
@@ -389,7 +407,7 @@ def test_overlay_step_of_a_time_is_exact(tmp_path):
 
 
 def test_overlay_text_stays_at_the_ends(tmp_path):
-    long = result(tmp_path, masks=None, captions=["many words " * 60] * 3, answers=[Answer("why " * 99, "so")])
+    long = result(tmp_path, answers=[caption(*["many words " * 60] * 3), Choice("avqa", "why " * 99, "so")])
     (_, image), *_ = given = frames([0.0], 200, 160)
     (drawn,) = overlay_frames(given, long)
     rows = (drawn != image).any(axis=(1, 2))
@@ -401,7 +419,7 @@ def test_overlay_text_stays_at_the_ends(tmp_path):
 def test_overlay_of_a_tiny_frame_and_of_no_text(tmp_path):
     (drawn,) = overlay_frames(frames([0.0], 6, 8), result(tmp_path))
     assert drawn.shape == (6, 8, 3)
-    bare = result(tmp_path, masks=None, captions=["", "", ""], answers=[])
+    bare = result(tmp_path, answers=[caption("", "", "")])
     (_, image), *_ = given = frames([0.0])
     np.testing.assert_array_equal(next(overlay_frames(given, bare)), image)
 
@@ -409,7 +427,7 @@ def test_overlay_of_a_tiny_frame_and_of_no_text(tmp_path):
 def test_overlay_names_classes(tmp_path):
     classes = np.zeros((3, 9, 16), dtype=np.int64)
     classes[0, 2:4, 2:4], classes[0, 2:4, 8:12] = 1, 2
-    named = result(tmp_path, class_mask=classes, class_names=["dog", "cat"], captions=None, answers=[])
+    named = result(tmp_path, answers=[mask(), ClassMask("avs", classes, ["dog", "cat"])])
     (drawn,) = overlay_frames(given := frames([0.0], 180, 320), named)
     assert tuple(drawn[40, 40]) == tuple(palette()[1])
     assert tuple(drawn[40, 160]) == tuple(palette()[2])
@@ -439,8 +457,10 @@ def test_wrap_cuts_with_an_ellipsis():
 def test_events_and_heat_are_written(tmp_path):
     heat = np.zeros((3, 4, 4), dtype=np.float32)
     heat[1, 3, 0] = 2
-    events = [Event("avvp", "heard", EVIL, 0, 1), Event("davel", "both", "dog", 0.5, 2.5, 0.75)]
-    paths = save_result(tmp_path / "out", result(tmp_path, heat=heat, events=events))
+    heard = Events("avvp", [Event("avvp", "heard", EVIL, 0, 1)])
+    both = Events("davel", [Event("davel", "both", "dog", 0.5, 2.5, 0.75)])
+    answers = [*all_answers(), Heat("ssl", heat), heard, both]
+    paths = save_result(tmp_path / "out", result(tmp_path, answers=answers))
     record = json.loads(paths["result"].read_text())
     assert record["events"][1] == {
         "task": "davel", "modality": "both", "name": "dog", "start": 0.5, "end": 2.5, "score": 0.75
@@ -453,15 +473,8 @@ def test_events_and_heat_are_written(tmp_path):
     text = check_page(paths["report"]).text
     assert "Events heard and seen (davel)" in text
     assert "75.0 %" in text
-    shorter = save_result(tmp_path / "out", result(tmp_path, heat=heat[:2], steps=2))
+    shorter = save_result(tmp_path / "out", result(tmp_path, steps=2, answers=[Heat("ssl", heat[:2])]))
     assert sorted(p.name for p in shorter["heat"].iterdir()) == ["00000.png", "00001.png"]
-
-
-def test_runs_of_steps():
-    clip = Result("x", 4.5, 1.0, [])
-    on = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [1, 0]], dtype=bool)
-    found = [(e.name, e.start, e.end) for e in runs("avvp", "seen", ["a", "b"], on, clip)]
-    assert found == [("a", 0, 2), ("b", 2, 4), ("a", 3, 4.5)]
 
 
 def test_heat_glows_at_its_peak_alone():
@@ -507,7 +520,8 @@ def test_result_json(tmp_path):
 def test_result_classes(tmp_path):
     classes = np.zeros((3, 40, 60), dtype=np.int64)
     classes[1:, :20] = 2
-    paths = save_result(tmp_path, result(tmp_path, masks=None, class_mask=classes, class_names=["dog", EVIL]))
+    answers = [ClassMask("avs", classes, ["dog", EVIL]), *all_answers()[1:]]
+    paths = save_result(tmp_path, result(tmp_path, answers=answers))
     record = load(paths["result"])
     assert record["steps"][0]["classes"] == []
     assert record["steps"][1]["classes"] == [{"name": EVIL, "area": 0.5, "box": [0, 0, 1, 0.5]}]
@@ -523,7 +537,7 @@ def test_shorter_result_removes_old_masks_only(tmp_path, monkeypatch):
     (tmp_path / "masks" / "mine.png").write_bytes(b"")
     save_result(tmp_path, result(tmp_path, steps=1))
     assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["00000.png", "mine.png"]
-    paths = save_result(tmp_path, result(tmp_path, masks=None))
+    paths = save_result(tmp_path, result(tmp_path, answers=all_answers()[1:]))
     assert "masks" not in paths
     assert [p.name for p in (tmp_path / "masks").iterdir()] == ["mine.png"]
 
@@ -541,24 +555,27 @@ def test_result_takes_tensors(tmp_path, monkeypatch):
 
     monkeypatch.setattr("avkit.report.result.timeline", lambda *args: b"")
 
-    given = result(tmp_path, masks=torch.ones(3, 4, 4), waveform=torch.zeros(16000))
-    assert isinstance(given.masks, np.ndarray)
+    given = result(tmp_path, answers=[Mask("avs", torch.ones(3, 4, 4))], waveform=torch.zeros(16000))
+    assert isinstance(given.first(Mask).maps, np.ndarray)
+    assert isinstance(given.waveform, np.ndarray)
     assert load(save_result(tmp_path, given)["result"])["steps"][2]["mask"]["area"] == 1
 
 
 def test_result_refuses_parts_that_disagree(tmp_path):
-    with pytest.raises(ValueError, match=r"different numbers of steps: {'frames': 3, 'masks': 3, 'captions': 1}. Cut"):
-        result(tmp_path, captions=["a"])
+    counts = "{'frames': 3, 'mask of avs': 3, 'caption of ra_ssu': 1}"
+    with pytest.raises(ValueError, match=f"different numbers of steps: {counts}. Cut"):
+        result(tmp_path, answers=[mask(), caption("a")])
     with pytest.raises(ValueError, match="hop=0 must be positive"):
         Result(tmp_path, 1.0, 0, [])
-    with pytest.raises(ValueError, match="class_mask holds 2, but class_names has 1"):
-        result(tmp_path, class_mask=np.full((3, 2, 2), 2), class_names=["dog"])
+    with pytest.raises(ValueError, match="maps hold class 2, but names has 1"):
+        ClassMask("avs", np.full((3, 2, 2), 2), ["dog"])
 
 
 def test_long_clip_lists_captions_and_limits_frames(tmp_path):
     steps = 80
-    many = {"masks": None, "frames": np.zeros((steps, 3, 8, 8), np.uint8), "waveform": None}
-    long = result(tmp_path, steps=steps, **(many | {"captions": [f"caption {k}" for k in range(steps)]}))
+    texts = [f"caption {k}" for k in range(steps)]
+    answers = [Caption("ra_ssu", texts, StepGrid(1.0, steps, 80.0)), choice()]
+    long = result(tmp_path, answers=answers, frames=np.zeros((steps, 3, 8, 8), np.uint8))
     long.duration = 80.0
     page = Tags(save_result(tmp_path, long)["report"].read_text(encoding="utf-8"))
     assert len(page.addresses) == 60 + 2
@@ -568,7 +585,7 @@ def test_long_clip_lists_captions_and_limits_frames(tmp_path):
 
 def test_timeline_thumbnails_carry_the_tint(tmp_path):
     def cyan(masks):
-        given = result(tmp_path, masks=masks, waveform=None, captions=None, answers=[])
+        given = result(tmp_path, answers=[Mask("avs", masks)])
         image = np.asarray(opened(timeline(given)))[..., :3]
         return (np.abs(image.astype(int) - palette()[1]).max(axis=2) < 20).sum()
 
@@ -578,14 +595,14 @@ def test_timeline_thumbnails_carry_the_tint(tmp_path):
     assert cyan(masks) > 200
 
 
-def test_log_spectrogram_finds_the_tone_and_shows_silence_as_silent():
+def test_sound_levels_finds_the_tone_and_shows_silence_as_silent():
     seconds = np.arange(16000) / 16000
-    level = log_spectrogram(np.sin(2 * np.pi * 2000 * seconds))
+    level = sound_levels(np.sin(2 * np.pi * 2000 * seconds))
     assert level.shape == (257, 100)
     assert set(level[:, 10:90].argmax(axis=0)) == {2000 * 512 // 16000}
     assert level.max() == pytest.approx(0, abs=1e-4)
-    assert (log_spectrogram(np.zeros(16000)) == -80).all()
-    assert log_spectrogram(np.zeros(16000 * 600)).shape[1] <= 1200
+    assert (sound_levels(np.zeros(16000)) == -80).all()
+    assert sound_levels(np.zeros(16000 * 600)).shape[1] <= 1200
 
 
 def test_pictures_in_the_page_decode(tmp_path):

@@ -6,17 +6,19 @@ import math
 import platform
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.provenance import versions
 from avkit.cli.trainer import AVCLI
+from avkit.inference import model_access
 from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
@@ -28,19 +30,23 @@ from avkit.training.run_folder import RunFolder
 COUNTED = 256
 #: Test samples per task shown in the report.
 SHOWN = 4
+#: How names of baselines begin among the contestants of an `Evaluator`.
+_BASELINE = "baseline: "
 
 
 def report_run(
     cli: AVCLI, run: RunFolder, history: History | None = None, training_minutes: float | None = None
 ) -> Path:
     """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
-    model, data, trainer = cli.model, cli.datamodule, cli.trainer
+    model = cli.model
+    data = cli.datamodule
     checkpoint = run.best if run.best.exists() else run.last
     model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
     start = time.perf_counter()
-    trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
+    cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
-    rows = list(score_rows(model, data.dataset_names, "test", {t: data.coverage("test", t) for t in model.tasks}))
+    sizes = {task: data.coverage("test", task) for task in model.tasks}
+    rows = list(score_rows(model, data.dataset_names, "test", sizes))
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -67,77 +73,101 @@ def report_run(
 
 def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: dict[str, int]) -> Iterator[Row]:
     """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
-    board = model.board
+    evaluator = model.board
     for name, task in model.tasks.items():
-        scored = {who: board.compute(name, who) for who in board.contestants(name)}
-        said = board.notes(name)
-        figures = scored["model"]
-        order = [*task.headline, *(k for k in figures if k not in task.headline)]
-        for metric in order:
-            rules = {
-                who.removeprefix("baseline: "): found[metric]
-                for who, found in scored.items()
-                if who.startswith("baseline: ") and not math.isnan(found.get(metric, math.nan))
-            }
-            best = max(rules, key=lambda rule: rules[rule]) if rules else ""
+        scores = {contestant: evaluator.compute(name, contestant) for contestant in evaluator.contestants(name)}
+        metric_notes = evaluator.notes(name)
+        figures = scores["model"]
+        others = [metric for metric in figures if metric not in task.headline]
+        for metric in [*task.headline, *others]:
+            baseline = best_baseline(scores, metric)
             yield Row(
                 name,
                 datasets[name],
                 split,
                 metric,
                 figures[metric],
-                baseline=rules.get(best),
-                baseline_name=best,
-                silence=scored.get("silence", {}).get(metric),
-                swapped=scored.get("swapped", {}).get(metric),
-                clips=board.clips[name],
+                baseline=None if baseline is None else scores[f"{_BASELINE}{baseline}"][metric],
+                baseline_name=baseline or "",
+                silence=scores.get("silence", {}).get(metric),
+                swapped=scores.get("swapped", {}).get(metric),
+                clips=evaluator.clips[name],
                 of=sizes[name],
-                note=said.get(metric, ""),
+                note=metric_notes.get(metric, ""),
                 unit="number" if metric == "CIDEr" else "fraction",
             )
 
 
+def best_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> str | None:
+    """Name of the baseline with the highest score, the first of equal ones; None if none was scored.
+
+    Args:
+        scores: Scores by contestant and metric.
+        metric: Name of the metric.
+    """
+    values: dict[str, float] = {}
+    for contestant, figures in scores.items():
+        value = figures.get(metric, math.nan)
+        if contestant.startswith(_BASELINE) and not math.isnan(value):
+            values[contestant.removeprefix(_BASELINE)] = value
+    return max(values, key=lambda name: values[name]) if values else None
+
+
 def curves(run: RunFolder) -> dict[str, Curve]:
     """The loss of each task over the steps."""
-    found: dict[str, Curve] = {}
+    by_task: dict[str, Curve] = {}
     for line in read_history(run.history):
         loss = line.get(f"train/{line.get('task')}/loss")
         if loss is not None:
-            curve = found.setdefault(line["task"], {"step": [], "loss": []})
+            curve = by_task.setdefault(line["task"], {"step": [], "loss": []})
             curve["step"].append(line["step"])
             curve["loss"].append(loss)
-    return found
+    return by_task
 
 
 def model_facts(model: AVModel) -> dict[str, str]:
     """The system, and parameters of each part that has some."""
-
-    def count(module: torch.nn.Module, trained: bool = False) -> int:
-        return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
-
-    facts = {"system": model.system.config.name, "parameters": f"{count(model):,}"}
-    facts |= {"trained": f"{count(model, trained=True):,}"}
-    facts |= {f"head {name}": f"{count(head):,}" for name, head in model.heads.items() if count(head)}
-    facts |= {"decoder of sequences": f"{count(model.decoder):,}"} if model.decoder is not None else {}
+    facts = {
+        "system": model.system.config.name,
+        "parameters": f"{count_parameters(model):,}",
+        "trained": f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
+    }
+    for name, head in model.heads.items():
+        if count_parameters(head):
+            facts[f"head {name}"] = f"{count_parameters(head):,}"
+    if model.decoder is not None:
+        facts["decoder of sequences"] = f"{count_parameters(model.decoder):,}"
     return facts
 
 
-def efficiency(model: AVModel, batches: dict[str, list[Batch]]) -> list[Efficiency]:
+def count_parameters(*modules: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def efficiency(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> list[Efficiency]:
     """The cost of each task's answers to one clip."""
     rows = []
-    for name, (batch, *_) in batches.items():
-        used = [model.system, *(head for key, head in model.heads.items() if key.replace("/", ".") == name)]
-        used += [model.decoder] if model.decoder is not None else []
-        params = sum(p.numel() for part in used for p in part.parameters())
-        training = model.training
-        model.eval()
-        rows.append(measure(model, batch.to(model.device), hardware(), params))
-        model.train(training)
+    training = model.training
+    model.eval()
+    for name, task_batches in batches.items():
+        batch = task_batches[0].to(model.device)
+        rows.append(measure(model, batch, hardware(), count_parameters(*modules_of(model, name))))
+    model.train(training)
     return rows
 
 
+def modules_of(model: AVModel, task: str) -> list[nn.Module]:
+    """The modules that answer a task."""
+    modules: list[nn.Module] = [model.system]
+    modules += [head for key, head in model.heads.items() if key.replace("/", ".") == task]
+    if model.decoder is not None:
+        modules.append(model.decoder)
+    return modules
+
+
 def speed_facts(
-    history: History | None, minutes: float | None, seconds: float, board: Evaluator, run: RunFolder
+    history: History | None, minutes: float | None, seconds: float, evaluator: Evaluator, run: RunFolder
 ) -> dict[str, str]:
     """How long training and test took, and how long training waited for data."""
     facts = {"hardware": hardware()}
@@ -145,7 +175,7 @@ def speed_facts(
         steps = sum("task" in line for line in read_history(run.history))
         facts["training"] = f"{minutes:.1f} min, {steps} steps, {history.steps_per_second:.2f} steps/s"
         facts["waiting for data"] = f"{100 * history.waiting_share:.1f} % of the steps' time"
-    clips = sum(board.clips.values())
+    clips = sum(evaluator.clips.values())
     facts["test"] = f"{seconds:.1f} s for {clips} clips, with baselines, silence and other sounds"
     return facts
 
@@ -173,7 +203,11 @@ def provenance(run: RunFolder, checkpoint: Path, seed: Any) -> dict[str, str]:
 
 
 def notes(model: AVModel) -> list[str]:
-    """What metrics have to say, and what the columns mean."""
-    said = [f"{name} {metric}: {text}" for name in model.tasks for metric, text in model.board.notes(name).items()]
-    said += [f"{name}: {text}" for name, task in model.tasks.items() for text in task.notes()]
-    return list(dict.fromkeys(said))
+    """Notes of metrics about their figures, then those about how tasks were answered, each once."""
+    sentences = []
+    for name in model.tasks:
+        for metric, text in model.board.notes(name).items():
+            sentences.append(f"{name} {metric}: {text}")
+    for name in model.tasks:
+        sentences += [f"{name}: {text}" for text in model_access.notes(model, name)]
+    return list(dict.fromkeys(sentences))

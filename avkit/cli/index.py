@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit index RUN VIDEOS... --out INDEX`: watch videos once, so that they can be searched."""
+"""`avkit index RUN VIDEOS... --out INDEX`: predict and encode videos once, so that they can be searched."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="avkit index",
         description="Masks, captions and vectors of videos, for 'avkit search'. Start it again after a stop, or with "
-        "more videos: what is done stays done.",
+        "more videos: videos that are in the index are left out.",
     )
     p.add_argument("run", help="folder of a run with task ra_ssu, or owner/name on the hub")
     p.add_argument("videos", nargs="+", type=Path, help="videos, or folders with some at any depth")
@@ -31,30 +31,34 @@ def run(args: list[str]) -> int:
 
     from avkit.cli.lightning_setup import no_gpu, quiet
     from avkit.extraction.sources import videos_in
+    from avkit.inference.embedding import index_video
+    from avkit.inference.index import IndexFolder
     from avkit.inference.predictor import load
-    from avkit.inference.retrieval import Index, watch
 
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
     paths: list[Path] = []
-    for given in options.videos:
-        paths += videos_in(given) if given.is_dir() else [given]
-    predictor, index = load(options.run, options.device), Index(options.out)
-    index.begin(predictor.provenance)
-    failed, new = 0, 0
+    for path in options.videos:
+        paths += videos_in(path) if path.is_dir() else [path]
+    predictor = load(options.run, options.device)
+    folder = IndexFolder(options.out)
+    folder.create(predictor.provenance)
+    failures = 0
+    added = 0
     for path in track(paths, "watching"):
         try:
-            if path.exists() and index.has(path):
+            if path.exists() and folder.has(path):
                 continue
-            index.add(watch(predictor, path, options.silent_ok))
-            new += 1
+            folder.add(index_video(predictor, path, options.silent_ok))
+            added += 1
         except AvkitError as e:
             print(f"avkit index: {e}", file=sys.stderr)
-            failed += 1
-    shelf = index.read()
-    print(f"{len(shelf.videos)} videos, {new} of them new, {len(shelf)} steps in {options.out}")
+            failures += 1
+    videos = folder.read()
+    steps = sum(len(video) for video in videos)
+    print(f"{len(videos)} videos, {added} of them new, {steps} steps in {options.out}")
     print(f'search them: avkit search {options.out} "a dog barks on the left"')
-    if failed:
-        print(f"avkit index: {failed} of {len(paths)} videos could not be read.", file=sys.stderr)
-    return 1 if failed else 0
+    if failures:
+        print(f"avkit index: {failures} of {len(paths)} videos could not be read.", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports: what a run scored, and what a model says about one clip."""
+"""Reports: what a run scored, and what a model answers about one clip."""
 
 from avkit.report.overlay import overlay_frames
-from avkit.report.records import Answer, Curve, Event, Example, Result, Row, RunReport
+from avkit.report.records import Curve, Example, Result, Row, RunReport
+from avkit.report.renderers import JSONRenderer, Renderer, Sample, register
 from avkit.report.result import save_result
 from avkit.report.run import efficiency_table, terminal_table, write_report
 from avkit.report.stream import StreamWriter
+from avkit.report.terminal import terminal_lines
 
 __all__ = [
-    "Answer",
     "Curve",
-    "Event",
     "Example",
+    "JSONRenderer",
+    "Renderer",
     "Result",
     "Row",
     "RunReport",
+    "Sample",
     "StreamWriter",
     "efficiency_table",
     "overlay_frames",
+    "register",
     "save_result",
+    "terminal_lines",
     "terminal_table",
     "write_report",
 ]

@@ -13,6 +13,7 @@ from avkit.report.records import finite
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 _MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*[]|#~"} | {"<": "&lt;", "&": "&amp;", "\n": " ", "\r": " "})
 
@@ -27,7 +28,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        attributes = vars(value)
+        return {f.name: plain(attributes[f.name]) for f in fields(value)}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -45,6 +47,13 @@ def markdown(text: str) -> str:
 def render(template: str, **values: Any) -> str:
     """Fill one of the templates; in HTML everything that comes from data is escaped."""
     return _environment().get_template(template).render(**values)
+
+
+def trusted_html(text: str) -> "Markup":
+    """HTML whose data are escaped already, for a template to put in as it is."""
+    from markupsafe import Markup
+
+    return Markup(text)
 
 
 @cache

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a video with the prediction drawn on them: sounding regions, class names, caption and answers."""
+"""Frames of a video with the answers drawn on them: sounding regions, class names, caption and answers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from avkit.report.images import Labels, Layer, Pixels, fit_labels, palette, tint
+from avkit.report.images import Layer, Pixels, palette, tint
 from avkit.report.records import Result
+from avkit.report.renderers.base import WHITE, ColoredLine
+from avkit.report.renderers.table import Regions, group_answers, step_regions, step_subtitle
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Color = tuple[int, int, int]
-Line = list[tuple[str, Color]]  # parts of a line, each in its colour
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_WHITE: Color = (255, 255, 255)
-_ANSWER: Color = (255, 214, 10)
 _SHADE = (0, 0, 0, 150)
 _MAX_SHARE = 0.3  # of the height: text never hides more than that at either end
 
@@ -37,7 +36,7 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
         return step_layer(result, step, (height, width))
 
     for time, frame in frames:
-        # a nudge, because 0.3 / 0.1 is below 3
+        # a small shift, because 0.3 / 0.1 is below 3
         step = min(max(int(time / result.hop + 1e-6), 0), result.steps - 1)
         yield layer(step, *frame.shape[:2]).over(frame)
 
@@ -45,25 +44,19 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
 def step_layer(result: Result, step: int, size: tuple[int, int]) -> Layer:
     """All that is drawn during one step, for frames of `size` (height, width)."""
     rgba = np.zeros((*size, 4), dtype=np.uint8)
-    labels = step_labels(result, step, size)
-    if labels is not None:
-        rgba = tint(labels, line=max(1, size[0] // 180))
+    regions = step_regions(result, step, size)
+    names: ColoredLine = []
+    if regions is not None:
+        rgba = tint(regions.labels, line=max(1, size[0] // 180))
+        names = _class_names(regions)
     canvas = Image.fromarray(rgba)
-    caption = result.captions[step] if result.captions else ""
-    classes = _classes(result, labels) if result.class_mask is not None and labels is not None else []
-    _write(canvas, [[(a.question, _WHITE), (a.answer, _ANSWER)] for a in result.answers], top=True)
-    _write(canvas, [classes, [(caption, _WHITE)]], top=False)
+    _write(canvas, _headlines(result), top=True)
+    _write(canvas, [names, [(step_subtitle(result, step), WHITE)]], top=False)
     return Layer.of(np.asarray(canvas))
 
 
-def step_labels(result: Result, step: int, size: tuple[int, int]) -> Labels | None:
-    """The label map of a step: its classes where they are known, else what sounds; None where nothing is."""
-    mask = result.class_mask if result.class_mask is not None else result.masks
-    return None if mask is None else fit_labels(mask[step], size)
-
-
-def wrap(text: str, font: Font, width: float, lines: int) -> list[str]:
-    """Text broken into at most `lines` lines of at most `width` pixels; what does not fit ends in an ellipsis.
+def wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
+    """Text broken into at most `max_lines` lines of at most `width` pixels; a longer text ends in an ellipsis.
 
     A word longer than a line is broken inside. Empty text gives no line.
     """
@@ -75,31 +68,46 @@ def wrap(text: str, font: Font, width: float, lines: int) -> list[str]:
             continue
         out.append(word)
         while font.getlength(out[-1]) > width and len(out[-1]) > 1:
-            fits = _longest(out[-1], font, width)
+            fits = _count_fitting(out[-1], font, width)
             out[-1:] = [out[-1][:fits], out[-1][fits:]]
-    if len(out) > lines:
-        last = out[lines - 1]
+    if len(out) > max_lines:
+        last = out[max_lines - 1]
         while last and font.getlength(last + "...") > width:
             last = last[:-1]
-        out = [*out[: lines - 1], last.rstrip() + "..."]
+        out = [*out[: max_lines - 1], last.rstrip() + "..."]
     return out
 
 
-def _longest(word: str, font: Font, width: float) -> int:
+def _headlines(result: Result) -> list[ColoredLine]:
+    """What is written at the top of every frame."""
+    lines: list[ColoredLine] = []
+    for renderer, answers in group_answers(result.answers):
+        lines += [renderer.headline(answer) for answer in answers]
+    return lines
+
+
+def _count_fitting(word: str, font: Font, width: float) -> int:
     """How many leading letters of the word fit, at least one."""
-    low, high = 1, len(word)
+    low = 1
+    high = len(word)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(word[:middle]) <= width else (low, middle - 1)
+        if font.getlength(word[:middle]) <= width:
+            low = middle
+        else:
+            high = middle - 1
     return low
 
 
-def _write(canvas: Image.Image, paragraphs: list[Line], top: bool) -> None:
+def _write(canvas: Image.Image, paragraphs: Sequence[ColoredLine], top: bool) -> None:
     """Write paragraphs on a dark strip at one end of an RGBA canvas."""
     width, height = canvas.size
     size = max(10, height // 20)
-    font, pitch, margin = ImageFont.load_default(size), round(size * 1.3), size // 2
-    lines = _lines(paragraphs, font, width - 2 * margin, max(1, int(height * _MAX_SHARE) // pitch))
+    font = ImageFont.load_default(size)
+    pitch = round(size * 1.3)
+    margin = size // 2
+    max_lines = max(1, int(height * _MAX_SHARE) // pitch)
+    lines = _break_lines(paragraphs, font, width - 2 * margin, max_lines)
     if not lines:
         return
     band = Image.new("RGBA", (width, len(lines) * pitch + margin), _SHADE)
@@ -112,22 +120,31 @@ def _write(canvas: Image.Image, paragraphs: list[Line], top: bool) -> None:
     canvas.alpha_composite(band, (0, 0 if top else max(0, height - band.height)))
 
 
-def _lines(paragraphs: list[Line], font: Font, width: float, room: int) -> list[Line]:
-    """Paragraphs as at most `room` lines; a part joins the line before it where it fits."""
-    out: list[Line] = []
+def _break_lines(paragraphs: Sequence[ColoredLine], font: Font, width: float, max_lines: int) -> list[ColoredLine]:
+    """Paragraphs as at most `max_lines` lines; a part joins the line before it where it fits."""
+    out: list[ColoredLine] = []
     for parts in paragraphs:
         start = len(out)
         for text, color in parts:
-            joined = "  ".join([part for part, _ in out[-1]] + [text]) if len(out) > start else ""
-            if joined and font.getlength(joined) <= width:
+            if len(out) > start and _fits_behind(out[-1], text, font, width):
                 out[-1].append((text, color))
             else:
-                out += [[(line, color)] for line in wrap(text, font, width, room)]
-    return out if len(out) <= room else [*out[: room - 1], [("...", _WHITE)]]
+                out += [[(line, color)] for line in wrap(text, font, width, max_lines)]
+    if len(out) > max_lines:
+        return [*out[: max_lines - 1], [("...", WHITE)]]
+    return out
 
 
-def _classes(result: Result, labels: Labels) -> Line:
-    """The name of each class in the label map, in a light shade of its colour."""
-    present = [int(k) for k in np.unique(labels) if k]
-    shades = (palette()[present].astype(int) + 255) // 2
-    return [(result.class_names[k - 1], (r, g, b)) for k, (r, g, b) in zip(present, shades.tolist(), strict=True)]
+def _fits_behind(line: ColoredLine, text: str, font: Font, width: float) -> bool:
+    """Whether a text has room behind the parts of a line."""
+    joined = "  ".join([*(part for part, _ in line), text])
+    return font.getlength(joined) <= width
+
+
+def _class_names(regions: Regions) -> ColoredLine:
+    """The name of each region that is there, in a light shade of its colour."""
+    line: ColoredLine = []
+    for k in regions.present():
+        red, green, blue = ((palette()[k].astype(int) + 255) // 2).tolist()
+        line.append((regions.names[k - 1], (red, green, blue)))
+    return line

@@ -7,13 +7,15 @@ Letters as in `avkit.batch`: T steps of `hop` seconds, H W pixels.
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.answers import Answer, StepGrid
 from avkit.report.efficiency import Efficiency
 
+A = TypeVar("A", bound=Answer)
 Array = NDArray[Any]
 
 
@@ -57,9 +59,10 @@ class Row:
 
     def __post_init__(self) -> None:
         where = f"Row {self.task}/{self.dataset}/{self.split} {self.metric}"
+        scores = vars(self)
         for name in ("value", "baseline", "silence", "swapped", "published"):
-            score = finite(getattr(self, name))
-            setattr(self, name, score)
+            score = finite(scores[name])
+            scores[name] = score
             if score is not None and self.unit == "fraction" and not 0 <= score <= 1:
                 raise ValueError(
                     f"{where}: {name} is {score:g}; a fraction lies in [0, 1]. "
@@ -73,8 +76,12 @@ class Row:
         """The share of the baseline's error that the model removes: 1 is perfect, 0 no better, below 0 worse."""
         if self.value is None or self.baseline is None or self.unit == "number":
             return None
-        error = 1 - self.baseline if self.better == "higher" else self.baseline
-        gain = self.value - self.baseline if self.better == "higher" else self.baseline - self.value
+        if self.better == "higher":
+            gain = self.value - self.baseline
+            error = 1 - self.baseline
+        else:
+            gain = self.baseline - self.value
+            error = self.baseline
         return gain / error if error else None
 
 
@@ -89,6 +96,7 @@ class Example:
         heats: Prediction (T, h, w) of any size that glows where it is high; rows of NaN have none.
         silent_masks: What `masks` would be without sound, shown beside it.
         silent_heats: What `heats` would be without sound.
+        heats_mean: What glows, in a few words, such as `what the sound goes with`.
         marks: A few words about each frame, such as why it was looked at, or none.
         truth_masks: The same for the truth, outlined.
         captions: Predicted caption under each frame, or none.
@@ -106,6 +114,7 @@ class Example:
     heats: Array | None = None
     silent_masks: Array | None = None
     silent_heats: Array | None = None
+    heats_mean: str = ""
     truth_masks: Array | None = None
     marks: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
@@ -116,21 +125,31 @@ class Example:
     note: str = ""
 
     def __post_init__(self) -> None:
-        pictures = ("masks", "heats", "silent_masks", "silent_heats", "truth_masks")
-        for name in ("times", "marks", "captions", "truth_captions", *pictures):
-            value = getattr(self, name)
-            if value is not None and len(value) not in (
-                {len(self.images)} if name in pictures else {0, len(self.images)}
-            ):
-                raise ValueError(
-                    f"Example {self.id!r}: {name} has {len(value)} entries for {len(self.images)} images. "
-                    "Give one per image, or leave it out."
-                )
+        count = len(self.images)
+        values = vars(self)
+        for name in EXAMPLE_MAPS:
+            if values[name] is not None and len(values[name]) != count:
+                raise self._length_error(name, len(values[name]))
+        for name in ("times", "marks", "captions", "truth_captions"):
+            if values[name] and len(values[name]) != count:
+                raise self._length_error(name, len(values[name]))
+
+    def _length_error(self, name: str, length: int) -> ValueError:
+        return ValueError(
+            f"Example {self.id!r}: {name} has {length} entries for {len(self.images)} images. "
+            "Give one per image, or leave it out."
+        )
 
     @property
     def right(self) -> bool | None:
         """Whether the answer equals the true one, ignoring case and outer spaces; None where there is no truth."""
-        return self.answer.strip().lower() == self.truth_answer.strip().lower() if self.truth_answer else None
+        if not self.truth_answer:
+            return None
+        return self.answer.strip().lower() == self.truth_answer.strip().lower()
+
+
+#: Attributes of an `Example` with a map per frame.
+EXAMPLE_MAPS = ("masks", "heats", "silent_masks", "silent_heats", "truth_masks")
 
 
 class Curve(TypedDict):
@@ -162,40 +181,6 @@ class RunReport:
 
 
 @dataclass
-class Answer:
-    """An answer to a question about a clip.
-
-    Attributes:
-        scores: Probability of the best few answers.
-        chosen: Start and end in seconds, and weight, of the steps that the answer was made of, where a model chooses.
-    """
-
-    question: str
-    answer: str
-    scores: dict[str, float] = field(default_factory=dict)
-    chosen: list[tuple[float, float, float]] = field(default_factory=list)
-
-
-@dataclass
-class Event:
-    """Something that happens from `start` to `end`, in seconds.
-
-    Attributes:
-        task: Who says so.
-        modality: `heard`, `seen`, or `both`.
-        name: Its class.
-        score: Probability, or None where the task gives none.
-    """
-
-    task: str
-    modality: Literal["heard", "seen", "both"]
-    name: str
-    start: float
-    end: float
-    score: float | None = None
-
-
-@dataclass
 class Result:
     """What the model says about one clip. Arrays may come as tensors on the CPU.
 
@@ -203,13 +188,12 @@ class Result:
         source: The media file.
         duration: Length in seconds.
         hop: Seconds per step.
-        masks: float32 (T, H, W) at any size, the probability that a pixel shows something sounding.
-        class_mask: int (T, H, W) at any size, 0 background, k + 1 for `class_names[k]`.
-        captions: T strings.
-        events: What is heard, seen or both, and when.
-        heat: float32 (T, h, w) at any size, high where the sound comes from.
+        tasks: Names of the tasks that were asked.
+        answers: Their answers, in this order.
         waveform: float32 (samples,), mono at `avkit.batch.SAMPLE_RATE`.
         frames: uint8 (T, 3, H, W), one picture per step.
+        notes: Sentences that a reader of the answers needs.
+        provenance: Where the answers come from, by name.
         size: Height and width of the source in pixels; by default that of `frames`, else that of the masks.
 
     Raises:
@@ -220,13 +204,7 @@ class Result:
     duration: float
     hop: float
     tasks: list[str]
-    masks: Array | None = None
-    class_mask: Array | None = None
-    class_names: list[str] = field(default_factory=list)
-    captions: list[str] | None = None
     answers: list[Answer] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    heat: Array | None = None
     waveform: Array | None = None
     frames: Array | None = None
     notes: list[str] = field(default_factory=list)
@@ -236,44 +214,54 @@ class Result:
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):
             raise ValueError(f"Result: duration={self.duration} and hop={self.hop} must be positive seconds.")
-        for name in ("masks", "class_mask", "heat", "waveform", "frames"):
-            if getattr(self, name) is not None:
-                setattr(self, name, np.asarray(getattr(self, name)))
-        parts = {name: getattr(self, name) for name in ("frames", "masks", "class_mask", "captions", "heat")}
-        counts = {name: len(part) for name, part in parts.items() if part is not None}
+        if self.waveform is not None:
+            self.waveform = np.asarray(self.waveform)
+        if self.frames is not None:
+            self.frames = np.asarray(self.frames)
+        if self.size is None:
+            self.size = self._picture_size()
+        self.steps = self._count_steps()
+
+    def _picture_size(self) -> tuple[int, int] | None:
+        """Height and width of the frames, else of an answer that covers pictures."""
+        if self.frames is not None:
+            return self.frames.shape[2], self.frames.shape[3]
+        for answer in self.answers:
+            if answer.picture_size is not None:
+                return answer.picture_size
+        return None
+
+    def _count_steps(self) -> int:
+        """The number of steps T that all parts agree about."""
+        counts: dict[str, int] = {}
+        if self.frames is not None:
+            counts["frames"] = len(self.frames)
+        for answer in self.answers:
+            if answer.steps is not None:
+                counts[f"{answer.kind} of {answer.task}"] = answer.steps
         if len(set(counts.values())) > 1:
             raise ValueError(f"Result: the parts have different numbers of steps: {counts}. Cut them to the same T.")
-        top = int(self.class_mask.max(initial=0)) if self.class_mask is not None else 0
-        if top > len(self.class_names):
-            raise ValueError(f"Result: class_mask holds {top}, but class_names has {len(self.class_names)} entries.")
-        if self.size is None:
-            self.size = next((p.shape[-2:] for p in list(parts.values())[:3] if p is not None), None)
-        self.steps = next(iter(counts.values()), math.ceil(self.duration / self.hop - 1e-6))
+        for count in counts.values():
+            return count
+        return math.ceil(self.duration / self.hop - 1e-6)
+
+    @property
+    def grid(self) -> StepGrid:
+        """The steps of the clip."""
+        return StepGrid(self.hop, self.steps, self.duration)
 
     def span(self, step: int) -> tuple[float, float]:
         """Start and end of a step in seconds; the last one ends with the clip."""
-        end = self.duration if step == self.steps - 1 else (step + 1) * self.hop
-        return step * self.hop, max(min(end, self.duration), step * self.hop)
+        return self.grid.span(step)
 
-    def lanes(self) -> dict[tuple[str, str], list[Event]]:
-        """Events by task and modality, in the order of their first."""
-        found: dict[tuple[str, str], list[Event]] = {}
-        for event in self.events:
-            found.setdefault((event.task, event.modality), []).append(event)
-        return found
+    def of(self, kind: type[A]) -> list[A]:
+        """The answers of a kind, in order of tasks."""
+        return [answer for answer in self.answers if isinstance(answer, kind)]
 
-    def captions_merged(self) -> list[tuple[float, float, str]]:
-        """Start, end and text of each caption, equal neighbours as one, empty ones left out."""
-        spans: list[tuple[float, float, str]] = []
-        previous = ""
-        for step, text in enumerate(self.captions or []):
-            start, end = self.span(step)
-            if text and text == previous:
-                spans[-1] = (spans[-1][0], end, text)
-            elif text:
-                spans.append((start, end, text))
-            previous = text
-        return spans
+    def first(self, kind: type[A]) -> A | None:
+        """The first answer of a kind, None if there is none."""
+        answers = self.of(kind)
+        return answers[0] if answers else None
 
 
 def finite(x: float | None) -> float | None:

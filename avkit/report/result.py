@@ -1,22 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a prediction for one clip: result.json, masks, timeline.png and report.html."""
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avkit.answers import Answer
 from avkit.files import write_file
-from avkit.report.files import render, strict_json
-from avkit.report.images import Labels, fit_labels, heat_picture, jpeg_uri, picture, png, png_uri, warm
-from avkit.report.overlay import step_labels
-from avkit.report.records import Array, Result
-from avkit.report.timeline import sounding_area, timeline
+from avkit.report.files import render, strict_json, trusted_html
+from avkit.report.images import jpeg_uri, picture, png_uri, warm
+from avkit.report.records import Result
+from avkit.report.renderers.base import Renderer
+from avkit.report.renderers.table import (
+    all_renderers,
+    group_answers,
+    sounding_area,
+    step_glow,
+    step_regions,
+    step_subtitle,
+)
+from avkit.report.timeline import timeline
 
 _MAX_FRAMES = 60  # in report.html: more would make it too heavy for a phone
 _IMAGE_WIDTH = 480
+
+#: Keys of a step in result.json that are null unless an answer fills them.
+_STEP_KEYS = ("caption", "mask", "classes", "class_file", "source", "heat_file")
+
+AnswerGroup = tuple[Renderer[Any], list[Answer]]
 
 
 def save_result(folder: Path, result: Result) -> dict[str, Path]:
@@ -48,6 +61,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
       the steps that the answer was made of, where a model chooses some.
     - `notes` and `provenance`.
+    - `other_answers`, only if there are some: texts, numbers, and answers of kinds from outside avkit, with `kind`,
+      `task` and what they hold, see `avkit.answers.Answer.to_json`.
 
     Args:
         folder: Where to write; made when absent.
@@ -56,55 +71,26 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     Returns:
         Path by name: `result`, `timeline`, `report`, and the folders of pictures where there are any.
     """
-    light, dark = timeline(result), timeline(result, "dark")
-    record = strict_json(_record(result))
-    page = render(
-        "result.html.j2",
-        result=result,
-        name=Path(result.source).name,
-        timeline={"light": png_uri(light), "dark": png_uri(dark)},
-        frames=_frames(result),
-    )
+    groups = group_answers(result.answers)
+    light = timeline(result)
+    record = strict_json(_record(result, groups))
+    page = render("result.html.j2", **_page_values(result, groups, light))
+    answers_of = dict(groups)
     paths: dict[str, Path] = {}
-    for name, masks in {"masks": result.masks, "class_masks": result.class_mask}.items():
-        count = 0 if masks is None else _write_masks(folder / name, masks, result)
-        _remove_masks(folder / name, count)
-        paths |= {name: folder / name} if masks is not None else {}
-    count = 0 if result.heat is None else len(result.heat)
-    for step in range(count):
-        assert result.heat is not None
-        write_file(folder / "heat" / f"{step:05d}.png", png(heat_picture(result.heat[step], result.size)))
-    _remove_masks(folder / "heat", count)
-    paths |= {"heat": folder / "heat"} if count else {}
+    for renderer in sorted(all_renderers(), key=lambda renderer: renderer.rank):
+        paths |= renderer.write_files(folder, answers_of.get(renderer, []), result)
     paths["timeline"] = write_file(folder / "timeline.png", light)
     paths["report"] = write_file(folder / "report.html", page)
     paths["result"] = write_file(folder / "result.json", record)
     return paths
 
 
-def _write_masks(folder: Path, masks: Array, result: Result) -> int:
-    """Write one picture per step and return how many; one at a time, for a film at source size fills the memory."""
-    for step in range(len(masks)):
-        labels = mask_labels(masks, result, step)
-        image = labels if masks is result.class_mask else (labels > 0) * 255
-        write_file(folder / f"{step:05d}.png", png(image.astype(np.uint8)))
-    return len(masks)
-
-
-def mask_labels(masks: Array, result: Result, step: int) -> Labels:
-    """The label map of a step at source size."""
-    assert result.size is not None  # it is taken from the masks at the latest
-    return fit_labels(masks[step], result.size)
-
-
-def _remove_masks(folder: Path, steps: int) -> None:
-    """Remove the masks of an earlier result from step `steps` on, and nothing else."""
-    for path in folder.glob("*.png"):
-        if re.fullmatch(r"\d{5}", path.stem) and int(path.stem) >= steps:
-            path.unlink()
-
-
-def _record(result: Result) -> dict[str, Any]:
+def _record(result: Result, groups: Sequence[AnswerGroup]) -> dict[str, Any]:
+    """What result.json holds."""
+    filled: dict[str, Any] = {"class_names": [], "captions": [], "events": [], "answers": []}
+    for renderer, answers in groups:
+        for name, value in renderer.record(answers).items():
+            filled[name] = filled[name] + value if name in filled else value
     return {
         "format": "avkit result",
         "version": 1,
@@ -113,12 +99,10 @@ def _record(result: Result) -> dict[str, Any]:
         "hop": result.hop,
         "size": result.size,
         "tasks": result.tasks,
-        "class_names": result.class_names,
+        "class_names": filled.pop("class_names"),
         "steps": [step_record(result, step) for step in range(result.steps)],
         "sounding": _sounding(result),
-        "captions": [{"start": a, "end": b, "text": t} for a, b, t in result.captions_merged()],
-        "events": result.events,
-        "answers": result.answers,
+        **filled,
         "notes": result.notes,
         "provenance": result.provenance,
     }
@@ -127,38 +111,11 @@ def _record(result: Result) -> dict[str, Any]:
 def step_record(result: Result, step: int) -> dict[str, Any]:
     """What result.json holds of a step."""
     start, end = result.span(step)
-    mask = None if result.masks is None else mask_labels(result.masks, result, step)
-    classes = None if result.class_mask is None else mask_labels(result.class_mask, result, step)
-    return {
-        "start": start,
-        "end": end,
-        "caption": result.captions[step] if result.captions is not None else None,
-        "mask": None if mask is None else {"file": f"masks/{step:05d}.png", **_region(mask > 0)},
-        "classes": None if classes is None else _classes(result, classes),
-        "class_file": None if classes is None else f"class_masks/{step:05d}.png",
-        "source": None if result.heat is None else _peak(result.heat[step]),
-        "heat_file": None if result.heat is None else f"heat/{step:05d}.png",
-    }
-
-
-def _peak(heat: Array) -> list[float]:
-    """Middle of the hottest cell, x and y in [0, 1]."""
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    return [round((float(column) + 0.5) / heat.shape[1], 4), round((float(row) + 0.5) / heat.shape[0], 4)]
-
-
-def _classes(result: Result, labels: Labels) -> list[dict[str, Any]]:
-    return [{"name": result.class_names[k - 1], **_region(labels == k)} for k in np.unique(labels).tolist() if k]
-
-
-def _region(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Share of the picture and enclosing box of a mask."""
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return {"area": 0.0, "box": None}
-    box = [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
-    return {"area": round(float(mask.mean()), 6), "box": [round(float(x), 6) for x in box]}
+    record: dict[str, Any] = {"start": start, "end": end, **dict.fromkeys(_STEP_KEYS)}
+    for renderer, answers in group_answers(result.answers):
+        for answer in answers:
+            record |= renderer.step_record(answer, step, result.size)
+    return record
 
 
 def _sounding(result: Result) -> list[list[float]] | None:
@@ -167,27 +124,68 @@ def _sounding(result: Result) -> list[list[float]] | None:
     if area is None:
         return None
     edges = np.flatnonzero(np.diff(np.concatenate([[0], area > 0, [0]])))
-    return [[result.span(int(a))[0], result.span(int(b) - 1)[1]] for a, b in edges.reshape(-1, 2)]
+    stretches = []
+    for first, after in edges.reshape(-1, 2).tolist():
+        stretches.append([result.span(first)[0], result.span(after - 1)[1]])
+    return stretches
 
 
-def _frames(result: Result) -> list[dict[str, Any]]:
+def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) -> dict[str, Any]:
+    """What the template of report.html shows."""
+    above = []
+    below = []
+    for renderer, answers in groups:
+        block = trusted_html(renderer.page_block(answers, result))
+        if renderer.above_timeline:
+            above.append(block)
+        else:
+            below.append(block)
+    frames = _frames(result)
+    return {
+        "result": result,
+        "name": Path(result.source).name,
+        "timeline": {"light": png_uri(light), "dark": png_uri(timeline(result, "dark"))},
+        "blocks_above": above,
+        "blocks_below": below,
+        "frames": frames,
+        "legends": _legends(result, groups, len(frames)),
+    }
+
+
+def _legends(result: Result, groups: Sequence[AnswerGroup], shown: int) -> list[str]:
+    """What is drawn on the frames of the page, each sentence once."""
+    legends = []
+    for renderer, answers in groups:
+        legend = renderer.legend
+        has_regions = renderer.area(answers[0]) is not None
+        if has_regions and shown < result.steps:
+            legend += f" {shown} of {result.steps} steps are shown; all masks are in result.json and its folder."
+        if legend and legend not in legends:
+            legends.append(legend)
+    return legends
+
+
+def _frames(result: Result) -> list[dict[str, str]]:
     """The frames that report.html shows, evenly chosen where there are many."""
     if result.frames is None:
         return []
-    steps = np.unique(np.linspace(0, len(result.frames) - 1, min(len(result.frames), _MAX_FRAMES)).astype(int))
+    count = len(result.frames)
+    steps = np.unique(np.linspace(0, count - 1, min(count, _MAX_FRAMES)).astype(int))
     return [_frame(result, int(step)) for step in steps]
 
 
-def _frame(result: Result, step: int) -> dict[str, Any]:
+def _frame(result: Result, step: int) -> dict[str, str]:
     assert result.frames is not None
     image = result.frames[step].transpose(1, 2, 0)
-    if result.heat is not None:
-        image = warm(image, result.heat[step])
-    labels = step_labels(result, step, image.shape[:2])
-    present = [] if labels is None or result.class_mask is None else [int(k) for k in np.unique(labels) if k]
+    heat = step_glow(result, step)
+    if heat is not None:
+        image = warm(image, heat)
+    regions = step_regions(result, step, image.shape[:2])
+    labels = None if regions is None else regions.labels
+    names = [] if regions is None else [regions.names[k - 1] for k in regions.present()]
     return {
         "uri": jpeg_uri(picture(image, _IMAGE_WIDTH, labels)),
         "label": "{:g} to {:g} s".format(*result.span(step)),
-        "classes": ", ".join(result.class_names[k - 1] for k in present),
-        "caption": result.captions[step] if result.captions else "",
+        "classes": ", ".join(names),
+        "caption": step_subtitle(result, step),
     }

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a run: its scores beside what they have to beat, loss curves, examples and where it all came from."""
+"""The report of a run: its scores beside what they have to beat, loss curves, examples and provenance."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from avkit.files import write_file
 from avkit.report.efficiency import METHOD, Efficiency
+from avkit.report.figure import THEMES, save_figure
 from avkit.report.files import render, strict_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
-from avkit.report.records import Array, Curve, Example, Row, RunReport
-from avkit.report.timeline import THEMES, save_figure
+from avkit.report.records import EXAMPLE_MAPS, Array, Curve, Example, Row, RunReport
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,16 +61,24 @@ def terminal_table(rows: Sequence[Row]) -> "Table":
     from rich.text import Text
 
     table = Table(title="Scores (fractions in percent)", title_justify="left", header_style="bold")
-    heads = ["task", "data", "metric", "value", "baseline", "error removed", "silent sound", "other sound", "clips"]
-    for head in heads:
-        table.add_column(head, justify="left" if head in heads[:3] else "right", overflow="fold")
+    for heading in ("task", "data", "metric"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("value", "baseline", "error removed", "silent sound", "other sound", "clips"):
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         cells = row_cells(row)
-        value = Text(cells["value"], style="bold" if row.value is not None else "dim")
-        names = ("baseline", "error_removed", "silence", "swapped", "clips")
         # Text, not str: a name in square brackets is no markup
-        plain = [Text(t) for t in (row.task, f"{row.dataset} {row.split}", row.metric)]
-        table.add_row(*plain, value, *(Text(cells[name]) for name in names))
+        table.add_row(
+            Text(row.task),
+            Text(f"{row.dataset} {row.split}"),
+            Text(row.metric),
+            Text(cells["value"], style="dim" if row.value is None else "bold"),
+            Text(cells["baseline"]),
+            Text(cells["error_removed"]),
+            Text(cells["silence"]),
+            Text(cells["swapped"]),
+            Text(cells["clips"]),
+        )
     return table
 
 
@@ -98,17 +105,25 @@ def row_cells(row: Row) -> dict[str, str]:
         Texts of `value`, `baseline`, `published`, `error_removed`, `silence`, `swapped`, `silence_change`,
         `swapped_change` (from `value`, in points) and `clips`. A score that is missing is a dash, a value `not run`.
     """
-    cells = {name: number(getattr(row, name), row.unit) for name in ("baseline", "published", "silence", "swapped")}
-    for name in ("silence", "swapped"):
-        score = getattr(row, name)
-        known = score is not None and row.value is not None
-        cells[f"{name}_change"] = number(score - row.value, row.unit, sign=True) if known else ""
     removed = row.error_removed
-    return cells | {
-        "value": number(row.value, row.unit) if row.value is not None else "not run",
-        "error_removed": f"{number(removed, 'fraction')} %" if removed is not None else _MISSING,
+    return {
+        "baseline": number(row.baseline, row.unit),
+        "published": number(row.published, row.unit),
+        "silence": number(row.silence, row.unit),
+        "swapped": number(row.swapped, row.unit),
+        "silence_change": _change(row, row.silence),
+        "swapped_change": _change(row, row.swapped),
+        "value": "not run" if row.value is None else number(row.value, row.unit),
+        "error_removed": _MISSING if removed is None else f"{number(removed, 'fraction')} %",
         "clips": f"{row.clips} of {row.of}" if row.of else _MISSING,
     }
+
+
+def _change(row: Row, score: float | None) -> str:
+    """A score minus the row's value, in points; empty if one of them is missing."""
+    if score is None or row.value is None:
+        return ""
+    return number(score - row.value, row.unit, sign=True)
 
 
 def number(x: float | None, unit: str, sign: bool = False) -> str:
@@ -116,20 +131,20 @@ def number(x: float | None, unit: str, sign: bool = False) -> str:
     if x is None:
         return _MISSING
     text = f"{100 * x:.1f}" if unit == "fraction" else f"{x:.3f}"
-    if not float(text):
-        text = text.lstrip("-")
-    return ("+" if sign and float(text) > 0 else "") + text.replace("-", _MINUS)
+    if float(text) == 0:
+        return text.lstrip("-")
+    if sign and float(text) > 0:
+        return "+" + text
+    return text.replace("-", _MINUS)
 
 
 def _record(report: RunReport) -> dict[str, Any]:
     """The report as JSON holds it."""
-    pictures = ("images", "masks", "heats", "silent_masks", "silent_heats", "truth_masks")
-    names = [f.name for f in fields(Example) if f.name not in pictures]
     return {
         "name": report.name,
         "title": report.title,
         "rows": [vars(row) | {"error_removed": row.error_removed} for row in report.rows],
-        "examples": [{name: getattr(e, name) for name in names} | {"right": e.right} for e in report.examples],
+        "examples": [_example_record(example) for example in report.examples],
         "curves": report.curves,
         "efficiency": [vars(row) | {"fps": row.fps} for row in report.efficiency],
         "facts": report.facts,
@@ -137,35 +152,53 @@ def _record(report: RunReport) -> dict[str, Any]:
     }
 
 
+def _example_record(example: Example) -> dict[str, Any]:
+    """An example without its pictures, and whether its answer is right."""
+    left_out = {"images", "heats_mean", *EXAMPLE_MAPS}
+    record = {name: value for name, value in vars(example).items() if name not in left_out}
+    return {**record, "right": example.right}
+
+
 def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
     """What the template shows of each example: the record, and a picture with its texts per frame."""
-    return [{"record": e, "frames": [_frame(e, k) for k in range(len(e.images))]} for e in examples]
+    values = []
+    for example in examples:
+        frames = [_frame(example, index) for index in range(len(example.images))]
+        values.append({"record": example, "frames": frames})
+    return values
 
 
-def _frame(example: Example, k: int) -> dict[str, str]:
-    silent = example.silent_masks is not None or example.silent_heats is not None
+def _frame(example: Example, index: int) -> dict[str, str]:
+    silent = ""
+    if example.silent_masks is not None or example.silent_heats is not None:
+        silent = jpeg_uri(_draw(example, index, example.silent_masks, example.silent_heats))
     return {
-        "uri": jpeg_uri(_shown(example, k, example.masks, example.heats)),
-        "silent": jpeg_uri(_shown(example, k, example.silent_masks, example.silent_heats)) if silent else "",
-        "mark": example.marks[k] if example.marks else "",
-        "label": f"{example.times[k]:g} s" if example.times else f"frame {k + 1}",
-        "caption": example.captions[k] if example.captions else "",
-        "truth_caption": example.truth_captions[k] if example.truth_captions else "",
+        "uri": jpeg_uri(_draw(example, index, example.masks, example.heats)),
+        "silent": silent,
+        "mark": example.marks[index] if example.marks else "",
+        "label": f"{example.times[index]:g} s" if example.times else f"frame {index + 1}",
+        "caption": example.captions[index] if example.captions else "",
+        "truth_caption": example.truth_captions[index] if example.truth_captions else "",
     }
 
 
-def _shown(example: Example, k: int, masks: Array | None, heats: Array | None) -> Pixels:
+def _draw(example: Example, index: int, masks: Array | None, heats: Array | None) -> Pixels:
     """A frame with what was predicted on it, and the true mask's outline."""
-    image, truth = example.images[k], None if example.truth_masks is None else example.truth_masks[k]
-    if heats is not None and np.isfinite(heats[k]).all():
-        image = warm(picture(image, _IMAGE_WIDTH), heats[k])
-    return picture(image, _IMAGE_WIDTH, None if masks is None else masks[k], truth)
+    image = example.images[index]
+    mask = None if masks is None else masks[index]
+    true_mask = None if example.truth_masks is None else example.truth_masks[index]
+    if heats is not None and np.isfinite(heats[index]).all():
+        image = warm(picture(image, _IMAGE_WIDTH), heats[index])
+    return picture(image, _IMAGE_WIDTH, mask, true_mask)
 
 
 def _curves(curves: dict[str, Curve]) -> dict[str, dict[str, str]]:
     """By task the picture of its loss for a light and a dark page; tasks without a step are left out."""
-    shown = {task: curve for task, curve in curves.items() if len(curve["step"])}
-    return {task: {theme: png_uri(loss_curve(curve, theme)) for theme in THEMES} for task, curve in shown.items()}
+    pictures = {}
+    for task, curve in curves.items():
+        if len(curve["step"]):
+            pictures[task] = {theme: png_uri(loss_curve(curve, theme)) for theme in THEMES}
+    return pictures
 
 
 def loss_curve(curve: Curve, theme: str = "light") -> bytes:
@@ -175,7 +208,8 @@ def loss_curve(curve: Curve, theme: str = "light") -> bytes:
     colors = THEMES[theme]
     figure = Figure(figsize=(4, 2.4), layout="constrained")
     axis = figure.subplots()
-    step, loss = np.asarray(curve["step"]), np.asarray(curve["loss"], dtype=float)
+    step = np.asarray(curve["step"])
+    loss = np.asarray(curve["loss"], dtype=float)
     axis.plot(step, loss, color=colors["accent"], alpha=0.3, linewidth=0.7)
     axis.plot(step, smooth(loss), color=colors["accent"], linewidth=1.6)
     axis.set_xlabel("step")
@@ -185,11 +219,11 @@ def loss_curve(curve: Curve, theme: str = "light") -> bytes:
 
 
 def smooth(loss: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred moving average over a twentieth of the curve; near the ends over what is there, NaN left out."""
+    """Centred moving average over a twentieth of the curve, near the ends over fewer steps; NaN is left out."""
     width = max(1, len(loss) // 20) | 1
-    known = np.isfinite(loss)
+    valid = np.isfinite(loss)
     kernel = np.ones(width)
-    total = np.convolve(np.where(known, loss, 0), kernel, "same")
-    count = np.convolve(known, kernel, "same")
+    total = np.convolve(np.where(valid, loss, 0), kernel, "same")
+    count = np.convolve(valid, kernel, "same")
     mean: NDArray[np.float64] = np.divide(total, count, out=np.full(len(loss), np.nan), where=count > 0)
     return mean

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page with what a search found: for each hit its moment's picture, the mask on it, and what was said."""
+"""A page with the hits of a search: for each one the picture of its best step, the mask on it, and its caption."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.errors import MediaError
 from avkit.files import write_file
+from avkit.media.video import read_frames
 from avkit.report.files import render
-from avkit.report.images import fit_labels, jpeg_uri, picture
+from avkit.report.images import Pixels, fit_labels, jpeg_uri, picture
 
 _WIDTH = 480
 
 
-class Found(Protocol):
-    """What of a hit is shown, see `avkit.inference.retrieval.Hit`."""
+class PageHit(Protocol):
+    """What of a hit is shown, see `avkit.inference.search.Hit`."""
 
     video: str
     start: float
@@ -27,15 +29,16 @@ class Found(Protocol):
     mask: NDArray[np.uint8]
 
 
-def write_page(path: Path, hits: Sequence[Found], asked: str) -> Path:
+def write_page(path: Path, hits: Sequence[PageHit], query: str) -> Path:
     """Write one HTML file that needs no other; videos that are gone are listed without their picture."""
-    entries = [{"hit": hit, "name": Path(hit.video).name, "uri": _uri(hit), "box": box(hit.mask)} for hit in hits]
-    return write_file(path, render("search.html.j2", entries=entries, asked=asked))
+    entries = [{"hit": hit, "name": Path(hit.video).name, "uri": _picture_uri(hit)} for hit in hits]
+    return write_file(path, render("search.html.j2", entries=entries, query=query))
 
 
 def box(mask: NDArray[np.uint8]) -> list[float] | None:
     """Left, top, right, bottom in [0, 1] of a mask (H, W); None where it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    rows = np.flatnonzero(mask.any(1))
+    columns = np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
     height, width = mask.shape
@@ -43,13 +46,12 @@ def box(mask: NDArray[np.uint8]) -> list[float] | None:
     return [round(float(x), 4) for x in edges]
 
 
-def _uri(hit: Found) -> str:
-    """The moment's picture with the mask on it, or empty."""
-    from avkit.errors import MediaError
-    from avkit.media.video import read_frames
-
+def _picture_uri(hit: PageHit) -> str:
+    """The picture of the best step with the mask on it; empty if the video cannot be read."""
     try:
-        image: Any = read_frames(hit.video, [hit.moment])[0].permute(1, 2, 0).numpy()
+        frame = read_frames(hit.video, [hit.moment])[0]
     except MediaError:
         return ""
-    return jpeg_uri(picture(image, _WIDTH, fit_labels(hit.mask.astype(np.float32), image.shape[:2])))
+    image: Pixels = frame.permute(1, 2, 0).numpy()
+    labels = fit_labels(hit.mask.astype(np.float32), image.shape[:2])
+    return jpeg_uri(picture(image, _WIDTH, labels))

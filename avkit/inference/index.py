@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of an index: a file per video, a row per step."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avkit.errors import DataError
+from avkit.files import atomic, write_file
+
+#: Version of the folder's layout.
+VERSION = 1
+#: What vectors are of: the region that sounds, the whole frame, the sound.
+VECTOR_KINDS = ("region", "frame", "sound")
+_FACTS = "index.json"
+
+
+@dataclass
+class IndexedVideo:
+    """Steps of one video, N of them.
+
+    Attributes:
+        video: The file.
+        start: Seconds, (N,).
+        end: Seconds, (N,).
+        captions: N sentences.
+        masks: uint8 (N, side, side), 1 where something sounds.
+        vectors: By kind (`region`, `frame`, `sound`), float32 (N, width).
+    """
+
+    video: str
+    start: Tensor
+    end: Tensor
+    captions: list[str]
+    masks: Tensor
+    vectors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.captions)
+
+
+def join_windows(video: str, windows: Sequence[IndexedVideo]) -> IndexedVideo:
+    """Windows of one video, one after the other."""
+    captions: list[str] = []
+    for window in windows:
+        captions += window.captions
+    return IndexedVideo(
+        video,
+        torch.cat([window.start for window in windows]),
+        torch.cat([window.end for window in windows]),
+        captions,
+        torch.cat([window.masks for window in windows]),
+        {kind: torch.cat([window.vectors[kind] for window in windows]) for kind in VECTOR_KINDS},
+    )
+
+
+class IndexFolder:
+    """The folder of an index.
+
+    Args:
+        folder: Path of the folder, which need not exist yet.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The run that the index was built with, and its weights.
+
+        Raises:
+            DataError: If there is no index, or a newer avkit wrote it.
+        """
+        try:
+            facts: dict[str, Any] = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise DataError(f"{self.folder} is no index: {e}. Build one with 'avkit index RUN VIDEOS'.") from e
+        if facts.get("version", 0) > VERSION:
+            raise DataError(f"{self.folder} was written by a newer avkit. Update avkit to read it.")
+        return facts
+
+    def create(self, provenance: dict[str, str]) -> None:
+        """Make the folder; one that exists is kept.
+
+        Raises:
+            DataError: If it was built with another run's weights: vectors of two runs cannot be compared.
+        """
+        if not (self.folder / _FACTS).exists():
+            write_file(self.folder / _FACTS, json.dumps({"version": VERSION, **provenance}, indent=1))
+            return
+        weights = self.facts["weights"]
+        if weights != provenance["weights"]:
+            raise DataError(
+                f"{self.folder} was built with {weights}, this run has {provenance['weights']}. Choose another --out, "
+                "or the run that it was built with."
+            )
+
+    def file_of(self, video: Path | str) -> Path:
+        """The file of a video's rows; videos of one name in different folders have different files."""
+        path = Path(video).resolve()
+        return self.folder / "videos" / f"{path.stem}-{zlib.crc32(str(path).encode()):08x}.safetensors"
+
+    def has(self, video: Path | str) -> bool:
+        """Whether a video is in the index and has not changed since."""
+        file = self.file_of(video)
+        return file.exists() and file.stat().st_mtime >= Path(video).stat().st_mtime
+
+    def add(self, video: IndexedVideo) -> None:
+        """Write a video's rows, in place of older ones."""
+        tensors = {"start": video.start, "end": video.end, "masks": video.masks, **video.vectors}
+        facts = {"video": str(Path(video.video).resolve()), "captions": json.dumps(video.captions)}
+        with atomic(self.file_of(video.video)) as part:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=facts)
+
+    def read(self) -> list[IndexedVideo]:
+        """All videos.
+
+        Raises:
+            DataError: If there is no index, it is empty, or a file is damaged.
+        """
+        _ = self.facts
+        videos = [_read_video(path) for path in sorted((self.folder / "videos").glob("*.safetensors"))]
+        if not videos:
+            raise DataError(f"{self.folder} has no videos. Add some with 'avkit index RUN VIDEOS --out {self.folder}'.")
+        return videos
+
+
+def _read_video(path: Path) -> IndexedVideo:
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        return IndexedVideo(
+            facts["video"],
+            tensors["start"],
+            tensors["end"],
+            json.loads(facts["captions"]),
+            tensors["masks"],
+            {kind: tensors[kind] for kind in VECTOR_KINDS},
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
+        raise DataError(f"{path} is damaged: {e}. Delete it and index the video again.") from e

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A result as lines for the terminal."""
+
+from avkit.report.records import Result
+from avkit.report.renderers.table import group_answers
+
+
+def terminal_lines(result: Result) -> list[str]:
+    """The answers, then the notes, a line each."""
+    groups = sorted(group_answers(result.answers), key=lambda group: group[0].terminal_rank)
+    lines: list[str] = []
+    for renderer, answers in groups:
+        lines += renderer.terminal_lines(answers)
+    lines += [f"note: {note}" for note in result.notes]
+    return lines
