@@ -121,6 +121,6 @@ class UnderstandingCriterion(nn.Module):
             values["mask_weight"] = weight
         if output.taught is not None and output.taught.expert is not None:
             expert = output.taught.expert
-            if bool(expert.known.any()):
-                values["expert_share"] = expert.share[expert.known].mean()
+            if bool(expert.available.any()):
+                values["expert_share"] = expert.share[expert.available].mean()
         return values

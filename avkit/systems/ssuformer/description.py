@@ -117,9 +117,9 @@ class RegionDescription(nn.Module):
         mixing = ExpertMixing(self.router, context.frame, expert.rows(chosen))
         pieces = self._write(context, mixing)
         shares = _scatter_rows(mixing.first_share[repeated], rows).view(new.shape)
-        known = _scatter_rows(expert.any_known, rows).view(new.shape)
+        available = _scatter_rows(expert.any_available, rows).view(new.shape)
         pieces = _scatter_rows(pieces[repeated], rows, self.decoder.pad)
-        return GeneratedCaptions(pieces, new, ExpertShare(shares, known))
+        return GeneratedCaptions(pieces, new, ExpertShare(shares, available))
 
     def train(self, mode: bool = True) -> "RegionDescription":
         """Set training mode; frozen encoders stay in evaluation mode."""
@@ -176,7 +176,7 @@ class RegionDescription(nn.Module):
         expert = self.router.select(tokens, rows)
         mixed, weights = self.router(states, context.frame, expert)
         share = (weights * valid).sum(1) / valid.sum(1).clamp(min=1)
-        return mixed, ExpertShare(share, expert.any_known)
+        return mixed, ExpertShare(share, expert.any_available)
 
     def _write(self, context: CaptionContext, mixing: "ExpertMixing | None" = None) -> Tensor:
         options = self.options

@@ -17,20 +17,20 @@ class ExpertFeatures:
 
     Attributes:
         features: (N, M, D), at the width of the text decoder.
-        known: bool (N, M), which of them the data have.
+        available: bool (N, M), which of them the data have.
     """
 
     features: Tensor
-    known: Tensor
+    available: Tensor
 
     def rows(self, chosen: Tensor) -> "ExpertFeatures":
         """The features of some of the captions; `chosen` is bool (N,) or int64."""
-        return ExpertFeatures(self.features[chosen], self.known[chosen])
+        return ExpertFeatures(self.features[chosen], self.available[chosen])
 
     @property
-    def any_known(self) -> Tensor:
+    def any_available(self) -> Tensor:
         """Whether a caption has features, bool (N,)."""
-        return self.known.any(1)
+        return self.available.any(1)
 
 
 class ExpertRouter(nn.Module):
@@ -67,13 +67,13 @@ class ExpertRouter(nn.Module):
         """The batch's features for the steps `rows`, bool (B T,); one unknown feature where the batch has none."""
         batch, steps = tokens.valid.shape
         features = tokens.expert
-        known = tokens.expert_known
-        if features is None or known is None:
+        available = tokens.expert_known
+        if features is None or available is None:
             features = tokens.audio.new_zeros(batch, 1, self.expert)
-            known = torch.zeros(batch, 1, dtype=torch.bool, device=features.device)
+            available = torch.zeros(batch, 1, dtype=torch.bool, device=features.device)
         per_step = self.read(features, steps).flatten(0, 1)
-        known = known[:, None].expand(-1, steps, -1).flatten(0, 1)
-        return ExpertFeatures(per_step[rows], known[rows])
+        available = available[:, None].expand(-1, steps, -1).flatten(0, 1)
+        return ExpertFeatures(per_step[rows], available[rows])
 
     def read(self, features: Tensor, steps: int) -> Tensor:
         """Features (B, M, E) as each of T steps reads them, (B, T, M, D).
@@ -103,16 +103,16 @@ class ExpertRouter(nn.Module):
             expert: Features of the other model.
 
         Returns:
-            Mixed states (N, L, D), and the other model's weight in each, (N, L) in [0, 1], 0 where nothing is known.
+            Mixed states (N, L, D), and the other model's weight in each, (N, L) in [0, 1], 0 where none is available.
         """
-        known = expert.any_known[:, None, None]
-        allowed = (expert.known[:, None] | ~known)[:, None]
+        available = expert.any_available[:, None, None]
+        allowed = (expert.available[:, None] | ~available)[:, None]
         attended = self.attention(states, self.attention.keys(expert.features), allowed)
         logits = self.router(torch.cat([states, attended], -1))
-        logits = torch.where(known, logits, logits.new_tensor([0.0, -torch.inf]))
+        logits = torch.where(available, logits, logits.new_tensor([0.0, -torch.inf]))
         weights = logits.softmax(-1)
         own = states + self.frame_in(frame)[:, None]
-        mixed: Tensor = self.norm(weights[..., :1] * own + weights[..., 1:] * torch.where(known, attended, 0))
+        mixed: Tensor = self.norm(weights[..., :1] * own + weights[..., 1:] * torch.where(available, attended, 0))
         return mixed, weights[..., 1]
 
 
@@ -125,23 +125,23 @@ class ExpertUsage:
     def reset(self) -> None:
         """Forget all counts."""
         self.steps = 0
-        self.known = 0
+        self.available = 0
         self.share = 0.0
 
     def update(self, expert: ExpertShare, valid: Tensor) -> None:
         """Count a batch; `expert` and `valid` are (B, T)."""
         self.steps += int(valid.sum())
-        self.known += int(expert.known.sum())
-        self.share += float(expert.share[expert.known & valid].sum())
+        self.available += int(expert.available.sum())
+        self.share += float(expert.share[expert.available & valid].sum())
 
     def notes(self) -> list[str]:
         """A sentence for the report, if something was counted."""
         if not self.steps:
             return []
-        if not self.known:
+        if not self.available:
             return ["No clip had features of an expert: the router kept to the caption decoder."]
-        share = self.share / self.known
-        part = self.known / self.steps
+        share = self.share / self.available
+        part = self.available / self.steps
         return [
             f"The expert's share of captions was {share:.2f} where it had features, {100 * part:.0f} % of the "
             "steps; elsewhere the router kept to the caption decoder."

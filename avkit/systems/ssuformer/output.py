@@ -12,11 +12,11 @@ class ExpertShare:
 
     Attributes:
         share: Mean weight in each caption, in [0, 1]; 0 where the model's features are unknown.
-        known: bool, like `share`: whether there were features.
+        available: bool, like `share`: whether there were features.
     """
 
     share: Tensor
-    known: Tensor
+    available: Tensor
 
 
 @dataclass
