@@ -84,7 +84,7 @@ def test_a_task_answers_the_same_alone_and_among_all(predictor, tmp_path):
 
 
 def test_a_clip_longer_than_a_window(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("avkit.inference.model_access.WINDOW", 2)
+    monkeypatch.setattr("avkit.systems.base.WINDOW", 2)
     result = predictor.predict(write_clip(tmp_path / "clip.mp4", seconds=5), question="how many things are seen")
     assert [result.first(kind).steps for kind in (Caption, Mask, Heat, StepLabels, ModalityLabels)] == [5] * 5
     events = [event for answer in result.of(TimedAnswer) for event in answer.events()]

@@ -12,7 +12,7 @@ from avkit.datasets.scenes import Scenes
 from avkit.heads import create_head, find_head, list_heads
 from avkit.heads.base import HeadInputs
 from avkit.systems.ssuformer.head import SSUFormerHead, SSUFormerHeadOptions
-from avkit.text.wordpiece import make_pieces
+from avkit.text.wordpiece import make_wordpieces
 from avkit.training.module import AVModel
 
 SCENES = Scenes("train", size=30, picture=32)
@@ -129,7 +129,7 @@ def test_word_pieces_are_made_of_the_words_in_any_order():
         create_head("ra_ssu", "ssuformer", HeadInputs(16, Vocabulary(words=order), (8,)), mask_width=16, text_width=16)
         for order in (words, words[::-1])
     )
-    assert first.decoders.tokenizer.pieces.pieces == second.decoders.tokenizer.pieces.pieces == make_pieces(words)
+    assert first.decoders.tokenizer.pieces.pieces == second.decoders.tokenizer.pieces.pieces == make_wordpieces(words)
     given = Vocabulary(words=words, pieces=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dr", "##um"])
     head = create_head("ra_ssu", "ssuformer", HeadInputs(16, given, (8,)), mask_width=16, text_width=16)
     assert head.decoders.tokenizer.pieces.pieces == given.pieces

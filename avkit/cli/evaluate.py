@@ -18,7 +18,6 @@ from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.provenance import versions
 from avkit.cli.trainer import AVCLI
-from avkit.inference import model_access
 from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
@@ -56,7 +55,7 @@ def report_run(
         efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={
             "model": model_facts(model),
-            "speed": speed_facts(history, training_minutes, seconds, model.board, run),
+            "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
         notes=notes(model),
@@ -73,7 +72,7 @@ def report_run(
 
 def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: dict[str, int]) -> Iterator[Row]:
     """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
-    evaluator = model.board
+    evaluator = model.evaluator
     for name, task in model.tasks.items():
         scores = {contestant: evaluator.compute(name, contestant) for contestant in evaluator.contestants(name)}
         metric_notes = evaluator.notes(name)
@@ -132,11 +131,9 @@ def model_facts(model: AVModel) -> dict[str, str]:
         "parameters": f"{count_parameters(model):,}",
         "trained": f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
     }
-    for name, head in model.heads.items():
-        if count_parameters(head):
-            facts[f"head {name}"] = f"{count_parameters(head):,}"
-    if model.decoder is not None:
-        facts["decoder of sequences"] = f"{count_parameters(model.decoder):,}"
+    for name, module in model.system.parts().items():
+        if count_parameters(module):
+            facts[name] = f"{count_parameters(module):,}"
     return facts
 
 
@@ -152,18 +149,9 @@ def efficiency(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> list[E
     model.eval()
     for name, task_batches in batches.items():
         batch = task_batches[0].to(model.device)
-        rows.append(measure(model, batch, hardware(), count_parameters(*modules_of(model, name))))
+        rows.append(measure(model, batch, hardware(), count_parameters(*model.system.modules_of(name))))
     model.train(training)
     return rows
-
-
-def modules_of(model: AVModel, task: str) -> list[nn.Module]:
-    """The modules that answer a task."""
-    modules: list[nn.Module] = [model.system]
-    modules += [head for key, head in model.heads.items() if key.replace("/", ".") == task]
-    if model.decoder is not None:
-        modules.append(model.decoder)
-    return modules
 
 
 def speed_facts(
@@ -206,8 +194,8 @@ def notes(model: AVModel) -> list[str]:
     """Notes of metrics about their figures, then those about how tasks were answered, each once."""
     sentences = []
     for name in model.tasks:
-        for metric, text in model.board.notes(name).items():
+        for metric, text in model.evaluator.notes(name).items():
             sentences.append(f"{name} {metric}: {text}")
     for name in model.tasks:
-        sentences += [f"{name}: {text}" for text in model_access.notes(model, name)]
+        sentences += [f"{name}: {text}" for text in model.system.notes(name)]
     return list(dict.fromkeys(sentences))

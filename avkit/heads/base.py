@@ -4,12 +4,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from avkit.batch import Batch, Losses, Output, Prediction, Targets, Tokens, Vocabulary
 from avkit.errors import unknown_name
+
+if TYPE_CHECKING:
+    from avkit.encoders.base import VisualEncoder
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,10 @@ class Head(nn.Module, ABC):
     def notes(self) -> list[str]:
         """Sentences for the report about how the task was answered."""
         return []
+
+    def region_encoder(self) -> "VisualEncoder | None":
+        """The head's own encoder of regions of pictures, if it has one."""
+        return None
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether the head can."""

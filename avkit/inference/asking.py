@@ -22,11 +22,6 @@ class AskedTasks(NamedTuple):
     notes: list[str]
 
 
-def needs_question(task: Task) -> bool:
-    """Whether a task answers questions."""
-    return any(kind.needs_question for kind in task.answers)
-
-
 def choose_tasks(
     run: str, tasks: Mapping[str, Task], wanted: Sequence[str] | str | None, questions: Sequence[str]
 ) -> AskedTasks:
@@ -51,7 +46,7 @@ def choose_tasks(
             raise unknown_name(f"task of run {run}", name, tasks)
     for question in questions:
         _check_words(question)
-    asked = [name for name in names if needs_question(tasks[name])]
+    asked = [name for name in names if tasks[name].needs_question()]
     if questions and not asked:
         raise _no_task_for_question(run, tasks, names)
     if asked and not questions:
@@ -118,7 +113,7 @@ def _check_words(question: str) -> None:
 
 def _no_task_for_question(run: str, tasks: Mapping[str, Task], names: Sequence[str]) -> ValueError:
     for name, task in tasks.items():
-        if needs_question(task):
+        if task.needs_question():
             return ValueError(
                 f"A question was asked, and task {name!r} is not among {', '.join(names)}. Add it, or leave the "
                 "question out."

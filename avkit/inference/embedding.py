@@ -10,7 +10,6 @@ from torch import Tensor
 from avkit.answers import Caption, Mask
 from avkit.batch import SAMPLE_RATE, Batch, Item
 from avkit.collate import collate
-from avkit.inference import model_access
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.index import IndexedVideo, join_windows
 from avkit.inference.predictor import Predictor
@@ -98,10 +97,10 @@ def embed_frames(predictor: Predictor, frames: Tensor) -> Tensor:
     Raises:
         ValueError: If the run reads stored visual features.
     """
-    encoder = model_access.image_encoder(predictor.model, indexing_task(predictor))
+    encoder = predictor.model.system.region_encoder(indexing_task(predictor))
     if encoder is None:
         raise ValueError(f"Run {predictor.source} reads stored visual features and cannot encode frames.")
-    return encoder(frames.to(predictor.device)).float().cpu()
+    return encoder(frames.to(predictor.device)).frame.float().cpu()
 
 
 @torch.inference_mode()
@@ -122,7 +121,7 @@ def embed_audio(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
         valid=torch.ones(1, steps, dtype=torch.bool),
         waveform=pad_or_trim(waveform, steps * SAMPLE_RATE)[None],
     )
-    audio = model_access.encode_audio(predictor.model, batch.to(predictor.device))
+    audio = predictor.model.system.encode_audio(batch.to(predictor.device))
     return {"sound": audio[0].float().cpu()}
 
 
@@ -132,5 +131,5 @@ def _encode_result(predictor: Predictor, result: ClipResult) -> Tensor:
     assert result.waveform is not None
     frames = torch.from_numpy(result.frames)
     item = Item("clip", result.duration, result.hop, frames, torch.from_numpy(result.waveform))
-    encoded = model_access.encode(predictor.model, collate([item], "").to(predictor.device))
-    return encoded.heard[0].float().cpu()
+    encoded = predictor.model.system.encode(collate([item], "").to(predictor.device))
+    return encoded.audio[0].float().cpu()

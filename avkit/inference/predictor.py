@@ -14,13 +14,12 @@ from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Item, Prediction, Vocabulary
 from avkit.collate import collate
 from avkit.errors import RunError
-from avkit.inference import model_access
-from avkit.inference.asking import choose_stepwise, choose_tasks, merge_answers, needs_question
+from avkit.inference.asking import choose_stepwise, choose_tasks, merge_answers
 from avkit.inference.clip_result import ClipResult
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
 from avkit.systems import make_config
-from avkit.systems.base import Senses, join_senses
+from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
@@ -80,7 +79,7 @@ class Predictor:
         names, notes = choose_tasks(self.source, self.model.tasks, tasks, questions)
         media = open_clip(path, audio)
         clip = read_clip(media, hop, self.image_size, silent_ok=silent_ok)
-        model_access.start_evaluation(self.model)
+        self.model.system.on_evaluation_start()
         result = self.predict_clip(clip, names, media, questions)
         result.notes = notes + self._notes(names, questions)
         return result
@@ -147,7 +146,7 @@ class Predictor:
         encoded = self._encode(clip, result.grid)
         answers: list[Answer] = []
         for name in tasks:
-            for question in questions if needs_question(self.model.tasks[name]) else [""]:
+            for question in questions if self.model.tasks[name].needs_question() else [""]:
                 answers += self._answer(clip, encoded, result.grid, name, question)
         result.answers = merge_answers(self.model.tasks, answers)
         return result
@@ -160,25 +159,25 @@ class Predictor:
         """
         if threshold < 0:
             raise ValueError(f"caption_change_threshold is {threshold}; it is 0 or more.")
-        if not model_access.set_caption_change_threshold(self.model, threshold):
+        if not self.model.system.set_caption_change_threshold(threshold):
             raise ValueError(
                 f"Run {self.source} writes the caption of every step anew: only SSUFormer can repeat one. Leave "
                 "caption_change_threshold out."
             )
 
-    def _encode(self, clip: DecodedClip, grid: StepGrid) -> Senses:
+    def _encode(self, clip: DecodedClip, grid: StepGrid) -> Encoded:
         """Features of the whole clip, encoded in windows."""
-        windows = grid.windows(model_access.WINDOW)
-        return join_senses([model_access.encode(self.model, self._batch(clip, window)) for window in windows])
+        batches = [self._batch(clip, window) for window in grid.windows(WINDOW)]
+        return join_encoded([self.model.system.encode(batch) for batch in batches])
 
-    def _answer(self, clip: DecodedClip, encoded: Senses, grid: StepGrid, task: str, question: str) -> list[Answer]:
+    def _answer(self, clip: DecodedClip, encoded: Encoded, grid: StepGrid, task: str, question: str) -> list[Answer]:
         """The answers of a task, joined over the windows that it predicts at once."""
         vocabulary = self.model.vocabulary.of(task)
         predictions: list[Prediction] = []
         scopes: list[Scope] = []
-        for window in grid.windows(model_access.window(self.model, task)):
+        for window in grid.windows(self.model.system.window(task)):
             batch = self._batch(clip, window, task, question or None)
-            predictions.append(model_access.predict(self.model, batch, encoded.steps(window.indices)))
+            predictions.append(self.model(batch, encoded.steps(window.indices)))
             scopes.append(Scope(task, window, vocabulary.classes, vocabulary.answers, question))
         answers = []
         for kind in self.model.tasks[task].answers:
@@ -199,14 +198,14 @@ class Predictor:
         """Sentences about how tasks were answered."""
         notes: list[str] = []
         for name in tasks:
-            if needs_question(self.model.tasks[name]):
+            if self.model.tasks[name].needs_question():
                 notes += self._unknown_words(questions)
-            notes += model_access.notes(self.model, name)
+            notes += self.model.system.notes(name)
         return notes
 
     def _unknown_words(self, questions: Sequence[str]) -> list[str]:
         """A note for each question with words outside the vocabulary, unless the text encoder reads any word."""
-        if model_access.reads_any_word(self.model):
+        if self.model.system.reads_any_word:
             return []
         vocabulary = set(self.model.vocabulary.words)
         notes = []
@@ -246,11 +245,12 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
     # the run's own weights are loaded below
     system = make_config({k: None if k.endswith("_weights") else v for k, v in (config.get("system") or {}).items()})
     model = AVModel(
-        ",".join(facts["tasks"]),
-        Vocabulary(**facts["vocabulary"]),
-        system,
-        config.get("prompts"),
+        tasks=",".join(facts["tasks"]),
+        vocabulary=Vocabulary(**facts["vocabulary"]),
+        system=system,
+        heads=config.get("heads"),
         interface=config.get("interface", "heads"),
+        prompts=config.get("prompts"),
         features=facts.get("features"),
         expert=facts.get("expert"),
     )

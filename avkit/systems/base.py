@@ -182,12 +182,16 @@ class System(nn.Module, ABC):
 
     def window(self, task: str) -> int | None:
         """Longest clip in steps that is predicted at once; longer ones are cut into windows. None for any length."""
-        whole = self.tasks[task].untrimmed or self.tasks[task].needs_question
+        whole = self.tasks[task].untrimmed or self.tasks[task].needs_question()
         return None if whole else WINDOW
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether the system can."""
         return False
+
+    def region_encoder(self, task: str) -> VisualEncoder | None:
+        """The encoder that retrieval embeds pictures and regions with; None where there is none."""
+        return None
 
     @property
     def reads_any_word(self) -> bool:
@@ -201,6 +205,10 @@ class System(nn.Module, ABC):
     def modules_of(self, task: str) -> list[nn.Module]:
         """Modules that answer a task, for counting parameters."""
         return [self]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Parts whose size a report tells beside the whole, by name."""
+        return {}
 
     def frozen_encoders(self) -> list[nn.Module]:
         """Encoders without trainable parameters; they stay in evaluation mode."""

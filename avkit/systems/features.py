@@ -150,6 +150,10 @@ class FeatureSystem(NetworkSystem):
         """Stored features as they are, or sound through the encoder."""
         return encode_waveform(self.audio, batch)
 
+    def region_encoder(self, task: str) -> VisualEncoder | None:
+        """The visual encoder, where there is one."""
+        return self.visual
+
     def encoders(self) -> list[nn.Module]:
         """Both encoders, where there are any."""
         return [module for module in (self.visual, self.audio) if module is not None]

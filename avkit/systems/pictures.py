@@ -223,6 +223,10 @@ class PictureSystem(NetworkSystem):
         }
         return Prediction(batch.task, batch.id, values)
 
+    def region_encoder(self, task: str) -> VisualEncoder | None:
+        """The visual encoder."""
+        return self.network.visual
+
     def encoders(self) -> list[nn.Module]:
         """The audio encoder. A visual encoder that is frozen for some epochs stays in training mode, as officially."""
         return [] if self.network.audio is None else [self.network.audio]
@@ -259,8 +263,8 @@ def recognise_pvt(state: Mapping[str, Tensor], prefix: str) -> str:
             return name
     accepted = ", ".join(f"{name} {counts}" for name, counts in _PVT_DEPTHS.items())
     raise DataError(
-        f"The weights below {prefix!r} have blocks {tuple(depths)}, which is no PVT v2 known here ({accepted}). Weights "
-        "on ResNet-50 are not read."
+        f"The weights below {prefix!r} have blocks {tuple(depths)}, which is no PVT v2 known here ({accepted}). "
+        "Weights on ResNet-50 are not read."
     )
 
 

@@ -33,7 +33,6 @@ class QuestionAnswering(Task):
     sequence_forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")
     optional = ("choices",)
-    needs_question = True
     sampling_weight = 2.5
     benchmark = "music-avqa"
     prompt = "answer the question about what is seen and heard"

@@ -38,8 +38,6 @@ class Task(ABC):
     stepwise: ClassVar[bool] = False
     #: Whether clips are untrimmed (long, of any length); they have a batch size and a crop length of their own.
     untrimmed: ClassVar[bool] = False
-    #: Whether each sample brings a question; such a task reads the whole clip.
-    needs_question: ClassVar[bool] = False
     #: How often joint training draws the task, relative to the other tasks.
     sampling_weight: ClassVar[float] = 1.0
     #: Forms of rows in which a sequence decoder writes the answer, see `avkit.heads.forms`; empty if it has none.
@@ -67,6 +65,11 @@ class Task(ABC):
         if cls.required_for_training is not None:
             return cls.required_for_training
         return tuple(name for name in cls.targets if name not in cls.evaluation_only)
+
+    @classmethod
+    def needs_question(cls) -> bool:
+        """Whether each sample brings a question; such a task reads the whole clip."""
+        return any(kind.needs_question for kind in cls.answers)
 
     @abstractmethod
     def metrics(self, quick: bool = False) -> dict[str, Metric]:

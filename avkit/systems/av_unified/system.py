@@ -192,13 +192,17 @@ class AVUnified(System):
 
     def window(self, task: str) -> int | None:
         """Longest clip in steps that is predicted at once; a sequence decoder takes no longer ones."""
-        if self.decoder is not None and not self.tasks[task].needs_question:
+        if self.decoder is not None and not self.tasks[task].needs_question():
             return WINDOW
         return super().window(task)
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Tell the heads; returns whether one of them can."""
         return any([head.set_caption_change_threshold(threshold) for head in self._all_heads()])
+
+    def region_encoder(self, task: str) -> VisualEncoder | None:
+        """The encoder of regions of the task's head, else the visual encoder."""
+        return self.head(task).region_encoder() or self.visual
 
     @property
     def reads_any_word(self) -> bool:
@@ -215,6 +219,13 @@ class AVUnified(System):
         """Encoders and backbone, and the task's head."""
         shared = [module for name, module in self.named_children() if name != "heads"]
         return [*shared, self.head(task)]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The heads, and the decoder of sequences."""
+        parts: dict[str, nn.Module] = {f"head {task}": self.head(task) for task in self.tasks}
+        if self.decoder is not None:
+            parts["decoder of sequences"] = self.decoder
+        return parts
 
     def encoders(self) -> list[nn.Module]:
         """Encoders that may be frozen."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from avkit.batch import Vocabulary
-from avkit.text.wordpiece import PieceTokenizer, make_pieces
+from avkit.text.wordpiece import WordPieceTokenizer, make_wordpieces
 
 
 class CaptionTokenizer:
@@ -27,7 +27,7 @@ class CaptionTokenizer:
     def __init__(self, vocabulary: Vocabulary, positions: int, group: str) -> None:
         if not vocabulary.pieces and not vocabulary.words:
             raise ValueError("Captions need words, and the dataset's vocabulary has none. Use a dataset with captions.")
-        self.pieces = PieceTokenizer(vocabulary.pieces or make_pieces(vocabulary.words))
+        self.pieces = WordPieceTokenizer(vocabulary.pieces or make_wordpieces(vocabulary.words))
         self.positions = positions
         self.group = group
         #: Number of captions that were cut.

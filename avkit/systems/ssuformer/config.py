@@ -11,7 +11,7 @@ from avkit.systems.base import RunContext, SystemConfig
 from avkit.systems.ssuformer.options import AnsweringOptions
 from avkit.tasks.base import Task
 from avkit.tasks.ra_ssu import RegionAwareUnderstanding
-from avkit.text.wordpiece import make_pieces, read_pieces
+from avkit.text.wordpiece import make_wordpieces, read_wordpieces
 
 if TYPE_CHECKING:
     from avkit.systems.ssuformer.system import SSUFormerSystem
@@ -85,7 +85,7 @@ class SSUFormerConfig(AnsweringOptions, SystemConfig):
         """The vocabulary with the word pieces of captions, unless it has them or there are no captions."""
         if vocabulary.pieces or self.answers == "masks":
             return vocabulary
-        pieces = read_pieces(self.pieces) if self.pieces else make_pieces(vocabulary.words)
+        pieces = read_wordpieces(self.pieces) if self.pieces else make_wordpieces(vocabulary.words)
         return replace(vocabulary, pieces=pieces)
 
     def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:

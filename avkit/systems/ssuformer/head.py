@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.encoders.base import VisualEncoder
 from avkit.heads.base import Head, HeadInputs
 from avkit.systems.ssuformer.options import AnsweringOptions
 from avkit.systems.ssuformer.output import UnderstandingOutput
@@ -70,6 +71,10 @@ class SSUFormerHead(Head):
     def notes(self) -> list[str]:
         """Sentences about captions that were cut, and about the expert's share."""
         return self.decoders.notes()
+
+    def region_encoder(self) -> VisualEncoder | None:
+        """The image encoder of regions, where there is one."""
+        return self.decoders.region_encoder()
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; it can."""

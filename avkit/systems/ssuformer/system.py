@@ -132,6 +132,10 @@ class SSUFormerSystem(System):
         """Sentences about captions that were cut, and about the expert's share."""
         return self.decoders.notes()
 
+    def region_encoder(self, task: str) -> VisualEncoder | None:
+        """The image encoder of regions, else the visual encoder."""
+        return self.decoders.region_encoder() or self.visual
+
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
         return self.decoders.set_caption_change_threshold(threshold)

@@ -114,6 +114,10 @@ class TaskDecoders(nn.Module):
         notes = [] if self.tokenizer is None else self.tokenizer.notes()
         return [*notes, *self.expert_usage.notes()]
 
+    def region_encoder(self) -> VisualEncoder | None:
+        """The image encoder of regions, where mask collaboration or regional consistency has one."""
+        return None if self.description is None else self.description.region_encoder
+
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
         self.threshold = threshold
