@@ -27,6 +27,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from avkit.systems.dense_task import RANGES, assign
 from official_spatial import ADAPTERS, MODULES
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,7 +36,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from avkit.nn.masked_conv import GainedPath
 from avkit.nn.recompute import recompute_activations
 from avkit.systems import find_network
-from avkit.systems.dense_task import RANGES, assign
 
 REPOSITORIES = {
     "ccnet": "CCNet-AAAI2025",

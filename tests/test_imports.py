@@ -24,18 +24,18 @@ MAY: dict[str, str] = {
     "scenes": "batch errors files fields",
     "backbone": "nn batch errors",
     "encoders": "nn media text batch errors",
-    "heads": "backbone nn text batch errors",
+    "heads": "nn text batch errors encoders",  # encoders: the contract, for annotations
     "features": "errors files",
     "datasets": "features media scenes text batch errors files fields collate",
     "extraction": "media encoders datasets features batch errors files avkit fields collate",  # avkit: its version
-    "tasks": "answers heads nn metrics text batch errors fields",
+    "tasks": "answers nn metrics text batch errors fields",
     "systems": "encoders backbone heads nn tasks media metrics text batch errors files fields",
     "training": "systems heads tasks nn datasets features text batch errors files fields collate",
     "report": "answers media batch errors files",
-    "inference": "answers training systems tasks report nn media text batch errors files avkit fields collate",
+    "inference": "answers training systems tasks report nn media text batch errors files avkit collate",
     "export": "datasets media scenes batch errors files",
     "corpora": "datasets media batch errors files",
-    "__init__": "inference",
+    "__init__": "heads systems tasks inference",
     "__main__": "cli",
 }
 FILES = sorted(HOUSE.rglob("*.py"))
@@ -60,6 +60,17 @@ def imported(path):
                 yield name
 
 
+def imported_at_start(path, modules):
+    """Modules, of those given, that importing a file imports; for `from package import module` the module."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in modules else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_imports_point_down(path):
     own = part(path)
@@ -70,6 +81,47 @@ def test_imports_point_down(path):
         if head == "avkit":
             other = rest[0] if rest else "avkit"
             assert other == own or other in MAY[own].split(), f"{own} imports {name}; it may: {MAY[own] or 'nothing'}"
+
+
+def test_papers_do_not_import_each_other():
+    for path in (HOUSE / "systems").rglob("*/*.py"):
+        paper = path.parent.name
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[:2] == ["avkit", "systems"] and len(parts) > 2 and (HOUSE / "systems" / parts[2]).is_dir():
+                assert parts[2] == paper, f"{path.relative_to(HOUSE)} imports {name}"
+
+
+def test_what_papers_share_imports_no_paper():
+    for path in (HOUSE / "systems").glob("*.py"):
+        for name in imported(path):
+            parts = name.split(".")
+            folder = len(parts) > 2 and (HOUSE / "systems" / parts[2]).is_dir()
+            assert not (parts[:2] == ["avkit", "systems"] and folder), f"{path.name} imports {name}"
+
+
+def test_modules_import_each_other_in_no_circle():
+    modules = {path.relative_to(HOUSE.parent).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {name: set(imported_at_start(path, modules)) & modules.keys() for name, path in modules.items()}
+    done, active = set(), []
+
+    def visit(name):
+        assert name not in active, " -> ".join([*active[active.index(name) :], name])
+        if name in done:
+            return
+        active.append(name)
+        for other in graph[name] - {name}:
+            visit(other)
+        active.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+def test_at_most_eight_modules_lie_loose():
+    assert len(list(HOUSE.glob("*.py"))) <= 8
 
 
 def test_the_table_is_of_the_parts_there_are():
@@ -102,7 +154,9 @@ def loaded(code):
 
 
 def test_heads_need_torch_and_einops_alone():
-    names = loaded("import avkit.heads.mask, avkit.heads.caption, avkit.heads.answer")
+    names = loaded(
+        "from avkit.heads import MaskHead, EventHead, HeatHead, AnswerHead, PyramidHead, RegionHead, ParsingHead"
+    )
     assert {"torch", "einops"} <= names
     assert not names & {"lightning", "timm", "av", "torchmetrics", "transformers", "open_clip", "matplotlib", "PIL"}
 

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from avkit.systems.dense_task import RANGES, Normaliser, OfficialDenseEvents, assign
 
 from avkit.batch import Batch, Vocabulary
 from avkit.cli import main
@@ -19,7 +20,6 @@ from avkit.nn.masked_conv import PyramidBlock
 from avkit.nn.matmul_conv import Conv3, in_parts
 from avkit.systems import NETWORKS, find_config, find_network
 from avkit.systems.checkpoints import read_official, recognise
-from avkit.systems.dense_task import RANGES, Normaliser, OfficialDenseEvents, assign
 
 DENSE = {"visual": 6, "audio": 5, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4}
 SMALL = {

@@ -100,31 +100,46 @@ def _back(network: type[OfficialNetwork], path: Path, out: Path) -> int:
     return 0
 
 
-def report(made: OfficialNetwork, state: Mapping[str, Tensor], notes: list[str], out: Path) -> None:
-    """Say what became of every key."""
-    console, dead, copies = Console(highlight=False), made.official_dead(), made.official_copies()
-    total = sum(x.numel() for x in state.values())
-    console.print(f"{made.name} ({made.source})")
-    console.print("  made with " + ", ".join(f"{key} {short(value)}" for key, value in made.made_with.items()))
+def report(network: OfficialNetwork, state: Mapping[str, Tensor], notes: list[str], out: Path) -> None:
+    """Print what became of every key."""
+    console = Console(highlight=False)
+    unused = network.unused_keys()
+    copies = network.official_copies()
+    console.print(f"{network.name} ({network.source})")
+    arguments = [f"{key} {short(value)}" for key, value in network.built_with.items()]
+    console.print(f"  built with {', '.join(arguments)}")
     for note in notes:
         console.print(f"  {escape(note)}")
-    console.print(f"  {len(state)} keys, {total:,} numbers: {len(state) - len(dead) - len(copies)} are ours")
+    total = sum(x.numel() for x in state.values())
+    console.print(f"  {len(state)} keys, {total:,} numbers: {len(state) - len(unused) - len(copies)} are ours")
     if copies:
-        console.print(f"  {len(copies)} are second names of others")
-        if other := sum(not torch.equal(state[copy], state[key]) for copy, key in copies.items()):
-            console.print(f"  {other} of these have values of their own, which the authors' code would not use either")
-    if dead:
-        numbers = sum(state[key].numel() for key in dead)
-        console.print(f"  {len(dead)} are dead: {numbers:,} numbers that never train, kept for the way back")
-        parts = Counter(_part(key) for key in dead)
-        for part, count in parts.items():
-            console.print(f"    {part}  {count} {'key' if count == 1 else 'keys'}")
-    if idle := made.untrained():
-        found = {key: x for key, x in made.named_parameters() if key.startswith(tuple(idle))}
-        numbers = sum(x.numel() for x in found.values())
-        console.print(f"  {len(found)} of ours are never trained as the network is made: {numbers:,} numbers")
-        console.print(f"    {', '.join(part.rstrip('.') for part in idle)}")
+        _report_copies(console, state, copies)
+    if unused:
+        _report_unused(console, state, unused)
+    if prefixes := network.untrained():
+        _report_untrained(console, network, prefixes)
     console.print(f"written: {out}")
+
+
+def _report_copies(console: Console, state: Mapping[str, Tensor], copies: Mapping[str, str]) -> None:
+    console.print(f"  {len(copies)} are second names of others")
+    differing = sum(not torch.equal(state[copy], state[key]) for copy, key in copies.items())
+    if differing:
+        console.print(f"  {differing} of these have values of their own, which the authors' code would not use either")
+
+
+def _report_unused(console: Console, state: Mapping[str, Tensor], unused: Mapping[str, tuple[int, ...]]) -> None:
+    numbers = sum(state[key].numel() for key in unused)
+    console.print(f"  {len(unused)} are unused: {numbers:,} numbers that are never trained, kept for the way back")
+    for part, count in Counter(_part(key) for key in unused).items():
+        console.print(f"    {part}  {count} {'key' if count == 1 else 'keys'}")
+
+
+def _report_untrained(console: Console, network: OfficialNetwork, prefixes: list[str]) -> None:
+    parameters = [x for key, x in network.named_parameters() if key.startswith(tuple(prefixes))]
+    numbers = sum(x.numel() for x in parameters)
+    console.print(f"  {len(parameters)} of ours are never trained as the network is built: {numbers:,} numbers")
+    console.print(f"    {', '.join(prefix.rstrip('.') for prefix in prefixes)}")
 
 
 def _part(key: str) -> str:

@@ -106,4 +106,4 @@ def create_head(task: str, name: str | None, inputs: "HeadInputs", default: str 
     from avkit.heads.base import make_options
 
     cls = find_head(task, name, default)
-    return cls(inputs, make_options(cls, options))  # type: ignore[call-arg]
+    return cls(inputs, make_options(cls, options))

@@ -140,7 +140,7 @@ class MaskDecoder(nn.Module):
         if maps.shape[2] == 1:
             return MaskOutput(maps + bias)
         mask, background = (maps[:, :, :2] + bias).split(1, dim=2)
-        visual_match, audio_match = self._match_names(tokens, audio, maps.shape[-2:])
+        visual_match, audio_match = self._match_names(tokens, audio, (maps.shape[-2], maps.shape[-1]))
         classes = maps[:, :, 2:] + visual_match + audio_match[..., None, None]
         any_class = classes.logsumexp(2, keepdim=True) - background
         return MaskOutput(torch.cat([mask + any_class, background, classes], dim=2), audio_match + self.rare)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.nn.event_levels import EventLevel
-from avkit.nn.event_nms import decode_level, suppress_events
+from avkit.nn.event_nms import Detections, decode_level, suppress_events
 
 
 def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
@@ -26,15 +26,22 @@ def decode_events(levels: Sequence[EventLevel], batch: Batch) -> list[Tensor]:
         parts = []
         for number, level in enumerate(levels):
             keep = valid[number][row]
-            parts.append(
-                decode_level(scores[number][row][keep], offsets[number][row][keep], points[number][keep], level.stride)
-            )
-        segments, probabilities, labels = zip(*parts, strict=True)
-        videos.append((np.concatenate(segments), np.concatenate(probabilities), np.concatenate(labels)))
-    events = []
-    kept = suppress_events(videos)
-    for (segments, probabilities, labels), duration in zip(kept, batch.duration.tolist(), strict=True):
+            kept_offsets = offsets[number][row][keep]
+            parts.append(decode_level(scores[number][row][keep], kept_offsets, points[number][keep], level.stride))
+        videos.append(join_detections(parts))
+    rows = []
+    for (segments, probabilities, labels), duration in zip(
+        suppress_events(videos), batch.duration.tolist(), strict=True
+    ):
         seconds = (segments * batch.hop + batch.offset).clip(0, duration)
-        rows = np.column_stack([seconds, labels, probabilities])
-        events.append(torch.from_numpy(rows.astype(np.float32)))
-    return events
+        events = np.column_stack([seconds, labels, probabilities])
+        rows.append(torch.from_numpy(events.astype(np.float32)))
+    return rows
+
+
+def join_detections(parts: Sequence[Detections]) -> Detections:
+    """The candidates of all levels of a video."""
+    segments = np.concatenate([part[0] for part in parts])
+    probabilities = np.concatenate([part[1] for part in parts])
+    labels = np.concatenate([part[2] for part in parts])
+    return segments, probabilities, labels

@@ -44,6 +44,11 @@ def split_names(tasks: str | list[str]) -> list[str]:
     return names
 
 
+def list_tasks() -> list[str]:
+    """Names of the tasks, variants included."""
+    return list(TASKS)
+
+
 def find_task(name: str) -> type["Task"]:
     """The class of a task.
 

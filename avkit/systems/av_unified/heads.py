@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The heads of a run: one per task by name, or a sequence decoder that all tasks share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from avkit.heads import create_head, find_head
@@ -41,11 +41,9 @@ def make_heads(
 
 def _make_head(name: str, task: Task, inputs: HeadInputs, choice: HeadChoice | None) -> Head:
     """A head by name, or by a mapping with `name` and its options."""
-    options: dict[str, Any] = {}
-    if isinstance(choice, Mapping):
-        options = dict(choice)
-        choice = options.pop("name", None)
-    return create_head(name, choice, inputs, task.default_head, **options)
+    options: dict[str, Any] = {"name": choice} if isinstance(choice, str) else dict(choice or {})
+    head: str | None = options.pop("name", None)
+    return create_head(name, head, inputs, task.default_head, **options)
 
 
 def make_decoder(context: RunContext, width: int) -> SequenceDecoder:

@@ -127,7 +127,7 @@ def _pad(x: Tensor, steps: int) -> Tensor:
 
 
 def _join(windows: Sequence[EventLevel]) -> EventLevel:
-    """One level of windows that overlap by half: the middle of each, with the start of the first and end of the last."""
+    """One level of windows that overlap by half: the middle of each, the start of the first and the end of the last."""
     points = windows[0].valid.shape[1]
     quarter = points // 4
     parts = []
