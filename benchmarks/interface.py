@@ -22,7 +22,7 @@ from avkit.training.module import INTERFACES
 
 def code_overlap(size: int, blocks: int, clips: int = 64) -> tuple[float, int]:
     """Mean IoU of scenes' masks and what the code makes of them, and the number of codes."""
-    scenes = Scenes("val", clips, picture=size)
+    scenes = Scenes("val", clips, image_size=size)
     masks = torch.cat([scenes.item(i, frozenset({"mask"})).targets["mask"] for i in range(clips)]).bool()
     masks, code = masks[masks.flatten(1).any(1)], MaskCode(blocks)
     found = code.decode(code.encode(masks), (size, size))

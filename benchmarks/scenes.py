@@ -39,7 +39,7 @@ def main() -> None:
     for scene in scenes:
         render_sound(scene)
     for size in (64, 96, 128, 224):
-        report(f"item, {size} pixels, all fields", Scenes(picture=size).item, seconds)
+        report(f"item, {size} pixels, all fields", Scenes(image_size=size).item, seconds)
     report("item, untrimmed, 96 pixels", Scenes(untrimmed=True).item, seconds)
     report("sample a scene", sample_scene, seconds)
     report("search a question", sample_question, seconds)

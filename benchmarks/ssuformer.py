@@ -52,7 +52,7 @@ PICTURE = 48
 def learn_regions(path: Path, steps: int = 300) -> None:
     """Train the image encoder: regions cut out by true masks against the captions of their steps."""
     torch.manual_seed(0)
-    scenes = Scenes("train", SIZES["train"], picture=PICTURE)
+    scenes = Scenes("train", SIZES["train"], image_size=PICTURE)
     image, text = SmallEmbedding(), SmallText(scenes.vocabulary.words)
     told_in = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
     scale = torch.nn.Parameter(torch.tensor(2.6))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avkit.batch import Item, Vocabulary
+from avkit.datasets import Dataset
 from avkit.training.datamodule import AVDataModule
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.options import BatchSizeOptions, CropOptions, LoaderOptions, SceneOptions
@@ -76,15 +77,19 @@ def test_loading_leaves_the_random_numbers_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-class Numbers:
+class Numbers(Dataset):
     """Clips of ten steps whose features are their numbers; masks known at `known` alone."""
 
     provides = frozenset({"mask_known", "answer"})
+    vocabulary = Vocabulary()
 
     def __init__(self, known):
         self.known = torch.isin(torch.arange(10), torch.tensor(known, dtype=torch.long))
 
-    def item(self, index, fields):
+    def __len__(self):
+        return 1
+
+    def item(self, index, fields=None):
         targets = {"mask_known": self.known, "answer": "yes"}
         return Item("x", 10.0, audio=torch.arange(10.0)[:, None], targets={k: targets[k] for k in fields})
 
@@ -132,7 +137,7 @@ def test_test_split_comes_whole_and_in_order():
     assert all(b.frames.shape[1] == 10 for b in batches)
 
 
-class Silent:
+class Silent(Dataset):
     """A dataset of questions alone."""
 
     provides = frozenset({"answer", "question_type"})
@@ -143,6 +148,9 @@ class Silent:
 
     def indices(self, fields):
         return []
+
+    def item(self, index, fields=None):
+        raise AssertionError("no sample is asked for")
 
 
 def test_missing_targets_are_named():

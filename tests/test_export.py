@@ -253,7 +253,7 @@ def test_ra_ssu(exported, split):
 @pytest.mark.parametrize("split", COUNTS)
 def test_manifest(exported, split):
     root = exported("manifest")
-    data = find_dataset("manifest")(root / "manifest.jsonl", split=split, picture=PICTURE)
+    data = find_dataset("manifest")(root / "manifest.jsonl", split=split, image_size=PICTURE)
     order = [data.vocabulary.classes.index(name) if name in data.vocabulary.classes else None for name in CLASSES]
     clips = [k for k, (_, q) in enumerate(data.samples) if q is None]
     for index, k in enumerate(clips):

@@ -60,7 +60,7 @@ def videos(tmp_path_factory):
     """Three videos of different lengths, with sound."""
     out = tmp_path_factory.mktemp("videos")
     for index, seconds in enumerate((3, 5, 4)):
-        item = Scenes("val", 4, picture=32).item(index, {"mask"})
+        item = Scenes("val", 4, image_size=32).item(index, {"mask"})
         write_wave(out / f"{index}.wav", item.waveform[: seconds * 16_000].numpy())
         frames = ((k / 2, item.frames[k // 2].permute(1, 2, 0).numpy()) for k in range(2 * seconds))
         write_video(out / f"clip{index}.mp4", frames, 2.0, out / f"{index}.wav")

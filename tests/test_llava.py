@@ -107,7 +107,7 @@ def test_extraction_writes_stores_that_captions_can_read(models, tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
     for index in range(2):
-        item = Scenes("val", 4, picture=32).item(index, {"mask"})
+        item = Scenes("val", 4, image_size=32).item(index, {"mask"})
         frames = ((k / 2, frame.permute(1, 2, 0).numpy()) for k, frame in enumerate(item.frames))
         write_video(clips / f"clip{index}.mp4", frames, 2.0, None)
     for name, stream, shape in (("llava", "llava", (5, WIDTH)), ("video_llava", "video_llava", None)):

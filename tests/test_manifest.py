@@ -89,7 +89,7 @@ def manifest(tmp_path, root):
         path = tmp_path / "manifest.jsonl"
         rows = [line if isinstance(line, str) else json.dumps({"id": "a", "video": "a.mp4"} | line) for line in lines]
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return Manifest(path, **{"root": root, "picture": 16} | options)
+        return Manifest(path, **{"root": root, "image_size": 16} | options)
 
     return build
 
@@ -132,7 +132,7 @@ def test_max_steps_keeps_the_start(manifest):
 def test_picture_lasts_as_long_as_its_sound(tmp_path, root):
     line = {"id": "p", "picture": "a.png", "audio": "a.wav", "masks": [{"time": 1, "file": "grey.png"}]}
     (tmp_path / "m.jsonl").write_text(json.dumps(line))
-    got = Manifest(tmp_path / "m.jsonl", root, picture=16).item(0)
+    got = Manifest(tmp_path / "m.jsonl", root, image_size=16).item(0)
     assert got.steps == 2
     assert (got.frames[0] == got.frames[1]).all()
     assert got.frames.float().mean((0, 2, 3)).tolist() == pytest.approx([255, 255, 0], abs=4)

@@ -61,8 +61,8 @@ def only(thing, scene, **changes):
 def test_an_item_has_every_field_with_the_type_and_shape_it_declares():
     dataset = Scenes("val")
     item = dataset[3]
-    assert dataset.provides == tuple(name for name in FIELDS if name in item.targets)
-    assert set(FIELDS) - set(dataset.provides) == {"choices"}, "questions of scenes have no choices"
+    assert dataset.provides == item.targets.keys()
+    assert set(FIELDS) - dataset.provides == {"choices"}, "questions of scenes have no choices"
     assert (item.id, item.duration, item.hop, item.steps) == ("scenes-val-000003", 10.0, 1.0, 10)
     assert item.frames.shape == (10, 3, 96, 96)
     assert item.frames.dtype == torch.uint8
@@ -90,7 +90,7 @@ def test_an_item_has_every_field_with_the_type_and_shape_it_declares():
 
 
 def test_only_the_fields_wanted_are_made_and_a_question_is_one_of_them():
-    dataset = Scenes("train", size=5, picture=48)
+    dataset = Scenes("train", size=5, image_size=48)
     plain = dataset.item(2, {"caption", "video_labels"})
     assert set(plain.targets) == {"caption", "video_labels"}
     assert plain.text is None
@@ -102,7 +102,7 @@ def test_only_the_fields_wanted_are_made_and_a_question_is_one_of_them():
 
 
 def test_items_form_a_batch():
-    dataset = Scenes("test", picture=32)
+    dataset = Scenes("test", image_size=32)
     batch = collate([dataset.item(i, {"mask", "boxes", "events", "caption"}) for i in range(3)], "avs")
     assert batch.targets["mask"].shape == (3, 10, 32, 32)
     assert batch.targets["boxes"].shape == (3, 10, 4, 4)
@@ -143,7 +143,7 @@ def test_errors_say_what_was_wrong_and_what_to_do(call, error, match):
 def test_bytes_are_pinned():
     digest = hashlib.sha256()
     for untrimmed in (False, True):
-        dataset = Scenes("test", picture=64, untrimmed=untrimmed)
+        dataset = Scenes("test", image_size=64, untrimmed=untrimmed)
         for i in range(4):
             item = dataset[i]
             digest.update(item.frames.numpy().tobytes())
@@ -599,7 +599,7 @@ def test_untrimmed_scenes_are_dense_and_never_crowded():
 
 
 def test_an_untrimmed_item_has_its_own_length_and_no_question():
-    dataset = Scenes("val", picture=32, untrimmed=True)
+    dataset = Scenes("val", image_size=32, untrimmed=True)
     assert "answer" not in dataset.provides
     item = dataset[1]
     assert item.steps == item.duration == len(item.targets["caption"])

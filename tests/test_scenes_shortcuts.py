@@ -18,7 +18,7 @@ from avkit.tasks import build_tasks
 from avkit.training.evaluator import Evaluator
 
 CLIPS = 120
-SCENES = Scenes("test", CLIPS, picture=24)
+SCENES = Scenes("test", CLIPS, image_size=24)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ class TestCloseUps:
             assert 0.3 < sum(sounding_kind) / sum(visible_kind) < 0.7
 
     def test_positions_alone_score_low(self):
-        scenes = Scenes("test", 60, picture=64)
+        scenes = Scenes("test", 60, image_size=64)
         given = collate([scenes.item(i, frozenset({"source"})) for i in range(60)], "ssl")
         tasks = build_tasks(["ssl"], scenes.vocabulary)
         for rule in tasks["ssl"].baselines([given]).values():

@@ -18,9 +18,9 @@ from avkit.tasks.ave import target_of
 from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
-SCENES = Scenes("val", size=40, picture=64)
+SCENES = Scenes("val", size=40, image_size=64)
 #: The same, quicker to learn from.
-SMALL = Scenes("val", size=40, picture=32)
+SMALL = Scenes("val", size=40, image_size=32)
 VOCABULARY = SCENES.vocabulary
 #: Form, the task whose clips it is tried on, and what the task does not read.
 TOLD = [
@@ -37,8 +37,7 @@ TOLD = [
 def batch(task, count=4, first=0):
     cls = find_task(task)
     items = [
-        SCENES.item(i, frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides))
-        for i in range(first, first + count)
+        SCENES.item(i, frozenset((*cls.targets, *cls.optional)) & SCENES.provides) for i in range(first, first + count)
     ]
     if task == "ssl":  # its boxes come from the head that teaches
         items = [replace(x, targets=SCENES.item(i, frozenset({"boxes"})).targets) for i, x in enumerate(items)]
@@ -99,7 +98,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("hop", [1.0, 0.32])
     def test_dense_events_to_the_part_of_a_step(self, hop):
-        scenes = Scenes("val", size=8, picture=24, hop=hop)
+        scenes = Scenes("val", size=8, image_size=24, hop=hop)
         items = [crop(scenes.item(i, frozenset({"events"})), 0, 64) for i in range(8)]
         given, codec = collate(items, "davel"), Codec(VOCABULARY)
         found = codec.decode("dense", sure(every_row(codec, "dense", given)), given)["event_list"]
@@ -313,7 +312,7 @@ def test_a_clip_is_learnt(task):
     """Some steps on one clip, and its rows are written as they are."""
     net = model(task, lr=3e-3).train()
     cls = find_task(task)
-    fields = frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides)
+    fields = frozenset((*cls.targets, *cls.optional)) & SCENES.provides
     item = crop(SMALL.item(3, fields), 0, 2 if cls.stepwise else 6)
     given = collate([item], task)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)

@@ -21,7 +21,7 @@ from avkit.systems.ssuformer.config import SSUFormerConfig
 from avkit.training.loader import expert_features
 from avkit.training.module import AVModel, check_same
 
-SCENES = Scenes("train", size=30, picture=32)
+SCENES = Scenes("train", size=30, image_size=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})
 CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
 ROWS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "published")

@@ -17,13 +17,13 @@ from avkit.tasks import TASKS, build_tasks, find_task, split_names
 from avkit.training.evaluator import Evaluator, fit_baselines, silence, swap_audio
 from avkit.training.module import INTERFACES, AVModel
 
-SCENES = Scenes("train", size=30, picture=32)
+SCENES = Scenes("train", size=30, image_size=32)
 VOCABULARY = SCENES.vocabulary
 
 
 def item(task, index=0):
     cls = find_task(task)
-    return SCENES.item(index, frozenset((*cls.targets, *cls.optional)) & set(SCENES.provides))
+    return SCENES.item(index, frozenset((*cls.targets, *cls.optional)) & SCENES.provides)
 
 
 def batch(task, count=3):
@@ -259,7 +259,7 @@ def test_answers_outside_the_vocabulary_are_not_learnt_and_score_wrong():
 
 def test_questions_that_share_a_clip_are_answered_as_if_alone():
     net = model("avqa")
-    data = Scenes("train", size=30, picture=32, all_questions=True)
+    data = Scenes("train", size=30, image_size=32, all_questions=True)
     together = collate([data.item(i, frozenset({"answer", "question_type"})) for i in range(2)], "avqa")
     assert len(together) > 2
     assert together.frames.shape[0] == 2

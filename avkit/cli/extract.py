@@ -196,6 +196,7 @@ def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out:
     import torch
 
     from avkit.datasets import find_dataset
+    from avkit.datasets.official import Official
     from avkit.extraction.sources import sentences_of
     from avkit.extraction.text_features import extract_sentences
 
@@ -207,8 +208,10 @@ def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out:
         )
         return
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dataset = find_dataset(options.dataset)
+    assert issubclass(dataset, Official)  # checked when its clips were listed
     for stream in streams:
-        sentences = sentences_of(find_dataset(options.dataset), options.root, stream, options.release)
+        sentences = sentences_of(dataset, options.root, stream, options.release)
         path = extract_sentences(sentences, stream, out, options.dataset, device)
         print(f"{len(sentences)} {stream.texts} in {path}")
 

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of data on disk, and the built-in scenes; a name is resolved when it is asked for."""
+"""Datasets: official data on disk, your own clips, and the built-in scenes.
+
+A name is resolved when it is asked for, so that naming one dataset imports no other.
+"""
 
 from importlib import import_module
-from typing import Any, Protocol
 
-from avkit.batch import Item, Vocabulary
+from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
 
-#: Name on the command line, and where the reader lives.
+__all__ = ["DATASETS", "Dataset", "DatasetOptions", "find_dataset"]
+
+#: Name on the command line, and where the class is.
 DATASETS: dict[str, str] = {
     "scenes": "avkit.datasets.scenes:Scenes",
     "manifest": "avkit.datasets.manifest:Manifest",
@@ -27,37 +31,29 @@ DATASETS: dict[str, str] = {
 }
 
 
-class Dataset(Protocol):
-    """What every reader offers; samples are clips, or pairs of clip and question."""
-
-    @property
-    def provides(self) -> frozenset[str]:
-        """Targets that some sample has, see `avkit.fields.FIELDS`."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Classes, answers and words, the same for every split."""
-
-    def __len__(self) -> int: ...
-
-    def indices(self, fields: frozenset[str]) -> list[int]:
-        """Samples that carry all of `fields`."""
-
-    def media(self, index: int) -> str:
-        """Name under which features of a sample's clip are stored."""
-
-    def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
-        """One sample with the named targets, all of them where None."""
-
-
-def find_dataset(name: str) -> type[Any]:
+def find_dataset(name: str) -> type[Dataset]:
     """The class of a dataset.
 
+    Args:
+        name: A name in `DATASETS`, or `package.module:Class` for a dataset from outside avkit.
+
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or what it names cannot be loaded or is no `Dataset`.
     """
-    if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS)
-    module, _, attribute = DATASETS[name].partition(":")
-    found: type[Any] = getattr(import_module(module), attribute)
-    return found
+    if name not in DATASETS and ":" not in name:
+        error = unknown_name("dataset", name, DATASETS)
+        raise ValueError(f"{error} A dataset from outside avkit is named package.module:Class.")
+    module, _, attribute = DATASETS.get(name, name).partition(":")
+    try:
+        dataset = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"Cannot load dataset {name!r}: {error}. A dataset from outside avkit is named package.module:Class, and "
+            "its package must be installed or in the folder that avkit is started from."
+        ) from error
+    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
+        raise ValueError(
+            f"Cannot load dataset {name!r}: {attribute} is no class of avkit.datasets.Dataset. Derive it from Dataset, "
+            "or from avkit.datasets.official.Official for data in their authors' layout."
+        )
+    return dataset

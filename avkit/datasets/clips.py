@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avkit.batch import SAMPLE_RATE, Item, Vocabulary
 from avkit.datasets.annotations import ASKED, GIVES, Line
+from avkit.datasets.base import Dataset
 from avkit.datasets.targets import Grid, Truth
 from avkit.errors import DataError, unknown_name
 from avkit.features.arrays import Features, average_rows
@@ -38,7 +39,7 @@ class Seen:
     audio: Tensor | None = None
 
 
-class ClipDataset:
+class ClipDataset(Dataset):
     """Clips on disk, whatever they were listed in.
 
     A sample is a clip, or a clip with one of its questions. Samples run in the order of the lines: each clip first,
@@ -51,7 +52,7 @@ class ClipDataset:
     Args:
         lines: What is known of the clips of one split.
         vocabulary: Classes, answers and words.
-        picture: Side of pictures and masks in pixels.
+        image_size: Side of pictures and masks in pixels.
         hop: Seconds per step.
         steps: Steps of every clip; None to follow each clip's length.
         max_steps: Read this many steps from the start of each clip at most.
@@ -76,7 +77,7 @@ class ClipDataset:
         self,
         lines: list[Line],
         vocabulary: Vocabulary,
-        picture: int = 96,
+        image_size: int = 96,
         hop: float = 1.0,
         steps: int | None = None,
         max_steps: int | None = None,
@@ -86,9 +87,11 @@ class ClipDataset:
         audio: Features | None = None,
         memory: int = 512 * 2**20,
     ) -> None:
-        if picture < 1 or not hop > 0 or (max_steps is not None and max_steps < 1):
-            raise ValueError(f"picture is {picture}, hop {hop}, max_steps {max_steps}; each must be greater than 0.")
-        self.lines, self.picture, self.hop, self.steps, self.max_steps = lines, picture, hop, steps, max_steps
+        if image_size < 1 or not hop > 0 or (max_steps is not None and max_steps < 1):
+            raise ValueError(
+                f"image_size is {image_size}, hop {hop}, max_steps {max_steps}; each must be greater than 0."
+            )
+        self.lines, self.image_size, self.hop, self.steps, self.max_steps = lines, image_size, hop, steps, max_steps
         self.silent_ok, self.short_ok, self.visual, self.audio = silent_ok, short_ok, visual, audio
         self._vocabulary = vocabulary
         self.samples: list[tuple[int, int | None]] = [
@@ -183,7 +186,7 @@ class ClipDataset:
         return name if q is None else line.data["questions"][q].get("id", f"{name}#{q + 1}")
 
     def _targets(self, line: Line, grid: Grid, fields: frozenset[str], unknown: frozenset[str]) -> dict[str, Any]:
-        truth = Truth(self.vocabulary.classes, self.picture)
+        truth = Truth(self.vocabulary.classes, self.image_size)
         makers: dict[str, Callable[[Line, Grid], dict[str, Any]]] = {
             "masks": self._masks,
             "captions": truth.captions,
@@ -199,12 +202,12 @@ class ClipDataset:
         return targets | (truth.no_masks(grid) if unknown else {})
 
     def _masks(self, line: Line, grid: Grid) -> dict[str, Any]:
-        truth = Truth(self.vocabulary.classes, self.picture)
+        truth = Truth(self.vocabulary.classes, self.image_size)
         found = self._cache.get((line.data["id"], "masks"), lambda: truth.masks(line, grid))
         return {**found, "source": found["mask"].float()}
 
     def _boxes(self, line: Line, grid: Grid) -> dict[str, Any]:
-        return Truth(self.vocabulary.classes, self.picture).boxes(line, grid)
+        return Truth(self.vocabulary.classes, self.image_size).boxes(line, grid)
 
     def _lacking(self, fields: frozenset[str]) -> DataError:
         """The error for fields that no line carries, or none carries together."""
@@ -277,7 +280,7 @@ class ClipDataset:
             clip = decode.read_clip(
                 decode.open_clip(source, audio),
                 hop,
-                self.picture,
+                self.image_size,
                 silent_ok=self.silent_ok,
                 steps=steps,
                 offset=self.moment,
@@ -302,7 +305,7 @@ class ClipDataset:
         pictures, size = None, None
         if picture:
             files = image_files.list_image_files(line.root, data["frames"])
-            pictures, size = image_files.read_image_files(files, grid.steps, self.picture, self.moment)
+            pictures, size = image_files.read_image_files(files, grid.steps, self.image_size, self.moment)
         fitted = (
             decode.pad_or_trim(waveform, round(grid.steps * grid.hop * SAMPLE_RATE)) if waveform is not None else None
         )
@@ -331,8 +334,8 @@ class ClipDataset:
         times = [start + time for time in decode.step_times(duration, self.hop)]
         # one step as long as all that is wanted: sound of exactly that length, silent where there is none
         until = start + len(times) * self.hop
-        whole = decode.read_clip(clip, until, self.picture, silent_ok=self.silent_ok, steps=1, offset=0)
-        pictures = decode.read_frames(clip, times, size=self.picture)
+        whole = decode.read_clip(clip, until, self.image_size, silent_ok=self.silent_ok, steps=1, offset=0)
+        pictures = decode.read_frames(clip, times, size=self.image_size)
         waveform = whole.waveform[-round(len(times) * self.hop * SAMPLE_RATE) :].clone()
         return replace(whole, frames=pictures, waveform=waveform, duration=duration, hop=self.hop)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import GIVES, Line, texts
+from avkit.datasets.base import DatasetOptions
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.manifest_lines import read_lines
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
@@ -22,7 +23,7 @@ class Manifest(ClipDataset):
         path: The JSON Lines file.
         root: Folder of the paths in it; by default the folder of the file.
         split: `train`, `val` or `test`; lines without a split belong to all three.
-        picture: Side of pictures and masks in pixels.
+        image_size: Side of pictures and masks in pixels.
         hop: Seconds per step.
         max_steps: Read this many steps from the start of each clip at most.
         silent_ok: Use silence for videos that have no sound.
@@ -39,12 +40,25 @@ class Manifest(ClipDataset):
         DataError: At the first fault in the file, naming line and field, or if no line belongs to `split`.
     """
 
+    name = "manifest"
+
+    @classmethod
+    def open(cls, split: str, options: DatasetOptions) -> "Manifest":
+        """Open a split of `options.manifest`.
+
+        Raises:
+            ValueError: If no manifest is named.
+        """
+        if options.manifest is None:
+            raise ValueError("Dataset 'manifest' needs a file. Name it with --data.manifest FILE.jsonl.")
+        return cls(options.manifest, options.root, split, options.image_size)
+
     def __init__(
         self,
         path: str | Path,
         root: str | Path | None = None,
         split: str = "train",
-        picture: int = 96,
+        image_size: int = 96,
         hop: float = 1.0,
         max_steps: int | None = None,
         silent_ok: bool = False,
@@ -65,7 +79,7 @@ class Manifest(ClipDataset):
         super().__init__(
             lines,
             vocabulary or _vocabulary(every),
-            picture,
+            image_size,
             hop,
             max_steps=max_steps,
             silent_ok=silent_ok,

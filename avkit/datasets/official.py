@@ -43,7 +43,7 @@ class Official(ClipDataset):
     Args:
         root: Folder of the dataset.
         split: One of `splits`.
-        picture: Side of pictures and masks in pixels.
+        image_size: Side of pictures and masks in pixels.
         release: One of `releases`; the first by default.
         hop: Seconds per step, where the benchmark leaves it open.
         visual: Features to read instead of pictures: a name in `released`, several joined by `+`, a feature store, or a
@@ -89,7 +89,7 @@ class Official(ClipDataset):
         self,
         root: str | Path,
         split: str = "train",
-        picture: int = 96,
+        image_size: int = 96,
         release: str | None = None,
         hop: float | None = None,
         visual: str | Features | None = None,
@@ -116,7 +116,7 @@ class Official(ClipDataset):
         super().__init__(
             listed,
             self.words(split),
-            picture,
+            image_size,
             hop or self.step,
             steps=self.fixed,
             max_steps=max_steps,

@@ -2,14 +2,15 @@
 """The built-in procedural world as a dataset; nothing to download, every target of every task."""
 
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from avkit.batch import SAMPLE_RATE, Item, Vocabulary
+from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
-from avkit.fields import FIELDS
 from avkit.scenes import (
     ANSWERS,
     CLASSES,
@@ -31,7 +32,7 @@ QUESTION_FIELDS = frozenset({"answer", "question_type"})
 ASKED_PER_TYPE = 2
 
 
-class Scenes:
+class Scenes(Dataset):
     """Procedural scenes, see `avkit.scenes`.
 
     Splits: train 20,000, val 256 and test 256 clips unless `size` says otherwise; no clip is in two of them.
@@ -49,7 +50,7 @@ class Scenes:
         split: `train`, `val` or `test`.
         size: Number of clips; None for the number above.
         seed: Another seed gives another world. Keep it at 0 for `val` and `test` to compare with others.
-        picture: Pixels of a side.
+        image_size: Height and width of pictures in pixels.
         untrimmed: Clips of 20 to 60 s with many events, without questions, instead of 10 s.
         hop: Seconds per step.
         all_questions: Ask all that the scene admits, up to `ASKED_PER_TYPE`, for training; balance holds for the first
@@ -59,6 +60,7 @@ class Scenes:
         ValueError: If the split is unknown, or a size is not positive.
     """
 
+    name = "scenes"
     #: Clips per split.
     SIZES: ClassVar[dict[str, int]] = {"train": 20_000, "val": 256, "test": 256}
 
@@ -67,7 +69,7 @@ class Scenes:
         split: str = "train",
         size: int | None = None,
         seed: int = 0,
-        picture: int = 96,
+        image_size: int = 96,
         untrimmed: bool = False,
         hop: float = 1.0,
         all_questions: bool = False,
@@ -76,16 +78,24 @@ class Scenes:
             raise unknown_name("split", split, SPLITS)
         if size is not None and size < 1:
             raise ValueError(f"size={size}: a split has 1 clip or more. Leave it out for {self.SIZES[split]}.")
-        self.split, self.seed, self.picture, self.untrimmed, self.hop = split, seed, picture, untrimmed, hop
+        self.split = split
+        self.seed = seed
+        self.image_size = image_size
+        self.untrimmed = untrimmed
+        self.hop = hop
         self.all_questions = all_questions
         self.size = self.SIZES[split] if size is None else size
 
-    @property
-    def provides(self) -> tuple[str, ...]:
+    @classmethod
+    def open(cls, split: str, options: DatasetOptions) -> "Scenes":
+        """Open a split; clips of the train split come with all of their questions."""
+        return cls(split, options.size, options.seed, options.image_size, all_questions=split == "train")
+
+    @cached_property
+    def provides(self) -> frozenset[str]:
         """Names of the targets an item may carry."""
-        return tuple(
-            name for name in FIELDS if name in TARGET_FIELDS or (name in QUESTION_FIELDS and not self.untrimmed)
-        )
+        fields = frozenset(TARGET_FIELDS)
+        return fields if self.untrimmed else fields | QUESTION_FIELDS
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -139,7 +149,7 @@ class Scenes:
             scene, question = sample_scene(index, self.split, self.seed, untrimmed=long, close=not long), None
         else:
             scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
-        frames, sound, truth = render(scene, self.picture, self.hop, sorted(wanted - QUESTION_FIELDS))
+        frames, sound, truth = render(scene, self.image_size, self.hop, sorted(wanted - QUESTION_FIELDS))
         targets: dict[str, Any] = {
             name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in truth.items()
         }

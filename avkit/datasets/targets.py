@@ -53,11 +53,11 @@ class Truth:
 
     Args:
         classes: Names of classes in index order.
-        picture: Height and width of masks.
+        image_size: Height and width of masks.
     """
 
-    def __init__(self, classes: list[str], picture: int) -> None:
-        self.classes, self.picture = {name: k for k, name in enumerate(classes)}, picture
+    def __init__(self, classes: list[str], image_size: int) -> None:
+        self.classes, self.image_size = {name: k for k, name in enumerate(classes)}, image_size
 
     def captions(self, line: Line, grid: Grid) -> dict[str, Any]:
         """`caption`."""
@@ -102,11 +102,11 @@ class Truth:
         for step, boxes in rows.items():
             if step < grid.steps:
                 out[step, : len(boxes)] = torch.tensor(boxes, dtype=torch.float32)
-        return {"boxes": out, "source": torch.from_numpy(box_maps(out.numpy(), self.picture))}
+        return {"boxes": out, "source": torch.from_numpy(box_maps(out.numpy(), self.image_size))}
 
     def masks(self, line: Line, grid: Grid) -> dict[str, Tensor]:
         """The mask nearest to the middle of each step, where its picture was taken."""
-        size = (grid.steps, self.picture, self.picture)
+        size = (grid.steps, self.image_size, self.image_size)
         out = {
             "mask": torch.zeros(size, dtype=torch.uint8),
             "mask_known": torch.zeros(grid.steps, dtype=torch.bool),
@@ -121,7 +121,7 @@ class Truth:
 
     def no_masks(self, grid: Grid) -> dict[str, Any]:
         """Masks of a clip that has none."""
-        empty = torch.zeros((grid.steps, self.picture, self.picture), dtype=torch.uint8)
+        empty = torch.zeros((grid.steps, self.image_size, self.image_size), dtype=torch.uint8)
         known = torch.zeros(grid.steps, dtype=torch.bool)
         return {"mask": empty, "class_mask": empty, "mask_known": known, "source": empty.float()}
 
@@ -143,7 +143,8 @@ class Truth:
             )
         if named:
             _check_values(values, named, line, field)
-        small = values[np.ix_(*((np.arange(self.picture) * 2 + 1) * n // (2 * self.picture) for n in values.shape))]
+        centres = np.arange(self.image_size) * 2 + 1
+        small = values[np.ix_(centres * h // (2 * self.image_size), centres * w // (2 * self.image_size))]
         classes = np.zeros(small.shape, np.uint8)
         for value in np.unique(small).tolist():
             name = named.get(value)

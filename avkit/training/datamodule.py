@@ -136,7 +136,7 @@ class AVDataModule(L.LightningDataModule):
         spec = self.specs[task]
         dataset = self.split(split, task)
         required = spec.targets_of(split)
-        missing = sorted(required - frozenset(dataset.provides))
+        missing = sorted(required - dataset.provides)
         if missing:
             raise ValueError(
                 f"Task {task!r} reads {', '.join(sorted(required))}; dataset {self.dataset_names[task]!r} has no "
@@ -153,8 +153,7 @@ class AVDataModule(L.LightningDataModule):
 
     def coverage(self, split: str, task: str) -> int:
         """Samples of a task's split that the official files list, on disk or not; else those that can be read."""
-        missing = getattr(self.split(split, task), "missing", ())
-        return len(self.indices(split, task)) + len(missing)
+        return len(self.indices(split, task)) + len(self.split(split, task).missing)
 
     def first_batches(self, split: str, count: int) -> dict[str, list[Batch]]:
         """Batches of the first `count` samples of each task, uncropped, for baselines and examples."""
@@ -220,7 +219,7 @@ class AVDataModule(L.LightningDataModule):
 
 def _feature_widths(dataset: Dataset) -> list[int]:
     """Widths of the stored visual and audio features of a dataset, 0 where it gives pictures or sound."""
-    if getattr(dataset, "visual", None) is None and getattr(dataset, "audio", None) is None:
+    if dataset.visual is None and dataset.audio is None:
         return [0, 0]
     item = dataset.item(0, frozenset())
     return [0 if features is None else features.shape[-1] for features in (item.visual, item.audio)]

@@ -58,7 +58,7 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
 
     def _provided_targets(self, task: str) -> frozenset[str]:
         spec = self.specs[task]
-        return (spec.targets | spec.optional) & frozenset(self.datasets[task].provides)
+        return (spec.targets | spec.optional) & self.datasets[task].provides
 
     def __getitem__(self, key: SampleKey) -> tuple[str, Item]:
         task, number, draw = key

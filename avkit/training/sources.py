@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avkit.datasets import Dataset, find_dataset
+from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.errors import DataError, unknown_name
 from avkit.features.store import Store
 from avkit.training.options import FeatureOptions, SceneOptions
@@ -76,30 +76,20 @@ def open_dataset(name: str, split: str, options: SourceOptions, names: Collectio
         ValueError: If an option that the dataset needs is missing or names something unknown.
         DataError: If its files are missing or damaged.
     """
-    cls = find_dataset(name)
-    dataset: Dataset
-    if name == "scenes":
-        size = options.scenes.size(split)
-        dataset = cls(split, size, options.seed, options.image_size, all_questions=split == "train")
-        return dataset
-    root = Path(options.root) if options.root else None
-    if name == "manifest":
-        if not options.manifest:
-            raise ValueError("Dataset 'manifest' needs a file. Name it with --data.manifest FILE.jsonl.")
-        dataset = cls(Path(options.manifest), root=root, split=split, picture=options.image_size)
-        return dataset
-    if root is None:
-        raise ValueError(f"Dataset {name!r} needs a folder. Name it with --data.root FOLDER.")
-    dataset = cls(
-        root / name if (root / name).is_dir() else root,
+    return find_dataset(name).open(
         split,
-        options.image_size,
-        release=value_for(name, options.release, names, "data.release"),
-        visual=value_for(name, options.features.visual, names, "data.features.visual"),
-        audio=value_for(name, options.features.audio, names, "data.features.audio"),
-        allow_missing=options.allow_missing,
+        DatasetOptions(
+            root=Path(options.root) if options.root else None,
+            manifest=Path(options.manifest) if options.manifest else None,
+            release=value_for(name, options.release, names, "data.release"),
+            visual=value_for(name, options.features.visual, names, "data.features.visual"),
+            audio=value_for(name, options.features.audio, names, "data.features.audio"),
+            allow_missing=options.allow_missing,
+            image_size=options.image_size,
+            size=options.scenes.size(split),
+            seed=options.seed,
+        ),
     )
-    return dataset
 
 
 def value_for(dataset: str, text: str | None, names: Collection[str], option: str) -> str | None:

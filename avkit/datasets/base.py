@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a dataset: what loaders and commands ask of every reader, and how a reader is opened."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from avkit.batch import Item, Vocabulary
+from avkit.features.arrays import Features
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What a run says about its data; a dataset takes from it what it needs, see `Dataset.open`.
+
+    Attributes:
+        root: Folder of one dataset, or one with a folder for each, called by its name.
+        manifest: A JSON Lines file of clips, for the dataset `manifest`.
+        release: Release of the annotations; the usual one where None.
+        visual: Stored features to read instead of pictures: a released name, a feature store, or a folder of `.npy`.
+        audio: Stored features to read instead of sound, likewise.
+        allow_missing: Leave out clips that are not on disk instead of raising an error.
+        image_size: Height and width of pictures and masks in pixels.
+        size: Number of clips, for datasets that generate them.
+        seed: Seed of datasets that generate their clips.
+    """
+
+    root: Path | None = None
+    manifest: Path | None = None
+    release: str | None = None
+    visual: str | None = None
+    audio: str | None = None
+    allow_missing: bool = False
+    image_size: int = 96
+    size: int | None = None
+    seed: int = 0
+
+
+class Dataset(ABC):
+    """Samples of one split: clips, or pairs of a clip and a question.
+
+    A subclass gives `provides`, `vocabulary`, `__len__` and `item`. The other members have defaults that hold where
+    all samples carry the same targets and every clip is on disk.
+
+    Attributes:
+        visual: Stored features that are read instead of pictures, or None.
+        audio: Stored features that are read instead of sound, or None.
+        missing: What is missing of each clip that was left out, by the id of its sample.
+        untrimmed: Whether clips are long, of different lengths, and hold several events.
+    """
+
+    #: Name on the command line; empty for a dataset from outside avkit, which is named `package.module:Class`.
+    name: ClassVar[str] = ""
+
+    visual: Features | None = None
+    audio: Features | None = None
+    missing: Mapping[str, str] = MappingProxyType({})
+    untrimmed: bool = False
+
+    @classmethod
+    def open(cls, split: str, options: DatasetOptions) -> "Dataset":
+        """Open a split.
+
+        By default the class is built with the keywords of official datasets: `root`, `split`, `image_size`, `release`,
+        `visual`, `audio` and `allow_missing`. Override this for a dataset that is built in another way.
+
+        Raises:
+            ValueError: If `options` has no root.
+            TypeError: If the class does not take these keywords.
+        """
+        if options.root is None:
+            raise ValueError(f"Dataset {cls.name or cls.__name__!r} needs a folder. Name it with --data.root FOLDER.")
+        own = options.root / cls.name
+        keywords: dict[str, Any] = {
+            "root": own if own.is_dir() else options.root,
+            "split": split,
+            "image_size": options.image_size,
+            "release": options.release,
+            "visual": options.visual,
+            "audio": options.audio,
+            "allow_missing": options.allow_missing,
+        }
+        try:
+            signature(cls).bind(**keywords)
+        except TypeError as error:
+            raise TypeError(
+                f"{cls.__module__}:{cls.__qualname__} cannot be built with {', '.join(keywords)}: {error}. Take these "
+                "keywords in its constructor, as avkit.datasets.official.Official does, or override Dataset.open."
+            ) from error
+        return cls(**keywords)
+
+    @property
+    @abstractmethod
+    def provides(self) -> frozenset[str]:
+        """Targets that some sample has, see `avkit.fields.FIELDS`."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """Classes, answers and words, the same for every split."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
+        """One sample with the named targets; with all that it has where `fields` is None."""
+
+    def indices(self, fields: frozenset[str]) -> list[int]:
+        """Samples that carry all of `fields`; by default every sample does."""
+        return list(range(len(self)))
+
+    def media(self, index: int) -> str:
+        """Name under which features of a sample's clip are stored; by default the id of its item."""
+        return self.item(index, frozenset()).id
