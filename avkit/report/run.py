@@ -69,8 +69,8 @@ def terminal_table(rows: Sequence[Row]) -> "Table":
         cells = row_cells(row)
         # Text, not str: a name in square brackets is no markup
         table.add_row(
-            Text(row.task),
-            Text(f"{row.dataset} {row.split}"),
+            Text(short_name(row.task)),
+            Text(f"{short_name(row.dataset)} {row.split}"),
             Text(row.metric),
             Text(cells["value"], style="dim" if row.value is None else "bold"),
             Text(cells["baseline"]),
@@ -94,8 +94,13 @@ def efficiency_table(rows: Sequence[Efficiency]) -> "Table":
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(row.task, *row.cells().values())
+        table.add_row(short_name(row.task), *row.cells().values())
     return table
+
+
+def short_name(name: str) -> str:
+    """The name of a task or dataset in a narrow table: of `package.module:Class`, which is from outside, the class."""
+    return name.rpartition(":")[2]
 
 
 def row_cells(row: Row) -> dict[str, str]:

@@ -80,8 +80,10 @@ class RunContext:
 
 
 @dataclass
-class SystemConfig(ABC):
-    """Options of a system, as a dataclass that the command line fills.
+class SystemConfig:
+    """Options of a system, as a dataclass that the command line fills; a subclass defines `build`.
+
+    It is no ABC, because the command line writes the options of pure dataclasses flat.
 
     Attributes:
         name: Name of the system; tells on the command line which system is meant.
@@ -96,9 +98,9 @@ class SystemConfig(ABC):
 
     name: str = ""
 
-    @abstractmethod
     def build(self, context: RunContext) -> "System":
         """The system for a run's tasks and data."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build.")
 
     def extend_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
         """The data's vocabulary with what the system adds, such as word pieces."""
