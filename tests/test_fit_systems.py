@@ -38,7 +38,7 @@ def test_trained_exported_and_tested_again(tmp_path, monkeypatch, capsys):
     state = load_file("runs/first/checkpoints/last.safetensors")
     inside = {k.removeprefix("system.network."): v for k, v in state.items() if k.startswith("system.network.")}
     made = {"audio": inside["inputs.audio.weight"].shape[1], "frames": inside["inputs.frames.weight"].shape[1]}
-    network = HAN(**made, motion=0, classes=len(inside["pooling.classes.bias"]), width=16)
+    network = HAN.build(**made, motion=0, classes=len(inside["pooling.classes.bias"]), width=16)
     network.load_state_dict(inside)
     network.save("han.safetensors")
     assert (
@@ -59,15 +59,15 @@ def test_trained_exported_and_tested_again(tmp_path, monkeypatch, capsys):
     ("tasks", "system", "options"),
     [
         ("davel", "ccnet", {"width": 8, "channels": 8, "inner": 4, "length": 64}),
-        ("ave_weak", "psp", {"weak": "true", "compared": 8, "positions": 16}),
+        ("ave_weak", "psp", {"weak": "true", "attention_width": 8, "positions": 16}),
         ("avqa", "tspm", {"width": 16, "topk": 3, "patch_select": "index", "select_grad": "straight_through"}),
         ("avqa", "avst", {}),
         ("avqa", "pstp", {"width": 16, "fusion": "paper", "segments": 5, "topm": 4}),
-        ("avs", "avsegformer", {"width": 32, "layers": 1, "sound_layers": 1, "queries": 4}),
-        ("avs", "avsegformer", {"width": 32, "layers": 1, "sound_layers": 1, "queries": 4, "semantic": "true"}),
+        ("avs", "avsegformer", {"width": 32, "layers": 1, "audio_layers": 1, "queries": 4}),
+        ("avs", "avsegformer", {"width": 32, "layers": 1, "audio_layers": 1, "queries": 4, "semantic": "true"}),
         ("avs", "tpavi", {"width": 16, "match": 0.5}),
-        ("ssl", "ez_vsl", {"width": 16, "picture": 32, "seconds": 0.2}),
-        ("ssl", "lvs", {"picture": 32, "seconds": 0.2}),
+        ("ssl", "ez_vsl", {"width": 16, "image_size": 32, "seconds": 0.2}),
+        ("ssl", "lvs", {"image_size": 32, "seconds": 0.2}),
     ],
 )
 def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch):
@@ -89,7 +89,7 @@ def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch)
     [
         ("avs,avqa", "av_unified", []),
         ("avqa", "tspm", ["--model.system.width", "16", "--model.system.topk", "3"]),
-        ("ssl", "lvs", ["--model.system.picture", "32", "--model.system.seconds", "0.2"]),
+        ("ssl", "lvs", ["--model.system.image_size", "32", "--model.system.seconds", "0.2"]),
         ("ra_ssu", "ssuformer", []),
     ],
 )

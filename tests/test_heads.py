@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avkit.batch import Tokens
+from avkit.batch import Tokens, Vocabulary
 from avkit.heads.answer import AnswerHead, Grounding
-from avkit.heads.caption import CaptionHead
-from avkit.heads.mask import MaskHead
+from avkit.heads.base import HeadInputs
+from avkit.heads.caption import CaptionDecoder
+from avkit.heads.mask import MaskDecoder
 from avkit.heads.region import RegionTokens
 from avkit.nn.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss, mentions_loss
 from avkit.nn.pooling import shrink
@@ -36,10 +37,15 @@ def tokens(batch=2, steps=3, grid=(4, 4), words=5, pyramid=((8, 16), (12, 8))):
     )
 
 
+def answer_head():
+    """A head with five answers. It reads tokens alone, so that tests call it without a batch."""
+    return AnswerHead(HeadInputs(WIDTH, Vocabulary(answers=list("abcde"))))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_cache_gives_the_same_words(seed):
     torch.manual_seed(seed)
-    head = CaptionHead(WIDTH, words=9, most=12).eval()
+    head = CaptionDecoder(WIDTH, words=9, most=12).eval()
     memory = torch.randn(6, 7, WIDTH) * 3
     found = head.generate(memory)
     assert torch.equal(found, head.generate(memory, cache=False))
@@ -50,7 +56,7 @@ def test_cache_gives_the_same_words(seed):
 
 def test_generated_words_are_the_likeliest_of_the_taught_form():
     torch.manual_seed(0)
-    head = CaptionHead(WIDTH, words=9, most=8).eval()
+    head = CaptionDecoder(WIDTH, words=9, most=8).eval()
     memory = torch.randn(3, 4, WIDTH) * 3
     found = head.generate(memory)
     given = torch.cat([torch.ones(3, 1, dtype=torch.long), found], 1)[:, :-1]
@@ -61,7 +67,7 @@ def test_generated_words_are_the_likeliest_of_the_taught_form():
 
 def test_a_word_depends_on_earlier_words_alone():
     torch.manual_seed(1)
-    head = CaptionHead(WIDTH, words=9).eval()
+    head = CaptionDecoder(WIDTH, words=9).eval()
     memory, words = torch.randn(2, 4, WIDTH), torch.randint(4, 9, (2, 6))
     changed = words.clone()
     changed[:, 4:] = 3
@@ -70,7 +76,7 @@ def test_a_word_depends_on_earlier_words_alone():
 
 def test_a_region_that_is_absent_calls_for_nothing():
     torch.manual_seed(12)
-    head, memory = CaptionHead(WIDTH, words=9).eval(), torch.randn(2, 6, WIDTH)
+    head, memory = CaptionDecoder(WIDTH, words=9).eval(), torch.randn(2, 6, WIDTH)
     words, present = torch.full((2, 3), 4), torch.tensor([[1.0, 0.0], [0.5, 1.0]])
     changed = memory.clone()
     changed[0, 3] = 9.0  # the second region of the first row, which is absent
@@ -82,7 +88,7 @@ def test_a_region_that_is_absent_calls_for_nothing():
 
 def repeating(word, most=12):
     """A head that says one word for ever."""
-    head = CaptionHead(WIDTH, words=9, most=most).eval()
+    head = CaptionDecoder(WIDTH, words=9, most=most).eval()
     with torch.no_grad():
         head.out.weight.zero_()
         head.out.bias.zero_()
@@ -104,7 +110,7 @@ def test_captions_stop_when_all_have_ended():
 
 def test_a_row_says_the_same_alone_and_among_others():
     torch.manual_seed(5)
-    head, memory = CaptionHead(WIDTH, words=9, most=10).eval(), torch.randn(5, 4, WIDTH) * 3
+    head, memory = CaptionDecoder(WIDTH, words=9, most=10).eval(), torch.randn(5, 4, WIDTH) * 3
     together = head.generate(memory)
     for row, alone in zip(together, memory, strict=True):
         words = head.generate(alone[None])[0]
@@ -113,7 +119,7 @@ def test_a_row_says_the_same_alone_and_among_others():
 
 
 def test_captions_read_sound_picture_region_and_patches_of_their_own_step():
-    head, given = CaptionHead(WIDTH, words=9), tokens()
+    head, given = CaptionDecoder(WIDTH, words=9), tokens()
     region = torch.randn(2, 3, 1, WIDTH)
     memory = head.memory(given, region)
     assert memory.shape == (6, 3 + 16, WIDTH)
@@ -134,19 +140,19 @@ def test_captions_read_sound_picture_region_and_patches_of_their_own_step():
     ],
 )
 def test_mask_head_has_the_finest_maps_size(grid, pyramid, size):
-    head = MaskHead(WIDTH, [c for c, _ in pyramid], classes=4)
+    head = MaskDecoder(WIDTH, [c for c, _ in pyramid], classes=4)
     out = head(tokens(grid=grid, pyramid=pyramid))
     assert out.maps.shape == (2, 3, 5, size, size)
-    assert out.heard.shape == (2, 3, 3)
-    alone = MaskHead(WIDTH, [c for c, _ in pyramid])
+    assert out.audio_logits.shape == (2, 3, 3)
+    alone = MaskDecoder(WIDTH, [c for c, _ in pyramid])
     out = alone(tokens(grid=grid, pyramid=pyramid))
     assert out.maps.shape == (2, 3, 1, size, size)
-    assert out.heard is None
+    assert out.audio_logits is None
 
 
 def test_mask_head_answers_each_step_by_itself():
     torch.manual_seed(6)
-    head, given = MaskHead(WIDTH, [8, 12], classes=4).eval(), tokens()
+    head, given = MaskDecoder(WIDTH, [8, 12], classes=4).eval(), tokens()
     whole = head(given).maps
     part = replace(
         given,
@@ -158,17 +164,17 @@ def test_mask_head_answers_each_step_by_itself():
 
 def test_mask_begins_nearly_empty():
     torch.manual_seed(7)
-    assert MaskHead(WIDTH, [8, 12], classes=4)(tokens()).maps[:, :, 0].sigmoid().mean() < 0.2
+    assert MaskDecoder(WIDTH, [8, 12], classes=4)(tokens()).maps[:, :, 0].sigmoid().mean() < 0.2
 
 
 def test_mask_is_the_odds_of_any_class_plus_its_own_map():
     torch.manual_seed(2)
-    head = MaskHead(WIDTH, [8, 12], classes=4)
+    head = MaskDecoder(WIDTH, [8, 12], classes=4)
     with torch.no_grad():
         head.combine[2].weight[:4] = 0  # the mask's own map, before it is unfolded
         head.combine[2].bias[:4] = 0
-        head.heard.weight[0] = 0
-        head.heard.bias[0] = 0
+        head.audio_bias.weight[0] = 0
+        head.audio_bias.bias[0] = 0
     out = head(tokens()).maps
     p = out[:, :, 1:].softmax(2)
     torch.testing.assert_close(out[:, :, 0].sigmoid(), 1 - p[:, :, 0], atol=1e-5, rtol=1e-5)
@@ -176,23 +182,23 @@ def test_mask_is_the_odds_of_any_class_plus_its_own_map():
 
 def test_answers_ignore_padding_of_words_and_of_time():
     torch.manual_seed(3)
-    head, given = AnswerHead(WIDTH, 5), tokens(batch=1)
-    alone = head(given)
+    head, given = answer_head(), tokens(batch=1)
+    alone = head(given, None)
     longer = tokens(batch=1, steps=6, words=9)
     for name in ("audio", "frame", "patches"):
         getattr(longer, name)[:, :3] = getattr(given, name)
     longer.valid[:, 3:] = False
     longer.text[:, :5], longer.prompt, longer.names = given.text, given.prompt, given.names
     longer.text_valid[:, 5:] = False
-    torch.testing.assert_close(head(longer), alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head(longer, None), alone, atol=1e-5, rtol=1e-5)
 
 
 def test_answers_depend_on_the_order_of_words():
     torch.manual_seed(8)
-    head, given = AnswerHead(WIDTH, 5), tokens(grid=(1, 3))
-    forth = head(given)
+    head, given = answer_head(), tokens(grid=(1, 3))
+    forth = head(given, None)
     assert forth.shape == (2, 5)
-    assert not torch.allclose(head(replace(given, text=given.text.flip(1))), forth, atol=1e-4)
+    assert not torch.allclose(head(replace(given, text=given.text.flip(1)), None), forth, atol=1e-4)
 
 
 def test_a_word_finds_the_token_it_means():
@@ -214,19 +220,19 @@ def test_a_word_finds_the_token_it_means():
 
 def test_masks_by_name_need_names():
     with pytest.raises(ValueError, match=r"tokens\.names is None"):
-        MaskHead(WIDTH, [8, 12], classes=4)(replace(tokens(), names=None))
+        MaskDecoder(WIDTH, [8, 12], classes=4)(replace(tokens(), names=None))
 
 
 def test_classes_follow_their_names():
     torch.manual_seed(10)
-    head, given = MaskHead(WIDTH, [8, 12], classes=4).eval(), tokens()
+    head, given = MaskDecoder(WIDTH, [8, 12], classes=4).eval(), tokens()
     with torch.no_grad():
         head.combine[2].weight.zero_()
         head.combine[2].bias.zero_()
     order = torch.tensor([2, 0, 1])
     turned = head(replace(given, names=given.names[order]))
     torch.testing.assert_close(turned.maps[:, :, 2:], head(given).maps[:, :, 2:][:, :, order])
-    torch.testing.assert_close(turned.heard, head(given).heard[:, :, order])
+    torch.testing.assert_close(turned.audio_logits, head(given).audio_logits[:, :, order])
 
 
 def test_regions_say_where_they_are_and_how_large():
@@ -264,17 +270,17 @@ def test_mentions_by_hand():
 
 def test_answers_depend_on_order_in_time():
     torch.manual_seed(4)
-    head, given = AnswerHead(WIDTH, 5), tokens(batch=1)
-    forth = head(given)
+    head, given = answer_head(), tokens(batch=1)
+    forth = head(given, None)
     given.audio, given.frame, given.patches = (x.flip(1) for x in (given.audio, given.frame, given.patches))
-    assert not torch.allclose(head(given), forth, atol=1e-4)
+    assert not torch.allclose(head(given, None), forth, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["text", "text_valid"])
 def test_answers_need_a_question(name):
     given = replace(tokens(), **{name: None})
     with pytest.raises(ValueError, match="needs a question"):
-        AnswerHead(WIDTH, 5)(given)
+        answer_head()(given, None)
 
 
 def test_dice_by_hand():

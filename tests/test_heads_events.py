@@ -8,15 +8,16 @@ import torch
 
 from avkit.batch import Item, Tokens, Vocabulary
 from avkit.collate import collate
+from avkit.heads.base import HeadInputs
 from avkit.heads.heat import HeatHead, pairing_loss
-from avkit.heads.pyramid import PyramidHead, mean_over
+from avkit.heads.pyramid import PyramidHead, level_targets, mean_over
 from avkit.heads.segment import EventHead, ParsingHead
 from avkit.systems.av_unified.system import AVUnifiedConfig
-from avkit.tasks.davel import _targets
 from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
 WIDTH = 16
+INPUTS = HeadInputs(WIDTH, Vocabulary(classes=["a", "b", "c"]))
 
 
 def tokens(batch=2, steps=3, grid=(2, 2)):
@@ -59,10 +60,9 @@ class TestPyramid:
         """The longer side of 3.5 steps is the first level's, of 14 the third's."""
         net = davel()
         given = collate([clip([[2, 7, 0], [8, 30, 1]])], "davel")
-        levels = net.heads["davel"](net.encode(given))
-        found = [
-            _targets(level, given, n == 0, n == len(levels) - 1)[0].isfinite().all(-1) for n, level in enumerate(levels)
-        ]
+        levels = net.system(given)
+        last = len(levels) - 1
+        found = [level_targets(x, given, n == 0, n == last)[0].isfinite().all(-1) for n, x in enumerate(levels)]
         assert [level.stride for level in levels] == [1, 2, 4, 8, 16]
         assert found[0][:, 0].nonzero().flatten().tolist() == [3, 4, 5]  # within 4 steps of both ends
         assert not found[0][:, 1].any()
@@ -72,8 +72,8 @@ class TestPyramid:
     def test_reach_is_told_in_strides(self):
         net = davel()
         given = collate([clip([[8, 30, 1]])], "davel")
-        levels = net.heads["davel"](net.encode(given))
-        target = _targets(levels[2], given, False, False)[0, :, 1]
+        levels = net.system(given)
+        target = level_targets(levels[2], given, False, False)[0, :, 1]
         point = int(target.isfinite().all(-1).nonzero()[0])
         middle = (point + 0.5) * 4
         assert target[point].tolist() == [(middle - 8) / 4, (30 - middle) / 4]
@@ -83,17 +83,17 @@ class TestPyramid:
         net = davel().train()
         crowd = [[i * 0.01, 4 - i * 0.01, k] for i in range(60) for k in (0, 1)]
         given = collate([clip(crowd, 4)], "davel")
-        out = net.heads["davel"](net.encode(given))
-        target = _targets(out[0], given, True, False)[0]
+        out = net.system(given)
+        target = level_targets(out[0], given, True, False)[0]
         assert target[2, 0].tolist() == pytest.approx([2.5 - 0.59, 3.41 - 2.5])
-        losses = net.losses(given)
+        losses = net.system.loss(net.system(given), given)
         losses["loss"].backward()
         assert torch.isfinite(losses["loss"])
 
     def test_a_class_that_is_never_seen(self):
         net = davel(classes=5)
         given = collate([clip([[2, 7, 0]]), clip([[8, 30, 1]])], "davel")
-        losses = net.losses(given)
+        losses = net.system.loss(net.system(given), given)
         losses["loss"].backward()
         board = Evaluator(net.tasks, quick=True)
         with torch.no_grad():
@@ -109,14 +109,14 @@ class TestPyramid:
         assert (found[:, 0] < found[:, 1]).all()
 
     def test_no_point_looks_at_padding(self):
-        head = PyramidHead(WIDTH, 3).eval()
+        head = PyramidHead(INPUTS).eval()
         given = tokens(steps=6)
         given.valid[:, 4:] = False
         with torch.no_grad():
-            before = head(given)
+            before = head(given, None)
             for name in ("audio", "frame", "patches"):
                 getattr(given, name)[:, 4:] = 9.0
-            after = head(given)
+            after = head(given, None)
         for one, other in zip(before, after, strict=True):
             assert torch.equal(one.logits[one.valid], other.logits[other.valid])
 
@@ -146,7 +146,7 @@ class TestPairing:
     def test_it_finds_where_without_being_told(self):
         """Each of four sounds goes with one of four patterns somewhere in the picture; only the pairing is known."""
         torch.manual_seed(0)
-        head, sounds, looks = HeatHead(WIDTH), torch.randn(4, WIDTH) * 2, torch.randn(4, WIDTH) * 2
+        head, sounds, looks = HeatHead(INPUTS), torch.randn(4, WIDTH) * 2, torch.randn(4, WIDTH) * 2
         optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
 
         def draw(count):
@@ -159,14 +159,14 @@ class TestPairing:
 
         for _ in range(500):
             given, _ = draw(32)
-            heard, seen = head(given)
-            loss = pairing_loss(heard[:, 0], seen[:, 0].flatten(1, 2), torch.arange(32), share=0.0)
+            output = head(given, None)
+            patches = output.patches[:, 0].flatten(1, 2)
+            loss = pairing_loss(output.audio[:, 0], patches, torch.arange(32), share=0.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         given, place = draw(200)
-        heard, seen = head(given)
-        heat = torch.einsum("btc,bthwc->bthw", heard, seen)[:, 0].flatten(1)
+        heat = head(given, None).heat[:, 0].flatten(1)
         assert (heat.argmax(1) == place).float().mean() > 0.7  # by chance one in nine
 
 
@@ -175,20 +175,21 @@ class TestSegments:
 
     def test_probabilities_of_a_clip_are_those_of_its_valid_steps(self):
         torch.manual_seed(0)
-        head, given = ParsingHead(WIDTH, 3).eval(), tokens(steps=5)
+        head, given = ParsingHead(INPUTS).eval(), tokens(steps=5)
         given.valid[:, 3:] = False
         with torch.no_grad():
-            before = head(given)
+            before = head(given, None)
             given.audio[:, 3:] = 7.0
-            after = head(given)
-        for name in ("heard", "seen", "clip"):
+            after = head(given, None)
+        for name in ("audio", "visual", "clip"):
             value = getattr(before, name)
             assert torch.equal(value, getattr(after, name))
             assert ((value > 0) & (value < 1)).all()
 
     def test_an_event_has_to_be_heard_and_seen(self):
         """Its logit is the log-probability of both, so it cannot exceed either."""
-        head, given = EventHead(WIDTH, 3).eval(), tokens(steps=2)
+        head, given = EventHead(INPUTS).eval(), tokens(steps=2)
         with torch.no_grad():
-            logits, both = head(given), head.classes(given)[0]
+            logits = head(given, None)
+            both = head.classes(given).logits
         assert (logits[..., 1:] <= torch.nn.functional.logsigmoid(both).amin(2)).all()

@@ -274,17 +274,24 @@ def model(tasks, **kwargs):
 def test_with_and_without_a_cache_the_same_is_written(task):
     net, given = model(task).eval(), batch(task, 2)
     with torch.no_grad():
-        tokens = net.encode(given)
-        form = find_task(task).forms[-1]
-        ours, plain = net.decoder.write(tokens, form), net.decoder.write(tokens, form, cache=False)
+        tokens = net.system.tokens(given)
+        form = find_task(task).sequence_forms[-1]
+        ours = net.system.decoder.write(tokens, form)
+        plain = net.system.decoder.write(tokens, form, cache=False)
     assert torch.equal(ours.tokens, plain.tokens)
     torch.testing.assert_close(ours.chance, plain.chance, atol=1e-4, rtol=1e-3)
 
 
 def test_tasks_that_labels_do_not_teach_keep_their_heads_and_others_lose_them():
     net = model("all")
-    assert set(net.heads) == {"avvp", "ssl"}
-    assert set(net.decoder.forms) == set(FORMS)
+    assert {task for task in net.tasks if net.system.head(task).teacher is not None} == {"avvp", "ssl"}
+    assert set(net.system.decoder.forms) == set(FORMS)
+
+
+def test_the_shared_decoder_is_saved_once():
+    net = model("avs,avqa")
+    assert any(key.startswith("system.decoder.") for key in net.state_dict())
+    assert not any(".decoder." in key.removeprefix("system.decoder.") for key in net.state_dict())
 
 
 @pytest.mark.parametrize("task", ["ave_weak", "avvp", "ssl"])
@@ -292,7 +299,8 @@ def test_a_weak_task_teaches_no_more_than_its_labels_allow(task):
     net = model(task).train()
     cls = find_task(task)
     given = collate([SCENES.item(i, frozenset(cls.targets)) for i in range(3)], task)
-    fields = net.tasks[task].teach(net.heads[task](net.encode(given)), given)
+    teacher = net.system.head(task).teacher
+    fields = teacher.pseudo_targets(teacher(net.system.tokens(given), given), given)
     if task == "ssl":
         left, top, right, bottom = fields["boxes"].unbind(-1)
         assert (left >= 0).all()
@@ -318,12 +326,12 @@ def test_a_clip_is_learnt(task):
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     start = last = None
     for _ in range(20):
-        losses = net.losses(given)
-        told = sum(loss for name, loss in losses.items() if name.startswith("next"))
+        losses = net.system.loss(net.system(given), given)
+        written = sum(loss for name, loss in losses.items() if name.startswith("next"))
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-        last = told.item()
+        last = written.item()
         start = start or last
     assert last < 0.5 * start
 
@@ -335,7 +343,7 @@ def test_an_answer_is_written():
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(40):
         optimizer.zero_grad()
-        net.losses(given)["loss"].backward()
+        net.system.loss(net.system(given), given)["loss"].backward()
         optimizer.step()
     with torch.no_grad():
         assert net.eval()(given)["answer"] == given.targets["answer"]

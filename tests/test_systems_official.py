@@ -7,17 +7,18 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from avkit.systems.dense_task import RANGES, Normaliser, OfficialDenseEvents, assign
 
 from avkit.batch import Batch, Vocabulary
 from avkit.cli import main
 from avkit.errors import DataError
-from avkit.nn.clip_projection import ClipFeatures
+from avkit.nn.clip_projection import ClipProjection
 from avkit.nn.cross_modal_pyramid import TemporalGate
+from avkit.nn.event_criterion import RANGES, EventCriterion, Normaliser, assign_events
 from avkit.nn.event_dependency import EventDependency
 from avkit.nn.event_levels import EventLevel
+from avkit.nn.event_options import EventLossOptions, EventPyramidOptions
 from avkit.nn.masked_conv import PyramidBlock
-from avkit.nn.matmul_conv import Conv3, in_parts
+from avkit.nn.matmul_conv import Conv3, run_in_chunks
 from avkit.systems import NETWORKS, find_config, find_network
 from avkit.systems.checkpoints import read_official, recognise
 
@@ -27,13 +28,13 @@ SMALL = {
     "unav": DENSE,
     "han": {"audio": 4, "frames": 6, "motion": 3, "classes": 3, "width": 8, "inner": 8},
     "mm_pyramid": {"audio": 4, "frames": 6, "motion": 3, "classes": 3, "width": 8, "heads": 2, "inner": 4, "levels": 2},
-    "avel": {"audio": 4, "visual": 6, "classes": 4, "width": 5, "compared": 7, "positions": 9},
-    "psp": {"audio": 4, "visual": 6, "classes": 4, "compared": 7, "positions": 9},
+    "avel": {"audio": 4, "visual": 6, "classes": 4, "hidden": 5, "attention_width": 7, "positions": 9},
+    "psp": {"audio": 4, "visual": 6, "classes": 4, "attention_width": 7, "positions": 9},
 }
 #: Those that `features` feeds; `test_systems_parts.py` has the way out and back of others.
 FED = tuple(SMALL)
 SMALL |= {
-    "tpavi": {"visual": "pvt_v2_b0", "width": 16},
+    "tpavi": {"visual": "pvt_v2_b0", "width": 16, "audio_features": 128},
     "ez_vsl": {"width": 8},
     "lvs": {},
 }
@@ -43,7 +44,7 @@ UNTOLD = {"ccnet": {"heads": 2}, "unav": {"heads": 2, "length": 64}, "mm_pyramid
 
 def make(name, **more):
     torch.manual_seed(3)
-    return find_network(name)(**{**SMALL[name], **more}).eval()
+    return find_network(name).build(**{**SMALL[name], **more}).eval()
 
 
 def features(name, steps=10, batch=2):
@@ -62,7 +63,7 @@ def answer(network, given, **more):
     if isinstance(found, list):
         return torch.cat([torch.cat([x.logits, x.offsets.flatten(2)], 2) for x in found], 1)
     if hasattr(found, "steps"):
-        return torch.cat([found.steps.flatten(1), found.heard, found.seen, found.clip], 1)
+        return torch.cat([found.steps.flatten(1), found.audio, found.visual, found.clip], 1)
     return getattr(found, "logits", found)
 
 
@@ -70,13 +71,13 @@ def answer(network, given, **more):
 def test_weights_go_out_and_come_back(name, tmp_path):
     network, given = make(name), features(name)
     state = network.to_official()
-    dead = network.official_dead()
-    for key in dead:
+    unused = network.unused_keys()
+    for key in unused:
         state[key] = torch.full_like(state[key], 2.0)
     assert recognise(state) == name
     wrapped = {f"module.{key}": x for key, x in state.items()}
     again = find_network(name).from_official(wrapped, **UNTOLD.get(name, {})).eval()
-    assert {k: v for k, v in again.made_with.items() if v != network.made_with[k]} == {}
+    assert {k: v for k, v in again.built_with.items() if v != network.built_with[k]} == {}
     torch.testing.assert_close(answer(again, given), answer(network, given), atol=0, rtol=0)
     again.save(tmp_path / "ours.safetensors")
     third = find_network(name).load(tmp_path / "ours.safetensors")
@@ -104,7 +105,7 @@ def test_weights_that_do_not_fit_are_refused_with_what_is_wrong(name):
         DataError, match=rf"no official weights of {other}.*They are those of {name}: avkit convert {name}"
     ):
         find_network(other).from_official(state)
-    key = next(k for k in sorted(state) if k not in make(name).official_dead() and k.endswith("weight"))
+    key = next(k for k in sorted(state) if k not in make(name).unused_keys() and k.endswith("weight"))
     for told in ("cls_head.cls_head.conv.bias", "fc_prob.weight", "L2.weight"):
         if told in state:
             with pytest.raises(DataError, match=f"have no key '{told}'; the file is not whole"):
@@ -123,7 +124,7 @@ def test_another_length_is_refused_with_both():
         find_network("ccnet").from_official(state, heads=2, length=32)
     with pytest.raises(DataError, match="65 steps; this CCNet is made for at most 64"):
         make("ccnet")(*features("ccnet", steps=65))
-    assert make("unav").takes(65) == 96
+    assert make("unav").padded_length(65) == 96
     free = make("ccnet", c2f=False, in_time=False)
     assert [x.valid.shape[1] for x in free(*features("ccnet", steps=65))] == [96, 48, 24, 12, 6, 3]
     with pytest.raises(ValueError, match="6 levels need a multiple of 32"):
@@ -142,33 +143,33 @@ def test_padding_of_clips_changes_nothing(name):
         assert two.logits.isfinite().all()
         return
     torch.testing.assert_close(two.clip, one.clip, atol=1e-5, rtol=0)
-    torch.testing.assert_close(two.heard, one.heard, atol=1e-5, rtol=0)
+    torch.testing.assert_close(two.audio, one.audio, atol=1e-5, rtol=0)
     torch.testing.assert_close(two.steps[:, :6], one.steps, atol=1e-5, rtol=0)
 
 
 def test_switch_of_streams():
     given = features("mm_pyramid")
-    theirs, sound = make("mm_pyramid"), make("mm_pyramid", swapped=False)
-    sound.load_state_dict(theirs.state_dict())
+    swapped, plain = make("mm_pyramid"), make("mm_pyramid", swapped=False)
+    plain.load_state_dict(swapped.state_dict())
     with torch.inference_mode():
-        a, b = theirs(*given), sound(*given)
+        a, b = swapped(*given), plain(*given)
     torch.testing.assert_close(a.steps, b.steps.flip(2))
-    torch.testing.assert_close(a.heard, b.seen)
+    torch.testing.assert_close(a.audio, b.visual)
 
 
 def test_dependency_takes_padding_from_the_right_video_where_asked():
     torch.manual_seed(0)
     x, valid = torch.randn(3, 16, 6), torch.arange(16) < torch.tensor([16, 9, 4])[:, None]
     x = x * valid[..., None]
-    sound = EventDependency(6, 4, 8, mixed=False).eval()
-    for block in (sound.over_time, sound.over_classes):
-        for path in (block.attention_path, block.feed_path):
+    unmixed = EventDependency(6, 4, EventPyramidOptions(inner=8, mixed=False)).eval()
+    for block in (unmixed.over_time, unmixed.over_classes):
+        for path in (block.attention_path, block.feed_forward_path):
             torch.nn.init.ones_(path.scale)
-    official = EventDependency(6, 4, 8, mixed=True).eval()
-    official.load_state_dict(sound.state_dict())
+    official = EventDependency(6, 4, EventPyramidOptions(inner=8, mixed=True)).eval()
+    official.load_state_dict(unmixed.state_dict())
     with torch.inference_mode():
-        alone = torch.cat([sound(x[i : i + 1], valid[i : i + 1]) for i in range(3)])
-        torch.testing.assert_close(sound(x, valid), alone, atol=1e-5, rtol=0)
+        alone = torch.cat([unmixed(x[i : i + 1], valid[i : i + 1]) for i in range(3)])
+        torch.testing.assert_close(unmixed(x, valid), alone, atol=1e-5, rtol=0)
         assert (official(x, valid) - alone).abs().max() > 1e-3
         torch.testing.assert_close(official(x[:1], valid[:1]), alone[:1], atol=1e-5, rtol=0)
 
@@ -179,11 +180,11 @@ def test_gate_sees_padding_only_where_asked():
     x = torch.randn(1, 8, 8)
     long, valid = F.pad(x, (0, 0, 0, 8)), torch.arange(16)[None] < 8
     with torch.inference_mode():
-        one = gate(F.pad(x, (0, 0, 0, 2)), torch.arange(10)[None] < 8, False)
-        torch.testing.assert_close(gate(long, valid, False)[:, :4], one[:, :4], atol=1e-6, rtol=0)
-        blind = gate(long, valid, True)
-    assert (blind[:, :4] - one[:, :4]).abs().max() > 1e-5
-    assert bool((blind[:, 4:] == 0.5).all())
+        one = gate(F.pad(x, (0, 0, 0, 2)), torch.arange(10)[None] < 8, True)
+        torch.testing.assert_close(gate(long, valid, True)[:, :4], one[:, :4], atol=1e-6, rtol=0)
+        unmasked = gate(long, valid, False)
+    assert (unmasked[:, :4] - one[:, :4]).abs().max() > 1e-5
+    assert bool((unmasked[:, 4:] == 0.5).all())
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "dilation"), [(5, 9, 1), (9, 5, 1), (4, 4, 3), (7, 3, 2)])
@@ -200,15 +201,15 @@ def test_parts_change_no_number(monkeypatch):
     rows, valid = torch.randn(9, 6, 8), torch.arange(6) < torch.randint(1, 7, (9, 1))
     found = {}
     for part in (10**9, 96):
-        monkeypatch.setattr("avkit.nn.matmul_conv.PART", part)
+        monkeypatch.setattr("avkit.nn.matmul_conv.CHUNK", part)
         for keep in (None, valid):
             x = rows.clone().requires_grad_()
             block.zero_grad()
-            y = in_parts(block, x, keep)
+            y = run_in_chunks(block, x, keep)
             y.square().sum().backward()
             with torch.no_grad():
-                torch.testing.assert_close(in_parts(block, rows, keep), y, atol=1e-6, rtol=0)
-            found.setdefault(keep is None, []).append((y, x.grad, block.feed[0].weight.grad.clone()))
+                torch.testing.assert_close(run_in_chunks(block, rows, keep), y, atol=1e-6, rtol=0)
+            found.setdefault(keep is None, []).append((y, x.grad, block.feed_forward[0].weight.grad.clone()))
     for one, two in found.values():
         for a, b in zip(one, two, strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -216,7 +217,7 @@ def test_parts_change_no_number(monkeypatch):
 
 def test_frames_may_be_averaged_first():
     torch.manual_seed(0)
-    layer, frames = ClipFeatures(3, 6, 0, 8), torch.randn(2, 5, 8, 6)
+    layer, frames = ClipProjection(3, 6, 0, 8), torch.randn(2, 5, 8, 6)
     torch.testing.assert_close(layer(torch.randn(2, 5, 3), frames)[1], layer.frames(frames).mean(2), atol=1e-6, rtol=0)
 
 
@@ -226,7 +227,7 @@ def test_targets_are_those_of_a_loop(aware):
     starts = torch.rand(12) * 50
     segments = torch.stack([starts, starts + torch.rand(12) ** 2 * 60 + 0.5], 1)
     labels, lengths = torch.randint(3, (12,)), [64 >> i for i in range(6)]
-    found = assign(segments, labels, 3, lengths, aware)
+    found = assign_events(segments, labels, 3, lengths, aware)
     row = 0
     for level, (length, (low, high)) in enumerate(zip(lengths, RANGES, strict=True)):
         for point in range(length):
@@ -238,32 +239,32 @@ def test_targets_are_those_of_a_loop(aware):
             if not aware and wanted:
                 shortest = min(wanted, key=lambda e: (segments[e, 1] - segments[e, 0]).item())
                 wanted = {shortest: wanted[shortest]}
-                torch.testing.assert_close(found.reach[row], torch.tensor(wanted[shortest]), atol=1e-4, rtol=0)
+                torch.testing.assert_close(found.offsets[row], torch.tensor(wanted[shortest]), atol=1e-4, rtol=0)
             classes = {labels[event].item() for event in wanted}
             assert set(found.classes[row].nonzero().flatten().tolist()) == classes
             if aware:
                 for label in classes:
                     last = max(e for e in wanted if labels[e] == label)
-                    torch.testing.assert_close(found.reach[row, label], torch.tensor(wanted[last]), atol=1e-4, rtol=0)
+                    torch.testing.assert_close(found.offsets[row, label], torch.tensor(wanted[last]), atol=1e-4, rtol=0)
             row += 1
-    none = assign(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), 3, lengths, aware)
+    none = assign_events(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), 3, lengths, aware)
     assert not none.classes.any()
 
 
 def test_loss_of_no_event_is_finite_and_the_normaliser_is_kept():
-    task = OfficialDenseEvents(Vocabulary(["a", "b"]))
-    logits, reach = torch.zeros(1, 8, 2, requires_grad=True), torch.rand(1, 8, 2, 2)
+    criterion = EventCriterion(EventLossOptions())
+    logits, offsets = torch.zeros(1, 8, 2, requires_grad=True), torch.rand(1, 8, 2, 2)
     valid, durations = torch.ones(1, 8, dtype=torch.bool), torch.tensor([8.0])
-    levels = [EventLevel(logits[:, :: 2**i], reach[:, :: 2**i], valid[:, :: 2**i], 2**i, 0.5) for i in range(6)]
+    levels = [EventLevel(logits[:, :: 2**i], offsets[:, :: 2**i], valid[:, :: 2**i], 2**i, 0.5) for i in range(6)]
     batch = Batch("davel", ["x"], durations, 1.0, valid, targets={"events": [torch.zeros(0, 3)]})
-    losses = task.loss(levels, batch)
+    losses = criterion(levels, batch)
     assert losses["segments"].item() == 0
     assert losses["loss"].isfinite()
     losses["loss"].backward()
-    assert float(task.normaliser.value) == pytest.approx(0.9 * 250 + 0.1)
+    assert float(criterion.normaliser.value) == pytest.approx(0.9 * 250 + 0.1)
     again = Normaliser()
-    again.load_state_dict(task.normaliser.state_dict())
-    assert float(again.value) == float(task.normaliser.value)
+    again.load_state_dict(criterion.normaliser.state_dict())
+    assert float(again.value) == float(criterion.normaliser.value)
 
 
 class Trap:
@@ -288,10 +289,10 @@ def test_convert(tmp_path, monkeypatch, capsys):
     assert torch.equal(raw["cls_head.cls_head.conv.bias"], last["cls_head.cls_head.conv.bias"] + 1)
 
     torch.save(make("han").to_official(), "han.pth")
-    with monkeypatch.context() as wide:  # HAN's dead layers have their published size
+    with monkeypatch.context() as wide:  # HAN's unused layers have their published size
         wide.setenv("COLUMNS", "200")
         assert main(["convert", "han", "han.pth"]) == 0
-    assert "44 are dead" in capsys.readouterr().out
+    assert "44 are unused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_weights_alone_or_wrapped(tmp_path):
 )
 def test_systems_say_what_they_answer(system, tasks, options, error):
     with pytest.raises(ValueError, match=error):
-        find_config(system)(**options).tasks(tasks, Vocabulary(["a"]))
+        find_config(system)(**options).make_tasks(tasks, Vocabulary(["a"]))
 
 
 @pytest.mark.parametrize("switch", ["cmcc", "cmi", "tcg", "c2f", "f2c", "in_time"])

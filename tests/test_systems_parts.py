@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import signal
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Vocabulary
 from avkit.encoders import build_visual_encoder
 from avkit.encoders.resnet import ResNet18
 from avkit.encoders.vggish import VGGishAudio
@@ -16,17 +16,27 @@ from avkit.media.mel import vggish_examples
 from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.deformable_attention import cell_centers, sample_with_gather, sample_with_grid_sample
 from avkit.systems import find_network
-from avkit.systems.avsegformer.network import AVSegFormerConfig
-from avkit.systems.sources import cut_and_mirror
-from avkit.systems.tpavi.attention import TPAVI as Interaction
-from avkit.systems.tpavi.network import TPAVIConfig
+from avkit.systems.avsegformer.system import AVSegFormerConfig
+from avkit.systems.base import RunContext
+from avkit.systems.sources import random_crop_and_flip
+from avkit.systems.tpavi.attention import PixelAudioAttention
+from avkit.systems.tpavi.network import TPAVI
+from avkit.systems.tpavi.system import TPAVIConfig
+
+
+def build(config, vocabulary=None, widths=None):
+    """A system for `avs`."""
+    vocabulary = vocabulary or Vocabulary()
+    features = {} if widths is None else {"avs": widths}
+    return config.build(RunContext(config.make_tasks(["avs"], vocabulary), vocabulary, features))
+
 
 # ------------------------------------------------------------------------------------------------ masks
 
 
 def test_interaction_equals_the_matrix_of_all_pixels():
     torch.manual_seed(0)
-    part = Interaction(8, 6)
+    part = PixelAudioAttention(8, 6)
     torch.nn.init.normal_(part.scale.weight)
     part.scale.running_mean.normal_()
     maps, sound = torch.randn(2, 3, 8, 4, 5), torch.randn(2, 3, 6)
@@ -62,8 +72,8 @@ def test_both_ways_to_look_at_places_agree_with_gradients():
 
 def test_steps_that_are_not_there_change_no_mask():
     torch.manual_seed(0)
-    network = TPAVIConfig(width=16, scale=2).network(Vocabulary(), 6).eval()
-    for part in network.meet:
+    network = TPAVI.build(width=16, scale=2, audio_features=6).eval()
+    for part in network.interactions:
         torch.nn.init.normal_(part.scale.weight)
     maps = [torch.randn(2, 5, c, s, s) for c, s in ((16, 8), (32, 4), (64, 2))]
     sound, valid = torch.randn(2, 5, 6), torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
@@ -77,19 +87,19 @@ def test_steps_that_are_not_there_change_no_mask():
 
 def test_pictures_that_are_too_small_are_refused():
     torch.manual_seed(0)
-    system = TPAVIConfig(width=16).build(Vocabulary()).eval()
+    system = build(TPAVIConfig(width=16)).eval()
     frames = torch.randint(256, (1, 3, 3, 32, 32), dtype=torch.uint8)
     valid = torch.ones(1, 3, dtype=torch.bool)
     clip = Batch("avs", ["a"], torch.tensor([3.0]), 1.0, valid, frames, torch.randn(1, 48_000))
-    assert system(clip, []).logits.shape[:3] == (1, 3, 1)
+    assert system(clip).logits.shape[:3] == (1, 3, 1)
     with pytest.raises(ValueError, match="16 by 16 pixels; tpavi needs 32"):
-        system(replace(clip, frames=frames[..., :16, :16]), [])
+        system(replace(clip, frames=frames[..., :16, :16]))
 
 
 @pytest.mark.parametrize("config", [TPAVIConfig, AVSegFormerConfig])
 def test_recomputing_is_of_all_blocks_and_changes_nothing(config):
     pytest.importorskip("timm")
-    small = {} if config is TPAVIConfig else {"layers": 1, "sound_layers": 1}
+    small = {} if config is TPAVIConfig else {"layers": 1, "audio_layers": 1}
     clip = Batch(
         "avs",
         ["a"],
@@ -102,10 +112,10 @@ def test_recomputing_is_of_all_blocks_and_changes_nothing(config):
     found, kept = [], []
     for recompute in (False, True):
         torch.manual_seed(0)
-        system = config(visual="pvt_v2_b0", width=32, recompute=recompute, **small).build(Vocabulary()).train()
+        system = build(config(visual="pvt_v2_b0", width=32, recompute=recompute, **small)).train()
         bytes_of = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, to=bytes_of: to.append(x.nbytes) or x, lambda x: x):
-            logits = system(clip, []).logits
+            logits = system(clip).logits
         logits.square().sum().backward()
         found.append([logits, *(p.grad for p in system.parameters() if p.grad is not None)])
         kept.append(sum(bytes_of))
@@ -115,21 +125,21 @@ def test_recomputing_is_of_all_blocks_and_changes_nothing(config):
 
 
 def test_a_trunk_is_frozen_for_its_epochs():
-    system = AVSegFormerConfig(frozen_epochs=2, width=16, layers=1, sound_layers=1).build(Vocabulary())
+    system = build(AVSegFormerConfig(frozen_epochs=2, width=16, layers=1, audio_layers=1))
     for epoch, learns in ((0, False), (1, False), (2, True)):
-        system.begin_epoch(epoch)
+        system.on_epoch_start(epoch)
         assert {p.requires_grad for p in system.network.visual.parameters()} == {learns}
 
 
 def test_classes_are_asked_for_where_there_are_some():
     with pytest.raises(ValueError, match="the dataset names none"):
-        AVSegFormerConfig(semantic=True).tasks(["avs"], Vocabulary())
-    task = AVSegFormerConfig(semantic=True).tasks(["avs"], Vocabulary(["dog", "cat"]))["avs"]
+        AVSegFormerConfig(semantic=True).make_tasks(["avs"], Vocabulary())
+    task = AVSegFormerConfig(semantic=True).make_tasks(["avs"], Vocabulary(["dog", "cat"]))["avs"]
     assert task.classes == 3
     with pytest.raises(ValueError, match="stored features"):
-        AVSegFormerConfig().build(Vocabulary(), {"avs": [8, 0]})
+        build(AVSegFormerConfig(), widths=FeatureWidths(8, 0))
     with pytest.raises(ValueError, match=r"has none\. Try pvt_v2_b5"):
-        AVSegFormerConfig(visual="small_embedding").build(Vocabulary())
+        build(AVSegFormerConfig(visual="small_embedding"))
 
 
 # ------------------------------------------------------------------------------------------------ sound, pictures
@@ -165,15 +175,15 @@ def test_vggish_runs_on_in_examples_of_its_own():
     assert encoder(torch.zeros(1, 100), 2, 1.0).shape == (1, 2, 128)
 
 
-def test_pictures_are_cut_and_mirrored():
+def test_pictures_are_random_crop_and_fliped():
     frames = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(8, 3, -1, -1)
     torch.manual_seed(0)
-    found = cut_and_mirror(frames, 4)
+    found = random_crop_and_flip(frames, 4)
     assert found.shape == (8, 3, 4, 4)
     steps = (found[:, 0, 0, 1].int() - found[:, 0, 0, 0].int()).tolist()
     assert set(steps) == {1, -1}
     assert bool((found[:, 0, 1].int() - found[:, 0, 0].int() == 6).all())
-    assert cut_and_mirror(frames, 9).shape == frames.shape
+    assert random_crop_and_flip(frames, 9).shape == frames.shape
 
 
 def test_trunks_have_the_stride_that_is_asked_for():

@@ -35,6 +35,10 @@ def model(tasks, interface="heads", **system):
     return AVModel(tasks, VOCABULARY, AVUnifiedConfig(width=32, **system), interface=interface).eval()
 
 
+def losses_of(net, batch):
+    return net.system.loss(net.system(batch), batch)
+
+
 def same(a, b):
     for name, value in a.values.items():
         if isinstance(value, torch.Tensor):
@@ -50,16 +54,14 @@ def same(a, b):
 @pytest.mark.parametrize("task", TASKS)
 def test_loss_is_finite_and_reaches_every_parameter_of_the_head(task):
     net = model(task).train()
-    given = batch(task)
-    out = net.heads[task](net.encode(given), **net.tasks[task].inputs(given))
-    losses = net.tasks[task].loss(out, given)
+    losses = losses_of(net, batch(task))
     assert all(torch.isfinite(x) for x in losses.values())
     losses["loss"].backward()
-    for name, p in net.heads[task].named_parameters():
+    for name, p in net.system.head(task).named_parameters():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
     unused = ("query_time", "frame", "text")
-    if not net.tasks[task].meet:
+    if not net.system.head(task).cross_modal:
         unused += ("cross", "spatial", "gate", "temporal")
     for name, p in net.system.named_parameters():
         assert p.grad is not None or any(part in name for part in unused), name
@@ -96,7 +98,7 @@ def test_padding_changes_no_prediction(task, interface):
 def test_a_clip_of_one_step_is_learnt_from_and_answered(task, interface):
     net = model(task, interface).train()
     given = collate([crop(item(task, i), 3, 1) for i in range(2)], task)
-    losses = net.losses(given)
+    losses = losses_of(net, given)
     losses["loss"].backward()
     assert torch.isfinite(losses["loss"])
     with torch.no_grad():
@@ -115,13 +117,13 @@ def test_a_batch_without_any_event_is_learnt_from(task, interface):
             given.targets[name] = [x[:0] for x in value]
         elif name != "mask_known":
             given.targets[name] = torch.zeros_like(value)
-    losses = net.losses(given)
+    losses = losses_of(net, given)
     losses["loss"].backward()
     assert torch.isfinite(losses["loss"])
-    board = Evaluator(net.tasks, quick=True)
+    evaluator = Evaluator(net.tasks, quick=True)
     with torch.no_grad():
-        board.update(net.eval()(given), given)
-    assert net.tasks[task].headline[0] in board.compute(task)
+        evaluator.update(net.eval()(given), given)
+    assert net.tasks[task].headline[0] in evaluator.compute(task)
 
 
 @pytest.mark.parametrize("task", ["avs", "ra_ssu"])
@@ -136,8 +138,9 @@ def test_what_lies_behind_the_end_of_a_clip_changes_no_loss(task):
 
     def losses(batch):
         torch.manual_seed(0)  # which steps are shown true regions
-        return net.tasks[task].loss(net.heads[task](net.encode(batch), **net.tasks[task].inputs(batch)), batch)
+        return losses_of(net, batch)
 
+    net.train()
     with torch.no_grad():
         one, other = losses(given), losses(changed)
     for name in one:
@@ -150,8 +153,7 @@ def test_a_batch_without_any_truth_has_a_finite_loss(task):
     given.targets["mask_known"][:] = False
     if task == "ra_ssu":
         given.targets["caption"] = [[""] * 10, [""] * 10]
-    out = net.heads[task](net.encode(given), **net.tasks[task].inputs(given))
-    loss = net.tasks[task].loss(out, given)["loss"]
+    loss = losses_of(net, given)["loss"]
     loss.backward()
     assert loss.item() == 0
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
@@ -201,9 +203,9 @@ def test_truth_scores_perfectly_and_baselines_run(task):
         values["event_list"] = [torch.cat([x, torch.ones(len(x), 1)], 1) for x in truth["events"]]
     if task == "ssl":
         values["heat"] = torch.nn.functional.interpolate(truth["source"], (8, 8), mode="area")
-    board = Evaluator(tasks, quick=True)
-    board.update(Prediction(task, given.id, values), given)
-    figures = board.compute(task)
+    evaluator = Evaluator(tasks, quick=True)
+    evaluator.update(Prediction(task, given.id, values), given)
+    figures = evaluator.compute(task)
     if task == "ssl":  # officially half of the picture is taken for the source
         assert figures["cIoU@0.5"] > 0.75
     for name in tasks[task].headline if task != "ssl" else ():
@@ -211,22 +213,22 @@ def test_truth_scores_perfectly_and_baselines_run(task):
         best = truth["mask"].flatten(1).any(1).float().mean().item() if name == "F" else 1
         assert figures[name] == pytest.approx(best, abs=1e-4), name
     for name, rule in fit_baselines(tasks, {task: [given]})[task].items():
-        board.update(rule(given), given, name)
+        evaluator.update(rule(given), given, name)
         for metric in tasks[task].headline:
-            assert 0 <= board.compute(task, name)[metric] < 1
+            assert 0 <= evaluator.compute(task, name)[metric] < 1
 
 
 def test_perfect_classes_score_perfectly_and_background_does_not():
     tasks, given = build_tasks(["avs"], VOCABULARY), batch("avs", 24)
     classes = torch.nn.functional.one_hot(given.targets["class_mask"].long(), 13).float().movedim(-1, 2)
     masks = given.targets["mask"].float() * 40 - 20
-    board = Evaluator(tasks)
-    board.update(Prediction("avs", given.id, {"mask_logits": masks, "class_scores": classes}), given)
+    evaluator = Evaluator(tasks)
+    evaluator.update(Prediction("avs", given.id, {"mask_logits": masks, "class_scores": classes}), given)
     background = torch.zeros_like(classes)
     background[:, :, 0] = 1
     worse = build_tasks(["avs"], VOCABULARY)["avs"].metrics()
     tasks["avs"].score(worse, Prediction("avs", given.id, {"mask_logits": masks, "class_scores": background}), given)
-    figures, wrong = board.compute("avs"), worse["AVSS"].compute()
+    figures, wrong = evaluator.compute("avs"), worse["AVSS"].compute()
     semantic = {name: value for name, value in figures.items() if name.startswith("AVSS")}
     assert len(semantic) == 4
     for name, value in semantic.items():
@@ -234,27 +236,26 @@ def test_perfect_classes_score_perfectly_and_background_does_not():
         assert wrong[name.removeprefix("AVSS ")] < 0.5, name
 
 
-def test_scoreboard_keeps_contestants_apart():
+def test_the_evaluator_keeps_contestants_apart():
     given = batch("avqa", 3)
-    board = Evaluator(build_tasks(["avqa"], VOCABULARY))
+    evaluator = Evaluator(build_tasks(["avqa"], VOCABULARY))
     right = [VOCABULARY.answers.index(a) for a in given.targets["answer"]]
     scores = torch.nn.functional.one_hot(torch.tensor(right), 23).float()
-    board.update(Prediction("avqa", given.id, {"answer_scores": scores}), given)
-    board.update(Prediction("avqa", given.id, {"answer_scores": -scores}), given, "contrary")
-    assert board.compute("avqa")["Overall"] == 1
-    assert board.compute("avqa", "contrary")["Overall"] == 0
-    assert board.contestants("avqa") == ["model", "contrary"]
-    assert board.clips == {"avqa": 3}
-    assert board.compute("avqa", "nobody") == {}
+    evaluator.update(Prediction("avqa", given.id, {"answer_scores": scores}), given)
+    evaluator.update(Prediction("avqa", given.id, {"answer_scores": -scores}), given, "contrary")
+    assert evaluator.compute("avqa")["Overall"] == 1
+    assert evaluator.compute("avqa", "contrary")["Overall"] == 0
+    assert evaluator.contestants("avqa") == ["model", "contrary"]
+    assert evaluator.clips == {"avqa": 3}
+    assert evaluator.compute("avqa", "nobody") == {}
 
 
 def test_answers_outside_the_vocabulary_are_not_learnt_and_score_wrong():
     net, given = model("avqa"), batch("avqa", 3)
     given.targets["answer"] = ["never heard of"] * 3
-    out = net.heads["avqa"](net.encode(given))
-    assert net.tasks["avqa"].loss(out, given)["loss"].item() == 0
-    net.board.update(net.tasks["avqa"].predict(out, given), given)
-    assert net.board.compute("avqa")["Overall"] == 0
+    assert losses_of(net, given)["loss"].item() == 0
+    net.evaluator.update(net(given), given)
+    assert net.evaluator.compute("avqa")["Overall"] == 0
 
 
 def test_questions_that_share_a_clip_are_answered_as_if_alone():
@@ -305,9 +306,9 @@ def test_stored_features_stand_for_encoders():
 
 def test_another_prompt_changes_the_tokens():
     net, other = model("avs"), model("avs")
-    other.prompts["avs"] = "answer the question"
+    other.system.prompts["avs"] = "answer the question"
     given = batch("avs", 1)
-    assert not torch.allclose(net.encode(given).patches, other.encode(given).patches)
+    assert not torch.allclose(net.system.tokens(given).patches, other.system.tokens(given).patches)
     with pytest.raises(ValueError, match="loss_weights names avqa; the tasks of this run are avs"):
         AVModel("avs", VOCABULARY, loss_weights={"avqa": 2.0})
     with pytest.raises(ValueError, match="prompts names avz; the tasks of this run are avs"):
@@ -350,13 +351,14 @@ def test_all_tasks_and_tasks_from_outside():
 def test_a_task_from_outside_goes_through_the_model(monkeypatch):
     outside = ModuleType("outside")
     outside.tasks = ModuleType("outside.tasks")
-    outside.tasks.Yes = type("Yes", (find_task("avqa"),), {"name": "yes"})
+    members = {"name": "yes", "default_head": "avkit.heads.answer:AnswerHead"}
+    outside.tasks.Yes = type("Yes", (find_task("avqa"),), members)
     monkeypatch.setitem(sys.modules, "outside", outside)
     monkeypatch.setitem(sys.modules, "outside.tasks", outside.tasks)
     name = "outside.tasks:Yes"
     net, given = model(f"avs,{name}"), replace(batch("avqa", 2), task=name)
-    net.board.update(net(given), given)
-    assert 0 <= net.board.compute(name)["Overall"] <= 1
+    net.evaluator.update(net(given), given)
+    assert 0 <= net.evaluator.compute(name)["Overall"] <= 1
     net.log_dict = lambda *_, **__: None
     assert torch.isfinite(net.training_step(given, 0)["loss"])
     again = AVModel(",".join(net.tasks), VOCABULARY, AVUnifiedConfig(width=32))
@@ -457,23 +459,23 @@ def test_missing_library_names_the_extra(monkeypatch):
         build_visual_encoder("smal")
 
 
-def test_sound_and_sight_stay_apart_in_a_share_of_the_steps_where_a_task_needs_it(monkeypatch):
-    net = model("avs,avvp", apart=0.3).train()
-    met = []
-    forward = net.system.forward
-    monkeypatch.setattr(net.system, "forward", lambda b, p, pixels, meet, *more: met.append(meet) or forward(b, p))
+def test_modalities_stay_apart_in_a_share_of_the_steps_where_a_head_needs_it(monkeypatch):
+    net = model("avs,avvp", unimodal_share=0.3).train()
     given = batch("avs", 1)
+    cross_modal = []
+    temporal = net.system.temporal.forward
 
-    class Steps:
-        global_step = 0
+    def recorded(audio, frame, valid, attend):
+        cross_modal.append(attend)
+        return temporal(audio, frame, valid, attend)
 
-    monkeypatch.setattr(type(net), "trainer", Steps)
-    monkeypatch.setattr(net, "_trainer", Steps, raising=False)
+    monkeypatch.setattr(net.system.temporal, "forward", recorded)
     for step in range(20):
-        Steps.global_step = step
-        net.encode(given)
-    assert met.count(False) == 6
-    net.eval().encode(given)
-    assert met[-1]
-    alone = model("avs", apart=0.3).train()
-    assert not alone._apart()
+        net.system.on_step_start(step)
+        net.system.tokens(given)
+    assert cross_modal.count(False) == 6
+    net.eval().system.tokens(given)
+    assert cross_modal[-1]
+    alone = model("avs", unimodal_share=0.3).train()
+    alone.system.on_step_start(0)
+    assert not alone.system._unimodal_step

@@ -28,7 +28,17 @@ FIT_OPTIONS: dict[str, str] = {
 #: Values of options of `avkit fit`, `validate` and `test`: old value to new value, by option.
 FIT_VALUES: dict[str, dict[str, str]] = {"data.mix": {"need": "sampling_weight"}}
 #: Options of single systems, by the name of the system: old name to new name, without `model.system.`.
-SYSTEM_OPTIONS: dict[str, dict[str, str]] = {}
+SYSTEM_OPTIONS: dict[str, dict[str, str]] = {
+    "av_unified": {"apart": "unimodal_share"},
+    "avel": {"compared": "attention_width"},
+    "psp": {"compared": "attention_width"},
+    "ccnet": {"blind": "mask_gates (with the opposite value)"},
+    "unav": {"places": "positions"},
+    "avsegformer": {"sound_layers": "audio_layers", "sound_inner": "audio_inner"},
+    "tpavi": {"sound_bias": "audio_bias"},
+    "ez_vsl": {"picture": "image_size"},
+    "lvs": {"picture": "image_size"},
+}
 #: Options of other commands, by command: old name to new name, without dashes.
 COMMAND_OPTIONS: dict[str, dict[str, str]] = {"predict": {"steady": "caption_change_threshold"}}
 
