@@ -18,7 +18,7 @@ from avkit.features.store import Store, write_store
 from avkit.systems import make_config
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.config import SSUFormerConfig
-from avkit.training.loader import expert_features
+from avkit.training.items import expert_features
 from avkit.training.module import AVModel, check_same
 
 SCENES = Scenes("train", size=30, image_size=32)
