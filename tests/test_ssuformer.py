@@ -71,8 +71,8 @@ def test_each_row_of_the_paper_trains_all_that_it_has(name):
             assert p.grad is not None, part
             assert torch.isfinite(p.grad).all(), part
     description = decoders(net).description
-    if description is not None and description.region_encoder is not None:
-        assert not any(p.requires_grad for p in description.region_encoder.parameters())
+    if description is not None and description.regions is not None:
+        assert not any(p.requires_grad for p in description.regions.parameters())
 
 
 def test_rows_differ_by_the_switches_of_the_paper_alone():
