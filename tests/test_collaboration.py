@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask collaboration, regional consistency, the router of experts and the adaptive weight, each written out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from avkit.batch import Tokens, Vocabulary
 from avkit.encoders.small import SmallVisual
+from avkit.heads.base import HeadInputs
 from avkit.nn.region_crop import cut_out
 from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, region_consistency
 from avkit.systems.ssuformer.criterion import AdaptiveWeight
 from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
+from avkit.systems.ssuformer.regions import ImageRegions, PooledRegions
 
 
 def test_cut_out_pixel_by_pixel():
@@ -25,25 +30,67 @@ def test_cut_out_pixel_by_pixel():
 
 def test_captions_train_masks_through_a_frozen_encoder():
     torch.manual_seed(0)
-    encoder = SmallVisual().requires_grad_(False).eval()
-    module = MaskCollaboration(encoder.width, 8, side=None)
+    regions = ImageRegions(SmallVisual()).train()
+    module = MaskCollaboration(regions.width, 8)
     logits = torch.randn(2, 32, 32, requires_grad=True)
     pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    tokens, embeddings = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame)
+    embeddings = regions.embed(pictures, logits.sigmoid(), hard=False)
+    tokens = module(embeddings)
     assert tokens.shape == (2, 1, 8)
-    assert embeddings.shape == (2, encoder.width)
+    assert embeddings.shape == (2, regions.width)
     tokens.square().sum().backward()
     assert logits.grad.abs().sum() > 0
-    assert all(p.grad is None for p in encoder.parameters())
-    with torch.no_grad():  # outside of training masks are cut: the same region, the same token, however sure
-        module.eval()
-        one = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame)[0]
-        other = module(pictures, (9 * logits).sigmoid(), lambda x: encoder(x).frame)[0]
-        soft = module(pictures, logits.sigmoid(), lambda x: encoder(x).frame, hard=False)[0]
+    assert all(p.grad is None for p in regions.parameters())
+    assert not any(part.training for part in regions.encoder.modules())
+    with torch.no_grad():  # masks that are cut: the same region, the same embedding, however sure
+        one = regions.embed(pictures, logits.sigmoid(), hard=True)
+        other = regions.embed(pictures, (9 * logits).sigmoid(), hard=True)
+        soft = regions.embed(pictures, logits.sigmoid(), hard=False)
     torch.testing.assert_close(one, other)
     assert not torch.allclose(one, soft)
     with pytest.raises(ValueError, match="3 masks for 2 pictures"):
-        module(pictures, torch.rand(3, 32, 32), lambda x: encoder(x).frame)
+        regions.embed(pictures, torch.rand(3, 32, 32), hard=False)
+
+
+def tokens_of(pictures, level, patches):
+    """Tokens of one clip of pictures (T, 3, H, W) with one level (T, C, h, w) and patches (T, D, h, w)."""
+    steps, width, *grid = patches.shape
+    flat = patches.flatten(2).transpose(1, 2)[None]
+    audio, valid = torch.zeros(1, steps, width), torch.ones(1, steps, dtype=torch.bool)
+    return Tokens(audio, audio, flat, tuple(grid), valid, [level[None]], picture=pictures[None])
+
+
+def test_pooled_regions_pixel_by_pixel():
+    torch.manual_seed(0)
+    inputs = HeadInputs(6, Vocabulary(), (5,))
+    pooled = PooledRegions(inputs)
+    pictures = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    level, patches = torch.randn(3, 5, 4, 4), torch.randn(3, 6, 2, 2)
+    tokens = tokens_of(pictures, level, patches)
+    masks = torch.zeros(1, 3, 8, 8)
+    masks[0, 0, :2, 4:] = 1  # upper right
+    masks[0, 1] = 0.3
+    rows = torch.tensor([True, True, False])
+    soft, hard = (pooled(tokens, masks, rows, hard=h) for h in (False, True))
+    assert soft.shape == (2, pooled.width)
+    torch.testing.assert_close(soft[0, :5], level[0, :, 0, 2:].sum(1) / 2.01)
+    torch.testing.assert_close(soft[0, 5:11], patches[0, :, 0, 1] * 0.5 / 0.51)  # the mask covers half of the patch
+    colour = (pictures[0, :, :2, 4:].float() / 127.5 - 1).sum((1, 2)) / 8.01
+    torch.testing.assert_close(soft[0, 11:14], colour)
+    assert soft[0, 14:16].tolist() == pytest.approx([0.25, -0.375], abs=1e-3)
+    assert float(soft[0, -1]) == pytest.approx((8 / 64) ** 0.5, abs=1e-3)
+    torch.testing.assert_close(soft[0], hard[0])
+    assert not hard[1, :16].any()  # an empty mask has no features
+    assert pooled(replace(tokens, picture=None), masks, rows, hard=True)[0, 11:14].tolist() == [0, 0, 0]
+
+
+def test_pooled_regions_train_masks():
+    pooled = PooledRegions(HeadInputs(6, Vocabulary(), (5,)))
+    pictures = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    tokens = tokens_of(pictures, torch.randn(2, 5, 4, 4), torch.randn(2, 6, 2, 2))
+    logits = torch.randn(1, 2, 8, 8, requires_grad=True)
+    pooled(tokens, logits.sigmoid(), torch.ones(2, dtype=torch.bool), hard=False).square().sum().backward()
+    assert (logits.grad != 0).all()
 
 
 def test_gradient_through_the_encoder_is_the_numerical_one():

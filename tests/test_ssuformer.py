@@ -18,7 +18,7 @@ from avkit.features.store import Store, write_store
 from avkit.systems import make_config
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.config import SSUFormerConfig
-from avkit.training.loader import expert_features
+from avkit.training.items import expert_features
 from avkit.training.module import AVModel, check_same
 
 SCENES = Scenes("train", size=30, image_size=32)
@@ -71,8 +71,8 @@ def test_each_row_of_the_paper_trains_all_that_it_has(name):
             assert p.grad is not None, part
             assert torch.isfinite(p.grad).all(), part
     description = decoders(net).description
-    if description is not None and description.region_encoder is not None:
-        assert not any(p.requires_grad for p in description.region_encoder.parameters())
+    if description is not None and description.regions is not None:
+        assert not any(p.requires_grad for p in description.regions.parameters())
 
 
 def test_rows_differ_by_the_switches_of_the_paper_alone():

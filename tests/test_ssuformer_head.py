@@ -61,7 +61,7 @@ def test_every_parameter_is_trained_but_the_frozen_encoder(expert):
     assert ("expert_share" in losses) == bool(expert)
     losses["loss"].backward()
     frozen = [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
-    assert all(".region_encoder." in name for name in frozen)
+    assert all(".regions.encoder." in name for name in frozen)
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name

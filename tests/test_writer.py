@@ -30,6 +30,14 @@ def test_cache_gives_the_same_words(seed, beams):
             assert set(row[row.index(END) + 1 :]) <= {PAD}
 
 
+def test_the_output_layer_may_have_weights_of_its_own():
+    tied, untied = decoder(), decoder(tied=False)
+    states = torch.randn(2, 16)
+    torch.testing.assert_close(tied.logits(states), states @ tied.embed.weight.T + tied.bias)
+    torch.testing.assert_close(untied.logits(states), states @ untied.out.T + untied.bias)
+    assert len(list(untied.parameters())) == len(list(tied.parameters())) + 1
+
+
 def test_rows_do_not_depend_on_their_neighbours():
     net, memory = decoder(), torch.randn(4, 5, 16) * 3
     together = net.generate(memory, 12)

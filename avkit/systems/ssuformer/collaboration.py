@@ -1,63 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask collaboration and regional consistency: embeddings of masked regions, and their distance to captions."""
-
-from collections.abc import Callable
+"""Mask collaboration and regional consistency: region tokens for captions, and the distance of regions to captions."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.nn.region_crop import cut_out
-
-#: From pictures in [0, 1], (N, 3, H, W), to one vector each, (N, C); differentiable with respect to the pictures.
-ImageEncoder = Callable[[Tensor], Tensor]
-
 
 class MaskCollaboration(nn.Module):
-    """Embeds what a mask covers, as a token for the caption; the caption's gradient reaches the mask.
+    """Brings the embedding of a masked region to a token for the caption.
 
-    The picture is multiplied with the mask, which is soft in training so that a gradient passes, and cut at 0.5
-    otherwise; what is not covered is black. The image encoder is frozen by its owner and given in each call, so that
-    it is no part of this module.
+    The mask is soft in training, so that the caption's gradient reaches it, and cut at 0.5 otherwise: see
+    `RegionEmbedding`.
 
     Args:
-        encoded: Width C of the encoder's vectors.
+        encoded: Width C of the embeddings.
         width: Width D of the tokens.
-        side: Pixels of the square that the encoder reads; None for pictures of their own size.
 
     Source:
         RA-SSU (arXiv 2603.09809), Mask Collaboration Module, section IV-B.4 and Fig. 7.
     """
 
-    def __init__(self, encoded: int, width: int, side: int | None = 224) -> None:
+    def __init__(self, encoded: int, width: int) -> None:
         super().__init__()
-        self.side = side
         self.out = nn.Linear(encoded, width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self, pictures: Tensor, masks: Tensor, encoder: ImageEncoder, hard: bool | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Embed masked regions.
-
-        Args:
-            pictures: uint8, or float in [0, 1], (N, 3, H, W).
-            masks: In [0, 1], (N, h, w); resized to the pictures' size if it differs.
-            encoder: The image encoder.
-            hard: Cut masks at 0.5; None does so outside of training alone.
-
-        Returns:
-            Region tokens (N, 1, D), and embeddings of the regions, (N, C), for `region_consistency`.
-
-        Raises:
-            ValueError: If there are not as many masks as pictures.
-        """
-        if len(pictures) != len(masks):
-            raise ValueError(f"{len(masks)} masks for {len(pictures)} pictures; give one each.")
-        if hard is None:
-            hard = not self.training
-        embeddings = encoder(cut_out(pictures, masks, hard, self.side))
-        return self.norm(self.out(embeddings))[:, None], embeddings
+    def forward(self, regions: Tensor) -> Tensor:
+        """Tokens (N, 1, D) of region embeddings (N, C)."""
+        tokens: Tensor = self.norm(self.out(regions))
+        return tokens[:, None]
 
 
 class CaptionProjection(nn.Module):

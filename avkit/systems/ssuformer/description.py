@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
-from avkit.encoders.base import TextEncoder, VisualEncoder
+from avkit.encoders.base import TextEncoder
 from avkit.heads.base import HeadInputs
 from avkit.nn.captions import WrittenCaptions, written_captions
 from avkit.nn.mask_losses import known_steps
-from avkit.nn.region_crop import cut_out
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.caption_context import CaptionContext, CaptionContextEncoder
 from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
@@ -18,6 +17,7 @@ from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollabo
 from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
 from avkit.systems.ssuformer.options import AnsweringOptions
 from avkit.systems.ssuformer.output import ExpertShare, GeneratedCaptions, TaughtCaptions
+from avkit.systems.ssuformer.regions import RegionEmbedding
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 
 
@@ -29,7 +29,7 @@ class RegionDescription(nn.Module):
         inputs: Width of the tokens and of the expert's features (0 for no router).
         tokenizer: Word pieces of captions.
         decoder: The text decoder.
-        region_encoder: Image encoder of masked regions; frozen here. None without mask collaboration and consistency.
+        regions: Embedding of masked regions; None without mask collaboration and consistency.
         caption_encoder: Text encoder in the same space, for regional consistency with the true caption; frozen here.
             None where the states of the text decoder are used instead.
 
@@ -43,17 +43,17 @@ class RegionDescription(nn.Module):
         inputs: HeadInputs,
         tokenizer: CaptionTokenizer,
         decoder: TextDecoder,
-        region_encoder: VisualEncoder | None,
+        regions: RegionEmbedding | None,
         caption_encoder: TextEncoder | None,
     ) -> None:
         super().__init__()
         self.options = options
         self.tokenizer = tokenizer
         self.decoder = decoder
-        self.region_encoder = region_encoder
+        self.regions = regions
         self.caption_encoder = caption_encoder
-        for encoder in self._frozen_encoders():
-            encoder.requires_grad_(False).eval()
+        if caption_encoder is not None:
+            caption_encoder.requires_grad_(False).eval()
         width = options.text_width
         self.context = CaptionContextEncoder(inputs.width, width, options.pooled_grid, regions=options.mcm)
         self.router: ExpertRouter | None = None
@@ -61,17 +61,10 @@ class RegionDescription(nn.Module):
         self.collaboration: MaskCollaboration | None = None
         if options.mohe and inputs.expert_width:
             self.router = ExpertRouter(width, inputs.expert_width, options.text_heads, options.group)
-        if region_encoder is not None and options.rcc and caption_encoder is None:
-            self.projection = CaptionProjection(width, region_encoder.width)
-        if region_encoder is not None and options.mcm:
-            self.collaboration = MaskCollaboration(region_encoder.width, width, self.region_side)
-
-    @property
-    def region_side(self) -> int | None:
-        """Pixels of the square that the image encoder reads; None for pictures of their own size."""
-        if self.region_encoder is None or self.region_encoder.input_size is None:
-            return None
-        return self.region_encoder.input_size[0]
+        if regions is not None and options.rcc and caption_encoder is None:
+            self.projection = CaptionProjection(width, regions.width)
+        if regions is not None and options.mcm:
+            self.collaboration = MaskCollaboration(regions.width, width)
 
     def teach(self, tokens: Tokens, masks: Tensor | None, batch: Batch, *, true_masks: bool) -> TaughtCaptions:
         """Logits of the batch's captions.
@@ -122,41 +115,21 @@ class RegionDescription(nn.Module):
         return GeneratedCaptions(pieces, new, ExpertShare(shares, available))
 
     def train(self, mode: bool = True) -> "RegionDescription":
-        """Set training mode; frozen encoders stay in evaluation mode."""
+        """Set training mode; the frozen text encoder stays in evaluation mode."""
         super().train(mode)
-        for encoder in self._frozen_encoders():
-            encoder.eval()
+        if self.caption_encoder is not None:
+            self.caption_encoder.eval()
         return self
 
-    def _frozen_encoders(self) -> list[nn.Module]:
-        return [encoder for encoder in (self.region_encoder, self.caption_encoder) if encoder is not None]
-
     def _embed_regions(self, tokens: Tokens, cover: Tensor | None, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Region tokens (N, 1, E) and embeddings (N, C) of masks (B, T, h, w) in the steps `rows`, where they are used.
-
-        Raises:
-            ValueError: If there are no pictures to cut regions out of.
-        """
-        if self.region_encoder is None or cover is None:
+        """Region tokens (N, 1, E) and embeddings (N, C) of masks (B, T, h, w) in the steps `rows`, if they are used."""
+        if self.regions is None or cover is None:
             return None, None
-        if tokens.picture is None:
-            group = self.options.group
-            raise ValueError(
-                "Regions are cut out of pictures, and the batch has stored features instead. Train on pictures, or "
-                f"set {group}.mcm and {group}.rcc to false."
-            )
-        pictures = tokens.picture.flatten(0, 1)[rows]
-        cover = cover.flatten(0, 1)[rows]
-        if self.collaboration is not None:
-            region_tokens, regions = self.collaboration(pictures, cover, self._embed)
-            return region_tokens, regions
-        if not self.training:
+        if self.collaboration is None and not self.training:
             return None, None
-        return None, self._embed(cut_out(pictures, cover, side=self.region_side))
-
-    def _embed(self, pictures: Tensor) -> Tensor:
-        assert self.region_encoder is not None
-        return self.region_encoder(pictures).frame
+        regions = self.regions(tokens, cover, rows, hard=not self.training)
+        region_tokens = None if self.collaboration is None else self.collaboration(regions)
+        return region_tokens, regions
 
     def _embed_captions(self, states: Tensor, valid: Tensor, written: WrittenCaptions) -> Tensor:
         """Captions in the space of region embeddings, (N, C)."""

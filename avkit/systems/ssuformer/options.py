@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from avkit.errors import unknown_name
 
+#: Value of `region` for the model's own features.
+POOLED = "pooled"
 #: Accepted values of options that are a choice.
 _CHOICES = {
     "text_loss": ("focal", "ce"),
@@ -29,6 +31,7 @@ class AnsweringOptions:
         text_width: Width of the text decoder.
         text_heads: Attention heads of the text decoder.
         text_layers: Layers of the text decoder.
+        tied_embedding: Use the weights of the text decoder's embedding as its output layer too.
         positions: Longest caption in word pieces, start and end included.
         pooled_grid: Rows and columns that a picture's patches are averaged to before a caption reads them.
         dropout: Dropout rate in training.
@@ -38,7 +41,8 @@ class AnsweringOptions:
         balance: `fixed` or `learned` weight of the mask loss.
         mask_weight: Weight a of the mask loss, the caption loss has 1 - a; the initial one where it is learned.
         min_weight: Least weight of either loss where it is learned.
-        region: Image encoder of masked regions, a name of `list_encoders("visual")`; frozen.
+        region: Image encoder of masked regions, a name of `list_encoders("visual")`, which is frozen; or `pooled` for
+            means of the model's own features under the mask.
         region_weights: Weights of that encoder: empty, `hub`, a tag, or a path.
         mcm: Mask Collaboration Module: captions read the embedding of the masked region.
         mcm_teacher: Epochs at the beginning in which that region is the true mask's.
@@ -65,6 +69,7 @@ class AnsweringOptions:
     text_width: int = 96
     text_heads: int = 4
     text_layers: int = 2
+    tied_embedding: bool = True
     positions: int = 64
     pooled_grid: int = 7
     dropout: float = 0.0

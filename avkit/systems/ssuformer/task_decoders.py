@@ -13,8 +13,9 @@ from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
 from avkit.systems.ssuformer.criterion import UnderstandingCriterion
 from avkit.systems.ssuformer.description import RegionDescription
 from avkit.systems.ssuformer.experts import ExpertUsage
-from avkit.systems.ssuformer.options import AnsweringOptions
+from avkit.systems.ssuformer.options import POOLED, AnsweringOptions
 from avkit.systems.ssuformer.output import UnderstandingOutput
+from avkit.systems.ssuformer.regions import ImageRegions, PooledRegions, RegionEmbedding
 from avkit.systems.ssuformer.segmentation import SourceSegmentation, make_mask_decoder
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 
@@ -45,11 +46,11 @@ class TaskDecoders(nn.Module):
         self.description: RegionDescription | None = None
         # all decoders and encoders come before the layers that connect them: the order decides the initial weights
         mask_decoder = make_mask_decoder(options, inputs) if masks else None
-        region_encoder: VisualEncoder | None = None
+        regions: RegionEmbedding | None = None
         caption_encoder: TextEncoder | None = None
         text_decoder: TextDecoder | None = None
         if options.reads_regions:
-            region_encoder = build_visual_encoder(options.region, options.region_weights)
+            regions = make_regions(options, inputs)
         if options.rcc and options.rcc_text == "clip":
             caption_encoder = build_text_encoder(options.region, options.region_weights)
         if captions:
@@ -60,7 +61,7 @@ class TaskDecoders(nn.Module):
             self.segmentation = SourceSegmentation(mask_decoder, inputs.width)
         if self.tokenizer is not None and text_decoder is not None:
             self.description = RegionDescription(
-                options, inputs, self.tokenizer, text_decoder, region_encoder, caption_encoder
+                options, inputs, self.tokenizer, text_decoder, regions, caption_encoder
             )
 
     def forward(self, tokens: Tokens, batch: Batch) -> UnderstandingOutput:
@@ -116,12 +117,21 @@ class TaskDecoders(nn.Module):
 
     def region_encoder(self) -> VisualEncoder | None:
         """The image encoder of regions, where mask collaboration or regional consistency has one."""
-        return None if self.description is None else self.description.region_encoder
+        if self.description is None or not isinstance(self.description.regions, ImageRegions):
+            return None
+        return self.description.regions.encoder
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
         self.threshold = threshold
         return self.description is not None
+
+
+def make_regions(options: AnsweringOptions, inputs: HeadInputs) -> RegionEmbedding:
+    """The embedding of masked regions: a frozen image encoder, or the model's own features."""
+    if options.region == POOLED:
+        return PooledRegions(inputs)
+    return ImageRegions(build_visual_encoder(options.region, options.region_weights), options.group)
 
 
 def make_text_decoder(options: AnsweringOptions, tokenizer: CaptionTokenizer) -> TextDecoder:
@@ -137,4 +147,5 @@ def make_text_decoder(options: AnsweringOptions, tokenizer: CaptionTokenizer) ->
         start=pieces.start,
         end=pieces.end,
         pad=pieces.pad,
+        tied=options.tied_embedding,
     )

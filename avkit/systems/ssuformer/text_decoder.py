@@ -14,7 +14,7 @@ StateTransform = Callable[[Tensor, Tensor], Tensor]
 
 
 class TextDecoder(nn.Module):
-    """Pre-norm Transformer decoder with learned positions; the output layer shares the embedding's weights.
+    """Pre-norm Transformer decoder with learned positions.
 
     Args:
         words: Size of the vocabulary.
@@ -27,6 +27,8 @@ class TextDecoder(nn.Module):
         start: Index that begins a caption.
         end: Index that ends a caption.
         pad: Index of padding.
+        tied: Use the embedding's weights as the output layer too. Without that a caption decoder learns sooner: at
+            first a tied one predicts the word that it has just read.
 
     Source:
         RA-SSU (arXiv 2603.09809), section IV-B.4, "inspired by the GPT and BERT"; sizes, left open there, are ours.
@@ -44,6 +46,7 @@ class TextDecoder(nn.Module):
         start: int = 1,
         end: int = 2,
         pad: int = 0,
+        tied: bool = True,
     ) -> None:
         super().__init__()
         self.positions = positions
@@ -56,6 +59,9 @@ class TextDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(words))
         nn.init.normal_(self.embed.weight, std=width**-0.5)
+        self.out: nn.Parameter | None = None
+        if not tied:
+            self.out = nn.Parameter(torch.randn(words, width) * width**-0.5)
 
     def forward(self, memory: Tensor, rows: Tensor, topic: Tensor | None = None) -> Tensor:
         """States after each word of rows.
@@ -87,7 +93,8 @@ class TextDecoder(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits of the next word for states (..., D): (..., words)."""
-        return F.linear(states, self.embed.weight, self.bias)
+        weight = self.embed.weight if self.out is None else self.out
+        return F.linear(states, weight, self.bias)
 
     def embed_words(self, rows: Tensor) -> Tensor:
         """Embeddings of unit variance; the weights are smaller, since words are also read off states with them."""
