@@ -70,9 +70,11 @@ class AVUnified(System):
         self.patch_in = StreamProjection("patches", visual_width, visual_widths - {0}, width)
         self.audio_in = StreamProjection("audio", audio_width, audio_widths - {0}, width)
         self.text_in = nn.Linear(self.text.width, width)
-        self.temporal = (
-            TemporalPerception(width, config.heads, config.windows, config.dropout) if config.temporal else None
-        )
+        self.temporal: TemporalPerception | None = None
+        self.spatial: SpatialPerception | None = None
+        self.gate: PromptGate | None = None
+        if config.temporal:
+            self.temporal = TemporalPerception(width, config.heads, config.windows, config.dropout)
         if config.spatial:
             self.spatial = SpatialPerception(width, config.heads, config.dropout)
         if config.gate:
