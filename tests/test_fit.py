@@ -286,10 +286,10 @@ def test_unwritable_run_folder(tmp_path, capsys):
 
 
 def test_nan_loss_stops_at_once(tmp_path, capsys, monkeypatch):
-    from avkit.tasks.avs import Segmentation
+    from avkit.heads.mask import MaskHead
 
-    plain = Segmentation.loss
-    monkeypatch.setattr(Segmentation, "loss", lambda *a: {k: v * float("nan") for k, v in plain(*a).items()})
+    plain = MaskHead.loss
+    monkeypatch.setattr(MaskHead, "loss", lambda *a: {k: v * float("nan") for k, v in plain(*a).items()})
     assert fit(tmp_path, "nan", tasks="avs") == 2
     error = capsys.readouterr().err
     assert "The loss of task 'avs' is not a finite number at step 0" in error

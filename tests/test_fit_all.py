@@ -11,7 +11,7 @@ from test_fit import TINY, losses, write_clip
 import avkit
 from avkit.answers import Caption, Choice, Heat, Mask, ModalityLabels, StepLabels, TimedAnswer
 from avkit.cli import main
-from avkit.systems.base import join_senses
+from avkit.systems.base import join_encoded
 from avkit.tasks import split_names
 from avkit.training.run_folder import RunFolder
 
@@ -91,7 +91,7 @@ def test_a_clip_longer_than_a_window(predictor, tmp_path, monkeypatch):
     assert all(0 <= event.start < event.end <= 5 for event in events)
 
 
-def test_senses_of_parts_are_the_parts_of_senses(predictor):
+def test_features_of_windows_are_the_windows_of_features(predictor):
     from avkit.batch import Item
     from avkit.collate import collate
 
@@ -100,8 +100,8 @@ def test_senses_of_parts_are_the_parts_of_senses(predictor):
     first = replace(item, frames=item.frames[:3], waveform=item.waveform[:48_000])
     second = replace(item, frames=item.frames[3:], waveform=item.waveform[48_000:])
     with torch.no_grad():
-        whole, *parts = (predictor.model.system.sense(collate([x], "avs")) for x in (item, first, second))
-    joined = join_senses(parts)
+        whole, *parts = (predictor.model.system.encode(collate([x], "avs")) for x in (item, first, second))
+    joined = join_encoded(parts)
     torch.testing.assert_close(joined.heard, whole.heard)
     torch.testing.assert_close(joined.seen.patches, whole.seen.patches)
     torch.testing.assert_close(joined.steps(slice(3, 5)).seen.pyramid[0], whole.seen.pyramid[0][:, 3:])

@@ -14,7 +14,7 @@ from avkit.heads.forms import FORMS
 from avkit.heads.mask_code import MaskCode
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
-from avkit.tasks.ave import target_of
+from avkit.nn.event_labels import event_targets
 from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
@@ -85,7 +85,7 @@ class TestRoundTrip:
     def test_events(self):
         given, codec = batch("ave", 12), Codec(VOCABULARY)
         found = codec.decode("events", sure(every_row(codec, "events", given)), given)
-        true, keep = target_of(given)
+        true, keep = event_targets(given)
         assert torch.equal(found["event_scores"].argmax(-1)[keep], true[keep])
         assert found["event"][1][0] == ["", *VOCABULARY.classes][true[1, 0]]
 

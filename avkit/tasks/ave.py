@@ -23,6 +23,7 @@ class EventLocalization(Task):
     """
 
     name = "ave"
+    default_head = "avkit.heads.segment:EventHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (StepLabels,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("events",)
     targets = ("audio_segments", "visual_segments")
@@ -69,5 +70,6 @@ class WeakEventLocalization(EventLocalization):
     """As `EventLocalization`, trained from the events of the clip alone."""
 
     name = "ave_weak"
+    default_head = "avkit.heads.segment:WeakEventHead"
     stepwise = False
     weakly_supervised = True

@@ -29,6 +29,7 @@ class QuestionAnswering(Task):
     """
 
     name = "avqa"
+    default_head = "avkit.heads.answer:AnswerHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (Choice,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")

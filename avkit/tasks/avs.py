@@ -24,6 +24,7 @@ class Segmentation(Task):
     """
 
     name = "avs"
+    default_head = "avkit.heads.mask:MaskHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (Mask, ClassMask)
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks",)
     targets = ("mask", "mask_known")

@@ -19,6 +19,7 @@ class VideoParsing(Task):
     """Probabilities of every class by audio and by vision in every step, learned from `video_labels` alone."""
 
     name = "avvp"
+    default_head = "avkit.heads.segment:ParsingHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (ModalityLabels,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("parsing",)
     weakly_supervised = True

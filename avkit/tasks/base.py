@@ -47,8 +47,9 @@ class Task(ABC):
     weakly_supervised: ClassVar[bool] = False
     #: Name of the dataset that the task is usually trained and evaluated on; None if there is none.
     benchmark: ClassVar[str | None] = None
-    #: Head of a task from outside avkit, as `package.module:Class`; those of avkit's tasks are in `avkit.heads.HEADS`.
-    default_head: ClassVar[str] = ""
+    #: Head that answers it where none is named, as `package.module:Class`; the first of `avkit.heads.HEADS` for tasks
+    #: of avkit.
+    default_head: ClassVar[str]
     #: Text for the text encoder, unless the item brings a question.
     prompt: ClassVar[str]
     #: The metric that chooses the best checkpoint; higher is better.

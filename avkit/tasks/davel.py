@@ -19,6 +19,7 @@ class DenseEvents(Task):
     """Events that are both heard and seen, as many and as long as there are."""
 
     name = "davel"
+    default_head = "avkit.heads.pyramid:PyramidHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (Events,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("dense",)
     targets = ("events",)

@@ -29,6 +29,7 @@ class RegionAwareUnderstanding(Task):
     """
 
     name = "ra_ssu"
+    default_head = "avkit.heads.regions:RegionHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (Caption, Mask, ClassMask)
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     targets = ("mask", "mask_known", "caption")

@@ -27,6 +27,7 @@ class SoundLocalization(Task):
     """
 
     name = "ssl"
+    default_head = "avkit.heads.heat:HeatHead"
     answers: ClassVar[tuple[type[Answer], ...]] = (Heat,)
     sequence_forms: ClassVar[tuple[str, ...]] = ("boxes",)
     weakly_supervised = True
