@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from avkit.answers import Answer, Values
+from avkit.datasets.scenes import Scenes
 from avkit.tasks.avs import Segmentation
+
+
+class OwnClips(Scenes):
+    """Scenes under a name of their own."""
+
+    name = "own_clips"
 
 
 class OwnSegmentation(Segmentation):
@@ -13,6 +20,13 @@ class OwnSegmentation(Segmentation):
 
     name = "own_segmentation"
     benchmark = None
+
+
+class BenchmarkedSegmentation(Segmentation):
+    """Segmentation with a usual dataset from outside."""
+
+    name = "benchmarked_segmentation"
+    benchmark = "outside_parts:OwnClips"
 
 
 @dataclass(eq=False)

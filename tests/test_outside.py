@@ -42,3 +42,22 @@ def test_a_task_that_is_not_there(tmp_path, capsys, task, message):
 def test_a_task_without_a_usual_dataset_needs_a_name(tmp_path, capsys):
     assert fit(tmp_path, "--tasks", TASK, "--data.root", str(tmp_path)) == 2
     assert f"Name one with --data.dataset {TASK}=NAME" in capsys.readouterr().err
+
+
+def test_a_dataset_is_trained_on_and_tested(tmp_path):
+    words = ["--tasks", "avs,avqa", "--data.dataset", "avs=outside_parts:OwnClips,avqa=scenes"]
+    assert fit(tmp_path, *words, "--name", "run") == 0
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())["rows"]
+    assert {(row["task"], row["dataset"]) for row in rows} == {("avs", "outside_parts:OwnClips"), ("avqa", "scenes")}
+    assert RunFolder(tmp_path / "run").read_facts()["dataset"] == "outside_parts:OwnClips+scenes"
+
+
+def test_a_task_brings_its_usual_dataset(tmp_path):
+    words = ["--tasks", "outside_parts:BenchmarkedSegmentation", "--data.root", str(tmp_path), "--report", "false"]
+    assert fit(tmp_path, *words, "--name", "run") == 0
+    assert RunFolder(tmp_path / "run").read_facts()["dataset"] == "outside_parts:OwnClips"
+
+
+def test_a_dataset_that_is_not_there(tmp_path, capsys):
+    assert fit(tmp_path, "--tasks", "avs", "--data.dataset", "outside_parts:OwnClip") == 2
+    assert "Cannot load dataset 'outside_parts:OwnClip'" in capsys.readouterr().err

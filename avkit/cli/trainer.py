@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import lightning as L
 import torch
@@ -164,7 +163,7 @@ class AVCLI(LightningCLI):
             "dataset": self.datamodule.dataset,
             "features": self.model.features,
             "expert": self.model.expert,
-            "image_size": self.datamodule.source.image_size,
+            "image_size": self.datamodule.sources.image_size,
             "seed": self.config.seed_everything,
             "commit": commit(),
             "versions": versions(),
@@ -192,7 +191,7 @@ def run_name(cli: AVCLI) -> str:
     if cli.config.name:
         return str(cli.config.name)
     data = cli.datamodule
-    source = Path(data.source.manifest).stem if data.source.manifest else data.dataset
+    source = data.sources.manifest.stem if data.sources.manifest else data.dataset
     name = f"{'-'.join(split_names(cli.config.tasks))}-{source}"
     return name.replace(":", ".")  # of classes from outside; not every file system allows it
 

@@ -2,12 +2,13 @@
 """Lightning's data module: datasets to batches of one task each, in an order that survives being killed."""
 
 from functools import cached_property
+from pathlib import Path
 
 import lightning as L
 
 from avkit.batch import Batch, Vocabulary, join_vocabularies
 from avkit.collate import collate
-from avkit.datasets import Dataset
+from avkit.datasets import Dataset, DatasetOptions
 from avkit.tasks import split_names
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.loader import OrderedLoader, PlanLoader
@@ -21,7 +22,7 @@ from avkit.training.options import (
     check_positive,
 )
 from avkit.training.sampler import BatchPlan, task_weights
-from avkit.training.sources import SourceOptions, choose_datasets, open_dataset, open_expert
+from avkit.training.sources import choose_datasets, open_dataset, open_expert
 from avkit.training.task_spec import task_specs
 
 #: Training steps between two validations with up to three tasks.
@@ -83,7 +84,18 @@ class AVDataModule(L.LightningDataModule):
         benchmarks = {task: spec.benchmark for task, spec in self.specs.items()}
         #: Name of each task's dataset.
         self.dataset_names = choose_datasets(benchmarks, dataset, root)
-        self.source = SourceOptions(root, manifest, release, features, scenes, image_size, seed, allow_missing)
+        #: Where data come from.
+        self.sources = DatasetOptions(
+            root=Path(root) if root else None,
+            manifest=Path(manifest) if manifest else None,
+            release=release,
+            visual=features.visual,
+            audio=features.audio,
+            allow_missing=allow_missing,
+            image_size=image_size,
+            seed=seed,
+        )
+        self.scenes = scenes
         self.expert = open_expert(features.expert) if features.expert else None
         self.batch_size = batch_size
         self.crop = crop
@@ -106,7 +118,8 @@ class AVDataModule(L.LightningDataModule):
         first = next(iter(self.dataset_names.values()), "scenes")
         name = first if task is None else self.dataset_names[task]
         if (name, split) not in self._splits:
-            self._splits[name, split] = open_dataset(name, split, self.source, self.dataset_names.values())
+            names = self.dataset_names.values()
+            self._splits[name, split] = open_dataset(name, split, self.sources, self.scenes, names)
         return self._splits[name, split]
 
     @cached_property
@@ -192,7 +205,7 @@ class AVDataModule(L.LightningDataModule):
             sizes,
             {task: self.batch_size.for_training(spec) // world_size for task, spec in self.specs.items()},
             task_weights(sizes, self.mix, {task: spec.sampling_weight for task, spec in self.specs.items()}),
-            self.source.seed,
+            self.sources.seed,
             rank=rank,
             world_size=world_size,
             delayed=delayed,

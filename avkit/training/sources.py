@@ -2,27 +2,12 @@
 """Which dataset each task reads, and how datasets are opened."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.errors import DataError, unknown_name
 from avkit.features.store import Store
-from avkit.training.options import FeatureOptions, SceneOptions
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """Where data come from, see `AVDataModule`."""
-
-    root: str | None
-    manifest: str | None
-    release: str | None
-    features: FeatureOptions
-    scenes: SceneOptions
-    image_size: int
-    seed: int
-    allow_missing: bool
+from avkit.training.options import SceneOptions
 
 
 def choose_datasets(benchmarks: Mapping[str, str | None], dataset: str | None, root: str | None) -> dict[str, str]:
@@ -63,33 +48,30 @@ def _named_datasets(tasks: Collection[str], dataset: str | None) -> dict[str, st
     return named
 
 
-def open_dataset(name: str, split: str, options: SourceOptions, names: Collection[str]) -> Dataset:
+def open_dataset(
+    name: str, split: str, options: DatasetOptions, scenes: SceneOptions, names: Collection[str]
+) -> Dataset:
     """A split of a dataset.
 
     Args:
         name: Name of the dataset.
         split: `train`, `val` or `test`.
-        options: Where data come from.
+        options: Where data come from; texts such as `llp=res152,ave=vgg19` may name several datasets.
+        scenes: Sizes of splits that are generated.
         names: All datasets of the run.
 
     Raises:
         ValueError: If an option that the dataset needs is missing or names something unknown.
         DataError: If its files are missing or damaged.
     """
-    return find_dataset(name).open(
-        split,
-        DatasetOptions(
-            root=Path(options.root) if options.root else None,
-            manifest=Path(options.manifest) if options.manifest else None,
-            release=value_for(name, options.release, names, "data.release"),
-            visual=value_for(name, options.features.visual, names, "data.features.visual"),
-            audio=value_for(name, options.features.audio, names, "data.features.audio"),
-            allow_missing=options.allow_missing,
-            image_size=options.image_size,
-            size=options.scenes.size(split),
-            seed=options.seed,
-        ),
+    own_options = replace(
+        options,
+        release=value_for(name, options.release, names, "data.release"),
+        visual=value_for(name, options.visual, names, "data.features.visual"),
+        audio=value_for(name, options.audio, names, "data.features.audio"),
+        size=scenes.size(split),
     )
+    return find_dataset(name).open(split, own_options)
 
 
 def value_for(dataset: str, text: str | None, names: Collection[str], option: str) -> str | None:
