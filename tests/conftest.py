@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# oneDNN's bfloat16 convolutions on AMX give NaN for finite input now and then (torch 2.14, Conv2d of (4, 128, 33, 2) with
-# stride 2); read before torch is imported
+# oneDNN's bfloat16 convolutions on AMX give NaN for finite input now and then (torch 2.14, a Conv2d of (4, 128, 33, 2)
+# with stride 2); the variable is read before torch is imported
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 ROOT = Path(__file__).parents[1]

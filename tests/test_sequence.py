@@ -12,9 +12,9 @@ from avkit.datasets.scenes import Scenes
 from avkit.heads.codec import END, PAD, Codec, Written
 from avkit.heads.forms import FORMS
 from avkit.heads.mask_code import MaskCode
+from avkit.nn.event_labels import event_targets
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
-from avkit.nn.event_labels import event_targets
 from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
