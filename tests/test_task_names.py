@@ -10,8 +10,6 @@ import pytest
 from avkit.tasks import TASKS
 
 HOUSE = Path(__file__).parents[1] / "avkit"
-#: Files that still compare names; the list is to become empty.
-ALLOWED = {"systems/psp/network.py", "systems/ssuformer/network.py"}
 
 
 def own_files():
@@ -42,7 +40,7 @@ def comparisons(source):
 def test_no_name_of_a_task_is_compared(path):
     lines = comparisons(path.read_text())
     name = str(path.relative_to(HOUSE))
-    if path in own_files() or name in ALLOWED:
+    if path in own_files():
         return
     assert not lines, f"{name} compares the name of a task in lines {lines}"
 

@@ -36,6 +36,18 @@ SYSTEM_OPTIONS: dict[str, dict[str, str]] = {
     "unav": {"places": "positions"},
     "avsegformer": {"sound_layers": "audio_layers", "sound_inner": "audio_inner"},
     "tpavi": {"sound_bias": "audio_bias"},
+    "tspm": {"meeting": "cross_modal"},
+    "ssuformer": {
+        "integration": "integration_layers",
+        "share_proj": "share_projections",
+        "reach": "temporal_radius",
+        "places": "pooled_grid",
+        "a": "mask_weight",
+        "a_floor": "min_weight",
+        "most": "max_pieces",
+        "steady": "caption_change_threshold",
+        "expert": "expert_width",
+    },
     "ez_vsl": {"picture": "image_size"},
     "lvs": {"picture": "image_size"},
 }
