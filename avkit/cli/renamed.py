@@ -28,7 +28,19 @@ FIT_OPTIONS: dict[str, str] = {
 #: Values of options of `avkit fit`, `validate` and `test`: old value to new value, by option.
 FIT_VALUES: dict[str, dict[str, str]] = {"data.mix": {"need": "sampling_weight"}}
 #: Options of single systems, by the name of the system: old name to new name, without `model.system.`.
-SYSTEM_OPTIONS: dict[str, dict[str, str]] = {}
+SYSTEM_OPTIONS: dict[str, dict[str, str]] = {
+    "ssuformer": {
+        "a": "mask_weight",
+        "a_floor": "min_weight",
+        "expert": "expert_width",
+        "integration": "integration_layers",
+        "most": "max_pieces",
+        "places": "pooled_grid",
+        "reach": "temporal_radius",
+        "share_proj": "share_projections",
+        "steady": "caption_change_threshold",
+    },
+}
 #: Options of other commands, by command: old name to new name, without dashes.
 COMMAND_OPTIONS: dict[str, dict[str, str]] = {"predict": {"steady": "caption_change_threshold"}}
 
