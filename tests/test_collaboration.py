@@ -151,11 +151,11 @@ def test_router_word_by_word():
     net = router()
     states, frame = torch.randn(2, 3, 8), torch.randn(2, 8)
     features = net.read(torch.randn(2, 4, 6), 1)[:, 0]
-    known = torch.tensor([[True, True, False, True], [True, False, False, False]])
-    mixed, share = net(states, frame, ExpertFeatures(features, known))
+    available = torch.tensor([[True, True, False, True], [True, False, False, False]])
+    mixed, share = net(states, frame, ExpertFeatures(features, available))
     layer, half = net.attention, 4
     for n in range(2):
-        keys = features[n][known[n]]
+        keys = features[n][available[n]]
         k, v = layer.key_value(keys).chunk(2, -1)
         for word in range(3):
             q = layer.query(states[n, word])
@@ -171,13 +171,13 @@ def test_router_word_by_word():
 def test_router_keeps_to_the_decoder_where_nothing_is_known():
     net = router()
     states, frame = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 8)
-    known = torch.tensor([[True, True], [False, False]])
+    available = torch.tensor([[True, True], [False, False]])
     features = net.read(torch.randn(2, 2, 6), 1)[:, 0]
-    mixed, share = net(states, frame, ExpertFeatures(features, known))
+    mixed, share = net(states, frame, ExpertFeatures(features, available))
     assert (share[0] > 0).all()
     assert (share[1] == 0).all()
     torch.testing.assert_close(mixed[1], net.norm(states[1] + net.frame_in(frame[1])))
-    far = ExpertFeatures(features + 1e6 * ~known[..., None], known)
+    far = ExpertFeatures(features + 1e6 * ~available[..., None], available)
     torch.testing.assert_close(mixed, net(states, frame, far)[0])
     mixed.sum().backward()
     assert torch.isfinite(states.grad).all()

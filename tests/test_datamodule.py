@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avkit.batch import Item, Vocabulary
+from avkit.cli.trainer import make_cli
 from avkit.datasets import Dataset
 from avkit.training.datamodule import AVDataModule
 from avkit.training.items import SampleKey, TaskItems
@@ -198,3 +199,16 @@ def test_a_system_that_reads_whole_clips_takes_the_batches_of_whole_clips():
     assert len(next(iter(data("avs", batch_size=batch_size).train_dataloader()))) == 3
     batch = next(iter(data("avs", batch_size=batch_size, whole_clips=True).train_dataloader()))
     assert batch.frames.shape[:2] == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "cropped"),
+    [
+        ("av_unified", [], True),
+        ("avsegformer", ["--model.system.width", "32", "--model.system.layers", "1"], True),
+        ("tpavi", ["--model.system.width", "16"], False),
+    ],
+)
+def test_the_system_says_whether_clips_are_cropped(system, options, cropped):
+    cli = make_cli(["--tasks", "avs", "--model.system.name", system, *options])
+    assert cli.datamodule.specs["avs"].stepwise is cropped

@@ -78,7 +78,7 @@ def test_one_frame_and_odd_sizes_go_through():
 def test_a_convolution_of_an_enlarged_map_needs_no_enlarged_map(scale, bias):
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(6, 4, 3, padding=1, bias=bias).double()
-    found = []
+    results = []
     for fast in (True, False):
         maps = torch.randn(
             2, 6, 5, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True
@@ -87,22 +87,22 @@ def test_a_convolution_of_an_enlarged_map_needs_no_enlarged_map(scale, bias):
         large = F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
         out = convolve_upsampled(conv, maps, scale) if fast else conv(large)
         out.square().sum().backward()
-        found.append([out, maps.grad, *(p.grad.clone() for p in conv.parameters())])
-    for one, other in zip(*found, strict=True):
+        results.append([out, maps.grad, *(p.grad.clone() for p in conv.parameters())])
+    for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_recomputing_changes_nothing_but_memory():
     small = {"width": 32, "queries": 4, "layers": 2, "sound_layers": 1, "heads": 4, "inner": 16, "dropout": 0.0}
     maps = [torch.randn(2, 8, 8, 8), torch.randn(2, 16, 4, 4)]
-    sound, found = torch.randn(2, 1, 32), []
+    sound, results = torch.randn(2, 1, 32), []
     for recompute in (False, True):
         torch.manual_seed(0)
         head = QueryMaskDecoder([8, 16], **small, recompute=recompute).train()
         logits = head(maps, sound).logits
         logits.square().sum().backward()
-        found.append([logits, *(p.grad for p in head.parameters() if p.grad is not None)])
-    for one, other in zip(*found, strict=True):
+        results.append([logits, *(p.grad for p in head.parameters() if p.grad is not None)])
+    for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -113,10 +113,10 @@ def test_masks_in_half_precision_are_near():
     given = [torch.randn(1, 8, 8, 8), torch.randn(1, 16, 4, 4)], torch.randn(1, 1, 32)
     exact = head(*given).logits
     with torch.autocast("cpu", torch.bfloat16):
-        found = head(*given).logits
-        found.float().square().sum().backward()
-    assert found.dtype == torch.bfloat16
-    assert (found.float() - exact).abs().max() < 0.05 * exact.abs().max()
+        half = head(*given).logits
+        half.float().square().sum().backward()
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def test_places_are_found_in_half_precision_too():
@@ -127,5 +127,5 @@ def test_places_are_found_in_half_precision_too():
     with torch.no_grad():
         exact = net(values, places, values, sizes)
         with torch.autocast("cpu", torch.bfloat16):
-            found = net(values, places, values, sizes)
-    assert (found.float() - exact).abs().max() < 0.03 * exact.abs().max()
+            half = net(values, places, values, sizes)
+    assert (half.float() - exact).abs().max() < 0.03 * exact.abs().max()

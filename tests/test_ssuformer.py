@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer as a system: the paper's rows, the gradients between its parts, and bad input."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from avkit.batch import Vocabulary
+from avkit.cli.renamed import SYSTEM_OPTIONS, refuse_renamed_fit_options
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import DataError, RunError
@@ -293,6 +294,20 @@ def test_other_tasks_and_other_systems_are_named():
         make_config({"name": "ssuformr"})
     with pytest.raises(ValueError, match=r"leave model\.heads and model\.interface out"):
         AVModel("ra_ssu", SCENES.vocabulary, SSUFormerConfig(), interface="sequence")
+
+
+def test_old_names_of_options_are_refused_with_the_new_ones():
+    args = ["--model.system.name", "ssuformer", "--model.system.steady", "0.1", "--model.system.a", "0.5"]
+    with pytest.raises(ValueError, match=r"steady is now --model\.system\.caption_change_threshold.*mask_weight"):
+        refuse_renamed_fit_options(args)
+    names = {field.name for field in fields(SSUFormerConfig)}
+    assert set(SYSTEM_OPTIONS["ssuformer"].values()) <= names
+    assert not names & SYSTEM_OPTIONS["ssuformer"].keys()
+
+
+def test_stored_visual_features_are_refused():
+    with pytest.raises(ValueError, match=r"Leave data\.features\.visual out"):
+        AVModel("ra_ssu", SCENES.vocabulary, SSUFormerConfig(), features={"ra_ssu": [16, 0]})
 
 
 def test_the_published_size_is_the_papers():

@@ -15,7 +15,7 @@ from avkit.systems.ssuformer.head import SSUFormerHead, SSUFormerHeadOptions
 from avkit.text.wordpiece import make_wordpieces
 from avkit.training.module import AVModel
 
-SCENES = Scenes("train", size=30, picture=32)
+SCENES = Scenes("train", size=30, image_size=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})
 EXPERT = 6
 

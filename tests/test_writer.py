@@ -23,9 +23,9 @@ def decoder(words=9, seed=0, **options):
 def test_cache_gives_the_same_words(seed, beams):
     net = decoder(seed=seed)
     memory = torch.randn(6, 5, 16) * 3
-    found = net.generate(memory, 20, beams)
-    assert torch.equal(found, net.generate(memory, 20, beams, cache=False))
-    for row in found.tolist():
+    rows = net.generate(memory, 20, beams)
+    assert torch.equal(rows, net.generate(memory, 20, beams, cache=False))
+    for row in rows.tolist():
         if END in row:
             assert set(row[row.index(END) + 1 :]) <= {PAD}
 
@@ -42,9 +42,9 @@ def test_rows_do_not_depend_on_their_neighbours():
     net, memory = decoder(), torch.randn(4, 5, 16) * 3
     together = net.generate(memory, 12)
     for row, alone in zip(together, memory, strict=True):
-        found = net.generate(alone[None], 12)[0]
-        assert torch.equal(row[: len(found)], found)
-        assert (row[len(found) :] == PAD).all()
+        words = net.generate(alone[None], 12)[0]
+        assert torch.equal(row[: len(words)], words)
+        assert (row[len(words) :] == PAD).all()
 
 
 def log_p(net, memory, sentence):
@@ -56,15 +56,15 @@ def log_p(net, memory, sentence):
 @pytest.mark.parametrize("seed", range(4))
 def test_enough_beams_find_the_best_of_all_sentences(seed):
     net, memory, longest = decoder(words=5, seed=seed), torch.randn(1, 3, 16), 3
-    found = net.generate(memory, longest, beams=5**longest)[0].tolist()
-    every = [
+    sentence = net.generate(memory, longest, beams=5**longest)[0].tolist()
+    sentences = [
         (*body, END)[:longest]
         for n in range(longest + 1)
         for body in product([w for w in range(5) if w != END], repeat=n)
     ]
     with torch.no_grad():
-        best = max(set(every), key=lambda s: log_p(net, memory, s) / len(s))
-    assert [w for i, w in enumerate(found) if END not in found[:i]] == list(best)
+        best = max(set(sentences), key=lambda s: log_p(net, memory, s) / len(s))
+    assert [w for i, w in enumerate(sentence) if END not in sentence[:i]] == list(best)
 
 
 def test_more_beams_are_no_worse():
@@ -90,8 +90,8 @@ def test_taught_words_see_nothing_of_what_comes_after():
 def test_a_topic_is_told_to_every_word(beams):
     net, memory = decoder(seed=3), torch.randn(4, 5, 16)
     topic = torch.randn(4, 16) * 4
-    found = net.generate(memory, 12, beams, topic=topic)
-    assert torch.equal(found, net.generate(memory, 12, beams, cache=False, topic=topic))
+    rows = net.generate(memory, 12, beams, topic=topic)
+    assert torch.equal(rows, net.generate(memory, 12, beams, cache=False, topic=topic))
     rows = torch.randint(4, 9, (4, 3))
     assert (net(memory, rows, topic) - net(memory, rows)).abs().amax((0, 2)).min() > 0.1
     torch.testing.assert_close(net(memory, rows, 0 * topic), net(memory, rows))
@@ -112,9 +112,9 @@ def test_pieces_spell_what_they_do_not_know():
     texts = ["A dog barks twice", "a god don't bark", "Ein Hund bellt"]
     rows = tokens.encode(texts)
     assert rows[0].tolist()[:5] == [tokens.start, *(tokens.pieces.index(w) for w in ("a", "dog", "barks", "twice"))]
-    found = tokens.decode(rows)
-    assert found[0] == "a dog barks twice"
-    assert found[1].replace(" ", "") == "agoddon'tbark"
+    texts_again = tokens.decode(rows)
+    assert texts_again[0] == "a dog barks twice"
+    assert texts_again[1].replace(" ", "") == "agoddon'tbark"
     assert tokens.unknown in rows[2]  # letters that no word has
     assert tokens.count(texts)[0] == 4
     assert tokens.encode(texts, max_tokens=2).shape[1] == 4
@@ -130,9 +130,9 @@ def test_pieces_of_bert_are_read_as_they_are(tmp_path):
     lines = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "bark", "##s", "##ing", ".", "un"]
     (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n")
     tokens = WordPieceTokenizer(read_wordpieces(str(tmp_path)))
-    theirs = transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=True)
+    official = transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=True)
     for text in ("A dog barks.", "unbarking a cat", "DOG", ""):
-        assert tokens.encode([text])[0].tolist() == theirs(text)["input_ids"]
+        assert tokens.encode([text])[0].tolist() == official(text)["input_ids"]
 
 
 def test_bad_pieces_are_named(tmp_path):

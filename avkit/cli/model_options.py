@@ -41,4 +41,4 @@ def reads_whole_clips(system: str) -> bool:
     Raises:
         ValueError: If the system is unknown.
     """
-    return bool(getattr(find_config(system), "whole", False))
+    return find_config(system).whole_clips

@@ -82,6 +82,11 @@ def find_head(task: str, name: str | None = None, default: str = "") -> "type[He
     known = HEADS.get(task, {})
     if name is None:
         name = next(iter(known), default)
+    if not name:
+        raise ValueError(
+            f"Task {task!r} has no default head. Set `default_head` of its class to package.module:Class, or choose a "
+            "head with --model.heads."
+        )
     if ":" not in name and name not in known:
         raise unknown_name(f"head of task {task!r}", name, known)
     found = import_attribute("head", known.get(name, name))

@@ -44,7 +44,7 @@ def make_mask_decoder(options: AnsweringOptions, inputs: HeadInputs) -> QueryMas
     if not inputs.pyramid_widths:
         raise ValueError(
             "SSUFormer makes masks of a feature pyramid, and there is none. Use pictures and not stored features "
-            "(leave data.visual out), and a visual encoder with a pyramid, such as pvt_v2_b5."
+            "(leave data.features.visual out), and a visual encoder with a pyramid, such as pvt_v2_b5."
         )
     width = options.mask_width
     return QueryMaskDecoder(

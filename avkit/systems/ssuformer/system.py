@@ -39,7 +39,9 @@ class SSUFormerSystem(System):
     def __init__(self, config: SSUFormerConfig, context: RunContext) -> None:
         super().__init__(config, context)
         if context.widths.visual:
-            raise ValueError("SSUFormer makes masks of pictures, and the data have stored features. Leave data.visual.")
+            raise ValueError(
+                "SSUFormer makes masks of pictures, and the data have stored features. Leave data.features.visual out."
+            )
         self.visual: VisualEncoder = build_visual_encoder(config.visual, config.visual_weights)
         if not self.visual.pyramid_widths:
             raise ValueError(f"SSUFormer needs a pyramid of maps, and {config.visual!r} has none. Try pvt_v2_b5.")
