@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from avkit.encoders.pretrained import Pixels, load_weights, read_weights
+from avkit.encoders.pretrained import ImagePreprocessor, load_weights, read_weights
 
 try:
     import open_clip
@@ -78,16 +78,16 @@ class TestEveryVisualEncoder:
         torch.testing.assert_close(encoder(frames[:1]).frame, encoder(frames).frame[:1], atol=1e-4, rtol=1e-4)
 
 
-class TestPixels:
+class TestImagePreprocessor:
     def test_normalises_by_hand(self):
-        out = Pixels(IMAGENET_MEAN, IMAGENET_STD)(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8))
+        out = ImagePreprocessor(IMAGENET_MEAN, IMAGENET_STD)(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8))
         wanted = [(0.2 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
         torch.testing.assert_close(out[0, :, 0, 0], torch.tensor(wanted))
 
     def test_resizes_as_pillow_does(self, frames):
         from PIL import Image
 
-        out = Pixels((0, 0, 0), (1, 1, 1), (32, 32))(frames)[0].permute(1, 2, 0).numpy()
+        out = ImagePreprocessor((0, 0, 0), (1, 1, 1), (32, 32))(frames)[0].permute(1, 2, 0).numpy()
         picture = Image.fromarray(frames[0].permute(1, 2, 0).numpy())
         wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)) / 255
         np.testing.assert_allclose(out, wanted, atol=1.5 / 255)  # Pillow rounds twice
@@ -147,7 +147,7 @@ class TestClip:
         model, path = weights
         encoder = ClipImage(CLIP_NAME, pretrained=path).eval()
         out = encoder(frames)
-        torch.testing.assert_close(out.frame, model.encode_image(encoder.pixels(frames)))
+        torch.testing.assert_close(out.frame, model.encode_image(encoder.preprocess(frames)))
         assert out.grid == (4, 4)
         assert not hasattr(encoder, "transformer")
 

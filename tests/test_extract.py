@@ -344,7 +344,7 @@ class TestMerging:
         merging = MergingViT("vit_tiny_patch16_224", tokens=197).eval()
         pictures = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
         with torch.inference_mode():
-            wanted = merging.network.forward_features(merging.pixels(pictures))
+            wanted = merging.network.forward_features(merging.preprocess(pictures))
             torch.testing.assert_close(merging(pictures).patches, wanted, atol=1e-4, rtol=1e-4)
             merging.tokens = 14
             few = merging(pictures)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.encoders.base import VisualFeatures
-from avkit.encoders.pretrained import Pixels
+from avkit.encoders.pretrained import ImagePreprocessor
 from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
@@ -199,7 +199,7 @@ class SourceSystem(NetworkSystem):
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
         self.network = config.network()
-        self.pixels = Pixels(*IMAGENET, (config.picture, config.picture))
+        self.pixels = ImagePreprocessor(*IMAGENET, (config.picture, config.picture))
         self.prior = ObjectPrior(config.prior) if config.prior else None
         if config.visual_weights:
             self.network.picture.load_imagenet(config.visual_weights)

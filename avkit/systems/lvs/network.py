@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from avkit.batch import Batch
-from avkit.encoders.resnet import resnet_dead, resnet_name
+from avkit.encoders.resnet import resnet_name, resnet_unused_keys
 from avkit.metrics.ssl import SourceLocalization
 from avkit.nn.losses import mean_of
 from avkit.systems.sources import NetworkSources, SourceConfig, SourceOutput, TwoTrunks
@@ -97,8 +97,8 @@ class LVS(TwoTrunks):
 
     def official_dead(self) -> dict[str, tuple[int, ...]]:
         """First convolutions for other inputs, and classifiers."""
-        dead = {f"imgnet.{key}": shape for key, shape in resnet_dead(3).items()}
-        return dead | {f"audnet.{key}": shape for key, shape in resnet_dead(1).items()}
+        dead = {f"imgnet.{key}": shape for key, shape in resnet_unused_keys(3).items()}
+        return dead | {f"audnet.{key}": shape for key, shape in resnet_unused_keys(1).items()}
 
 
 class HardPairs(NetworkSources):
