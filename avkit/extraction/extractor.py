@@ -16,8 +16,8 @@ from avkit.encoders.vggish import VGGishAudio
 from avkit.errors import DataError
 from avkit.extraction.decoding import EncoderInputs
 from avkit.extraction.recipe import FeatureStream
-from avkit.features.arrays import FeatureFacts
-from avkit.features.store import weights_hash
+from avkit.extraction.weights_hash import weights_hash
+from avkit.features.base import FeatureFacts
 
 #: Side of the square for encoders that take frames of any size.
 _USUAL_SIDE = 224

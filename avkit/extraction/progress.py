@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
-from avkit.features.arrays import FeatureFacts, Features, FirstOf, NpyFolder, Selected
+from avkit.features.base import FeatureFacts, Features
+from avkit.features.combined import ChainedFeatures, SelectedFeatures
+from avkit.features.files import NpyFolder
 from avkit.features.store import Store, write_store
 from avkit.files import atomic
 
@@ -67,9 +69,9 @@ class ExtractionProgress:
         for path in self.folder.glob("*/failed.jsonl"):
             path.unlink(missing_ok=True)
 
-    def features(self, stream: str) -> FirstOf:
+    def features(self, stream: str) -> ChainedFeatures:
         """Features of the finished clips of a stream, of all shards."""
-        return FirstOf([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
+        return ChainedFeatures([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
 
     def pack(self, out: Path, facts: dict[str, FeatureFacts], dtypes: dict[str, str]) -> dict[str, Path]:
         """Write the stores, then delete the files of finished clips.
@@ -88,8 +90,8 @@ class ExtractionProgress:
             finished = self.features(stream)
             if finished.names:
                 parts: list[Features] = [finished, Store(path)] if path.exists() else [finished]
-                joined = FirstOf(parts)
-                clips = Selected(joined, sorted(joined.names))
+                joined = ChainedFeatures(parts)
+                clips = SelectedFeatures(joined, sorted(joined.names))
                 stores[stream] = write_store(path, clips, facts[stream], dtypes[stream])
             elif path.exists():
                 stores[stream] = path
