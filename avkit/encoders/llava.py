@@ -82,8 +82,10 @@ class VideoLlava(VideoEncoder):
 def _hidden_states(network: Any, inputs: Any, visual_token: int) -> Tensor:
     """Last hidden states (N, M, D) of the tokens after the visual ones; all prompts have the same text."""
     inputs = inputs.to(network.device)
-    converted = {name: x.to(network.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
-    states: Tensor = network(**converted, output_hidden_states=True).hidden_states[-1]
+    for name, x in inputs.items():
+        if x.is_floating_point():
+            inputs[name] = x.to(network.dtype)
+    states: Tensor = network(**inputs, output_hidden_states=True).hidden_states[-1]
     last_visual = int((inputs["input_ids"][0] == visual_token).nonzero()[-1])
     return states[:, last_visual + 1 :].float()
 

@@ -77,12 +77,12 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
 
 
 def check_weights(
-    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path, ignore: tuple[str, ...] = ()
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path, ignore: tuple[str, ...] = ()
 ) -> None:
     """Raise an error if weights do not fit.
 
     Args:
-        wanted: The module's own state dict, on any device.
+        own: The module's own state dict, on any device.
         state: Tensors of the file.
         path: The file, for the error's text.
         ignore: Prefixes of keys that the file may hold in addition, such as a classifier's.
@@ -90,18 +90,17 @@ def check_weights(
     Raises:
         ValueError: If keys or shapes differ, with counts and examples.
     """
-    missing = wanted.keys() - state.keys()
-    unexpected = [key for key in state.keys() - wanted.keys() if not (ignore and key.startswith(ignore))]
-    reshaped = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted.keys() & state.keys()
-        if state[key].shape != wanted[key].shape
-    ]
+    missing = own.keys() - state.keys()
+    unexpected = [key for key in state.keys() - own.keys() if not (ignore and key.startswith(ignore))]
+    reshaped = []
+    for key in own.keys() & state.keys():
+        if state[key].shape != own[key].shape:
+            reshaped.append(f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}")
     faults = [_count(missing, "missing"), _count(unexpected, "unexpected"), _count(reshaped, "of another shape")]
     if any(faults):
         raise ValueError(
             f"Weights in {path} do not fit this encoder: {'; '.join(filter(None, faults))}. "
-            f"The encoder has {len(wanted)} keys, the file {len(state)}. Check that its name is that of the encoder."
+            f"The encoder has {len(own)} keys, the file {len(state)}. Check that its name is that of the encoder."
         )
 
 

@@ -76,7 +76,9 @@ class ResNet18(nn.Module):
 def resnet_name(key: str, first: str = "conv1") -> str:
     """Torchvision's name of a key of `ResNet18`, also used by papers; `first` is the name of the first convolution."""
     key = key.removeprefix("network.")
-    return f"{first}.{key.removeprefix('conv1.')}" if key.startswith("conv1.") else key
+    if key.startswith("conv1."):
+        return f"{first}.{key.removeprefix('conv1.')}"
+    return key
 
 
 def resnet_unused_keys(inputs: int) -> dict[str, tuple[int, ...]]:

@@ -39,7 +39,9 @@ class FeatureFacts:
     @property
     def offset(self) -> float:
         """Seconds by which the middle of a step's window lies after the middle of its hop."""
-        return (self.window - self.hop) / 2 if self.window and self.hop else 0.0
+        if not self.window or not self.hop:
+            return 0.0
+        return (self.window - self.hop) / 2
 
 
 class Features(Protocol):
@@ -68,10 +70,11 @@ def missing_clip_error(path: Path, name: str, names: Collection[str]) -> DataErr
         name: Name of the clip.
         names: Names of the clips that have features.
     """
-    examples = ", ".join(repr(other) for other in sorted(names)[:3])
-    such_as = f" such as {examples}" if examples else ""
+    available = str(len(names))
+    if names:
+        available += f" such as {', '.join(map(repr, sorted(names)[:3]))}"
     return DataError(
-        f"{path} has no features of clip {name!r}; it has {len(names)}{such_as}. Extract it "
+        f"{path} has no features of clip {name!r}; it has {available}. Extract it "
         "with 'avkit extract', or pass allow_missing=True."
     )
 

@@ -29,7 +29,10 @@ class ConcatenatedFeatures:
     @cached_property
     def names(self) -> Collection[str]:
         """Names of the clips that all parts have."""
-        return set.intersection(*[set(part.names) for part in self.parts])
+        names = set(self.parts[0].names)
+        for part in self.parts[1:]:
+            names &= set(part.names)
+        return names
 
     def read(self, name: str) -> Array:
         """Features of a clip, (T, ..., D1 + D2 + ...)."""
@@ -48,13 +51,19 @@ class ChainedFeatures:
 
     def __init__(self, parts: Sequence[Features]) -> None:
         self.parts = parts
-        self.path = parts[0].path if parts else Path()
-        self.facts = parts[0].facts if parts else FeatureFacts()
+        self.path = Path()
+        self.facts = FeatureFacts()
+        if parts:
+            self.path = parts[0].path
+            self.facts = parts[0].facts
 
     @cached_property
     def names(self) -> Collection[str]:
         """Names of the clips that a part has."""
-        return set().union(*[part.names for part in self.parts])
+        names: set[str] = set()
+        for part in self.parts:
+            names.update(part.names)
+        return names
 
     def read(self, name: str) -> Array:
         """Features of a clip, (T, ...)."""

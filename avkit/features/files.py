@@ -30,15 +30,14 @@ class NpyFolder:
     @cached_property
     def names(self) -> Collection[str]:
         """Names of the clips."""
+        names = set()
         try:
             with os.scandir(self.path) as entries:
-                files = [entry.name for entry in entries]
+                for entry in entries:
+                    if entry.name.endswith(self.ending) and not entry.name.startswith("."):
+                        names.add(entry.name.removesuffix(self.ending))
         except OSError as error:
             raise DataError(f"{self.path} cannot be listed: {error.strerror}. Name a folder of .npy files.") from error
-        names = set()
-        for file in files:
-            if file.endswith(self.ending) and not file.startswith("."):
-                names.add(file.removesuffix(self.ending))
         return names
 
     def read(self, name: str) -> Array:

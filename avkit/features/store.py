@@ -201,8 +201,7 @@ def _measure(clips: Iterable[tuple[str, Array]]) -> tuple[list[str], NDArray[np.
         if array.ndim < 2:
             raise ValueError(f"Clip {name!r} has shape {array.shape}; give two dimensions or more.")
         if shape is not None and array.shape[1:] != shape:
-            wanted = ", ".join(map(str, shape))
-            raise ValueError(f"Clip {name!r} has shape {array.shape}; give (T, {wanted}).")
+            raise ValueError(f"Clip {name!r} has shape {array.shape}; give (T, {', '.join(map(str, shape))}).")
         lengths[name] = len(array)
         shape = array.shape[1:]
     if shape is None:
