@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The feature store: what is written comes back, from any process, and damage is told."""
+"""The feature store: features are read as they were written, from any process, and damage is an error."""
 
 import multiprocessing
 import os
@@ -67,9 +67,9 @@ def test_other_processes_read_it(store, method, opened):
     others = [context.Process(target=read_all, args=(store, queue)) for _ in range(2)]
     for p in others:
         p.start()
-    wanted = {name: x.sum() for name, x in clips()}
+    expected = {name: x.sum() for name, x in clips()}
     for _ in others:
-        assert queue.get(timeout=60) == pytest.approx(wanted)
+        assert queue.get(timeout=60) == pytest.approx(expected)
     for p in others:
         p.join()
 
