@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from avkit.collate import crop
 from avkit.datasets.scenes import Scenes
 from avkit.encoders.small import SmallEmbedding, SmallText
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
 from avkit.nn.region_crop import cut_out
 from avkit.scenes import CLASSES, COLOURS, sample_scene, track

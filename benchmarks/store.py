@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.features.store import Store, write_store
 
 #: Name, clips, and shape of one clip.

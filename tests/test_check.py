@@ -9,7 +9,7 @@ import pytest
 
 from avkit.cli import main
 from avkit.export import export
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
 
 

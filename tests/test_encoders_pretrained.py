@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from avkit.encoders.pretrained import Pixels, load_weights, read_weights
+from avkit.encoders.pretrained import ImagePreprocessor, load_weights, read_weights
 
 try:
     import open_clip
@@ -56,8 +56,8 @@ class TestEveryVisualEncoder:
         assert out.frame.shape == (2, encoder.width)
         assert out.patches.shape == (2, rows * columns, encoder.width)
         assert [m.shape[1] for m in out.pyramid] == encoder.pyramid_widths
-        wanted = [(64 // s, 96 // s) for s in encoder.pyramid_strides]
-        assert [tuple(m.shape[2:]) for m in out.pyramid] == wanted
+        expected = [(64 // s, 96 // s) for s in encoder.pyramid_strides]
+        assert [tuple(m.shape[2:]) for m in out.pyramid] == expected
 
     def test_bytes_and_unit_floats_are_the_same(self, make, frames):
         encoder = make().eval()
@@ -78,19 +78,19 @@ class TestEveryVisualEncoder:
         torch.testing.assert_close(encoder(frames[:1]).frame, encoder(frames).frame[:1], atol=1e-4, rtol=1e-4)
 
 
-class TestPixels:
+class TestImagePreprocessor:
     def test_normalises_by_hand(self):
-        out = Pixels(IMAGENET_MEAN, IMAGENET_STD)(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8))
-        wanted = [(0.2 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-        torch.testing.assert_close(out[0, :, 0, 0], torch.tensor(wanted))
+        out = ImagePreprocessor(IMAGENET_MEAN, IMAGENET_STD)(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8))
+        expected = [(0.2 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+        torch.testing.assert_close(out[0, :, 0, 0], torch.tensor(expected))
 
     def test_resizes_as_pillow_does(self, frames):
         from PIL import Image
 
-        out = Pixels((0, 0, 0), (1, 1, 1), (32, 32))(frames)[0].permute(1, 2, 0).numpy()
+        out = ImagePreprocessor((0, 0, 0), (1, 1, 1), (32, 32))(frames)[0].permute(1, 2, 0).numpy()
         picture = Image.fromarray(frames[0].permute(1, 2, 0).numpy())
-        wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)) / 255
-        np.testing.assert_allclose(out, wanted, atol=1.5 / 255)  # Pillow rounds twice
+        expected = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)) / 255
+        np.testing.assert_allclose(out, expected, atol=1.5 / 255)  # Pillow rounds twice
 
 
 class TestTimm:
@@ -99,9 +99,9 @@ class TestTimm:
         torch.save(whole.state_dict(), tmp_path / "pvt.pth")
         encoder = TimmPyramid("pvt_v2_b0", pretrained=tmp_path / "pvt.pth").eval()
         mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
-        wanted = whole.forward_features((frames / 255 - mean) / std)
-        torch.testing.assert_close(encoder(frames).pyramid[-1], wanted)
-        torch.testing.assert_close(encoder(frames).frame, wanted.mean((2, 3)))
+        expected = whole.forward_features((frames / 255 - mean) / std)
+        torch.testing.assert_close(encoder(frames).pyramid[-1], expected)
+        torch.testing.assert_close(encoder(frames).frame, expected.mean((2, 3)))
 
     def test_patches_row_by_row_at_another_stride(self, frames):
         encoder = TimmPyramid("pvt_v2_b0", patch_stride=16).eval()
@@ -147,7 +147,7 @@ class TestClip:
         model, path = weights
         encoder = ClipImage(CLIP_NAME, pretrained=path).eval()
         out = encoder(frames)
-        torch.testing.assert_close(out.frame, model.encode_image(encoder.pixels(frames)))
+        torch.testing.assert_close(out.frame, model.encode_image(encoder.preprocess(frames)))
         assert out.grid == (4, 4)
         assert not hasattr(encoder, "transformer")
 

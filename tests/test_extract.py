@@ -78,9 +78,9 @@ def test_stores_are_what_the_network_says(root, whole):
     torch.manual_seed(0)
     encoder = build_visual_encoder("small").eval()
     with torch.inference_mode():
-        wanted = encoder(frames)
-    np.testing.assert_allclose(store.read(source.name), wanted.frame.numpy(), atol=2e-3)
-    np.testing.assert_allclose(Store(whole / "seen.h5").read(source.name), wanted.patches.numpy(), atol=2e-3)
+        expected = encoder(frames)
+    np.testing.assert_allclose(store.read(source.name), expected.frame.numpy(), atol=2e-3)
+    np.testing.assert_allclose(Store(whole / "seen.h5").read(source.name), expected.patches.numpy(), atol=2e-3)
     assert Store(whole / "twice.h5").steps(source.name) == 20
     assert (store.facts.encoder, store.facts.hop, store.facts.dataset) == ("small", 1.0, "llp")
     assert Store(whole / "seen.h5").facts.encoder == "small patches"
@@ -112,17 +112,17 @@ def test_killed_at_any_moment(root, tiny, whole, tmp_path):
     words += ["--out", str(tmp_path), "--workers", "1", "--batch", "10", "--device", "cpu"]
     parts, made = tmp_path / ".tiny-parts", {}
 
-    def look():
+    def written():
         return {p: p.stat().st_mtime_ns for p in parts.rglob("*.npy") if not p.name.startswith(".")}
 
     def finished():
         done = ExtractionProgress(parts, list(TINY["streams"])).done()
-        return {p: t for p, t in look().items() if p.stem in done}
+        return {p: t for p, t in written().items() if p.stem in done}
 
-    for wanted in (2, 15):  # parts at which it is killed
+    for files in (2, 15):  # it is killed once so many files are written
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + 120
-        while len(look()) < wanted and process.poll() is None and time.monotonic() < until:
+        while len(written()) < files and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -198,8 +198,8 @@ def test_vggish_of_a_second_and_of_a_third(root):
     second, third = FeatureStream("a", "sound", "vggish"), FeatureStream("b", "sound", "vggish", hop=0.32)
     decoded = SourceDataset(sources[:1], [second, third], {})[0]
     wave = decode.read_waveform(sources[0].root / sources[0].audio)
-    wanted = log_mel(cut_steps(wave[None], 10, 1.0, EXAMPLE_SAMPLES))[0]
-    torch.testing.assert_close(decoded.inputs["a"], wanted)
+    expected = log_mel(cut_steps(wave[None], 10, 1.0, EXAMPLE_SAMPLES))[0]
+    torch.testing.assert_close(decoded.inputs["a"], expected)
     assert decoded.inputs["b"].shape == (31, 96, 64), "ten seconds, as the dataset says, in hops of 0.32 s"
     long = SourceDataset([MediaSource("x", root, audio=sources[0].audio)], [third], {})[0].inputs["b"]
     assert len(long) == int((10 - 0.96) / 0.32) + 1
@@ -210,9 +210,9 @@ def test_the_parts_that_the_dataset_means(tmp_path):
     root = export("vggss", tmp_path / "v", {"test": 2}, 32)
     data = find_dataset("vggss")(root, "test", 32)
     source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.lines[0].media)
-    heard = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
-    wanted = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
-    torch.testing.assert_close(heard, wanted)
+    examples = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
+    expected = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
+    torch.testing.assert_close(examples, expected)
     root = export("avsbench-s4", tmp_path / "s", {"test": 1}, 32)
     assert sources_of(find_dataset("avsbench-s4"), root)[0][0].offset == 15 / 16
 
@@ -318,8 +318,8 @@ class TestMerging:
         merged, sizes = merge_tokens(x, size, metric, count)
         assert merged.shape == (2, length - count, 6)
         for k in range(2):
-            wanted, total = self.plain(x[k], size[k], metric[k], count)
-            torch.testing.assert_close(merged[k], wanted)
+            expected, total = self.plain(x[k], size[k], metric[k], count)
+            torch.testing.assert_close(merged[k], expected)
             torch.testing.assert_close(sizes[k], total)
         torch.testing.assert_close(merged[:, 0], x[:, 0])
         torch.testing.assert_close((merged * sizes).sum(1), (x * size).sum(1))
@@ -333,10 +333,10 @@ class TestMerging:
         assert merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
 
     def test_577_tokens_become_14_in_24_blocks(self):
-        left = 577
+        remaining = 577
         for _ in range(24):
-            left -= min(25, left - 14, (left - 1) // 2)
-        assert left == 14
+            remaining -= min(25, remaining - 14, (remaining - 1) // 2)
+        assert remaining == 14
 
     def test_without_merging_it_is_the_network_itself(self):
         pytest.importorskip("timm")
@@ -344,8 +344,8 @@ class TestMerging:
         merging = MergingViT("vit_tiny_patch16_224", tokens=197).eval()
         pictures = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
         with torch.inference_mode():
-            wanted = merging.network.forward_features(merging.pixels(pictures))
-            torch.testing.assert_close(merging(pictures).patches, wanted, atol=1e-4, rtol=1e-4)
+            expected = merging.network.forward_features(merging.preprocess(pictures))
+            torch.testing.assert_close(merging(pictures).patches, expected, atol=1e-4, rtol=1e-4)
             merging.tokens = 14
             few = merging(pictures)
         assert few.patches.shape == (2, 14, 192)

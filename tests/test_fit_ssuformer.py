@@ -14,7 +14,7 @@ import avkit
 from avkit.answers import Caption, Mask
 from avkit.cli import main
 from avkit.datasets.scenes import Scenes
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
 from avkit.inference.embedding import embed_audio, index_video
 from avkit.inference.index import IndexedVideo, IndexFolder

@@ -79,28 +79,28 @@ def pictures(count):
 
 
 @torch.no_grad()
-def test_a_picture_alone_and_among_others(models):
+def test_an_image_is_encoded_independently_of_others(models):
     encoder = build_visual_encoder("llava", str(models / "llava")).eval()
-    found = encoder(pictures(3))
-    assert found.frame.shape == (3, WIDTH)
+    features = encoder(pictures(3))
+    assert features.frame.shape == (3, WIDTH)
     alone = encoder(pictures(3)[1:2])
-    torch.testing.assert_close(found.frame[1:2], alone.frame, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.patches[:, -1], found.frame)
-    assert not torch.allclose(found.frame[0], found.frame[1], atol=1e-4)
-    # the last hidden state is what the model itself reads its next word from
-    given = encoder.processor(text=[encoder.prompt], images=[pictures(1)[0]], return_tensors="pt")
+    torch.testing.assert_close(features.frame[1:2], alone.frame, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features.patches[:, -1], features.frame)
+    assert not torch.allclose(features.frame[0], features.frame[1], atol=1e-4)
+    # the model predicts its next word from the last hidden state
+    inputs = encoder.processor(text=[encoder.prompt], images=[pictures(1)[0]], return_tensors="pt")
     logits = encoder.network.lm_head(alone.frame * 0 + encoder(pictures(1)).frame)
-    torch.testing.assert_close(logits, encoder.network(**given).logits[:, -1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits, encoder.network(**inputs).logits[:, -1], atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_a_clip_as_one_text(models):
+def test_a_video_is_encoded_as_a_whole(models):
     encoder = build_video_encoder("video_llava", str(models / "video")).eval()
-    found = encoder(pictures(10))
+    tokens = encoder(pictures(10))
     question = encoder.prompt.split("<video>")[1].split()
-    assert found.shape == (len(question), WIDTH)
-    torch.testing.assert_close(encoder(pictures(10).flip(0)).shape, found.shape)
-    assert not torch.allclose(encoder(pictures(10).flip(0)), found, atol=1e-4)  # it knows the order of time
+    assert tokens.shape == (len(question), WIDTH)
+    torch.testing.assert_close(encoder(pictures(10).flip(0)).shape, tokens.shape)
+    assert not torch.allclose(encoder(pictures(10).flip(0)), tokens, atol=1e-4)  # the order of frames matters
 
 
 def test_extraction_writes_stores_that_captions_can_read(models, tmp_path):
@@ -117,8 +117,8 @@ def test_extraction_writes_stores_that_captions_can_read(models, tmp_path):
         assert done.done == 2
         assert not done.failed
         store = Store(tmp_path / "out" / f"{stream}.h5")
-        found = store.read("clip1")
-        assert found.shape == shape if shape else found.shape[1] == WIDTH
+        values = store.read("clip1")
+        assert values.shape == shape if shape else values.shape[1] == WIDTH
         assert store.facts.hop == (1.0 if shape else 0.0)
         assert store.shape == (WIDTH,)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 import re
+from pathlib import Path
 
 import clips
 import numpy as np
@@ -9,12 +10,24 @@ import torch
 from PIL import Image
 
 from avkit.errors import MediaError
-from avkit.media.decode import iter_frames, open_clip, probe, read_clip, read_frames, read_waveform, write_video
+from avkit.media.decode import (
+    iter_frames,
+    iter_frames_at,
+    load_image,
+    open_clip,
+    probe,
+    read_clip,
+    read_frames,
+    read_waveform,
+    write_video,
+)
+from avkit.media.image import image_size
+from avkit.media.stream import iter_clips
 
 RATE = 16_000
 
 
-def every(seconds, count):
+def times_every(seconds, count):
     return [k * seconds for k in range(count)]
 
 
@@ -30,7 +43,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def three_seconds(folder):
     sound = clips.tone(3, RATE)
-    return clips.write_clip(folder / "plain.mp4", every(0.1, 30), sound=sound, options={"bf": "2"})
+    return clips.write_clip(folder / "plain.mp4", times_every(0.1, 30), sound=sound, options={"bf": "2"})
 
 
 class TestFrames:
@@ -52,47 +65,49 @@ class TestFrames:
     def test_variable_frame_rate(self, folder):
         times = [0.0, 0.04, 0.5, 0.52, 1.9, 2.0]
         path = clips.write_clip(folder / "vfr.mp4", times)
-        asked = [0.0, 0.039, 0.041, 0.49, 0.51, 0.6, 1.8, 1.95, 2.05]
-        shown = [max(k for k, t in enumerate(times) if t <= a) for a in asked]
-        assert numbers(read_frames(path, asked)) == shown
+        query_times = [0.0, 0.039, 0.041, 0.49, 0.51, 0.6, 1.8, 1.95, 2.05]
+        shown = [max(k for k, t in enumerate(times) if t <= query) for query in query_times]
+        assert numbers(read_frames(path, query_times)) == shown
 
     @pytest.mark.parametrize("suffix", [".mkv", ".ts"])
     def test_clock_that_does_not_start_at_zero(self, folder, suffix):
-        path = clips.write_clip(folder / f"late{suffix}", [5 + t for t in every(0.1, 20)])
+        path = clips.write_clip(folder / f"late{suffix}", [5 + t for t in times_every(0.1, 20)])
         info = probe(path)
         assert info.start > 1
         assert info.duration == pytest.approx(2, abs=0.02)
         assert numbers(read_frames(path)) == [5, 15]
 
     def test_stream_without_time_stamps(self, folder):
-        path = clips.write_clip(folder / "raw.h264", every(0.1, 20), options={"bf": "0"})
+        path = clips.write_clip(folder / "raw.h264", times_every(0.1, 20), options={"bf": "0"})
         fps = probe(path).fps
         assert fps > 0
         assert numbers(read_frames(path, [3.2 / fps, 11.4 / fps])) == [3, 11]
 
     @pytest.mark.parametrize("degrees", [90, 180, 270, "mirror"])
     def test_turned_upright(self, folder, degrees):
-        path = clips.turn(clips.write_clip(folder / f"turned{degrees}.mp4", every(0.1, 10)), degrees)
+        path = clips.turn(clips.write_clip(folder / f"turned{degrees}.mp4", times_every(0.1, 10)), degrees)
         picture = clips.numbered_picture(5)
-        wanted = picture[:, ::-1] if degrees == "mirror" else np.rot90(picture, degrees // 90)
+        expected = picture[:, ::-1] if degrees == "mirror" else np.rot90(picture, degrees // 90)
         info = probe(path)
-        assert info.size == wanted.shape[:2]
+        assert info.size == expected.shape[:2]
         assert degrees in ("mirror", info.rotation)
         got = read_frames(path, [0.55])[0].permute(1, 2, 0).numpy()
-        assert got.shape == wanted.shape
-        assert np.abs(got.astype(int) - wanted).mean() < 12
+        assert got.shape == expected.shape
+        assert np.abs(got.astype(int) - expected).mean() < 12
         resized = read_frames(path, [0.55], size=(20, 30))[0].permute(1, 2, 0).numpy()
-        reference = np.asarray(Image.fromarray(np.ascontiguousarray(wanted)).resize((30, 20), Image.Resampling.BICUBIC))
+        reference = np.asarray(
+            Image.fromarray(np.ascontiguousarray(expected)).resize((30, 20), Image.Resampling.BICUBIC)
+        )
         assert np.abs(resized.astype(int) - reference).mean() < 12
 
     def test_odd_size_is_kept(self, folder):
         pictures = [clips.numbered_picture(k, 37, 51) for k in range(4)]
-        path = clips.write_clip(folder / "odd.mkv", every(0.5, 4), pictures=pictures, codec="ffv1")
-        frames = read_frames(path, every(0.5, 4))
+        path = clips.write_clip(folder / "odd.mkv", times_every(0.5, 4), pictures=pictures, codec="ffv1")
+        frames = read_frames(path, times_every(0.5, 4))
         np.testing.assert_array_equal(frames.permute(0, 2, 3, 1).numpy(), np.stack(pictures))  # lossless codec
 
     def test_pixels_are_made_square(self, folder):
-        path = clips.write_clip(folder / "wide.mp4", every(0.1, 10), sample_aspect_ratio="3/2")
+        path = clips.write_clip(folder / "wide.mp4", times_every(0.1, 10), sample_aspect_ratio="3/2")
         assert probe(path).size == (48, 96)
         assert read_frames(path).shape == (1, 3, 48, 96)
         assert numbers(read_frames(path, [0.35])) == [3]
@@ -103,9 +118,9 @@ class TestFrames:
         assert np.abs(picture[40, 54] - [0, 0, 255]).max() < 12
 
     def test_iter_frames_gives_all_with_their_times(self, three_seconds):
-        found = [(t, clips.read_number(p)) for t, p in iter_frames(three_seconds)]
-        assert [n for _, n in found] == list(range(30))
-        np.testing.assert_allclose([t for t, _ in found], every(0.1, 30), atol=1e-3)
+        decoded = [(t, clips.read_number(p)) for t, p in iter_frames(three_seconds)]
+        assert [n for _, n in decoded] == list(range(30))
+        np.testing.assert_allclose([t for t, _ in decoded], times_every(0.1, 30), atol=1e-3)
 
     @pytest.mark.parametrize(("key", "value"), [("rate", 0), ("size", 0)])
     def test_bad_numbers(self, three_seconds, key, value):
@@ -148,7 +163,7 @@ class TestSound:
     def test_late_sound_is_preceded_by_silence(self, folder):
         loud = clips.tone(1, RATE)
         path = clips.write_clip(
-            folder / "late_sound.mkv", every(0.1, 20), sound=loud, sound_at=0.5, sound_codec="pcm_s16le"
+            folder / "late_sound.mkv", times_every(0.1, 20), sound=loud, sound_at=0.5, sound_codec="pcm_s16le"
         )
         waveform = read_waveform(path).numpy()
         assert not waveform[: 8_000 - 20].any()
@@ -157,14 +172,14 @@ class TestSound:
     def test_sound_from_before_the_picture_is_cut(self, folder):
         loud = clips.tone(3, RATE)
         path = clips.write_clip(
-            folder / "early_sound.mkv", [1 + t for t in every(0.1, 20)], sound=loud, sound_codec="pcm_s16le"
+            folder / "early_sound.mkv", [1 + t for t in times_every(0.1, 20)], sound=loud, sound_codec="pcm_s16le"
         )
         np.testing.assert_allclose(read_waveform(path).numpy(), loud[RATE:], atol=1e-4)
 
     def test_aac_keeps_its_time(self, folder):
         click = np.zeros(2 * 44_100, np.float32)
         click[44_100] = 0.9
-        path = clips.write_clip(folder / "click.mp4", every(0.1, 20), sound=click, rate=44_100)
+        path = clips.write_clip(folder / "click.mp4", times_every(0.1, 20), sound=click, rate=44_100)
         assert abs(int(read_waveform(path).abs().argmax()) - RATE) < 16  # one millisecond
 
 
@@ -186,11 +201,11 @@ class TestClip:
 
     @pytest.mark.parametrize(("seconds", "steps"), [(0.2, 1), (1.4, 1), (1.6, 2)])
     def test_steps_are_rounded(self, folder, seconds, steps):
-        path = clips.write_clip(folder / f"{seconds}.mp4", every(0.1, round(seconds * 10)))
+        path = clips.write_clip(folder / f"{seconds}.mp4", times_every(0.1, round(seconds * 10)))
         assert read_clip(path, silent_ok=True).steps == steps
 
     def test_silence_only_when_allowed(self, folder):
-        path = clips.write_clip(folder / "silent.mp4", every(0.1, 20))
+        path = clips.write_clip(folder / "silent.mp4", times_every(0.1, 20))
         with pytest.raises(MediaError, match=r"silent\.mp4 has no audio track.*silent_ok=True \(--silent_ok"):
             read_clip(path)
         assert not read_clip(path, silent_ok=True).waveform.any()
@@ -225,6 +240,56 @@ class TestClip:
             read_clip(three_seconds, steps=0)
 
 
+class TestOpenClip:
+    @pytest.fixture
+    def probed(self, monkeypatch):
+        """Names of the files that are probed."""
+        names = []
+
+        def count(path):
+            names.append(Path(path).name)
+            return probe(path)
+
+        monkeypatch.setattr("avkit.media.clip.probe", count)
+        return names
+
+    def test_a_file_is_probed_once_however_often_it_is_read(self, folder, three_seconds, probed):
+        clip = open_clip(three_seconds)
+        read_clip(clip)
+        read_frames(clip)
+        read_waveform(clip)
+        assert len(list(iter_frames(clip))) == 30
+        assert len(list(iter_frames_at(clip, [0.5, 1.5]))) == 2
+        assert [part.steps for part in iter_clips(clip, 2)] == [2, 1]
+        write_video(folder / "copy.mp4", iter_frames(clip), 10, clip)
+        assert open_clip(clip) is clip
+        assert probed == ["plain.mp4"]
+
+    def test_a_separate_audio_file_is_probed_once_and_when_needed(self, folder, three_seconds, probed):
+        path = clips.write_wav(folder / "separate.wav", clips.tone(2, RATE))
+        clip = open_clip(three_seconds, audio=path)
+        read_frames(clip)
+        assert probed == ["plain.mp4"]
+        for _ in range(2):
+            assert len(read_waveform(clip)) == 2 * RATE
+        assert probed == ["plain.mp4", "separate.wav"]
+        assert clip.duration == clip.info.duration
+
+    def test_a_still_image_lasts_as_long_as_its_audio(self, folder):
+        Image.fromarray(clips.numbered_picture(9)).save(folder / "shown.png")
+        path = clips.write_wav(folder / "two.wav", clips.tone(2, RATE))
+        assert open_clip(folder / "shown.png", path).duration == pytest.approx(2)
+        assert open_clip(folder / "shown.png").duration == 0
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_size_of_an_image_is_read_from_its_header(self, folder, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = folder / f"turned{orientation}.jpg"
+        Image.fromarray(clips.numbered_picture(9)).save(path, exif=exif)
+        assert image_size(path) == load_image(path).shape[:2]
+
+
 class TestErrors:
     def test_missing(self, folder):
         with pytest.raises(MediaError, match=r"nowhere\.mp4 does not exist"):
@@ -246,7 +311,7 @@ class TestErrors:
             read_clip(folder / name)
 
     def test_index_is_missing(self, folder):
-        path = clips.cut(clips.write_clip(folder / "no_index.mp4", every(0.1, 30)), 0.5)
+        path = clips.cut(clips.write_clip(folder / "no_index.mp4", times_every(0.1, 30)), 0.5)
         with pytest.raises(MediaError, match="cut off MP4: its index"):
             read_clip(path, partial_ok=True)
 
@@ -254,7 +319,7 @@ class TestErrors:
         noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3)).astype(np.uint8)
         path = clips.write_clip(
             folder / "half.mp4",
-            every(0.1, 30),
+            times_every(0.1, 30),
             pictures=list(noise),
             sound=clips.tone(3, RATE),
             container_options={"movflags": "+faststart"},

@@ -35,8 +35,8 @@ def noise():
 
 
 def test_equals_the_plain_definition(noise):
-    wanted, weights = plain_log_mel(noise[0].numpy())
-    np.testing.assert_allclose(log_mel(noise)[0].numpy(), wanted, atol=1e-12)
+    expected, weights = plain_log_mel(noise[0].numpy())
+    np.testing.assert_allclose(log_mel(noise)[0].numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(mel_matrix().numpy(), weights, atol=1e-13)
 
 

@@ -14,7 +14,7 @@ from avkit.cli.renamed import SYSTEM_OPTIONS, refuse_renamed_fit_options
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import DataError, RunError
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.features.store import Store, write_store
 from avkit.systems import make_config
 from avkit.systems.ssuformer.caption_changes import changed_steps

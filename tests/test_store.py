@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The feature store: what is written comes back, from any process, and damage is told."""
+"""The feature store: features are read as they were written, from any process, and damage is an error."""
 
 import multiprocessing
 import os
@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from avkit.errors import DataError
-from avkit.features.arrays import FeatureFacts, FirstOf, Joined, NpyFolder, RowFile, Selected, load_array
-from avkit.features.store import Store, weights_hash, write_store
+from avkit.extraction.weights_hash import weights_hash
+from avkit.features.base import FeatureFacts
+from avkit.features.combined import ChainedFeatures, ConcatenatedFeatures, SelectedFeatures
+from avkit.features.files import NpyFolder, RowFile, load_array
+from avkit.features.store import Store, write_store
 
 FACTS = FeatureFacts("vggish", 0.32, 0.96, 25.0, "unav100", "abcd", "avkit 0")
 
@@ -64,9 +67,9 @@ def test_other_processes_read_it(store, method, opened):
     others = [context.Process(target=read_all, args=(store, queue)) for _ in range(2)]
     for p in others:
         p.start()
-    wanted = {name: x.sum() for name, x in clips()}
+    expected = {name: x.sum() for name, x in clips()}
     for _ in others:
-        assert queue.get(timeout=60) == pytest.approx(wanted)
+        assert queue.get(timeout=60) == pytest.approx(expected)
     for p in others:
         p.join()
 
@@ -156,9 +159,9 @@ def test_a_folder_of_npy(tmp_path, store):
         np.save(tmp_path / f"{name}_flow.npy", x[: max(1, len(x) - 1), ..., :2])
     rgb, flow = NpyFolder(tmp_path, "_rgb.npy"), NpyFolder(tmp_path, "_flow.npy")
     assert set(rgb.names) == set(store.names)
-    both = Joined([rgb, flow])
+    both = ConcatenatedFeatures([rgb, flow])
     assert both.read("-clip_4").shape == (4, 3, 6)
-    packed = Store(write_store(tmp_path / "p.h5", Selected(rgb, sorted(rgb.names)), FACTS, "float32"))
+    packed = Store(write_store(tmp_path / "p.h5", SelectedFeatures(rgb, sorted(rgb.names)), FACTS, "float32"))
     assert all(np.array_equal(packed.read(n), rgb.read(n)) for n in rgb.names)
     assert pickle.loads(pickle.dumps(packed)).read("-clip_0").shape == (1, 3, 4)
     with pytest.raises(DataError, match="cannot be listed"):
@@ -170,7 +173,7 @@ def test_rows_are_averaged_where_there_are_several(tmp_path):
     for folder, rows in ((fine, 80), (coarse, 10)):
         folder.mkdir()
         np.save(folder / "a.npy", np.repeat(np.arange(10.0), rows // 10)[:, None])
-    out = Joined([NpyFolder(fine), NpyFolder(coarse)]).read("a")
+    out = ConcatenatedFeatures([NpyFolder(fine), NpyFolder(coarse)]).read("a")
     assert np.array_equal(out, np.repeat(np.arange(10.0)[:, None], 2, 1))
 
 
@@ -190,13 +193,13 @@ def test_an_official_file_by_row(tmp_path):
 
 def test_the_first_that_has_a_clip_serves_it(tmp_path, store):
     np.save(tmp_path / "new.npy", np.ones((2, 3, 4)))
-    both = FirstOf([NpyFolder(tmp_path), store])
+    both = ChainedFeatures([NpyFolder(tmp_path), store])
     assert both.names == {"new", *store.names}
     assert both.read("new").shape == (2, 3, 4)
     assert both.read("-clip_2").shape == (3, 3, 4)
     with pytest.raises(DataError, match="no features of clip 'x'"):
         both.read("x")
-    assert FirstOf([]).names == set()
+    assert ChainedFeatures([]).names == set()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY junk", pickle.dumps([1])])

@@ -135,6 +135,6 @@ def test_postprocessor_equals_the_official_one(path):
     levels = (np.clip(case.arrays["pca_applied"], -2, 2) + 2) * 63.75
     far_from_rounding = np.abs(levels % 1 - 0.5) > 1e-3
     result = postprocessor(embedding).numpy()
-    wanted = case.arrays["postprocess"]
-    np.testing.assert_array_equal(result[far_from_rounding], wanted[far_from_rounding])
-    assert np.abs(result - wanted).max() <= 1
+    expected = case.arrays["postprocess"]
+    np.testing.assert_array_equal(result[far_from_rounding], expected[far_from_rounding])
+    assert np.abs(result - expected).max() <= 1

@@ -137,26 +137,36 @@ def _extract_media(
 
 
 def _device(options: argparse.Namespace) -> str:
-    import torch
-
     from avkit.cli.lightning_setup import no_gpu
 
-    device: str = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device: str = options.device or _usual_device()
     reason = no_gpu(device.partition(":")[0], f"--device {device}")
     if reason is not None:
         raise ValueError(reason)
     return device
 
 
+def _usual_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _start_workers(options: argparse.Namespace, device: str) -> int:
     """The number of processes that decode; on a CPU the encoders get the remaining cores."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = _available_cores()
     workers: int = cores if options.workers is None else options.workers
     if device == "cpu" and workers:
         torch.set_num_threads(max(1, cores - workers // 2))
     return workers
+
+
+def _available_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe", device: str) -> "Runner | None":
@@ -207,7 +217,7 @@ def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out:
             file=sys.stderr,
         )
         return
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(options.device or _usual_device())
     dataset = find_dataset(options.dataset)
     assert issubclass(dataset, Official)  # checked when its clips were listed
     for stream in streams:
@@ -218,7 +228,8 @@ def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out:
 
 def _progress_bar() -> "Progress":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     class Rate(TextColumn):
         """Clips per second."""
@@ -226,9 +237,7 @@ def _progress_bar() -> "Progress":
         def __init__(self) -> None:
             super().__init__("")
 
-        def render(self, task):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            from rich.text import Text
-
+        def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.1f} clips/s" if task.speed else "")
 
     return Progress(

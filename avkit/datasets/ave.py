@@ -12,7 +12,9 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_array, read_text, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import FeatureFacts, Features, FirstOf, RowFile
+from avkit.features.base import FeatureFacts, Features
+from avkit.features.combined import ChainedFeatures
+from avkit.features.files import RowFile
 
 #: In index order, that of first appearance in the annotation file; background is none of them.
 CLASSES = [
@@ -84,7 +86,7 @@ class AVE(Official):
         found = super().named_features(given, sees)
         if self.release == "weak" and self.split == "train" and isinstance(found, RowFile):
             aside = found.path.with_name(f"{found.path.stem}_noisy{found.path.suffix}")
-            return FirstOf([found, RowFile(aside, [f"noisy#{k}" for k in range(NOISY)], facts=found.facts)])
+            return ChainedFeatures([found, RowFile(aside, [f"noisy#{k}" for k in range(NOISY)], facts=found.facts)])
         return found
 
     @cached_property

@@ -10,7 +10,7 @@ from avkit.datasets.official import Official
 from avkit.datasets.pickles import LogMelFiles
 from avkit.datasets.tables import read_rows, safe_id, unique
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import Features
+from avkit.features.base import Features
 
 #: Categories, each with the name that AVSBench-semantic gives the object.
 CATEGORIES = {

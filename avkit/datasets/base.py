@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from avkit.batch import Item, Vocabulary
-from avkit.features.arrays import Features
+from avkit.features.base import Features
 
 
 @dataclass(frozen=True)

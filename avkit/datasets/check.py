@@ -13,7 +13,7 @@ from avkit.datasets.annotations import Line
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import AbsentError, Official, Released
 from avkit.errors import AvkitError, DataError, MediaError
-from avkit.features.arrays import FeatureFacts, Features
+from avkit.features.base import FeatureFacts, Features
 from avkit.features.store import Store
 from avkit.media.decode import probe
 from avkit.media.image import load_image

@@ -18,7 +18,8 @@ from avkit.datasets.annotations import ASKED, GIVES, Line
 from avkit.datasets.base import Dataset
 from avkit.datasets.targets import Grid, Truth
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import Features, average_rows
+from avkit.features.base import Features
+from avkit.features.combined import average_rows
 from avkit.fields import FIELDS
 from avkit.media import decode, image_files
 

@@ -12,7 +12,7 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import number, read_rows, safe_id, unique
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 
 #: In index order.
 CLASSES = [

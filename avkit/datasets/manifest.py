@@ -10,7 +10,7 @@ from avkit.datasets.clips import ClipDataset
 from avkit.datasets.manifest_lines import read_lines
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import Features
+from avkit.features.base import Features
 from avkit.text.tokenizer import unique_words
 
 __all__ = ["GIVES", "SCHEMA", "SPLITS", "Line", "Manifest", "json_schema", "read_lines"]

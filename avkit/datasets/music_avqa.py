@@ -13,7 +13,7 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 from avkit.scenes.question_templates import MUSIC_AVQA_TYPES
 from avkit.text.tokenizer import unique_words
 

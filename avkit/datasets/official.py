@@ -10,7 +10,9 @@ from avkit.datasets.annotations import Line
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.folder import Folder, Places
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import FeatureFacts, Features, Joined, NpyFolder, RowFile
+from avkit.features.base import FeatureFacts, Features
+from avkit.features.combined import ConcatenatedFeatures
+from avkit.features.files import NpyFolder, RowFile
 from avkit.features.store import Store
 
 
@@ -169,7 +171,7 @@ class Official(ClipDataset):
         if given is None or not isinstance(given, str):
             return given
         parts = [self.named_features(part.strip(), sees) for part in given.split("+")]
-        return parts[0] if len(parts) == 1 else Joined(parts)
+        return parts[0] if len(parts) == 1 else ConcatenatedFeatures(parts)
 
     def rows(self) -> list[str]:
         """Ids of all rows of the annotation file in its order, for HDF5 files with a row for each."""

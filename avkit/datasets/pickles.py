@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
-from avkit.features.arrays import FeatureFacts, absent
+from avkit.features.base import FeatureFacts, missing_clip_error
 
 
 def _storage(data: bytes) -> Any:
@@ -89,6 +89,6 @@ class LogMelFiles:
     def read(self, name: str) -> NDArray[np.float32]:
         """Patches of a clip, (T, 6144)."""
         if name not in self.files:
-            raise absent(self.path, name, self.names)
+            raise missing_clip_error(self.path, name, self.names)
         x = read_log_mel(self.path / self.files[name])
         return x.reshape(len(x), -1)

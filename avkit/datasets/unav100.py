@@ -11,7 +11,7 @@ from avkit.datasets.folder import Places
 from avkit.datasets.official import Official, Released
 from avkit.datasets.tables import read_json, safe_id
 from avkit.errors import DataError, unknown_name
-from avkit.features.arrays import FeatureFacts
+from avkit.features.base import FeatureFacts
 
 #: The official names of splits.
 _SUBSETS = {"train": "train", "val": "validation", "test": "test"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two towers of CLIP through open_clip; both end in the space that pictures and sentences share.
+"""CLIP's image and text encoders through open_clip; both end in the embedding space that images and sentences share.
 
 Source:
     Radford et al., Learning transferable visual models from natural language supervision, ICML 2021.
@@ -14,25 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, Pixels, load_weights
+from avkit.encoders.pretrained import HUB, ImagePreprocessor, load_weights
 
 #: The tag that `hub` stands for: the weights of the paper's authors.
 HUB_TAG = "openai"
 
 
 class ClipImage(VisualEncoder):
-    """The picture tower: class token and patches, normalised and projected alike.
+    """CLIP's image encoder: class token and patches, normalised and projected in the same way.
 
-    Pictures are resized to the network's own size. `frame` equals open_clip's `encode_image`.
+    Images are resized to the network's own size. `frame` equals open_clip's `encode_image`.
 
     Args:
-        name: Name of an open_clip model with a vision transformer. The weights of OpenAI were trained with a quicker
-            GELU: by tag open_clip minds that itself; for a path add `-quickgelu` to the name.
+        name: Name of an open_clip model with a vision transformer. The weights of OpenAI were trained with an
+            approximate GELU: open_clip selects it by the tag; for a path, add `-quickgelu` to the name.
         pretrained: None or False for random weights, `hub` for those of OpenAI, a tag of open_clip, or a path to
-            weights of both towers.
+            weights of both encoders.
 
     Raises:
-        ValueError: If the name or tag is unknown, the tower is of another kind, or the weights do not fit.
+        ValueError: If the name or tag is unknown, the encoder is of another kind, or the weights do not fit.
     """
 
     def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
@@ -46,30 +46,30 @@ class ClipImage(VisualEncoder):
         tower.output_tokens = True
         self.tower = tower
         height, width = tower.image_size
-        self.pixels = Pixels(tower.preprocess_cfg["mean"], tower.preprocess_cfg["std"], (height, width))
+        self.preprocess = ImagePreprocessor(tower.preprocess_cfg["mean"], tower.preprocess_cfg["std"], (height, width))
         self.input_size = (height, width)
         self.width = tower.output_dim
 
     def forward(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
-        frame, patches = self.tower(self.pixels(frames))
-        if self.tower.proj is not None:  # open_clip projects the class token alone
+        """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
+        frame, patches = self.tower(self.preprocess(frames))
+        if self.tower.proj is not None:  # open_clip projects the class token only
             patches = patches @ self.tower.proj
         rows, columns = self.tower.grid_size
         return VisualFeatures(frame, patches, (rows, columns))
 
 
 class ClipText(TextEncoder):
-    """The sentence tower: one token per word piece, projected; the pooled vector is the one at the end of the text.
+    """CLIP's text encoder: one projected vector per token; the pooled vector is that of the end-of-text token.
 
-    `pooled` equals open_clip's `encode_text`. Sentences are cut at the network's length, 77 word pieces.
+    `pooled` equals open_clip's `encode_text`. Sentences are cut at the network's length, 77 tokens.
 
     Args:
         name: As in `ClipImage`.
         pretrained: As in `ClipImage`.
 
     Raises:
-        ValueError: If the name or tag is unknown, the tower is of another kind, or the weights do not fit.
+        ValueError: If the name or tag is unknown, the encoder is of another kind, or the weights do not fit.
     """
 
     mask: Tensor
@@ -89,19 +89,20 @@ class ClipText(TextEncoder):
         self.width = self.projection.shape[1]
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode sentences to tokens (N, L, D), valid (N, L) and pooled (N, D); L is that of the longest one."""
+        """Encode N sentences; L is the number of tokens of the longest one."""
         ids = self.tokenizer(texts).to(self.embed.weight.device)
-        end = ids.argmax(1)  # the end-of-text token has the highest number
-        ids = ids[:, : int(end.max()) + 1]  # attention looks back only, so padding behind the end changes nothing
+        end = ids.argmax(1)  # the end-of-text token has the highest index
+        ids = ids[:, : int(end.max()) + 1]  # attention is causal, so padding after the end changes nothing
         length = ids.shape[1]
         x = self.embed(ids) + self.position[:length]
         x = self.norm(self.transformer(x, attn_mask=self.mask[:length, :length])) @ self.projection
         valid = torch.arange(length, device=ids.device) <= end[:, None]
-        return TextFeatures(x, valid, x[torch.arange(len(x), device=ids.device), end])
+        rows = torch.arange(len(x), device=ids.device)
+        return TextFeatures(x, valid, pooled=x[rows, end])
 
 
 def _create(name: str, pretrained: str | Path | bool | None) -> Any:
-    """Both towers; the caller keeps one, the other is freed."""
+    """An open_clip model with both encoders; the caller keeps one, and the other is freed."""
     if open_clip.get_model_config(name) is None:
         near = get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
         raise ValueError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders small enough to train from scratch on a laptop CPU: the default for scenes and for tests."""
+"""Encoders small enough to train from scratch on a laptop's CPU: the default for scenes and for tests."""
 
 from collections.abc import Sequence
 
@@ -29,21 +29,24 @@ class SmallVisual(VisualEncoder):
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
-        one, two, three = channels
+        fine, middle, coarse = channels
         self.stages = nn.ModuleList(
             [
-                conv_block(3, one, stride=2),
-                nn.Sequential(conv_block(one, two, stride=2), conv_block(two, two, stride=1)),
+                conv_block(3, fine, stride=2),
+                nn.Sequential(conv_block(fine, middle, stride=2), conv_block(middle, middle, stride=1)),
                 nn.Sequential(
-                    conv_block(two, three, stride=2), *(conv_block(three, three, stride=1) for _ in range(2))
+                    conv_block(middle, coarse, stride=2),
+                    conv_block(coarse, coarse, stride=1),
+                    conv_block(coarse, coarse, stride=1),
                 ),
             ]
         )
-        self.width = three
-        self.pyramid_widths = [one, two]
+        self.width = coarse
+        self.pyramid_widths = [fine, middle]
+        self.pyramid_strides = [2, 4]
 
     def forward(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
+        """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels; `frame` is the mean."""
         x = frames.float() / 127.5 - 1 if frames.dtype == torch.uint8 else frames * 2 - 1
         maps = []
         for stage in self.stages:
@@ -54,9 +57,9 @@ class SmallVisual(VisualEncoder):
 
 
 class SmallEmbedding(VisualEncoder):
-    """A vector per picture that can be compared with others, or with sentences: what CLIP's picture tower is, in small.
+    """One vector per image, to be compared with other images or with sentences: a small counterpart of `ClipImage`.
 
-    It means something once it has been trained so, see `benchmarks/ssuformer.py`; its weights come from a file.
+    Its vectors are meaningful only after such training, see `benchmarks/ssuformer.py`; its weights come from a file.
 
     Args:
         width: Width of the vector.
@@ -67,18 +70,19 @@ class SmallEmbedding(VisualEncoder):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.tower = SmallVisual()
-        self.norm, self.out = nn.BatchNorm1d(self.tower.width), nn.Linear(self.tower.width, width)
+        self.norm = nn.BatchNorm1d(self.tower.width)
+        self.out = nn.Linear(self.tower.width, width)
         self.width = width
 
     def forward(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
-        seen = self.tower(frames)
-        frame = self.out(self.norm(seen.frame))
-        return VisualFeatures(frame, seen.patches, seen.grid)
+        """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size from 16 pixels."""
+        features = self.tower(frames)
+        frame = self.out(self.norm(features.frame))
+        return VisualFeatures(frame, features.patches, features.grid)
 
 
 class SmallAudio(AudioEncoder):
-    """A convolutional network over the log-mel picture of each step.
+    """A convolutional network over the log-mel spectrogram of each step.
 
     Args:
         width: Width of the output.
@@ -98,19 +102,19 @@ class SmallAudio(AudioEncoder):
         self.width = width
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
-        """Encode sound (B, samples) at 16 kHz to (B, T, width)."""
-        mel = per_second_mel(waveform, steps, hop, stride=320)  # every 20 ms is enough for a step's sound
-        x = (mel.flatten(0, 1)[:, None] + 2) / 3  # log-mel runs from ln 0.01 to about 4: centre it
+        """Encode waveforms (B, samples) at 16 kHz to (B, T, D)."""
+        mel = per_second_mel(waveform, steps, hop, stride=320)  # a frame every 20 ms is enough here
+        x = (mel.flatten(0, 1)[:, None] + 2) / 3  # log-mel values range from ln 0.01 to about 4: centre them
         x = self.convs(x)
         x = torch.cat([x.mean(2), x.amax(2)], dim=1).flatten(1)
         return self.out(x).unflatten(0, mel.shape[:2])
 
 
 class SmallText(TextEncoder):
-    """Word vectors and a two-way GRU.
+    """Word vectors and a bidirectional GRU.
 
     Args:
-        words: Known words; others share one vector.
+        words: The vocabulary; all other words share one vector.
         width: Width of the output, even.
     """
 
@@ -124,13 +128,19 @@ class SmallText(TextEncoder):
         self.width = width
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        """Encode sentences: each word's own vector plus its context; `pooled` is the mean over words."""
+        """Encode N sentences: a word's own vector plus that of its context; `pooled` is the mean over words.
+
+        A sentence without words is pooled over its start and end tokens.
+        """
         ids = self.tokenizer.encode(texts)
         lengths = (ids != PAD).sum(1)
         x = self.embed(ids.to(self.embed.weight.device))
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        tokens = x + nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)[0]
+        context, _ = nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)
+        tokens = x + context
         valid = (ids != PAD).to(tokens.device)
-        said = valid & ((ids != START) & (ids != END)).to(tokens.device)
-        weights = F.normalize((said | ~said.any(1, keepdim=True) & valid).to(tokens.dtype), p=1, dim=1)
+        is_word = valid & ((ids != START) & (ids != END)).to(tokens.device)
+        has_no_word = ~is_word.any(1, keepdim=True)
+        pooled_over = is_word | (has_no_word & valid)
+        weights = F.normalize(pooled_over.to(tokens.dtype), p=1, dim=1)
         return TextFeatures(tokens, valid, torch.einsum("nld,nl->nd", tokens, weights))

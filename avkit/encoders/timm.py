@@ -10,22 +10,23 @@ import timm
 from torch import Tensor
 
 from avkit.encoders.base import VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, Pixels, check_weights, read_weights
+from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, read_weights
 from avkit.nn.recompute import Recomputable
 
 
 class TimmPyramid(VisualEncoder, Recomputable):
-    """A network with feature maps at several strides; the patches are those of one stride.
+    """A timm network with feature maps at several strides; the map of one stride gives the patches.
 
     Args:
         name: Any timm model with `features_only`, such as `pvt_v2_b5`.
         pretrained: None or False for random weights, `hub` or True for those that timm downloads, or a path to weights
-            with timm's keys or, where timm converts them, the authors' own (PVT v2: yes).
-        patch_stride: Stride of the map that makes the patches, in pixels; by default the coarsest.
-        drop_path: Share of samples that go without the last block's residual branch in training, less before it.
+            with timm's keys or, where timm can convert them, the authors' own (PVT v2: yes).
+        patch_stride: Stride of the map that gives the patches, in pixels; by default the coarsest.
+        drop_path: Stochastic depth: share of samples that skip the last block's residual branch in training, rising
+            linearly from 0 at the first block.
 
     Raises:
-        ValueError: If timm does not know the name, the weights do not fit, or there is no map of that stride.
+        ValueError: If timm has no such network, the weights do not fit, or there is no map of that stride.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class TimmPyramid(VisualEncoder, Recomputable):
     ) -> None:
         super().__init__()
         self.network = _create(name, pretrained, features_only=True, drop_path_rate=drop_path)
-        self.pixels = _pixels(self.network.pretrained_cfg, size=None)
+        self.preprocess = _preprocessor(self.network.pretrained_cfg, size=None)
         self.pyramid_widths = list(self.network.feature_info.channels())
         self.pyramid_strides = list(self.network.feature_info.reduction())
         self.pyramid_includes_patches = True
@@ -51,37 +52,38 @@ class TimmPyramid(VisualEncoder, Recomputable):
 
     @property
     def recompute(self) -> bool:
-        """Whether training keeps little for the backward pass and computes it again, block by block where it can."""
-        return any(getattr(part, "grad_checkpointing", False) for part in self._recomputing())
+        """Whether activations are recomputed in training, block by block where the network can."""
+        return any(vars(part).get("grad_checkpointing", False) for part in self._checkpointed_parts())
 
     @recompute.setter
-    def recompute(self, wanted: bool) -> None:
-        for part in self._recomputing():
-            part.grad_checkpointing = wanted
+    def recompute(self, recompute: bool) -> None:
+        for part in self._checkpointed_parts():
+            part.grad_checkpointing = recompute
 
-    def _recomputing(self) -> list[Any]:
-        stages = [part for part in self.network.children() if hasattr(part, "grad_checkpointing")]
+    def _checkpointed_parts(self) -> list[Any]:
+        """Stages of the network with timm's switch for recomputing; the network itself where no stage has it."""
+        stages = [part for part in self.network.children() if "grad_checkpointing" in vars(part)]
         return stages or [self.network]
 
     def forward(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W); `frame` is the mean of the patches."""
-        maps: list[Tensor] = list(self.network(self.pixels(frames)))
-        chosen = maps[self._patch_level]
-        patches = chosen.flatten(2).transpose(1, 2)
-        return VisualFeatures(patches.mean(1), patches, (chosen.shape[2], chosen.shape[3]), maps)
+        """Encode images, uint8 or float in [0, 1], (N, 3, H, W); `frame` is the mean of the patches."""
+        maps: list[Tensor] = list(self.network(self.preprocess(frames)))
+        patch_map = maps[self._patch_level]
+        patches = patch_map.flatten(2).transpose(1, 2)
+        return VisualFeatures(patches.mean(1), patches, (patch_map.shape[2], patch_map.shape[3]), maps)
 
 
 class TimmViT(VisualEncoder):
-    """A vision transformer: the class token is the frame, the other tokens are its patches.
+    """A timm vision transformer: `frame` is the class token, `patches` are the other tokens.
 
-    Pictures are resized to the network's own size. A network without class token gives the mean of its patches.
+    Images are resized to the network's own size. Without a class token, `frame` is the mean of the patches.
 
     Args:
         name: A timm vision transformer, such as `vit_base_patch16_224`.
         pretrained: As in `TimmPyramid`.
 
     Raises:
-        ValueError: If timm does not know the name, it is no vision transformer, or the weights do not fit.
+        ValueError: If timm has no such network, it is not a vision transformer, or the weights do not fit.
     """
 
     def __init__(self, name: str = "vit_base_patch16_224", pretrained: str | Path | bool | None = None) -> None:
@@ -90,13 +92,13 @@ class TimmViT(VisualEncoder):
         if not hasattr(self.network, "num_prefix_tokens"):
             raise ValueError(f"{name} is not a vision transformer with tokens. Use TimmPyramid for {name}.")
         height, width = self.network.patch_embed.img_size
-        self.pixels = _pixels(self.network.pretrained_cfg, size=(height, width))
+        self.preprocess = _preprocessor(self.network.pretrained_cfg, size=(height, width))
         self.input_size = (height, width)
         self.width = self.network.embed_dim
 
     def forward(self, frames: Tensor) -> VisualFeatures:
-        """Encode pictures, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
-        tokens = self.network.forward_features(self.pixels(frames))
+        """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
+        tokens = self.network.forward_features(self.preprocess(frames))
         patches = tokens[:, self.network.num_prefix_tokens :]
         frame = tokens[:, 0] if self.network.cls_token is not None else patches.mean(1)
         rows, columns = self.network.patch_embed.grid_size
@@ -116,16 +118,17 @@ def _create(name: str, pretrained: str | Path | bool | None, **options: Any) -> 
 
 
 def _read(name: str, path: str | Path) -> dict[str, Tensor]:
-    """Weights with timm's keys. Checked here against the whole model, because `features_only` would skip a misfit."""
+    """Weights with timm's keys, checked against the whole model, since `features_only` ignores keys that do not fit."""
     state = read_weights(path)
     whole = timm.create_model(name, num_classes=0)
-    convert = getattr(import_module(type(whole).__module__), "checkpoint_filter_fn", None)
+    convert = vars(import_module(type(whole).__module__)).get("checkpoint_filter_fn")
     if convert is not None:
         state = convert(state, whole)
     classifier = whole.pretrained_cfg.get("classifier") or ()
-    check_weights(whole.state_dict(), state, path, (classifier,) if isinstance(classifier, str) else tuple(classifier))
+    prefixes = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    check_weights(whole.state_dict(), state, path, prefixes)
     return state
 
 
-def _pixels(config: dict[str, Any], size: tuple[int, int] | None) -> Pixels:
-    return Pixels(config["mean"], config["std"], size)
+def _preprocessor(config: dict[str, Any], size: tuple[int, int] | None) -> ImagePreprocessor:
+    return ImagePreprocessor(config["mean"], config["std"], size)

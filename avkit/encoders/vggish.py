@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VGGish: the audio network of most audio-visual datasets.
+"""VGGish, the audio encoder of most audio-visual datasets.
 
 Source:
     Hershey et al., CNN architectures for large-scale audio classification, ICASSP 2017; state-dict keys as in
@@ -19,17 +19,17 @@ from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_step
 #: The released weights, converted from TensorFlow; the name carries the hash that is checked.
 WEIGHTS_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
 
-#: Channels of the convolutions; M is max-pooling by 2.
+#: Output channels of the convolutions; M is max-pooling by 2.
 _LAYERS: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
-#: The post-processor clips to this range before it rounds to 8 bits.
+#: The post-processor clips values to plus or minus this number before it rounds them to 8 bits.
 _PCA_RANGE = 2.0
 
 
 class VGGish(nn.Module):
-    """Convolutional network from a log-mel example of 0.975 s to 128 numbers, none negative.
+    """Convolutional network from a log-mel example of 0.975 s to 128 non-negative numbers.
 
     Args:
-        pretrained: None for random weights, `hub` for the released ones, or a path.
+        pretrained: None for random weights, `hub` for the released weights, or a path.
 
     Raises:
         ValueError: If the weights do not fit.
@@ -46,7 +46,7 @@ class VGGish(nn.Module):
             nn.Linear(4096, 4096),
             nn.ReLU(inplace=True),
             nn.Linear(4096, self.width),
-            nn.ReLU(inplace=True),  # the network as trained ends with it
+            nn.ReLU(inplace=True),  # the released network ends with a ReLU
         )
         if pretrained == HUB:
             self.load_state_dict(torch.hub.load_state_dict_from_url(WEIGHTS_URL, check_hash=True, weights_only=True))
@@ -77,10 +77,10 @@ class VGGish(nn.Module):
 
 
 class VGGishPostprocessor(nn.Module):
-    """The released 8-bit form of VGGish features: PCA with whitening, clipped to [-2, 2], spread over 0 to 255.
+    """The released post-processing of VGGish features: PCA with whitening, clipping to [-2, 2], 8-bit quantisation.
 
     Args:
-        path: `vggish_pca_params.npz` as released, or a state dict with the same two keys; None for zeros.
+        path: `vggish_pca_params.npz` as released, or a state dict with the same two keys; None fills both with zeros.
 
     Raises:
         ValueError: If the file lacks `pca_eigen_vectors` (128, 128) or `pca_means` (128, 1).
@@ -97,11 +97,11 @@ class VGGishPostprocessor(nn.Module):
             self._load(Path(path))
 
     def project(self, embedding: Tensor) -> Tensor:
-        """Whitened features before clipping and rounding, (N, 128)."""
+        """Whitened features before clipping and quantisation, (N, 128)."""
         return (embedding - self.pca_means.T) @ self.pca_eigen_vectors.T
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Whole numbers from 0 to 255 as float, (N, 128), from VGGish features (N, 128)."""
+        """Quantise VGGish features (N, 128) to whole numbers from 0 to 255, as float (N, 128)."""
         clipped = self.project(embedding).clamp(-_PCA_RANGE, _PCA_RANGE)
         return ((clipped + _PCA_RANGE) * (255 / (2 * _PCA_RANGE))).round()
 
@@ -110,43 +110,50 @@ class VGGishPostprocessor(nn.Module):
             load_weights(self, path)
             return
         with np.load(path, allow_pickle=False) as file:
-            if absent := sorted(self.state_dict().keys() - set(file.files)):
-                raise ValueError(f"{path} lacks {', '.join(absent)}; it holds {', '.join(file.files) or 'nothing'}.")
+            missing = sorted(self.state_dict().keys() - set(file.files))
+            if missing:
+                raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}.")
             state = {key: torch.from_numpy(file[key]).float() for key in self.state_dict()}
         self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
 
 
 class VGGishAudio(AudioEncoder):
-    """VGGish over the first 0.975 s of each step, as the features of MUSIC-AVQA and LLP were made.
+    """VGGish over the first 0.975 s of each step, as the features of MUSIC-AVQA and LLP were extracted.
 
-    A step shorter than that is filled with silence, so that no step hears the next one.
+    A shorter step is padded with silence, so that its features do not depend on the next step.
 
     Args:
         pretrained: As in `VGGish`.
-        running: Hear examples 0.96 s apart instead, whatever the steps, the last one again where they are too few, as
-            AVSBench's features were made: at one step a second each example lies a little further before its step.
+        running: Take successive examples 0.96 s apart, one per step whatever the hop, and repeat the last one where
+            they are too few, as AVSBench's features were extracted. At one step per second, example k begins k times
+            0.04 s before its step.
     """
 
     width = VGGish.width
 
     def __init__(self, pretrained: str | Path | None = None, running: bool = False) -> None:
         super().__init__()
-        self.network, self.running = VGGish(pretrained), running
+        self.network = VGGish(pretrained)
+        self.running = running
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
-        """Encode sound (B, samples) at 16 kHz in [-1, 1] to (B, T, 128); `hop` in seconds per step."""
-        mel = _running(waveform, steps) if self.running else log_mel(cut_steps(waveform, steps, hop, EXAMPLE_SAMPLES))
+        """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, 128); `hop` is seconds per step."""
+        if self.running:
+            mel = _successive_examples(waveform, steps)
+        else:
+            mel = log_mel(cut_steps(waveform, steps, hop, EXAMPLE_SAMPLES))
         embedding: Tensor = self.network(mel.flatten(0, 1)).unflatten(0, (len(waveform), steps))
         return embedding
 
 
-def _running(waveform: Tensor, steps: int) -> Tensor:
-    """Log-mel of the first examples of sounds (B, samples), 0.96 s apart, the last again up to `steps` of them."""
+def _successive_examples(waveform: Tensor, steps: int) -> Tensor:
+    """Log-mel examples of waveforms (B, samples), 0.96 s apart; the last one is repeated up to `steps` of them."""
     missing = EXAMPLE_SAMPLES - waveform.shape[1]
     mel = log_mel(torch.nn.functional.pad(waveform, (0, max(0, missing))))
     count = min(steps, mel.shape[1] // EXAMPLE_FRAMES)
-    found = mel[:, : count * EXAMPLE_FRAMES].unflatten(1, (count, EXAMPLE_FRAMES))
-    return torch.cat([found, found[:, -1:].expand(-1, steps - count, -1, -1)], 1)
+    examples = mel[:, : count * EXAMPLE_FRAMES].unflatten(1, (count, EXAMPLE_FRAMES))
+    repeated = examples[:, -1:].expand(-1, steps - count, -1, -1)
+    return torch.cat([examples, repeated], 1)
 
 
 def _convolutions() -> nn.Sequential:

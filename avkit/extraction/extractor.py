@@ -2,7 +2,7 @@
 """The encoders of a recipe on one device, fed with clips in batches across clips."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from avkit.encoders.vggish import VGGishAudio
 from avkit.errors import DataError
 from avkit.extraction.decoding import EncoderInputs
 from avkit.extraction.recipe import FeatureStream
-from avkit.features.arrays import FeatureFacts
-from avkit.features.store import weights_hash
+from avkit.extraction.weights_hash import weights_hash
+from avkit.features.base import FeatureFacts
 
 #: Side of the square for encoders that take frames of any size.
 _USUAL_SIDE = 224
@@ -59,7 +59,7 @@ class StreamGroup:
     @property
     def rows(self) -> int:
         """Number of frames or log-mel examples that wait."""
-        return sum(len(inputs) for inputs in self.waiting)
+        return sum(map(len, self.waiting))
 
 
 class FeatureExtractor:
@@ -91,9 +91,11 @@ class FeatureExtractor:
         """Side of the square that each stream's encoder takes, in pixels."""
         sides: dict[str, int] = {}
         for group in self.groups:
-            size = group.encoder.input_size if isinstance(group.encoder, VisualEncoder) else None
+            side = _USUAL_SIDE
+            if isinstance(group.encoder, VisualEncoder) and group.encoder.input_size is not None:
+                side = group.encoder.input_size[0]
             for stream in group.streams:
-                sides[stream.name] = size[0] if size else _USUAL_SIDE
+                sides[stream.name] = side
         return sides
 
     def facts(self, dataset: str) -> dict[str, FeatureFacts]:
@@ -188,14 +190,13 @@ def _output_of(stream: FeatureStream, output: Tensor | VisualFeatures) -> Tensor
 
 
 def _facts(stream: FeatureStream, dataset: str, weights: str) -> FeatureFacts:
-    is_audio = stream.of == "sound"
-    stores_frames = is_audio or stream.keep == "frame"
-    return FeatureFacts(
-        encoder=stream.encoder if stores_frames else f"{stream.encoder} {stream.keep}",
-        hop=0.0 if stream.keep == "clip" else stream.hop,  # tokens of a clip are not steps
-        window=stream.window if is_audio else 0.0,
-        fps=0.0 if is_audio else 1 / stream.hop,
-        dataset=dataset,
-        weights=weights,
-        made_by=f"avkit {__version__}",
+    facts = FeatureFacts(
+        encoder=stream.encoder, hop=stream.hop, dataset=dataset, weights=weights, made_by=f"avkit {__version__}"
     )
+    if stream.keep == "clip":
+        facts = replace(facts, hop=0.0)  # tokens of a clip are not steps
+    if stream.of == "sound":
+        return replace(facts, window=stream.window)
+    if stream.keep != "frame":
+        facts = replace(facts, encoder=f"{stream.encoder} {stream.keep}")
+    return replace(facts, fps=1 / stream.hop)

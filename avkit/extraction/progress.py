@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
-from avkit.features.arrays import FeatureFacts, Features, FirstOf, NpyFolder, Selected
+from avkit.features.base import FeatureFacts, Features
+from avkit.features.combined import ChainedFeatures, SelectedFeatures
+from avkit.features.files import NpyFolder
 from avkit.features.store import Store, write_store
 from avkit.files import atomic
 
@@ -36,7 +38,7 @@ class ExtractionProgress:
 
     def done(self) -> set[str]:
         """Names of clips whose streams are all finished, in whatever shard."""
-        return _in_all([set(self.features(stream).names) for stream in self.streams])
+        return _common_clips([self.features(stream) for stream in self.streams])
 
     def failed(self) -> dict[str, str]:
         """Names of clips set aside, with the reason."""
@@ -67,9 +69,9 @@ class ExtractionProgress:
         for path in self.folder.glob("*/failed.jsonl"):
             path.unlink(missing_ok=True)
 
-    def features(self, stream: str) -> FirstOf:
+    def features(self, stream: str) -> ChainedFeatures:
         """Features of the finished clips of a stream, of all shards."""
-        return FirstOf([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
+        return ChainedFeatures([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
 
     def pack(self, out: Path, facts: dict[str, FeatureFacts], dtypes: dict[str, str]) -> dict[str, Path]:
         """Write the stores, then delete the files of finished clips.
@@ -87,9 +89,11 @@ class ExtractionProgress:
             path = out / f"{stream}.h5"
             finished = self.features(stream)
             if finished.names:
-                parts: list[Features] = [finished, Store(path)] if path.exists() else [finished]
-                joined = FirstOf(parts)
-                clips = Selected(joined, sorted(joined.names))
+                parts: list[Features] = [finished]
+                if path.exists():
+                    parts.append(Store(path))
+                joined = ChainedFeatures(parts)
+                clips = SelectedFeatures(joined, sorted(joined.names))
                 stores[stream] = write_store(path, clips, facts[stream], dtypes[stream])
             elif path.exists():
                 stores[stream] = path
@@ -102,7 +106,10 @@ class ExtractionProgress:
 
 def stored_clips(out: Path, streams: Sequence[str]) -> set[str]:
     """Names of clips that the stores of all streams have."""
-    return _in_all([_names_in(out / f"{stream}.h5") for stream in streams])
+    stores = [Store(out / f"{stream}.h5") for stream in streams]
+    if not all(store.path.exists() for store in stores):
+        return set()
+    return _common_clips(stores)
 
 
 def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
@@ -115,23 +122,26 @@ def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
     Raises:
         DataError: If a store that exists differs, with the differences.
     """
-    for stream, wanted in facts.items():
+    for stream in facts:
         path = out / f"{stream}.h5"
         if not path.exists():
             continue
         stored = vars(Store(path).facts)
-        differences = [
-            f"{key} {stored[key]!r} and not {value!r}" for key, value in vars(wanted).items() if stored[key] != value
-        ]
+        differences = []
+        for key, value in vars(facts[stream]).items():
+            if stored[key] != value:
+                differences.append(f"{key} {stored[key]!r} and not {value!r}")
         if differences:
             raise DataError(
                 f"{path} was made in another way: {'; '.join(differences)}. Move it away, or choose another --out."
             )
 
 
-def _names_in(store: Path) -> set[str]:
-    return set(Store(store).names) if store.exists() else set()
-
-
-def _in_all(names: Sequence[set[str]]) -> set[str]:
-    return set.intersection(*names) if names else set()
+def _common_clips(features: Sequence[Features]) -> set[str]:
+    """Names of clips that all of several features have."""
+    if not features:
+        return set()
+    names = set(features[0].names)
+    for others in features[1:]:
+        names &= set(others.names)
+    return names

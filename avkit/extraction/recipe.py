@@ -137,9 +137,10 @@ class ExtractionRecipe:
                 raise unknown_name(f"stream of recipe {self.name}", name, names)
         streams = []
         for stream in self.streams:
-            value_of_all = by_stream.get("", stream.weights)
-            value_of_stream = by_stream.get(stream.name, value_of_all)
-            streams.append(replace(stream, weights=None if value_of_stream == "none" else value_of_stream))
+            chosen = by_stream.get(stream.name, by_stream.get("", stream.weights))
+            if chosen == "none":
+                chosen = None
+            streams.append(replace(stream, weights=chosen))
         return replace(self, streams=tuple(streams))
 
 

@@ -100,7 +100,9 @@ def sources_in(folder: str | Path) -> list[MediaSource]:
         DataError: If the folder holds no video, or two of one name.
     """
     root = Path(folder)
-    paths = sorted(path for path in root.iterdir() if _is_video(path)) if root.is_dir() else []
+    paths: list[Path] = []
+    if root.is_dir():
+        paths = sorted(filter(_is_video, root.iterdir()))
     if not paths:
         raise DataError(f"{folder} is no folder with videos ({', '.join(_VIDEO_ENDINGS)}).")
     names: set[str] = set()

@@ -11,8 +11,9 @@ from avkit import __version__
 from avkit.encoders import build_text_encoder
 from avkit.extraction.extractor import to_float32
 from avkit.extraction.recipe import FeatureStream
-from avkit.features.arrays import FeatureFacts
-from avkit.features.store import weights_hash, write_store
+from avkit.extraction.weights_hash import weights_hash
+from avkit.features.base import FeatureFacts
+from avkit.features.store import write_store
 
 _BATCH_SIZE = 64
 

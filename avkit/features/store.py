@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature store: one HDF5 file per dataset and encoder.
 
-A store holds the features of all clips one after another in one contiguous block, so a clip is one read at a known
-place of one file. Reading needs neither HDF5 nor a lock: after the index is read, each clip is a `pread`, which is safe
-in any number of threads and processes, after fork and after spawn. A store is never changed in place; `write_store`
-puts a new file in its stead at once, and whoever has the old one open reads on in the old one.
+A store holds the features of all clips one after another in one contiguous block, so a clip is read with one `pread` at
+a known position. Reading needs neither HDF5 nor a lock once the index is read, so it is safe in any number of threads
+and processes, after fork and after spawn. A store is never changed in place: `write_store` replaces the whole file, and
+readers that have the old file open continue to read it.
 """
 
-import hashlib
 import os
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
-from avkit.features.arrays import Array, FeatureFacts, absent, unreadable
+from avkit.features.base import Array, FeatureFacts, missing_clip_error, unreadable_error
 from avkit.files import atomic
 
-#: Version of the layout, stored with it.
+#: Version of the layout, stored in the file.
 VERSION = 1
 
-#: Files up to this size are fetched into the page cache as a whole when they are first read, in pieces of the second
-#: size, since the kernel cuts larger ones short.
-_FETCH_BYTES, _PIECE = 4 * 2**30, 2**19
+#: Files up to this size are read into the page cache as a whole when they are opened.
+_MAX_PREFETCH_BYTES = 4 * 2**30
+#: The kernel is asked for pieces of this size, because it shortens larger requests.
+_PREFETCH_PIECE = 2**19
 
 
 class Store:
-    """A store, opened when first read.
+    """A feature store, opened when first read.
 
     Args:
         path: The file.
@@ -53,11 +54,13 @@ class Store:
         return {"path": self.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"])  # type: ignore[misc]
+        self.path = state["path"]
+        self._file = None
 
     def __del__(self) -> None:
-        if getattr(self, "_file", None) is not None:
-            os.close(self._file)  # type: ignore[arg-type]
+        file = vars(self).get("_file")  # absent where the constructor failed
+        if file is not None:
+            os.close(file)
 
     @cached_property
     def _index(self) -> "_Index":
@@ -65,12 +68,13 @@ class Store:
 
     @cached_property
     def _rows(self) -> dict[str, tuple[int, int]]:
-        starts = self._index.starts
-        return {n: (a, b) for n, a, b in zip(self._index.names, starts[:-1].tolist(), starts[1:].tolist(), strict=True)}
+        """First row of each clip, and the row after its last."""
+        starts = self._index.starts.tolist()
+        return dict(zip(self._index.names, pairwise(starts), strict=True))
 
     @property
     def names(self) -> Collection[str]:
-        """Clips in the order of the file."""
+        """Names of the clips, in the order of the file."""
         return self._rows.keys()
 
     @property
@@ -90,40 +94,51 @@ class Store:
 
     def steps(self, name: str) -> int:
         """Number of steps T of a clip, without reading it."""
-        start, stop = self._place(name)
-        return stop - start
+        first, end = self._span(name)
+        return end - first
 
     def read(self, name: str) -> Array:
         """Features of a clip, (T, ...), in the store's dtype."""
-        start, stop = self._place(name)
+        first, end = self._span(name)
         index = self._index
-        out = np.empty((stop - start, *index.shape), index.dtype)
-        if self._read(out, index.offset + start * index.row_bytes) < out.nbytes:
+        values = np.empty((end - first, *index.shape), index.dtype)
+        if self._read_into(values, index.offset + first * index.row_bytes) < values.nbytes:
             raise DataError(f"{self.path} is cut off within clip {name!r}. Copy or extract it again.")
-        return out
+        return values
 
-    def _read(self, out: Array, offset: int) -> int:
-        """Fill an array from a place of the file; the bytes that were there."""
+    def _read_into(self, values: Array, position: int) -> int:
+        """Fill an array from a position in the file; returns the number of bytes read."""
         if not hasattr(os, "preadv"):  # Windows
             with self.path.open("rb") as file:
-                file.seek(offset)
-                return file.readinto(out.data.cast("B"))
+                file.seek(position)
+                return file.readinto(values.data.cast("B"))
         if self._file is None:
             self._file = _open(self.path, self._index)
-        return os.preadv(self._file, [out.data.cast("B")], offset)
+        return os.preadv(self._file, [values.data.cast("B")], position)
 
-    def _place(self, name: str) -> tuple[int, int]:
+    def _span(self, name: str) -> tuple[int, int]:
         try:
             return self._rows[name]
         except KeyError:
-            raise absent(self.path, name, self.names) from None
+            raise missing_clip_error(self.path, name, self.names) from None
 
 
 @dataclass(frozen=True)
 class _Index:
+    """Layout of a store.
+
+    Attributes:
+        names: Names of the N clips.
+        starts: First row of each clip, and the number of rows, (N + 1,).
+        offset: Position of row 0 in the file, in bytes.
+        shape: Shape of a row.
+        dtype: Of the values.
+        facts: How the features were made.
+    """
+
     names: list[str]
-    starts: NDArray[np.int64]  # (N + 1,), first row of each clip
-    offset: int  # of row 0 in the file, in bytes
+    starts: NDArray[np.int64]
+    offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     facts: FeatureFacts
@@ -132,22 +147,26 @@ class _Index:
     def row_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
+    @property
+    def value_bytes(self) -> int:
+        return int(self.starts[-1]) * self.row_bytes
+
 
 def write_store(
     path: str | Path, clips: Iterable[tuple[str, Array]], facts: FeatureFacts, dtype: str = "float16"
 ) -> Path:
-    """Write a store; it appears under its name only when it is whole.
+    """Write a store; the file appears only when it is complete.
 
     Args:
         path: File to write, replaced if it exists.
-        clips: Name and features (T, ...) of each clip; shapes may differ in T alone. Read twice, once for shapes, so
-            give a list or something that can be gone through again.
+        clips: Name and features (T, ...) of each clip; shapes may differ in T only. Iterated twice, the first time for
+            the shapes, so give a list or another iterable that can be iterated again.
         facts: How the features were made.
         dtype: `float16` or `float32`.
 
     Raises:
         ValueError: If the dtype is another, there is no clip, a name occurs twice, shapes differ, or a value is not
-            finite or beyond what the dtype holds.
+            finite or too large for the dtype.
     """
     import h5py
 
@@ -160,40 +179,47 @@ def write_store(
             file.attrs[key] = value
         file["names"] = np.array([name.encode() for name in names])
         file["starts"] = starts
-        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        plan.set_layout(h5py.h5d.CONTIGUOUS)
-        plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_layout(h5py.h5d.CONTIGUOUS)
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         space = h5py.h5s.create_simple((int(starts[-1]), *shape))
         values = h5py.Dataset(
-            h5py.h5d.create(file.id, b"values", h5py.h5t.py_create(np.dtype(dtype)), space, dcpl=plan)
+            h5py.h5d.create(file.id, b"values", h5py.h5t.py_create(np.dtype(dtype)), space, dcpl=properties)
         )
-        for (name, x), start in zip(clips, starts[:-1].tolist(), strict=True):
-            values[start : start + len(x)] = _fitting(name, x, dtype)
+        for (name, array), start in zip(clips, starts[:-1].tolist(), strict=True):
+            values[start : start + len(array)] = _convert(name, array, dtype)
     return Path(path)
 
 
 def _measure(clips: Iterable[tuple[str, Array]]) -> tuple[list[str], NDArray[np.int64], tuple[int, ...]]:
-    names: dict[str, int] = {}
+    """Names of the clips, first row of each and number of rows, and shape of a row."""
+    lengths: dict[str, int] = {}
     shape: tuple[int, ...] | None = None
-    for name, x in clips:
-        if name in names:
+    for name, array in clips:
+        if name in lengths:
             raise ValueError(f"Clip {name!r} is given twice. Give each clip once.")
-        if x.ndim < 2 or (shape is not None and x.shape[1:] != shape):
-            wanted = "two dimensions or more" if x.ndim < 2 else f"(T, {', '.join(map(str, shape or ()))})"
-            raise ValueError(f"Clip {name!r} has shape {x.shape}; give {wanted}.")
-        names[name], shape = len(x), x.shape[1:]
+        if array.ndim < 2:
+            raise ValueError(f"Clip {name!r} has shape {array.shape}; give two dimensions or more.")
+        if shape is not None and array.shape[1:] != shape:
+            raise ValueError(f"Clip {name!r} has shape {array.shape}; give (T, {', '.join(map(str, shape))}).")
+        lengths[name] = len(array)
+        shape = array.shape[1:]
     if shape is None:
         raise ValueError("There is no clip to write.")
-    return list(names), np.concatenate([[0], np.cumsum(list(names.values()))]).astype(np.int64), shape
+    starts = np.concatenate([[0], np.cumsum(list(lengths.values()))])
+    return list(lengths), starts.astype(np.int64), shape
 
 
-def _fitting(name: str, x: Array, dtype: str) -> Array:
+def _convert(name: str, array: Array, dtype: str) -> Array:
+    """Features in the store's dtype; refuses values that are not finite there."""
     with np.errstate(over="ignore"):
-        out: Array = x.astype(dtype)
-    if not np.isfinite(out).all():
-        reason = "not finite" if not np.isfinite(x).all() else f"beyond {dtype}, which ends at {np.finfo(dtype).max}"
-        raise ValueError(f"Clip {name!r} has values that are {reason}. Extract it again, or choose float32.")
-    return out
+        converted: Array = array.astype(dtype)
+    if np.isfinite(converted).all():
+        return converted
+    reason = f"beyond {dtype}, which ends at {np.finfo(dtype).max}"
+    if not np.isfinite(array).all():
+        reason = "not finite"
+    raise ValueError(f"Clip {name!r} has values that are {reason}. Extract it again, or choose float32.")
 
 
 def _read_index(path: Path) -> _Index:
@@ -210,57 +236,45 @@ def _read_index(path: Path) -> _Index:
                 raise DataError(f"{path} was written by a newer avkit. Update avkit to read it.")
             values = file["values"]
             index = _Index(
-                [bytes(name).decode() for name in file["names"][:]],
-                file["starts"][:],
-                values.id.get_offset() or 0,
-                values.shape[1:],
-                values.dtype,
-                FeatureFacts(
-                    **{f.name: _plain(file.attrs[f.name]) for f in fields(FeatureFacts) if f.name in file.attrs}
-                ),
+                names=[bytes(name).decode() for name in file["names"][:]],
+                starts=file["starts"][:],
+                offset=values.id.get_offset() or 0,
+                shape=values.shape[1:],
+                dtype=values.dtype,
+                facts=_read_facts(file.attrs),
             )
     except (OSError, KeyError) as error:
-        raise unreadable(path, error) from error
-    if path.stat().st_size < index.offset + int(index.starts[-1]) * index.row_bytes:
+        raise unreadable_error(path, error) from error
+    if path.stat().st_size < index.offset + index.value_bytes:
         raise DataError(f"{path} is cut off: it is shorter than its index says. Copy or extract it again.")
     return index
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _read_facts(attributes: Any) -> FeatureFacts:
+    values: dict[str, Any] = {}
+    for field in fields(FeatureFacts):
+        if field.name in attributes:
+            value = attributes[field.name]
+            values[field.name] = value.item() if isinstance(value, np.generic) else value
+    return FeatureFacts(**values)
 
 
 def _open(path: Path, index: _Index) -> int:
+    """Open a store for reading, and tell the kernel how it will be read."""
     file = os.open(path, os.O_RDONLY)
-    size = int(index.starts[-1]) * index.row_bytes
     if hasattr(os, "posix_fadvise"):
-        if size <= _FETCH_BYTES:
-            threading.Thread(target=_fetch, args=(os.dup(file), index.offset, size), daemon=True).start()
+        if index.value_bytes <= _MAX_PREFETCH_BYTES:
+            arguments = (os.dup(file), index.offset, index.value_bytes)
+            threading.Thread(target=_prefetch, args=arguments, daemon=True).start()
         else:
-            os.posix_fadvise(file, index.offset, size, os.POSIX_FADV_RANDOM)
+            os.posix_fadvise(file, index.offset, index.value_bytes, os.POSIX_FADV_RANDOM)
     return file
 
 
-def _fetch(file: int, offset: int, size: int) -> None:
-    """Ask the kernel for all of a file, while clips of it are being read."""
+def _prefetch(file: int, offset: int, size: int) -> None:
+    """Ask the kernel to read all of a file into its cache, while clips are being read."""
     try:
-        for start in range(offset, offset + size, _PIECE):
-            os.posix_fadvise(file, start, _PIECE, os.POSIX_FADV_WILLNEED)
+        for start in range(offset, offset + size, _PREFETCH_PIECE):
+            os.posix_fadvise(file, start, _PREFETCH_PIECE, os.POSIX_FADV_WILLNEED)
     finally:
         os.close(file)
-
-
-def weights_hash(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 of a state dict, 16 hexadecimal digits: names, shapes and bytes in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        x = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(x.shape)} {x.dtype}".encode())
-        digest.update(x.reshape(-1).view(dtype=_bytes()).numpy().tobytes() if x.numel() else b"")
-    return digest.hexdigest()[:16]
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8

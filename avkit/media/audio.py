@@ -47,9 +47,9 @@ def read_waveform(source: ClipSource, *, partial_ok: bool = False) -> Tensor:
     """
     info = open_clip(source).audio_info
     info.require(audio=True, partial_ok=partial_ok)
-    chunks = [chunk.mean(0) for chunk in iter_audio(info, SAMPLE_RATE)]
-    if not chunks:
-        return torch.zeros(0)
+    chunks = [np.zeros(0, np.float32)]
+    for chunk in iter_audio(info, SAMPLE_RATE):
+        chunks.append(chunk.mean(0))
     return torch.from_numpy(np.concatenate(chunks)).clamp_(-1, 1)
 
 

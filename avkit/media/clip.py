@@ -29,7 +29,9 @@ class Clip:
     @cached_property
     def audio_info(self) -> MediaInfo:
         """Facts of the file that holds the audio; a separate audio file is probed at first use."""
-        return self.info if self.audio_path is None else probe(self.audio_path)
+        if self.audio_path is None:
+            return self.info
+        return probe(self.audio_path)
 
     @property
     def duration(self) -> float:
@@ -55,4 +57,6 @@ def open_clip(source: ClipSource, audio: str | Path | None = None) -> Clip:
     """
     if isinstance(source, Clip):
         return source
-    return Clip(probe(source), None if audio is None else Path(audio))
+    if audio is None:
+        return Clip(probe(source))
+    return Clip(probe(source), Path(audio))

@@ -95,7 +95,9 @@ def read_clip(
     clip = open_clip(source)
     clip.info.require(video=True, partial_ok=partial_ok)
     waveform = _read_audio(clip, silent_ok=silent_ok, partial_ok=partial_ok)
-    duration = len(waveform) / SAMPLE_RATE if clip.info.is_image else clip.info.duration
+    duration = clip.info.duration
+    if clip.info.is_image:
+        duration = len(waveform) / SAMPLE_RATE
     count = steps or count_steps(duration, hop)
     frames = torch.empty((count, 3, 0, 0), dtype=torch.uint8)
     if decode_frames:

@@ -71,9 +71,11 @@ def read_image_files(
 
 def _index_of_step(step: int, steps: int, count: int, offset: float) -> int:
     """Index of the image that a step shows, out of `count` images."""
-    return step if count == steps else int((step + offset) * count / steps)
+    if count == steps:
+        return step
+    return int((step + offset) * count / steps)
 
 
 def _number_and_name(path: Path) -> tuple[list[int], str]:
     numbers = re.findall(r"\d+", path.stem)
-    return [int(number) for number in numbers[-1:]], path.name
+    return list(map(int, numbers[-1:])), path.name

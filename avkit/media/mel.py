@@ -127,7 +127,8 @@ def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | Non
     width = round(hop * SAMPLE_RATE)
     if width < WINDOW:
         raise ValueError(f"hop is {hop} s, {width} samples; a step needs at least {WINDOW / SAMPLE_RATE} s of sound.")
-    samples = width if samples is None else samples
+    if samples is None:
+        samples = width
     starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
     missing = int(starts[-1]) + width - waveform.shape[-1] if steps else 0
     padded = torch.nn.functional.pad(waveform, (0, max(0, missing)))

@@ -5,7 +5,7 @@ Time zero of a file is the time stamp of its first frame; of a file without vide
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,20 +107,27 @@ def probe(path: str | Path) -> MediaInfo:
         first, last = _scan(container, video, audio)
         start = _start(first, video or audio)
         end = max(start, last)
-        states_duration = format_name.split(",")[0] in _STATES_DURATION and container.duration
-        return MediaInfo(
+        declared: float | None = None
+        if format_name.split(",")[0] in _STATES_DURATION and container.duration:
+            declared = container.duration / 1e6
+        info = MediaInfo(
             path=path,
             duration=end - start,
-            declared=container.duration / 1e6 if states_duration else None,
+            declared=declared,
             start=start,
             end=end,
-            fps=frame_rate(video) if video is not None else 0.0,
-            size=upright_size(first, video) if first is not None else None,
-            rotation=_rotation(orientation(first)) if first is not None else 0,
+            fps=0.0,
+            size=None,
+            rotation=0,
             has_video=video is not None,
             has_audio=audio is not None,
             is_image=False,
         )
+        if video is not None:
+            info = replace(info, fps=frame_rate(video))
+        if first is not None:
+            info = replace(info, size=upright_size(first, video), rotation=_rotation(orientation(first)))
+        return info
 
 
 def _image_info(path: Path) -> MediaInfo:
@@ -194,8 +201,9 @@ def orientation(frame: Any) -> tuple[int, int, int, int]:
     if data is None:
         return 1, 0, 0, 1
     matrix = np.frombuffer(data, np.int32)[:9].reshape(3, 3)[:2, :2].astype(float)
-    keeps_axes = abs(matrix[0, 0]) >= abs(matrix[0, 1])
-    nonzero = np.eye(2) if keeps_axes else np.eye(2)[::-1]
+    nonzero = np.eye(2)
+    if abs(matrix[0, 0]) < abs(matrix[0, 1]):  # rows and columns change places
+        nonzero = nonzero[::-1]
     a, b, c, d = (np.sign(matrix) * nonzero).astype(int).ravel().tolist()
     return a, b, c, d
 
@@ -249,13 +257,17 @@ def _length(packet: Any) -> float:
     """Duration of a packet in units of its time base."""
     if packet.duration:
         return float(packet.duration)
-    return 1 / frame_rate(packet.stream) / packet.time_base if packet.stream.type == "video" else 0.0
+    if packet.stream.type == "video":
+        return 1 / frame_rate(packet.stream) / packet.time_base
+    return 0.0
 
 
 def _start(first: Any, stream: Any) -> float:
     if first is not None and first.time is not None:
         return float(first.time)
-    return float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    if stream.start_time is not None:
+        return float(stream.start_time * stream.time_base)
+    return 0.0
 
 
 def _not_media(path: Path) -> str:

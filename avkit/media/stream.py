@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.batch import SAMPLE_RATE
@@ -53,8 +54,9 @@ def iter_clips(
         frames = torch.stack([torch.from_numpy(next(images)).permute(2, 0, 1) for _ in range(first, end)])
         waveform = audio.read(round(end * hop * SAMPLE_RATE) - round(first * hop * SAMPLE_RATE))
         height, width = clip.info.size or frames.shape[-2:]
-        is_last = end == len(times)
-        duration = clip.info.duration - first * hop if is_last else (end - first) * hop
+        duration = (end - first) * hop
+        if end == len(times):
+            duration = clip.info.duration - first * hop
         yield DecodedClip(frames, waveform, duration, hop, (height, width), clip.info.fps)
 
 
@@ -62,7 +64,9 @@ class _AudioReader:
     """Reads the audio of a file from start to end; silence after its end, or where the file has no audio."""
 
     def __init__(self, info: MediaInfo) -> None:
-        self.chunks = iter_audio(info, SAMPLE_RATE) if info.has_audio else iter(())
+        self.chunks: Iterator[NDArray[np.float32]] = iter(())
+        if info.has_audio:
+            self.chunks = iter_audio(info, SAMPLE_RATE)
         self.rest = np.zeros(0, np.float32)
 
     def read(self, samples: int) -> Tensor:

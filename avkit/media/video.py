@@ -190,9 +190,9 @@ def _render(frame: Any, target: tuple[int, int] | None) -> ImageArray:
     """A decoded frame as RGB, resized and turned upright."""
     a, b, c, d = orientation(frame)
     swaps_axes = a == 0
-    if target is None:
-        target = (frame.width, frame.height) if swaps_axes else (frame.height, frame.width)
-    height, width = target[::-1] if swaps_axes else target
+    height, width = (frame.height, frame.width)  # before rows and columns change places
+    if target is not None:
+        height, width = target[::-1] if swaps_axes else target
     image = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray()
     if swaps_axes:  # rows and columns change places, then each axis takes the sign of what lands on it
         image = image.swapaxes(0, 1)

@@ -16,6 +16,7 @@ from avkit.files import atomic
 from avkit.media.audio import iter_audio
 from avkit.media.clip import ClipSource, open_clip
 from avkit.media.image import ImageArray
+from avkit.media.probe import MediaInfo
 
 #: Ticks per second of the time stamps of written frames: a multiple of all usual frame rates.
 _TICKS = 90_000
@@ -79,7 +80,9 @@ def _encode(
     first = next(frames, None)
     if first is None:
         raise ValueError("There is no picture to write; `frames` is empty.")
-    audio = None if audio_from is None else open_clip(audio_from).audio_info
+    audio: MediaInfo | None = None
+    if audio_from is not None:
+        audio = open_clip(audio_from).audio_info
     shape = first[1].shape
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         video = _add_video(container, shape, fps)
@@ -115,7 +118,9 @@ def _codec() -> str:
     """H.264 where this build of FFmpeg can write it, else MPEG-4 part 2, which every build can."""
     import av
 
-    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    if "libx264" in av.codecs_available:
+        return "libx264"
+    return "mpeg4"
 
 
 def _timed(frames: Iterable[ImageArray | tuple[float, ImageArray]], fps: float) -> Iterator[tuple[int, ImageArray]]:
@@ -146,7 +151,8 @@ def _video_frame(image: ImageArray, pts: int, shape: tuple[int, ...]) -> Any:
 def _add_audio(container: Any, *, quick: bool) -> Any:
     stream = container.add_stream("aac", rate=_AUDIO_RATE)
     stream.layout = "stereo"
-    stream.options = {"aac_coder": "fast"} if quick else {}
+    if quick:
+        stream.options = {"aac_coder": "fast"}
     return stream
 
 

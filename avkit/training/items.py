@@ -13,7 +13,7 @@ from avkit.batch import Item
 from avkit.collate import crop
 from avkit.datasets import Dataset
 from avkit.errors import DataError
-from avkit.features.arrays import Features
+from avkit.features.base import Features
 from avkit.training.options import NO_CROP, CropOptions
 from avkit.training.task_spec import TaskSpec
 from avkit.training.truncate import truncate_item

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.encoders.resnet import resnet_name, resnet_unused
+from avkit.encoders.resnet import resnet_name, resnet_unused_keys
 from avkit.systems.checkpoints import NoOptions
 from avkit.systems.sources import TwoStreamNetwork, init_like_the_authors
 
@@ -103,5 +103,5 @@ class LVS(TwoStreamNetwork):
 
     def unused_keys(self) -> dict[str, tuple[int, ...]]:
         """First convolutions for other inputs, and classifiers."""
-        unused = {f"imgnet.{key}": shape for key, shape in resnet_unused(3).items()}
-        return unused | {f"audnet.{key}": shape for key, shape in resnet_unused(1).items()}
+        unused = {f"imgnet.{key}": shape for key, shape in resnet_unused_keys(3).items()}
+        return unused | {f"audnet.{key}": shape for key, shape in resnet_unused_keys(1).items()}

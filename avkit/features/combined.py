@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features put together from several places."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from avkit.features.base import Array, FeatureFacts, Features, missing_clip_error
+
+
+class ConcatenatedFeatures:
+    """Several features of the same clips, concatenated along the last dimension.
+
+    The result has the rows of the part with fewest: a part with a multiple of them is averaged over groups of rows,
+    others are cut. A vector per row is repeated for every token where another part has tokens.
+
+    Args:
+        parts: Features to concatenate, such as RGB and flow.
+    """
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        self.parts = parts
+        self.path = parts[0].path
+        self.facts = parts[0].facts
+
+    @cached_property
+    def names(self) -> Collection[str]:
+        """Names of the clips that all parts have."""
+        names = set(self.parts[0].names)
+        for part in self.parts[1:]:
+            names &= set(part.names)
+        return names
+
+    def read(self, name: str) -> Array:
+        """Features of a clip, (T, ..., D1 + D2 + ...)."""
+        arrays = [part.read(name) for part in self.parts]
+        steps = min(map(len, arrays))
+        aligned = [average_rows(array, steps)[:steps] for array in arrays]
+        return np.concatenate(_repeat_vectors(aligned), -1)
+
+
+class ChainedFeatures:
+    """Features of different clips from several places; a clip is read from the first place that has it.
+
+    Args:
+        parts: Features by place.
+    """
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        self.parts = parts
+        self.path = Path()
+        self.facts = FeatureFacts()
+        if parts:
+            self.path = parts[0].path
+            self.facts = parts[0].facts
+
+    @cached_property
+    def names(self) -> Collection[str]:
+        """Names of the clips that a part has."""
+        names: set[str] = set()
+        for part in self.parts:
+            names.update(part.names)
+        return names
+
+    def read(self, name: str) -> Array:
+        """Features of a clip, (T, ...)."""
+        for part in self.parts:
+            if name in part.names:
+                return part.read(name)
+        raise missing_clip_error(self.path, name, self.names)
+
+
+@dataclass(frozen=True)
+class SelectedFeatures:
+    """Names and features of some clips, read one at a time, and again in every iteration, as `write_store` needs.
+
+    Attributes:
+        features: Where clips are read from.
+        selection: Names of the clips.
+    """
+
+    features: Features
+    selection: list[str]
+
+    def __iter__(self) -> Iterator[tuple[str, Array]]:
+        for name in self.selection:
+            yield name, self.features.read(name)
+
+
+def average_rows(x: Array, steps: int) -> Array:
+    """Average equal groups of rows, (T, ...) to (steps, ...); rows are kept where T is no multiple of `steps`."""
+    if len(x) == steps or not steps or len(x) % steps:
+        return x
+    averaged: Array = x.reshape(steps, -1, *x.shape[1:]).mean(1, dtype=np.float32)
+    return averaged
+
+
+def _repeat_vectors(arrays: Sequence[Array]) -> list[Array]:
+    """Repeat vectors (T, D) for every token, where all other arrays have the same number of tokens, (T, P, D)."""
+    token_counts = {array.shape[1] for array in arrays if array.ndim == 3}
+    if len(token_counts) != 1:
+        return list(arrays)
+    tokens = token_counts.pop()
+    repeated = []
+    for array in arrays:
+        if array.ndim == 2:
+            repeated.append(np.broadcast_to(array[:, None], (len(array), tokens, array.shape[1])))
+        else:
+            repeated.append(array)
+    return repeated

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features in the file formats in which authors release them."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avkit.errors import DataError
+from avkit.features.base import Array, FeatureFacts, missing_clip_error, unreadable_error
+
+
+class NpyFolder:
+    """A folder with one `.npy` file per clip.
+
+    Args:
+        folder: The folder.
+        ending: Suffix of the files after the clip's name, such as `_rgb.npy`.
+        facts: How the features were made.
+    """
+
+    def __init__(self, folder: str | Path, ending: str = ".npy", facts: FeatureFacts | None = None) -> None:
+        self.path = Path(folder)
+        self.ending = ending
+        self.facts = facts or FeatureFacts()
+
+    @cached_property
+    def names(self) -> Collection[str]:
+        """Names of the clips."""
+        names = set()
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if entry.name.endswith(self.ending) and not entry.name.startswith("."):
+                        names.add(entry.name.removesuffix(self.ending))
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be listed: {error.strerror}. Name a folder of .npy files.") from error
+        return names
+
+    def read(self, name: str) -> Array:
+        """Features of a clip, (T, ...), in the dtype of the file."""
+        path = self.path / f"{name}{self.ending}"
+        if not path.exists():
+            raise missing_clip_error(self.path, name, self.names)
+        return load_array(path)
+
+
+class RowFile:
+    """An official HDF5 file with one row per clip, in the order of the dataset's annotation file.
+
+    Args:
+        path: The file.
+        names: Name of the clip of each row.
+        key: Name of the array in the file.
+        facts: How the features were made.
+    """
+
+    def __init__(
+        self, path: str | Path, names: Iterable[str], key: str = "avadataset", facts: FeatureFacts | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.key = key
+        self.facts = facts or FeatureFacts()
+        self.rows: Mapping[str, int] = {name: row for row, name in enumerate(names)}
+        self._open: tuple[int, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": None}
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the clips."""
+        return self.rows.keys()
+
+    def read(self, name: str) -> Array:
+        """The row of a clip."""
+        if name not in self.rows:
+            raise missing_clip_error(self.path, name, self.names)
+        row: Array = self._values()[self.rows[name]]
+        return row
+
+    def _values(self) -> Any:
+        """The array; it is opened again after a fork, because a process cannot use the HDF5 handle of another."""
+        import h5py
+
+        process = os.getpid()
+        if self._open is None or self._open[0] != process:
+            try:
+                values = h5py.File(self.path, "r")[self.key]
+            except (OSError, KeyError) as error:
+                raise unreadable_error(self.path, error) from error
+            if len(values) != len(self.rows):
+                raise DataError(
+                    f"{self.path} has {len(values)} rows and the annotation file {len(self.rows)}. They must be of one "
+                    "release: take both from the same source."
+                )
+            self._open = (process, values)
+        return self._open[1]
+
+
+def load_array(path: Path) -> Array:
+    """Load a `.npy` file of numbers.
+
+    Raises:
+        DataError: If the file is damaged, empty, or holds Python objects, which are pickles and can run code.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read as an array of numbers ({error}). Copy or extract it again; arrays of Python "
+            "objects are refused because they can run code."
+        ) from error
+    if not isinstance(array, np.ndarray):  # an archive of several arrays
+        raise DataError(f"{path} is no array of features: {type(array).__name__}.")
+    if array.dtype.kind not in "fiu" or array.ndim < 1 or not array.size:
+        raise DataError(f"{path} is no array of features: {array.dtype} {array.shape}.")
+    return array
