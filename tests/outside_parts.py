@@ -20,12 +20,14 @@ class OwnSegmentation(Segmentation):
 
     name = "own_segmentation"
     benchmark = None
+    default_head = "avkit.heads.mask:MaskHead"
 
 
 class BenchmarkedSegmentation(Segmentation):
     """Segmentation with a usual dataset from outside."""
 
     name = "benchmarked_segmentation"
+    default_head = "avkit.heads.mask:MaskHead"
     benchmark = "outside_parts:OwnClips"
 
 
