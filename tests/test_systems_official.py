@@ -294,7 +294,7 @@ def test_convert(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as wide:  # HAN's dead layers have their published size
         wide.setenv("COLUMNS", "200")
         assert main(["convert", "han", "han.pth"]) == 0
-    assert "44 are dead" in capsys.readouterr().out
+    assert "44 are unused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

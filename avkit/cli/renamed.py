@@ -30,7 +30,10 @@ FIT_VALUES: dict[str, dict[str, str]] = {"data.mix": {"need": "sampling_weight"}
 #: Options of single systems, by the name of the system: old name to new name, without `model.system.`.
 SYSTEM_OPTIONS: dict[str, dict[str, str]] = {}
 #: Options of other commands, by command: old name to new name, without dashes.
-COMMAND_OPTIONS: dict[str, dict[str, str]] = {"predict": {"steady": "caption_change_threshold"}}
+COMMAND_OPTIONS: dict[str, dict[str, str]] = {
+    "predict": {"steady": "caption_change_threshold"},
+    "scenes": {"picture": "image_size"},
+}
 
 
 def refuse_renamed_fit_options(args: Sequence[str]) -> None:
