@@ -149,11 +149,16 @@ class Layout(ABC):
             file[key] = values
 
     def write_table(
-        self, path: str, header: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str = ","
+        self,
+        path: str,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str | int]],
+        delimiter: str = ",",
+        line_end: str = "\n",
     ) -> None:
         """Write a table with a header."""
         text = io.StringIO()
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
         writer.writerows([header, *rows])
         write_file(self.folder / path, text.getvalue())
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layouts of datasets of events: AVE, LLP, UnAV-100."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.datasets.ave import CLASSES as AVE_CLASSES
-from avkit.export.base import LETTERS, Layout, clip_name
+from avkit.export.base import Layout, clip_name
 from avkit.export.names import AVE as AVE_NAMES
 from avkit.export.names import LLP as LLP_NAMES
 from avkit.export.synthetic_features import audio_features, visual_features
@@ -87,7 +88,7 @@ class LLP(Layout):
 
     def setup(self) -> None:
         """No clips yet."""
-        self.rows: dict[str, list[tuple[str, str]]] = {split: [] for split in LETTERS}
+        self.rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": [], "test": []}
         self.audio_rows: list[tuple[str, int, int, str]] = []
         self.visual_rows: list[tuple[str, int, int, str]] = []
 
@@ -120,8 +121,7 @@ class LLP(Layout):
         header = ("filename", "event_labels")
         for split, file in files.items():
             self.write_table(file, header, self.rows[split], "\t")
-        all_rows = [row for rows in self.rows.values() for row in rows]
-        self.write_table("AVVP_dataset_full.csv", header, all_rows, "\t")
+        self.write_table("AVVP_dataset_full.csv", header, chain(*self.rows.values()), "\t")
         for modality, rows in (("audio", self.audio_rows), ("visual", self.visual_rows)):
             columns = ("filename", "onset", "offset", "event_labels")
             self.write_table(f"AVVP_eval_{modality}.csv", columns, rows, "\t")

@@ -10,7 +10,6 @@ from avkit.datasets.avsbench_avss import palette_colour
 from avkit.export.base import Layout, clip_name
 from avkit.export.names import AVSS as AVSS_NAMES
 from avkit.export.names import S4 as S4_NAMES
-from avkit.files import write_file
 from avkit.scenes import CLASSES, SIZES, Question, Scene, track
 from avkit.scenes.world import COLOURS
 
@@ -21,10 +20,9 @@ _SHORT = 5
 def _sounding_in_view(scene: Scene, seconds: int) -> list[set[int]]:
     """Classes that are visible and sound, in each of the first seconds."""
     state = track(scene)
-    both = state.visible & state.sounding
-    classes: list[set[int]] = []
-    for second in range(seconds):
-        classes.append({thing.kind for thing, on in zip(scene.things, both[:, second], strict=True) if on})
+    classes: list[set[int]] = [set() for _ in range(seconds)]
+    for thing, second in np.argwhere((state.visible & state.sounding)[:, :seconds]).tolist():
+        classes[second].add(scene.things[thing].kind)
     return classes
 
 
@@ -167,6 +165,4 @@ class RefAVS(Layout):
 
     def finish(self) -> None:
         """The table, with CRLF as it is published."""
-        rows = [("vid", "uid", "split", "fid", "exp"), *self.rows]
-        lines = [",".join(str(value) for value in row) for row in rows]
-        write_file(self.folder / "metadata.csv", "\r\n".join(lines) + "\r\n")
+        self.write_table("metadata.csv", ("vid", "uid", "split", "fid", "exp"), self.rows, line_end="\r\n")

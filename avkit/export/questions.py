@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.export.base import LETTERS, Layout, clip_name
+from avkit.export.base import Layout, clip_name
 from avkit.export.names import MUSIC_AVQA
 from avkit.export.synthetic_features import audio_features, visual_features
 from avkit.scenes import ANSWERS, CLASSES, Question, Scene
@@ -28,7 +28,7 @@ class _Questions(Layout):
 
     def setup(self) -> None:
         """No records yet."""
-        self.records: dict[str, list[dict[str, Any]]] = {split: [] for split in LETTERS}
+        self.records: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
 
 
 class MusicAVQA(_Questions):

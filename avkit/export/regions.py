@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.export.base import LETTERS, Layout, clip_name
+from avkit.export.base import Layout, clip_name
 from avkit.scenes import CLASSES, Question, Scene, scene_captions, scene_targets
 from avkit.scenes.picture import paint
 from avkit.scenes.world import track
@@ -70,7 +70,7 @@ class RASSU(Layout):
 
     def setup(self) -> None:
         """No clips yet."""
-        self.splits: dict[str, list[str]] = {split: [] for split in LETTERS}
+        self.splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
 
     def add(self, scene: Scene, question: Question | None, split: str) -> str:
         """Video, masks, sentences and facts of a clip."""
