@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few exceptions that a caller may want to catch, and the wording of unknown names."""
+"""Exceptions that a caller may want to catch, and the error for unknown names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,34 +7,34 @@ from importlib import import_module
 
 
 class AvkitError(Exception):
-    """Base of avkit's own errors; its text is written for the person at the keyboard."""
+    """Base class of avkit's errors; the command line prints their text without a traceback."""
 
 
 class MediaError(AvkitError):
-    """A media file cannot be read, or lacks the track that is asked for."""
+    """A media file cannot be read, or has no track of the wanted kind."""
 
 
 class DataError(AvkitError):
-    """A dataset on disk is incomplete or contradicts itself."""
+    """A dataset on disk is incomplete or inconsistent."""
 
 
 class RunError(AvkitError):
-    """A run folder or checkpoint does not fit what is asked of it."""
+    """A run folder or checkpoint does not fit the wanted tasks, system or data."""
 
 
 class DivergedError(AvkitError):
     """Training produced a loss that is not a finite number."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not in a table: the nearest known name, then all of them.
+def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> ValueError:
+    """The error for a name that is not accepted; it suggests the nearest accepted name and lists all.
 
     Args:
-        kind: What the table holds, in the singular, such as `task`.
+        kind: What is named, in the singular, such as `task`.
         name: The name received.
-        known: The names accepted.
+        accepted: The names accepted.
     """
-    names = sorted(known)
+    names = sorted(accepted)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""Atomic writing of files: a reader sees the old content or the new, never a part."""
 
 import errno
 import os
@@ -12,15 +12,15 @@ from avkit.errors import AvkitError
 
 
 class WriteError(AvkitError):
-    """A file cannot be written; what was there before is whole."""
+    """A file cannot be written; its old content is unchanged."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """A temporary file next to `path`, which replaces it when the block ends, and is deleted when the block raises.
 
     Args:
-        path: What is to be written; its folder is made when absent. The temporary file has the same ending.
+        path: The file to write; its folder is created when missing. The temporary file has the same suffix.
 
     Raises:
         WriteError: If the disk is full or the folder cannot be written to.
@@ -36,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as f:
             os.fsync(f.fileno())
-        part.chmod(0o644)  # mkstemp keeps its files to their owner
+        part.chmod(0o644)  # mkstemp makes files that only their owner can read
         part.replace(path)
     except OSError as e:
         raise cannot_write(path, e) from e
@@ -46,8 +46,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def write_file(path: Path, content: bytes | str) -> Path:
     """Write bytes, or text as UTF-8, and return the path."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "replace")
     with atomic(path) as part:
-        part.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+        part.write_bytes(content)
     return path
 
 
@@ -55,7 +57,7 @@ def cannot_write(path: Path, e: OSError) -> WriteError:
     """The error for a write that failed: a full disk, or the system's own reason."""
     if e.errno == errno.ENOSPC:
         return WriteError(
-            f"The disk is full: {path} was not written; what was there before is whole. Free space and try again."
+            f"The disk is full: {path} was not written; its old content is unchanged. Free space and try again."
         )
     return WriteError(
         f"Cannot write {path}: {e.strerror or e}. Choose another folder with --out, or make this one writable."

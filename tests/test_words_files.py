@@ -80,7 +80,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, "The disk is full: .*a.txt was not written; what was there before is whole. Free space"),
+        (errno.ENOSPC, "The disk is full: .*a.txt was not written; its old content is unchanged. Free space"),
         (errno.EACCES, "Cannot write .*a.txt: Permission denied. Choose another folder with --out"),
     ],
 )

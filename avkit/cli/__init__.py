@@ -7,19 +7,19 @@ from importlib import import_module
 from avkit.cli.renamed import refuse_renamed_options
 from avkit.errors import AvkitError, unknown_name
 
-#: Command, its module, and the line of help.
+#: Name of each command, which is that of its module, and its line of help.
 COMMANDS: dict[str, str] = {
     "fit": "train tasks on the built-in scenes or your data, test them, write a report",
-    "validate": "the validation figures of a run",
+    "validate": "the validation metrics of a run",
     "test": "official metrics of a run on the test split, with a report",
-    "report": "what joint training brings: runs of one task beside a run of several",
-    "predict": "what a run says about your videos: masks, captions, answers",
-    "index": "watch a folder of videos with a run, so that they can be searched",
+    "report": "what joint training brings: runs of one task compared with a run of several",
+    "predict": "the answers of a run for your videos: masks, captions, events, ...",
+    "index": "index a folder of videos with a run, so that they can be searched",
     "search": "find moments in indexed videos by text, by sound, or by a clip",
-    "check": "what of a dataset is on disk, what is missing, which features do not fit",
-    "extract": "videos through pretrained networks into feature stores, resumable, on many machines",
+    "check": "which files of a dataset are on disk, which are missing, which features do not fit",
+    "extract": "features of videos by pretrained networks, into feature stores; resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",
-    "convert": "official checkpoints into ours, every key accounted for, and back",
+    "convert": "official checkpoints into ours, with every key reported, and back",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }
@@ -39,25 +39,30 @@ commands:
 
 def usage() -> str:
     """The help of `avkit` itself."""
-    return USAGE.format(commands="\n".join(f"  {name:10} {line}" for name, line in COMMANDS.items()))
+    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    return USAGE.format(commands="\n".join(lines))
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command; returns the exit code.
+    """Run a command.
 
     Args:
-        args: Words after `avkit`, those of the process where None.
+        args: Arguments after `avkit`; None for those of the process.
+
+    Returns:
+        The exit code.
     """
-    words = sys.argv[1:] if args is None else list(args)
-    if not words or words[0] in ("-h", "--help", "help"):
+    given = sys.argv[1:] if args is None else list(args)
+    if not given or given[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    if words[0] in ("-V", "--version"):
+    if given[0] in ("-V", "--version"):
         from avkit import __version__
 
         print(f"avkit {__version__}")
         return 0
-    name, rest = words[0], words[1:]
+    name = given[0]
+    rest = given[1:]
     try:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
@@ -66,5 +71,6 @@ def main(args: list[str] | None = None) -> int:
     except (AvkitError, ValueError, KeyError, FileNotFoundError) as e:
         if "--debug" in rest:
             raise
-        print(f"avkit {name}: {e.args[0] if isinstance(e, KeyError) and e.args else e}", file=sys.stderr)
+        message = e.args[0] if isinstance(e, KeyError) and e.args else e  # str of a KeyError has quotes around it
+        print(f"avkit {name}: {message}", file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit info`: what is here."""
+"""`avkit info`: available tasks, datasets, systems and encoders; versions and hardware."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def run(args: list[str]) -> int:
 
 
 def collect() -> dict[str, dict[str, str]]:
-    """Everything `info` knows, by section."""
+    """What `avkit info` prints: name and description by section."""
     import torch
 
     from avkit.cli.provenance import versions
@@ -37,17 +37,23 @@ def collect() -> dict[str, dict[str, str]]:
     from avkit.systems import SYSTEMS, find_config
     from avkit.tasks import TASKS, find_task
 
-    def first_line(thing: type) -> str:
-        return (thing.__doc__ or "").strip().splitlines()[0]
-
+    tasks = {}
+    for name in TASKS:
+        task = find_task(name)
+        tasks[name] = f"{_first_line(task)} Reads {', '.join(task.targets)}."
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     java = shutil.which("java") or "none: METEOR is not run, other caption scores use a plain tokeniser"
     return {
-        "tasks": {name: f"{first_line(find_task(name))} Reads {', '.join(find_task(name).targets)}." for name in TASKS},
-        "datasets": {name: first_line(find_dataset(name)) for name in DATASETS},
-        "systems": {name: first_line(find_config(name)) for name in SYSTEMS},
+        "tasks": tasks,
+        "datasets": {name: _first_line(find_dataset(name)) for name in DATASETS},
+        "systems": {name: _first_line(find_config(name)) for name in SYSTEMS},
         "encoders": {kind: ", ".join(list_encoders(kind)) for kind in ENCODERS},
         "versions": versions(),
         "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
         "licence": {"avkit": "Apache-2.0", "pretrained weights": "their authors' own; none is shipped"},
     }
+
+
+def _first_line(described: type) -> str:
+    """First line of a docstring."""
+    return (described.__doc__ or "").strip().splitlines()[0]

@@ -52,7 +52,10 @@ SYSTEM_OPTIONS: dict[str, dict[str, str]] = {
     "lvs": {"picture": "image_size"},
 }
 #: Options of other commands, by command: old name to new name, without dashes.
-COMMAND_OPTIONS: dict[str, dict[str, str]] = {"predict": {"steady": "caption_change_threshold"}}
+COMMAND_OPTIONS: dict[str, dict[str, str]] = {
+    "predict": {"steady": "caption_change_threshold"},
+    "scenes": {"picture": "image_size"},
+}
 
 
 def refuse_renamed_fit_options(args: Sequence[str]) -> None:

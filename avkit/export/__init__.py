@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes as files in the layouts of official datasets, so that their readers, and their authors' code, run on them."""
+"""Writes scenes in the file layouts of official datasets, so that their readers and the authors' code run on them."""
 
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avkit.errors import DataError, unknown_name
 
-#: Name on the command line, and where the layout lives.
+if TYPE_CHECKING:
+    from avkit.export.base import Layout
+
+#: Name on the command line, and the class as "module:Class".
 LAYOUTS: dict[str, str] = {
     "ave": "avkit.export.events:AVE",
     "llp": "avkit.export.events:LLP",
@@ -28,27 +32,31 @@ def export(
     layout: str,
     out: str | Path,
     counts: dict[str, int],
-    picture: int = 224,
+    image_size: int = 224,
     fps: float = 8.0,
     seed: int = 0,
+    *,
     features: bool = True,
-    each: Callable[[str], None] | None = None,
+    on_clip: Callable[[str], None] | None = None,
 ) -> Path:
     """Write scenes in an official layout.
 
     Args:
         layout: A name in `LAYOUTS`.
         out: Folder to write, which must not exist or be empty.
-        counts: Clips by split.
-        picture: Height and width of pictures and masks.
-        fps: Pictures per second of videos; RA-SSU has 30 whatever is given.
-        seed: Of the world of scenes.
+        counts: Number of clips by split.
+        image_size: Height and width of pictures and masks.
+        fps: Frames per second of videos; RA-SSU always has 30.
+        seed: Of the scenes.
         features: Write features too, where the layout has some.
-        each: Called with the name of each clip once it is written.
+        on_clip: Called with the name of each clip once it is written.
+
+    Returns:
+        The folder.
 
     Raises:
         ValueError: If the layout is unknown, or a count is negative.
-        DataError: If the folder holds something.
+        DataError: If the folder is not empty, or hardly any scene fits the layout.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
@@ -57,12 +65,17 @@ def export(
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty. Choose another folder, or delete this one.")
-    module, _, attribute = LAYOUTS[layout].partition(":")
-    writer = getattr(import_module(module), attribute)(folder, picture, fps, seed, features)
+    writer = _find_layout(layout)(folder, image_size, fps, seed, features=features)
     for split, count in counts.items():
         for scene, question in writer.scenes(split, count):
             name = writer.add(scene, question, split)
-            if each is not None:
-                each(name)
+            if on_clip is not None:
+                on_clip(name)
     writer.finish()
     return folder
+
+
+def _find_layout(name: str) -> type["Layout"]:
+    module, _, attribute = LAYOUTS[name].partition(":")
+    layout: type[Layout] = vars(import_module(module))[attribute]
+    return layout

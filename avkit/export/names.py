@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands for the classes and answers of scenes in datasets that have names of their own.
+"""Names for the classes and answers of scenes in datasets with classes of their own.
 
-Official readers and loaders know their own classes alone. Where one is close in meaning it is taken; each is taken
-once, so the way back is known.
+Official readers and loaders accept only the classes of their dataset. Each class of scenes has a name of its own there,
+close in meaning where there is one, so the mapping is invertible.
 """
 
 from avkit.scenes import CLASSES

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features that stand in for those of pretrained networks: fixed random projections, of the shapes that loaders expect.
+"""Synthetic features in the shapes of those of pretrained networks: fixed random projections of pictures and sound.
 
-They tell scenes apart, so that training from features can be tried without any weights; they are no network's.
+They differ between scenes, so training from features can be tried without any weights; no network computes them.
 """
 
 from functools import lru_cache
@@ -16,25 +16,28 @@ from avkit.media.mel import log_mel
 
 Array = NDArray[np.float32]
 
-#: Pixels of a side, and bands by frames of sound, that are projected.
-_PIXELS, _BANDS, _FRAMES = 8, 32, 12
-#: Samples that the spectrogram of a window needs at least.
-_LEAST = 2400
+#: Height and width in pixels of the part of a picture that is projected.
+_PIXELS = 8
+#: Mel bands and frames of sound that are projected.
+_BANDS = 32
+_FRAMES = 12
+#: Minimum number of samples of a spectrogram.
+_MIN_SAMPLES = 2400
 
 
 def visual_features(frames: NDArray[np.uint8], width: int, grid: int = 0) -> Array:
-    """Features of pictures (T, 3, H, W): (T, width), or (T, grid, grid, width) of their parts; none negative."""
+    """Non-negative features of pictures (T, 3, H, W): (T, width), or (T, grid, grid, width) of their parts."""
     parts = max(1, grid)
     small = F.adaptive_avg_pool2d(torch.from_numpy(frames).float() / 255 - 0.5, parts * _PIXELS)
     pieces = small.unfold(2, _PIXELS, _PIXELS).unfold(3, _PIXELS, _PIXELS)  # (T, 3, parts, parts, p, p)
     flat = pieces.permute(0, 2, 3, 1, 4, 5).flatten(3)
-    out = torch.relu(flat @ _projection(flat.shape[-1], width, 1)).numpy()
-    return out if grid else out[:, 0, 0]
+    features: Array = torch.relu(flat @ _projection(flat.shape[-1], width, 1)).numpy()
+    return features if grid else features[:, 0, 0]
 
 
 def audio_features(sound: NDArray[np.float32], starts: NDArray[np.float64], window: float, width: int = 128) -> Array:
-    """Features of the sound from each start on, `window` seconds long, (T, width); none negative."""
-    samples = max(_LEAST, round(window * SAMPLE_RATE))
+    """Non-negative features of the `window` seconds of sound from each start in seconds, (T, width)."""
+    samples = max(_MIN_SAMPLES, round(window * SAMPLE_RATE))
     first = np.round(starts * SAMPLE_RATE).astype(int)
     padded = np.pad(sound, (0, samples))
     cut = torch.from_numpy(np.stack([padded[a : a + samples] for a in first]))

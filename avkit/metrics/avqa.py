@@ -23,9 +23,13 @@ QUESTION_TYPES: dict[str, tuple[str, ...]] = {
     "Audio-Visual": ("Existential", "Counting", "Location", "Comparative", "Temporal"),
 }
 
-#: Names of the types of each modality, such as `Audio Counting`.
-_TYPES = {modality: [f"{modality} {kind}" for kind in kinds] for modality, kinds in QUESTION_TYPES.items()}
-_NAMES = [*_TYPES["Audio"], *_TYPES["Visual"], *_TYPES["Audio-Visual"]]
+
+def _names_of(modality: str) -> list[str]:
+    """Names of the types of a modality, such as `Audio Counting`."""
+    return [f"{modality} {kind}" for kind in QUESTION_TYPES[modality]]
+
+
+_NAMES = [*_names_of("Audio"), *_names_of("Visual"), *_names_of("Audio-Visual")]
 _ROW = {name: row for row, name in enumerate(_NAMES)}
 #: Row of questions of any other type: they count in the overall accuracy alone.
 _OTHER = len(_NAMES)
@@ -82,10 +86,12 @@ def accuracies(counts: Tensor) -> dict[str, float]:
     """
     rows = dict(zip([*_NAMES, "other"], counts.tolist(), strict=True))
     accuracy: dict[str, float] = {}
-    for modality, names in _TYPES.items():
-        for name in names:
+    for modality in QUESTION_TYPES:
+        rows_of_modality = []
+        for name in _names_of(modality):
             accuracy[name] = _ratio([rows[name]])
-        accuracy[f"{modality} Avg"] = _ratio([rows[name] for name in names])
+            rows_of_modality.append(rows[name])
+        accuracy[f"{modality} Avg"] = _ratio(rows_of_modality)
     of_types = [accuracy[name] for name in _NAMES if rows[name][1]]
     accuracy["Overall"] = _ratio(list(rows.values()))
     accuracy["Macro"] = sum(of_types) / len(of_types) if of_types else float("nan")
@@ -136,5 +142,9 @@ class AnswerAccuracy(ScoreMetric):
 
 def _ratio(rows: list[list[int]]) -> float:
     """Correct answers over questions of some rows of `count_answers`."""
-    questions = sum(row[1] for row in rows)
-    return sum(row[0] for row in rows) / questions if questions else float("nan")
+    correct = 0
+    questions = 0
+    for row in rows:
+        correct += row[0]
+        questions += row[1]
+    return correct / questions if questions else float("nan")

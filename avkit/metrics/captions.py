@@ -229,14 +229,22 @@ def _tokenize_pairs(pairs: list[Pair], tokenizer: str, timeout: float) -> _Token
 
 def _regroup(texts: list[str], pairs: list[Pair]) -> list[Pair]:
     """A flat list of captions and references, grouped as `pairs` are."""
-    remaining = iter(texts)
-    return [(next(remaining), [next(remaining) for _ in references]) for _, references in pairs]
+    regrouped = []
+    start = 0
+    for _, references in pairs:
+        end = start + 1 + len(references)
+        regrouped.append((texts[start], texts[start + 1 : end]))
+        start = end
+    return regrouped
 
 
 def _by_number(pairs: list[Pair]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     """References and predictions in the form that pycocoevalcap takes."""
-    references = {number: own_references for number, (_, own_references) in enumerate(pairs)}
-    predictions = {number: [prediction] for number, (prediction, _) in enumerate(pairs)}
+    references = {}
+    predictions = {}
+    for number, (prediction, own_references) in enumerate(pairs):
+        references[number] = own_references
+        predictions[number] = [prediction]
     return references, predictions
 
 

@@ -153,7 +153,9 @@ def _video_number(name: str) -> int:
 
 def _rows(what: str, events: Mapping[str, Tensor], *, scored: bool) -> Tensor:
     """Checked events as float64 (N, 4): start, end, label, score."""
-    required = ["segments", "labels", "scores"] if scored else ["segments", "labels"]
+    required = ["segments", "labels"]
+    if scored:
+        required.append("scores")
     missing = [key for key in required if key not in events]
     if missing:
         raise ValueError(f"{what} has no {', '.join(missing)}; it has {', '.join(events) or 'nothing'}.")
@@ -163,7 +165,7 @@ def _rows(what: str, events: Mapping[str, Tensor], *, scored: bool) -> Tensor:
     if segments.ndim != 2 or segments.shape[1] != 2 or not len(segments) == len(labels) == len(scores):
         raise ValueError(
             f"{what} has segments {tuple(segments.shape)}, {len(labels)} labels and {len(scores)} scores; give "
-            "segments (N, 2) and as many labels" + (" and scores." if scored else ".")
+            f"segments (N, 2) and as many {' and '.join(required[1:])}."
         )
     seconds = segments.double()
     if not bool(seconds.isfinite().all()) or not bool(scores.isfinite().all()):

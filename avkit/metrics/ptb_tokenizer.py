@@ -102,12 +102,21 @@ _BRACKET = re.compile(r"[()\[\]{}]")
 
 
 def _plain(caption: str) -> Iterable[str]:
-    text = _REPLACE.sub(lambda match: f" {match[0]} " if match[0] == "..." else _REPLACED.get(match[0], " "), caption)
+    text = _REPLACE.sub(_replaced, caption)
     text = _SPLIT.sub(r"\g<0> ", text.lower())
     for token in _TOKEN.findall(text):
         if not token.strip('"-') or not token.strip("."):
             continue
-        yield token if token.startswith(("http", "www")) else _BRACKET.sub(lambda match: _BRACKETS[match[0]], token)
+        if token.startswith(("http", "www")):
+            yield token
+        else:
+            yield _BRACKET.sub(lambda match: _BRACKETS[match[0]], token)
+
+
+def _replaced(match: re.Match[str]) -> str:
+    if match[0] == "...":
+        return " ... "
+    return _REPLACED.get(match[0], " ")
 
 
 def _join(tokens: Iterable[str]) -> str:

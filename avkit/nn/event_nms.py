@@ -89,8 +89,7 @@ def suppress_events(
     if not videos:
         return []
     checked = [check_events(*video) for video in videos]
-    segments, scores, labels = _concatenate(checked)
-    video = np.repeat(np.arange(len(checked)), [len(part[1]) for part in checked])
+    segments, scores, labels, video = _concatenate(checked)
     groups = video
     if multiclass and len(labels):
         groups = video * (np.ptp(labels) + 1) + labels - labels.min()
@@ -111,11 +110,12 @@ def suppress_events(
     return results
 
 
-def _concatenate(videos: Sequence[Detections]) -> Detections:
-    segments = np.concatenate([video[0] for video in videos])
-    scores = np.concatenate([video[1] for video in videos])
-    labels = np.concatenate([video[2] for video in videos])
-    return segments, scores, labels
+def _concatenate(videos: Sequence[Detections]) -> tuple[Floats, Floats, Ints, Ints]:
+    """Segments, scores and labels of all videos, and the number of the video of each."""
+    segments, scores, labels = zip(*videos, strict=True)
+    lengths = [len(part) for part in scores]
+    numbers = np.repeat(np.arange(len(videos)), lengths)
+    return np.concatenate(segments), np.concatenate(scores), np.concatenate(labels), numbers
 
 
 def hard_nms(

@@ -127,7 +127,7 @@ class _SegmentTable:
             self._pick(turn, rows, width)
             if width > turn + 1:
                 self._lower(turn, last, width, decay)
-        self.remaining = np.minimum(self.remaining, self.columns if max_per_class is None else max_per_class)
+        self.remaining = np.minimum(self.remaining, turns)
 
     def picks(self) -> tuple[Ints, Floats]:
         """Rows and scores of the picks, class by class."""

@@ -154,11 +154,16 @@ def _volume(thing: Thing) -> float:
 
 def _mean_position(thing: Thing) -> tuple[float, float]:
     """Mean centre over the middles of the seconds in which it is in view."""
-    positions = []
+    total_x = 0.0
+    total_y = 0.0
+    count = 0
     for start, end in thing.visible:
         for moment in np.arange(start, end).tolist():
-            positions.append(position(thing.start, thing.velocity, thing.margin, moment + 0.5))
-    return sum(x for x, _ in positions) / len(positions), sum(y for _, y in positions) / len(positions)
+            x, y = position(thing.start, thing.velocity, thing.margin, moment + 0.5)
+            total_x += x
+            total_y += y
+            count += 1
+    return total_x / count, total_y / count
 
 
 def _quarter(thing: Thing) -> str | None:

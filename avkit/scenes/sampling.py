@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random scenes: first which things are visible and which sound, then when, then everything else, independently."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -20,6 +21,7 @@ CASTS: dict[Cast, int] = {
     (1, 0, 0): 1, (1, 0, 1): 2, (1, 0, 2): 1, (1, 1, 0): 8, (1, 1, 1): 12, (1, 2, 0): 16, (1, 2, 1): 20, (1, 3, 0): 11,
     (2, 0, 0): 1, (2, 0, 1): 1, (2, 1, 0): 6, (2, 1, 1): 6, (2, 2, 0): 6, (3, 0, 0): 1, (3, 1, 0): 2,
 }  # fmt: skip
+_CASTS = list(CASTS)
 _CUMULATED = [total / sum(CASTS.values()) for total in accumulate(CASTS.values())]
 
 
@@ -50,9 +52,11 @@ def sample_scene(
         raise unknown_name("split", split, SPLITS)
     if min(index, seed, attempt) < 0:
         raise ValueError(f"index={index}, seed={seed}, attempt={attempt}: a scene is named by numbers from 0 upwards.")
-    draws = Draws(seed, SPLITS.index(split), index, attempt, 2 if close else int(untrimmed))
-    duration = draws.integer(20, 61) if untrimmed else 10
+    mixture = 2 if close else int(untrimmed)
+    draws = Draws(seed, SPLITS.index(split), index, attempt, mixture)
+    duration = 10
     if untrimmed:
+        duration = draws.integer(20, 61)
         things = _untrimmed_things(draws, duration)
     elif close:
         things = _close_things(draws)
@@ -76,8 +80,7 @@ def sample_scene(
 def _random_cast(draws: Draws, casts: Sequence[Cast] | None) -> Cast:
     if casts is not None:
         return casts[draws.integer(0, len(casts))]
-    value = draws.uniform()
-    return next(cast for cast, top in zip(CASTS, _CUMULATED, strict=True) if value < top)
+    return _CASTS[bisect_right(_CUMULATED, draws.uniform())]
 
 
 def _ten_second_things(draws: Draws, cast: Cast) -> list[Thing]:
@@ -105,8 +108,12 @@ def _ten_second_things(draws: Draws, cast: Cast) -> list[Thing]:
 
 def _random_spans(draws: Draws, in_view: bool, sounds: bool) -> tuple[Spans, Spans]:
     """Visible and sounding spans in ten seconds, independent but for two seconds in common if there are both."""
-    visible = _whole_seconds(draws) if in_view else ()
-    sounding = _whole_seconds(draws) if sounds else ()
+    visible: Spans = ()
+    sounding: Spans = ()
+    if in_view:
+        visible = _whole_seconds(draws)
+    if sounds:
+        sounding = _whole_seconds(draws)
     while in_view and sounds and total_length(overlap(visible, sounding)) < 2:
         sounding = _whole_seconds(draws)
     if sounds and draws.chance(0.2):
@@ -127,7 +134,9 @@ def _with_pause(draws: Draws, spans: Spans, visible: Spans) -> Spans:
     pause = draws.integer(1, 3)
     cut = start + draws.integer(1, int(end - start) - pause)
     paused = ((start, cut), (cut + pause, end))
-    return spans if visible and total_length(overlap(visible, paused)) < 2 else paused
+    if visible and total_length(overlap(visible, paused)) < 2:
+        return spans
+    return paused
 
 
 def _close_things(draws: Draws) -> list[Thing]:
@@ -143,7 +152,9 @@ def _close_things(draws: Draws) -> list[Thing]:
         along = near if sounding_first == (i == 0) else 1 - near
         aside = draws.uniform(0.42, 0.58)
         start = (along, aside) if side_by_side else (aside, along)
-        thing = place_thing(draws, [], kinds[i], colours[i], ((0.0, 10.0),), sounding if i == 0 else (), 10)
+        thing = place_thing(draws, [], kinds[i], colours[i], ((0.0, 10.0),), sounding, 10)
+        if i != 0:
+            thing = replace(thing, sounding=())
         things.append(replace(thing, size=HUGE, start=start, velocity=(0.0, 0.0)))
     return things
 
@@ -181,14 +192,20 @@ def _spans_in_tenths(draws: Draws, duration: int, count: int, low: int, high: in
 
 def _uncrowded(things: Sequence[Thing], spans: Spans) -> Spans:
     """Those spans during which fewer than four of the things are in view."""
-    occupied = [span for thing in things for span in thing.visible]
+    occupied: list[Span] = []
+    for thing in things:
+        occupied += thing.visible
     return tuple([span for span in spans if _max_visible(span, occupied) < 4])
 
 
 def _max_visible(span: Span, occupied: Sequence[Span]) -> int:
     """Maximum number of the occupied spans at one moment within a span; it is reached where one of them starts."""
-    moments = [span[0]]
+    count = _visible_at(span[0], occupied)
     for start, _ in occupied:
         if span[0] <= start < span[1]:
-            moments.append(start)
-    return max(sum(start <= moment < end for start, end in occupied) for moment in moments)
+            count = max(count, _visible_at(start, occupied))
+    return count
+
+
+def _visible_at(moment: float, occupied: Sequence[Span]) -> int:
+    return sum(start <= moment < end for start, end in occupied)

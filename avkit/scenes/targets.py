@@ -35,7 +35,7 @@ def scene_targets(
         ValueError: If a field is unknown.
     """
     state = track(scene, hop)
-    names = TARGET_FIELDS if fields is None else fields
+    names = _names(fields)
     painting = None
     if not PIXEL_FIELDS.isdisjoint(names):
         painting = paint(scene, state, size, pictures=False)
@@ -49,8 +49,7 @@ def render(
     state = track(scene, hop)
     painting = paint(scene, state, size)
     assert painting.frames is not None
-    names = TARGET_FIELDS if fields is None else fields
-    targets = _make_targets(_Rendering(scene, hop, state, painting), names)
+    targets = _make_targets(_Rendering(scene, hop, state, painting), _names(fields))
     return painting.frames, render_sound(scene), targets
 
 
@@ -67,6 +66,10 @@ class _Rendering:
     def pixels(self) -> Painting:
         assert self.painting is not None, "a field of `PIXEL_FIELDS` needs a painting"
         return self.painting
+
+
+def _names(fields: Collection[str] | None) -> Collection[str]:
+    return TARGET_FIELDS if fields is None else fields
 
 
 def _make_targets(rendering: _Rendering, fields: Collection[str]) -> dict[str, Any]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizers: words of questions and captions, and word pieces."""
+"""Tokenizers of questions, prompts and captions: words, and word pieces."""
