@@ -93,9 +93,9 @@ def test_a_run_can_be_repeated_to_the_last_bit(whole, tmp_path):
 def test_rows_that_answer_half_of_it(videos, tmp_path, capsys):
     for row, wanted in (("ssu_s", {"mIoU", "F"}), ("ssu_d", {"BLEU-4", "ROUGE-L"})):
         assert fit(tmp_path, row, "--trainer.max_epochs", "1", row=row) == 0
-        found = {r["metric"] for r in json.loads((tmp_path / row / "report.json").read_text())["rows"]}
-        assert wanted <= found
-        assert not found & ({"mIoU", "BLEU-4"} - wanted)
+        metrics = {r["metric"] for r in json.loads((tmp_path / row / "report.json").read_text())["rows"]}
+        assert wanted <= metrics
+        assert not metrics & ({"mIoU", "BLEU-4"} - wanted)
     assert main(["index", str(tmp_path / "ssu_s"), str(videos), "--out", str(tmp_path / "index")]) == 2
     assert "masks or captions alone" in capsys.readouterr().err
 

@@ -169,9 +169,9 @@ class ModalityLabels(TimedAnswer):
 
     def events(self) -> list[Event]:
         """Stretches in which a class is heard, then those in which one is seen, each by their start."""
-        heard = active_stretches(self.task, "heard", self.names, self.audible, self.grid)
-        seen = active_stretches(self.task, "seen", self.names, self.visible, self.grid)
-        return heard + seen
+        audible = active_stretches(self.task, "heard", self.names, self.audible, self.grid)
+        visible = active_stretches(self.task, "seen", self.names, self.visible, self.grid)
+        return audible + visible
 
     def step_texts(self) -> list[str]:
         """What is heard and what is seen."""
