@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from avkit.answers.encoding import Record
 from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
@@ -230,7 +231,7 @@ def _difference_style(row: Transfer) -> str:
 
 def write_transfer(folder: Path, report: TransferReport) -> Path:
     """Write transfer.json, transfer.md and transfer.html; returns the path of the last."""
-    values: dict[str, Any] = {"report": report, "rows": [(row, cells(row)) for row in report.rows]}
+    values: Record = {"report": report, "rows": [(row, cells(row)) for row in report.rows]}
     record = {
         "tasks": report.tasks,
         "dataset": report.dataset,
