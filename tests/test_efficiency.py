@@ -26,11 +26,11 @@ class TwoProducts(torch.nn.Module):
 def test_efficiency_counts_what_is_done():
     valid = torch.ones(1, 7, dtype=torch.bool)
     batch = Batch("avs", ["a"], torch.tensor([7.0]), 1.0, valid, visual=torch.zeros(1, 7, 2, 4))
-    found = measure(TwoProducts(), batch, "here")
-    assert found.flops == 2 * 2 * 3 * 4 * 5 * 7
-    assert found.params == 40
-    assert found.steps == 7
-    assert found.fps == pytest.approx(7 / found.seconds)
+    cost = measure(TwoProducts(), batch, "here")
+    assert cost.flops == 2 * 2 * 3 * 4 * 5 * 7
+    assert cost.params == 40
+    assert cost.steps == 7
+    assert cost.fps == pytest.approx(7 / cost.seconds)
     cells = Efficiency("avs", 319_620_000, 1_596_000_000_000, 0.117, 10, "here").cells()
     assert [cells[k] for k in ("Params", "FLOPs", "FPS", "Time per sample")] == [
         "319.62 M",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All seven tasks in one tiny run, with a head each and as sequences; then one clip asked for everything."""
+"""All seven tasks in one tiny run, with a head each and as sequences; then all answers about one clip."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_every_task_is_trained_and_reported(whole):
             assert row["swapped"] is not None
 
 
-def test_one_clip_is_asked_for_everything(whole, tmp_path, capsys):
+def test_all_tasks_answer_about_one_clip(whole, tmp_path, capsys):
     clip = write_clip(tmp_path / "clip.mp4", seconds=3)
     words = ["predict", str(whole.path), str(clip), "--tasks", "all", "--question", "how many things are seen"]
     assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
@@ -55,7 +55,7 @@ def test_one_clip_is_asked_for_everything(whole, tmp_path, capsys):
     assert "report:" in capsys.readouterr().out
 
 
-def test_encoders_run_once_however_much_is_asked(predictor, tmp_path):
+def test_encoders_run_once_for_all_tasks(predictor, tmp_path):
     clip, calls = write_clip(tmp_path / "clip.mp4", seconds=3), []
     system = predictor.model.system
     hooks = [

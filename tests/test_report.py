@@ -43,14 +43,14 @@ def report(**changes):
     image = np.full((40, 60, 3), 128, dtype=np.uint8)
     mask = np.zeros((2, 40, 60), dtype=bool)
     mask[:, 10:20, 10:30] = True
-    seen = Example(
+    segmented = Example(
         "avs", EVIL, [image] * 2, masks=mask, truth_masks=~mask, captions=[EVIL, ""], truth_captions=["a", "b"]
     )
-    asked = Example("avqa", "2", question=EVIL, answer=" Two", truth_answer="two", note=EVIL)
+    answered = Example("avqa", "2", question=EVIL, answer=" Two", truth_answer="two", note=EVIL)
     values = {
         "title": EVIL,
         "rows": [row(), row(metric="F", value=float("nan"), note=EVIL, silence=0.7)],
-        "examples": [seen, asked],
+        "examples": [segmented, answered],
         "curves": {EVIL: {"step": [1, 2, 3], "loss": [2.0, float("nan"), 1.0]}},
         "facts": {EVIL: {EVIL: EVIL}},
         "notes": [EVIL],
@@ -242,7 +242,7 @@ def test_example_answer_is_wrong_or_unknown():
     assert Example("avqa", "a", question="?", answer="one").right is None
 
 
-def test_smooth_is_the_mean_of_known_neighbours():
+def test_smooth_is_the_mean_of_valid_neighbours():
     loss = np.arange(60.0) ** 2
     loss[7] = np.nan
     expected = [np.nanmean(loss[max(0, k - 1) : k + 2]) for k in range(60)]
@@ -457,9 +457,9 @@ def test_wrap_cuts_with_an_ellipsis():
 def test_events_and_heat_are_written(tmp_path):
     heat = np.zeros((3, 4, 4), dtype=np.float32)
     heat[1, 3, 0] = 2
-    heard = Events("avvp", [Event("avvp", "heard", EVIL, 0, 1)])
-    both = Events("davel", [Event("davel", "both", "dog", 0.5, 2.5, 0.75)])
-    answers = [*all_answers(), Heat("ssl", heat), heard, both]
+    avvp = Events("avvp", [Event("avvp", "heard", EVIL, 0, 1)])
+    davel = Events("davel", [Event("davel", "both", "dog", 0.5, 2.5, 0.75)])
+    answers = [*all_answers(), Heat("ssl", heat), avvp, davel]
     paths = save_result(tmp_path / "out", result(tmp_path, answers=answers))
     record = json.loads(paths["result"].read_text())
     assert record["events"][1] == {
@@ -579,7 +579,7 @@ def test_long_clip_lists_captions_and_limits_frames(tmp_path):
     long.duration = 80.0
     page = Tags(save_result(tmp_path, long)["report"].read_text(encoding="utf-8"))
     assert len(page.addresses) == 60 + 2
-    assert "60 of 80" not in page.text  # said beside the masks, of which there are none
+    assert "60 of 80" not in page.text  # stands beside the masks, of which there are none
     assert opened(tmp_path / "timeline.png").size[1] > 600  # the list of captions under the axis
 
 

@@ -48,11 +48,11 @@ def test_gains_count_the_first_metric_of_each_task():
     assert compare(runs).gains() == (1, 2)
 
 
-def test_what_is_missing_or_unequal_is_said():
+def test_what_is_missing_or_unequal_is_noted():
     runs = [scores(["avs", "ave"], steps=100), scores(["avs"], steps=200), scores(["avqa"])]
     assert compare(runs).notes == [
         "avs had 100 training steps jointly and 200 alone, so the two are not of equal effort.",
-        "ave was not trained alone, so nothing is said about it.",
+        "ave was not trained alone, so it is not compared.",
         "avqa is not among the tasks of the joint run, so its runs are left out.",
     ]
 
@@ -106,11 +106,11 @@ class TestCommand:
             self.folder(tmp_path / "b", ["ra_ssu"], 0.7),
         ]
         assert main(["report", *runs, "--out", str(tmp_path / "out")]) == 0
-        said = capsys.readouterr().out
-        assert "+1.0" in said
-        assert "\N{MINUS SIGN}9.0" in said
-        assert "joint training is at least as good on 1 of 2 tasks" in said
-        assert "avs had 2 training steps jointly and 4 alone" in said
+        text = capsys.readouterr().out
+        assert "+1.0" in text
+        assert "\N{MINUS SIGN}9.0" in text
+        assert "joint training is at least as good on 1 of 2 tasks" in text
+        assert "avs had 2 training steps jointly and 4 alone" in text
         record = json.loads((tmp_path / "out" / "transfer.json").read_text())
         assert [row["difference"] for row in record["rows"]] == pytest.approx([0.01, -0.09])
         assert "| avs | mIoU | 61.0 | 60.0 | +1.0 | one seed |" in (tmp_path / "out" / "transfer.md").read_text()

@@ -4,7 +4,7 @@
 A task names the kinds of its answers in `Task.answers`. `avkit.report` says how each kind is drawn and shown.
 """
 
-from avkit.answers.base import Answer, Scope, StepGrid, join_grids
+from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
 from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, TimedAnswer
 from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
 from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text, Values
@@ -21,6 +21,7 @@ __all__ = [
     "Mask",
     "ModalityLabels",
     "Number",
+    "RowsByName",
     "Scope",
     "StepGrid",
     "StepLabels",

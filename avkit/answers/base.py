@@ -7,12 +7,15 @@ Letters as in `avkit.batch`: T steps of `hop` seconds, K classes, H W pixels.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from avkit.answers.encoding import decode, encode
+from avkit.answers.encoding import Record, decode, encode
 from avkit.batch import Batch, Prediction
 
 A = TypeVar("A", bound="Answer")
+
+#: Values of a prediction, or targets of a batch, by name; each has a row per sample.
+RowsByName: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,11 @@ class Answer(ABC):
 
     @classmethod
     @abstractmethod
-    def from_values(cls: type[A], values: Mapping[str, Any], row: int, scope: Scope) -> A | None:
+    def from_values(cls: type[A], values: RowsByName, row: int, scope: Scope) -> A | None:
         """The answer in one row of a prediction's values, which hold all `prediction_values`."""
 
     @classmethod
-    def from_targets(cls: type[A], targets: Mapping[str, Any], row: int, scope: Scope) -> A | None:
+    def from_targets(cls: type[A], targets: RowsByName, row: int, scope: Scope) -> A | None:
         """The true answer to one sample of a batch's targets, which hold all `target_fields`."""
         raise NotImplementedError(f"{cls.__name__} names target_fields and does not read them: define from_targets.")
 
@@ -148,12 +151,12 @@ class Answer(ABC):
     def join(cls: type[A], parts: Sequence[A]) -> A:
         """One answer about consecutive windows, from an answer about each."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Record:
         """The answer in the types that JSON knows, with its `kind`; arrays as in `encode_array`."""
         return {"kind": self.kind, **{name: encode(value) for name, value in vars(self).items()}}
 
     @classmethod
-    def from_json(cls: type[A], record: Mapping[str, Any]) -> A:
+    def from_json(cls: type[A], record: Record) -> A:
         """The answer that `to_json` wrote."""
         return cls(**{name: decode(value) for name, value in record.items() if name != "kind"})
 

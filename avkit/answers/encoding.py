@@ -5,10 +5,13 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: An object of JSON.
+Record: TypeAlias = dict[str, Any]
 
 #: Keys of an encoded array.
 _ARRAY_KEYS = {"dtype", "shape", "zlib"}
@@ -40,7 +43,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-def encode_array(array: NDArray[Any]) -> dict[str, Any]:
+def encode_array(array: NDArray[Any]) -> Record:
     """An array as `dtype`, `shape`, and its bytes in C order, compressed by zlib and written in base64."""
     data = zlib.compress(np.ascontiguousarray(array).tobytes())
     return {"dtype": str(array.dtype), "shape": list(array.shape), "zlib": base64.b64encode(data).decode("ascii")}

@@ -2,16 +2,17 @@
 """Answers about what happens when: a label per step, labels per step and modality, and events with start and end."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avkit.answers.base import Answer, Scope, StepGrid, join_grids
+from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
+from avkit.answers.encoding import Record
 
 Modality = Literal["heard", "seen", "both"]
 Active = NDArray[np.bool_]
@@ -70,12 +71,12 @@ class StepLabels(TimedAnswer):
     grid: StepGrid
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "StepLabels":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "StepLabels":
         """The labels of one row."""
         return cls(scope.task, list(values["event"][row][: scope.grid.steps]), scope.grid)
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "StepLabels":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "StepLabels":
         """The true labels of one sample; classes that occur at once are separated by commas."""
         audible = _active(targets["audio_segments"][row], scope)
         visible = _active(targets["visual_segments"][row], scope)
@@ -90,7 +91,7 @@ class StepLabels(TimedAnswer):
         return cls(parts[0].task, labels, join_grids([part.grid for part in parts]))
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "StepLabels":
+    def from_json(cls, record: Record) -> "StepLabels":
         """The answer that `to_json` wrote."""
         return cls(record["task"], list(record["labels"]), StepGrid(**record["grid"]))
 
@@ -102,8 +103,10 @@ class StepLabels(TimedAnswer):
     def events(self) -> list[Event]:
         """Stretches of steps with the same label, by their start."""
         names = sorted(set(self.labels) - {""})
-        columns = [[label == name for label in self.labels] for name in names]
-        active = np.array(columns, dtype=bool).reshape(len(names), len(self.labels)).T
+        active = np.zeros((len(self.labels), len(names)), dtype=bool)
+        for step, label in enumerate(self.labels):
+            if label:
+                active[step, names.index(label)] = True
         return active_stretches(self.task, "both", names, active, self.grid)
 
     def step_texts(self) -> list[str]:
@@ -132,7 +135,7 @@ class ModalityLabels(TimedAnswer):
     grid: StepGrid
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "ModalityLabels":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "ModalityLabels":
         """Classes that are likelier than not, in the step and in the window as a whole."""
         in_window = values["clip_scores"][row] >= _PRESENT
         audible = _active((values["audio_scores"][row] >= _PRESENT) & in_window, scope)
@@ -140,7 +143,7 @@ class ModalityLabels(TimedAnswer):
         return cls(scope.task, list(scope.classes), audible, visible, scope.grid)
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "ModalityLabels":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "ModalityLabels":
         """The true labels of one sample."""
         audible = _active(targets["audio_segments"][row], scope)
         visible = _active(targets["visual_segments"][row], scope)
@@ -158,7 +161,7 @@ class ModalityLabels(TimedAnswer):
         )
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "ModalityLabels":
+    def from_json(cls, record: Record) -> "ModalityLabels":
         """The answer that `to_json` wrote."""
         return super().from_json({**record, "grid": StepGrid(**record["grid"])})
 
@@ -169,9 +172,9 @@ class ModalityLabels(TimedAnswer):
 
     def events(self) -> list[Event]:
         """Stretches in which a class is heard, then those in which one is seen, each by their start."""
-        heard = active_stretches(self.task, "heard", self.names, self.audible, self.grid)
-        seen = active_stretches(self.task, "seen", self.names, self.visible, self.grid)
-        return heard + seen
+        audible = active_stretches(self.task, "heard", self.names, self.audible, self.grid)
+        visible = active_stretches(self.task, "seen", self.names, self.visible, self.grid)
+        return audible + visible
 
     def step_texts(self) -> list[str]:
         """What is heard and what is seen."""
@@ -199,7 +202,7 @@ class Events(TimedAnswer):
     items: list[Event] = field(default_factory=list)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Events":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Events":
         """Events of at least `min_score`, from rows of start s, end s, class and score."""
         items = []
         for start, end, number, score in values["event_list"][row].tolist():
@@ -208,7 +211,7 @@ class Events(TimedAnswer):
         return cls(scope.task, sorted(items, key=_order))
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "Events":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "Events":
         """The true events, from rows of start s, end s and class."""
         items = [_event(scope, start, end, number) for start, end, number in targets["events"][row].tolist()]
         return cls(scope.task, sorted(items, key=_order))
@@ -222,7 +225,7 @@ class Events(TimedAnswer):
         return cls(parts[0].task, sorted(items, key=_order))
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Events":
+    def from_json(cls, record: Record) -> "Events":
         """The answer that `to_json` wrote."""
         return cls(record["task"], [Event(**item) for item in record["items"]])
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers with a map per step: masks of what sounds, masks of classes, heat maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avkit.answers.base import Answer, Scope
+from avkit.answers.base import Answer, RowsByName, Scope
 
 M = TypeVar("M", bound="StepMaps")
 
@@ -28,12 +28,12 @@ class StepMaps(Answer):
         self.maps = np.asarray(self.maps)
 
     @classmethod
-    def from_values(cls: type[M], values: Mapping[str, Any], row: int, scope: Scope) -> M | None:
+    def from_values(cls: type[M], values: RowsByName, row: int, scope: Scope) -> M | None:
         """The maps of one row."""
         return cls(scope.task, _maps_of(values[cls.prediction_values[0]], row, scope))
 
     @classmethod
-    def from_targets(cls: type[M], targets: Mapping[str, Any], row: int, scope: Scope) -> M | None:
+    def from_targets(cls: type[M], targets: RowsByName, row: int, scope: Scope) -> M | None:
         """The true maps of one sample."""
         return cls(scope.task, _maps_of(targets[cls.target_fields[0]], row, scope))
 
@@ -62,7 +62,7 @@ class Mask(StepMaps):
     exclusive: ClassVar[bool] = True
 
     @classmethod
-    def from_targets(cls: type[M], targets: Mapping[str, Any], row: int, scope: Scope) -> M | None:
+    def from_targets(cls: type[M], targets: RowsByName, row: int, scope: Scope) -> M | None:
         """The true masks; None if no step has an annotated one."""
         if not bool(targets["mask_known"][row].any()):
             return None
@@ -101,12 +101,12 @@ class ClassMask(StepMaps):
             raise ValueError(f"ClassMask: maps hold class {highest}, but names has {len(self.names)} entries.")
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "ClassMask":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "ClassMask":
         """The classes of one row."""
         return cls(scope.task, _maps_of(values["class_mask"], row, scope), list(scope.classes))
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "ClassMask":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "ClassMask":
         """The true classes of one sample."""
         return cls(scope.task, _maps_of(targets["class_mask"], row, scope), list(scope.classes))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers in words and numbers: captions, answers to questions, a text, a number, and whatever a task predicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avkit.answers.base import Answer, Scope, StepGrid, join_grids
-from avkit.answers.encoding import describe_array
+from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
+from avkit.answers.encoding import Record, describe_array
 
 #: Answers to a question whose probability is kept.
 _KEPT_ANSWERS = 5
@@ -36,12 +36,12 @@ class Caption(Answer):
     grid: StepGrid
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Caption":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Caption":
         """The captions of one row."""
         return cls(scope.task, list(values["caption"][row][: scope.grid.steps]), scope.grid)
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "Caption":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "Caption":
         """The true captions of one sample."""
         return cls.from_values(targets, row, scope)
 
@@ -54,7 +54,7 @@ class Caption(Answer):
         return cls(parts[0].task, texts, join_grids([part.grid for part in parts]))
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Caption":
+    def from_json(cls, record: Record) -> "Caption":
         """The answer that `to_json` wrote."""
         return cls(record["task"], list(record["texts"]), StepGrid(**record["grid"]))
 
@@ -122,7 +122,7 @@ class Choice(Answer):
     question_type: str = ""
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Choice":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Choice":
         """The answer of one row."""
         choice = cls(scope.task, scope.question, values["answer"][row])
         choice.scores = _best_scores(values["answer_scores"][row], scope.answers)
@@ -135,7 +135,7 @@ class Choice(Answer):
         return choice
 
     @classmethod
-    def from_targets(cls, targets: Mapping[str, Any], row: int, scope: Scope) -> "Choice":
+    def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "Choice":
         """The true answer to one question."""
         question_type = targets["question_type"][row]
         return cls(scope.task, scope.question, targets["answer"][row], question_type=question_type)
@@ -152,16 +152,18 @@ class Choice(Answer):
         best = sorted(totals, key=lambda answer: -totals[answer])[:_KEPT_ANSWERS]
         joined = cls(parts[0].task, parts[0].question, best[0])
         joined.scores = {answer: round(totals[answer] / len(parts), 4) for answer in best}
+        regions = []
         for part in parts:
             joined.chosen += part.chosen
-        regions = [part.region_weights for part in parts if part.region_weights is not None]
-        if len(regions) == len(parts):
+            joined.region_steps += part.region_steps
+            if part.region_weights is not None:
+                regions.append(part.region_weights)
+        if regions:
             joined.region_weights = np.concatenate(regions)
-            joined.region_steps = [step for part in parts for step in part.region_steps]
         return joined
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Choice":
+    def from_json(cls, record: Record) -> "Choice":
         """The answer that `to_json` wrote."""
         return super().from_json({**record, "chosen": [ChosenStep(**step) for step in record["chosen"]]})
 
@@ -200,7 +202,7 @@ class Text(Answer):
     text: str
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Text":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Text":
         """The text of one row."""
         return cls(scope.task, str(values["text"][row]))
 
@@ -225,7 +227,7 @@ class Number(Answer):
     number: float
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Number":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Number":
         """The number of one row."""
         return cls(scope.task, float(values["number"][row]))
 
@@ -245,17 +247,17 @@ class Values(Answer):
 
     kind: ClassVar[str] = "values"
 
-    windows: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[Record] = field(default_factory=list)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], row: int, scope: Scope) -> "Values":
+    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Values":
         """The values of one row."""
         return cls(scope.task, [{name: _readable(value[row]) for name, value in values.items()}])
 
     @classmethod
     def join(cls, parts: Sequence["Values"]) -> "Values":
         """The values of all windows, one after the other."""
-        windows: list[dict[str, Any]] = []
+        windows: list[Record] = []
         for part in parts:
             windows += part.windows
         return cls(parts[0].task, windows)

@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -175,7 +174,7 @@ def hardware() -> str:
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def provenance(run: RunFolder, checkpoint: Path, seed: Any) -> dict[str, str]:
+def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, str]:
     """Where the figures come from."""
     facts = run.read_facts()
     digest = hashlib.sha256(checkpoint.with_suffix(".safetensors").read_bytes()).hexdigest()

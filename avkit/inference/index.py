@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,22 @@ VERSION = 1
 #: What vectors are of: the region that sounds, the whole frame, the sound.
 VECTOR_KINDS = ("region", "frame", "sound")
 _FACTS = "index.json"
+
+
+class IndexFacts(TypedDict):
+    """What `index.json` holds.
+
+    Attributes:
+        version: `VERSION`.
+        run: The run that the index was built with.
+        weights: Name and hash of its weights.
+        avkit: Version of avkit.
+    """
+
+    version: int
+    run: str
+    weights: str
+    avkit: str
 
 
 @dataclass
@@ -53,13 +69,16 @@ def join_windows(video: str, windows: Sequence[IndexedVideo]) -> IndexedVideo:
     captions: list[str] = []
     for window in windows:
         captions += window.captions
+    vectors = {}
+    for kind in VECTOR_KINDS:
+        vectors[kind] = torch.cat([window.vectors[kind] for window in windows])
     return IndexedVideo(
         video,
         torch.cat([window.start for window in windows]),
         torch.cat([window.end for window in windows]),
         captions,
         torch.cat([window.masks for window in windows]),
-        {kind: torch.cat([window.vectors[kind] for window in windows]) for kind in VECTOR_KINDS},
+        vectors,
     )
 
 
@@ -74,14 +93,14 @@ class IndexFolder:
         self.folder = Path(folder)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> IndexFacts:
         """The run that the index was built with, and its weights.
 
         Raises:
             DataError: If there is no index, or a newer avkit wrote it.
         """
         try:
-            facts: dict[str, Any] = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+            facts: IndexFacts = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
             raise DataError(f"{self.folder} is no index: {e}. Build one with 'avkit index RUN VIDEOS'.") from e
         if facts.get("version", 0) > VERSION:

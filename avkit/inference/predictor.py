@@ -14,8 +14,8 @@ from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Item, Prediction, Vocabulary
 from avkit.collate import collate
 from avkit.errors import RunError
-from avkit.inference.asking import choose_stepwise, choose_tasks, merge_answers
 from avkit.inference.clip_result import ClipResult
+from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
 from avkit.systems import make_config

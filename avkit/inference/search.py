@@ -76,8 +76,11 @@ class Index:
         for video in videos:
             self.captions += video.captions
         self.bounds = np.cumsum([0, *(len(video) for video in videos)])
-        self.vectors = {kind: torch.cat([video.vectors[kind] for video in videos]) for kind in VECTOR_KINDS}
-        self.means = {kind: vectors.mean(0) for kind, vectors in self.vectors.items()}
+        self.vectors: dict[str, Tensor] = {}
+        self.means: dict[str, Tensor] = {}
+        for kind in VECTOR_KINDS:
+            self.vectors[kind] = torch.cat([video.vectors[kind] for video in videos])
+            self.means[kind] = self.vectors[kind].mean(0)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -178,7 +181,11 @@ def best_stretch(video: IndexedVideo, scores: NDArray[np.float32]) -> Hit:
 
 def stems(text: str) -> list[str]:
     """Stems of a text's words: `barking`, `barks` and `bark` have one stem."""
-    return [stem_of(word) for word in split_words(text) if any(letter.isalnum() for letter in word)]
+    return [stem_of(word) for word in split_words(text) if _has_letters(word)]
+
+
+def _has_letters(word: str) -> bool:
+    return any(letter.isalnum() for letter in word)
 
 
 def stem_of(word: str) -> str:

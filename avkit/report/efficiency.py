@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer costs: parameters, operations, time and pictures per second, measured the same way for every model."""
+"""Cost of an answer: parameters, operations, time and frames per second, measured the same way for every model."""
 
 import statistics
 import time
@@ -28,11 +28,11 @@ class Efficiency:
 
     Attributes:
         task: Name of the task.
-        params: Parameters that answering takes.
+        params: Number of parameters that answering takes.
         flops: Operations of one answer.
         seconds: Time of one answer.
-        steps: Steps of the clip that it is about.
-        device: Where it was measured.
+        steps: Steps T of the clip.
+        device: Name of the device.
     """
 
     task: str
@@ -44,7 +44,7 @@ class Efficiency:
 
     @property
     def fps(self) -> float:
-        """Pictures per second."""
+        """Frames per second."""
         return self.steps / self.seconds
 
     def cells(self) -> dict[str, str]:
@@ -60,13 +60,13 @@ class Efficiency:
 
 
 def measure(model: nn.Module, batch: Batch, device: str, params: int | None = None, repeats: int = 5) -> Efficiency:
-    """Answer one batch and count.
+    """Measure parameters, operations and time of the answer to one batch.
 
     Args:
         model: Called with the batch, in evaluation mode.
         batch: One clip, on the model's device.
         device: Its name.
-        params: Parameters that answering takes; all of the model where None.
+        params: Number of parameters that answering takes; of the whole model where None.
         repeats: Timed answers.
 
     Raises:
@@ -90,6 +90,7 @@ def measure(model: nn.Module, batch: Batch, device: str, params: int | None = No
 
 
 def _wait() -> None:
+    """Wait until the GPU has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

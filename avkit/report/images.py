@@ -26,9 +26,13 @@ _GOLDEN = 0.61803  # steps of the golden ratio keep neighbouring classes far apa
 @cache
 def palette() -> Pixels:
     """One colour for each label of a byte, uint8 (256, 3); row 0, the background, is black."""
-    hues = [(_FIRST_HUE + _GOLDEN * k) % 1 for k in range(255)]
-    rows = [colorsys.hsv_to_rgb(hue, (1.0, 0.65)[k // 8 % 2], (1.0, 0.85)[k // 16 % 2]) for k, hue in enumerate(hues)]
-    colors: Pixels = np.rint(np.array([(0, 0, 0), *rows]) * 255).astype(np.uint8)
+    rows = [(0.0, 0.0, 0.0)]
+    for k in range(255):
+        hue = (_FIRST_HUE + _GOLDEN * k) % 1
+        saturation = (1.0, 0.65)[k // 8 % 2]
+        value = (1.0, 0.85)[k // 16 % 2]
+        rows.append(colorsys.hsv_to_rgb(hue, saturation, value))
+    colors: Pixels = np.rint(np.array(rows) * 255).astype(np.uint8)
     return colors
 
 
@@ -57,7 +61,8 @@ def fit_labels(mask: NDArray[Any], size: tuple[int, int]) -> Labels:
 def outline(labels: Labels, width: int = 1) -> NDArray[np.bool_]:
     """The inner border of every region, `width` pixels wide; the edge of the picture is no border."""
     edge: NDArray[np.bool_] = np.zeros(labels.shape, dtype=bool)
-    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    rows = labels[1:] != labels[:-1]
+    columns = labels[:, 1:] != labels[:, :-1]
     edge[1:] |= rows
     edge[:-1] |= rows
     edge[:, 1:] |= columns
@@ -130,13 +135,17 @@ def picture(image: Pixels, width: int, mask: NDArray[Any] | None = None, truth: 
     out = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
     if mask is not None:
         out = Layer.of(tint(fit_labels(mask, size))).over(out)
-    return out if truth is None else Layer.of(truth_outline(fit_labels(truth, size))).over(out)
+    if truth is not None:
+        out = Layer.of(truth_outline(fit_labels(truth, size))).over(out)
+    return out
 
 
 def heat_picture(heat: NDArray[Any], size: tuple[int, int] | None) -> Pixels:
     """A heat map (h, w) from 0 at its coldest to 255 at its hottest, uint8 of `size`; black where it is even."""
-    low, high = float(heat.min()), float(heat.max())
-    level = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
+    low = float(heat.min())
+    high = float(heat.max())
+    span = high - low if high > low else 1.0
+    level = (heat.astype(np.float32) - low) / span
     image = Image.fromarray(np.ascontiguousarray(255 * level))
     if size is not None:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
@@ -154,7 +163,10 @@ def warm(image: Pixels, heat: NDArray[Any]) -> Pixels:
 def strip(images: Sequence[Pixels], gap: int = 4, color: Sequence[int] = (255, 255, 255)) -> Pixels:
     """Pictures of one height side by side, `gap` pixels of a colour between them."""
     space = np.broadcast_to(np.array(color, dtype=np.uint8), (images[0].shape[0], gap, 3))
-    return np.concatenate([part for image in images for part in (image, space)][:-1], axis=1)
+    parts = [images[0]]
+    for image in images[1:]:
+        parts += [space, image]
+    return np.concatenate(parts, axis=1)
 
 
 def png(image: NDArray[np.uint8]) -> bytes:

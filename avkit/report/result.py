@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from avkit.answers import Answer
+from avkit.answers.encoding import Record
 from avkit.files import write_file
 from avkit.report.files import render, strict_json, trusted_html
 from avkit.report.images import jpeg_uri, picture, png_uri, warm
@@ -85,9 +86,9 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     return paths
 
 
-def _record(result: Result, groups: Sequence[AnswerGroup]) -> dict[str, Any]:
+def _record(result: Result, groups: Sequence[AnswerGroup]) -> Record:
     """What result.json holds."""
-    filled: dict[str, Any] = {"class_names": [], "captions": [], "events": [], "answers": []}
+    filled: Record = {"class_names": [], "captions": [], "events": [], "answers": []}
     for renderer, answers in groups:
         for name, value in renderer.record(answers).items():
             filled[name] = filled[name] + value if name in filled else value
@@ -108,10 +109,10 @@ def _record(result: Result, groups: Sequence[AnswerGroup]) -> dict[str, Any]:
     }
 
 
-def step_record(result: Result, step: int) -> dict[str, Any]:
+def step_record(result: Result, step: int) -> Record:
     """What result.json holds of a step."""
     start, end = result.span(step)
-    record: dict[str, Any] = {"start": start, "end": end, **dict.fromkeys(_STEP_KEYS)}
+    record: Record = {"start": start, "end": end, **dict.fromkeys(_STEP_KEYS)}
     for renderer, answers in group_answers(result.answers):
         for answer in answers:
             record |= renderer.step_record(answer, step, result.size)
@@ -130,7 +131,7 @@ def _sounding(result: Result) -> list[list[float]] | None:
     return stretches
 
 
-def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) -> dict[str, Any]:
+def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) -> Record:
     """What the template of report.html shows."""
     above = []
     below = []

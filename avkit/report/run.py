@@ -3,11 +3,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.answers.encoding import Record
 from avkit.files import write_file
 from avkit.report.efficiency import METHOD, Efficiency
 from avkit.report.figure import THEMES, save_figure
@@ -39,7 +40,7 @@ def write_report(folder: Path, report: RunReport) -> Path:
         The path of report.html.
     """
     cells = [row_cells(row) for row in report.rows]
-    values: dict[str, Any] = {
+    values: Record = {
         "report": report,
         "rows": list(zip(report.rows, cells, strict=True)),
         "method": METHOD,
@@ -143,7 +144,7 @@ def number(x: float | None, unit: str, sign: bool = False) -> str:
     return text.replace("-", _MINUS)
 
 
-def _record(report: RunReport) -> dict[str, Any]:
+def _record(report: RunReport) -> Record:
     """The report as JSON holds it."""
     return {
         "name": report.name,
@@ -157,14 +158,14 @@ def _record(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _example_record(example: Example) -> dict[str, Any]:
+def _example_record(example: Example) -> Record:
     """An example without its pictures, and whether its answer is right."""
     left_out = {"images", "heats_mean", *EXAMPLE_MAPS}
     record = {name: value for name, value in vars(example).items() if name not in left_out}
     return {**record, "right": example.right}
 
 
-def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
+def _examples(examples: Sequence[Example]) -> list[Record]:
     """What the template shows of each example: the record, and a picture with its texts per frame."""
     values = []
     for example in examples:

@@ -4,9 +4,9 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from avkit.answers import Mask
+from avkit.answers.encoding import Record
 from avkit.files import cannot_write, write_file
 from avkit.report.files import plain
 from avkit.report.images import png
@@ -52,7 +52,7 @@ class StreamWriter:
             self._write_line(record)
             self.steps += 1
 
-    def _write_mask(self, result: Result, step: int, record: dict[str, Any]) -> None:
+    def _write_mask(self, result: Result, step: int, record: Record) -> None:
         """Write the mask of a step, numbered from the start of the video."""
         mask = result.first(Mask)
         if mask is None:
@@ -61,7 +61,7 @@ class StreamWriter:
         write_file(self.folder / name, png(MASKS.picture(mask, step, result.size)))
         record["mask"]["file"] = name
 
-    def _write_line(self, record: dict[str, Any]) -> None:
+    def _write_line(self, record: Record) -> None:
         """Add a line; files of other pictures are not written, so they are not named."""
         line = {name: value for name, value in record.items() if not name.endswith("_file")}
         try:
@@ -77,7 +77,7 @@ class StreamWriter:
         self.file.close()
 
 
-def _other_answers(result: Result) -> dict[str, Any]:
+def _other_answers(result: Result) -> Record:
     """Answers that have no place in the steps' keys."""
     others = []
     for renderer, answers in group_answers(result.answers):

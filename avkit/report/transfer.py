@@ -3,11 +3,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from avkit.answers.encoding import Record
 from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
@@ -16,7 +17,7 @@ from avkit.report.run import number
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Training steps of a task may differ by this share before a reader is told.
+#: Training steps of a task may differ by this share without a note.
 _SAME_STEPS = 0.05
 
 
@@ -102,9 +103,30 @@ def compare(runs: Sequence[Scores]) -> TransferReport:
         RunError: If there is no joint run or no single one, joint runs differ in their tasks, data differ, or two runs
             are of the same tasks and seed.
     """
-    joint, single = ([run for run in runs if (len(run.tasks) > 1) == several] for several in (True, False))
+    joint = [run for run in runs if len(run.tasks) > 1]
+    single = [run for run in runs if len(run.tasks) <= 1]
+    _check_comparable(runs, joint, single)
+    _check_seeds(runs)
+    rows: list[Transfer] = []
+    notes: list[str] = []
+    for task in joint[0].tasks:
+        alone = [run for run in single if run.tasks == [task]]
+        if alone:
+            notes += _unequal(task, joint, alone)
+            rows += _task_rows(task, joint, alone)
+        else:
+            notes.append(f"{task} was not trained alone, so it is not compared.")
+    for task in sorted({run.tasks[0] for run in single} - set(joint[0].tasks)):
+        notes.append(f"{task} is not among the tasks of the joint run, so its runs are left out.")
+    if not rows:
+        raise RunError(f"No run of one task alone is of {', '.join(joint[0].tasks)}.")
+    return TransferReport(joint[0].tasks, runs[0].dataset, rows, notes)
+
+
+def _check_comparable(runs: Sequence[Scores], joint: Sequence[Scores], single: Sequence[Scores]) -> None:
+    """Raise RunError unless there are runs of both sorts, with the same joint tasks and data."""
     if not joint or not single:
-        missing = "joint run (of several tasks)" if not joint else "run of one task alone"
+        missing = "run of one task alone" if joint else "joint run (of several tasks)"
         raise RunError(f"There is no {missing} among {', '.join(run.name for run in runs)}; a transfer needs both.")
     for run in joint:
         if sorted(run.tasks) != sorted(joint[0].tasks):
@@ -118,43 +140,53 @@ def compare(runs: Sequence[Scores]) -> TransferReport:
                 f"{runs[0].name} was tested on {runs[0].dataset} and {run.name} on {run.dataset}; scores of different "
                 "data do not compare."
             )
-    seen: dict[tuple[Any, ...], str] = {}
+
+
+def _check_seeds(runs: Sequence[Scores]) -> None:
+    """Raise RunError if two runs are of the same tasks and seed."""
+    names: dict[tuple[tuple[str, ...], int], str] = {}
     for run in runs:
-        key = (*sorted(run.tasks), run.seed)
-        if key in seen:
+        key = (tuple(sorted(run.tasks)), run.seed)
+        if key in names:
             raise RunError(
-                f"{seen[key]} and {run.name} are both of {', '.join(run.tasks)} with seed {run.seed}. Name each once, "
+                f"{names[key]} and {run.name} are both of {', '.join(run.tasks)} with seed {run.seed}. Name each once, "
                 "or train with another --seed_everything."
             )
-        seen[key] = run.name
-    rows, notes = [], []
-    for task in joint[0].tasks:
-        alone = [run for run in single if run.tasks == [task]]
-        if not alone:
-            notes.append(f"{task} was not trained alone, so nothing is said about it.")
-            continue
-        notes += _unequal(task, joint, alone)
-        for key in joint[0].values:
-            ours, theirs = ({run.seed: run.values[key] for run in p if key in run.values} for p in (joint, alone))
-            if key[0] == task and ours and theirs:
-                rows.append(Transfer(*key, ours, theirs, joint[0].units.get(key, "fraction")))
-    strange = sorted({run.tasks[0] for run in single} - set(joint[0].tasks))
-    notes += [f"{task} is not among the tasks of the joint run, so its runs are left out." for task in strange]
-    if not rows:
-        raise RunError(f"No run of one task alone is of {', '.join(joint[0].tasks)}.")
-    return TransferReport(joint[0].tasks, runs[0].dataset, rows, notes)
+        names[key] = run.name
+
+
+def _task_rows(task: str, joint: Sequence[Scores], single: Sequence[Scores]) -> list[Transfer]:
+    """A row for each metric of a task that both sorts of runs have."""
+    rows = []
+    for key in joint[0].values:
+        joint_values = _values_by_seed(joint, key)
+        single_values = _values_by_seed(single, key)
+        if key[0] == task and joint_values and single_values:
+            rows.append(Transfer(task, key[1], joint_values, single_values, joint[0].units.get(key, "fraction")))
+    return rows
+
+
+def _values_by_seed(runs: Sequence[Scores], key: tuple[str, str]) -> dict[int, float]:
+    """The score of a task and metric, by seed."""
+    return {run.seed: run.values[key] for run in runs if key in run.values}
 
 
 def _unequal(task: str, joint: Sequence[Scores], single: Sequence[Scores]) -> list[str]:
     """A note where the task had more steps in one of the two, by the seeds that both have where there are such."""
     shared = {run.seed for run in joint} & {run.seed for run in single}
-    ours, theirs = (
-        statistics.fmean(run.steps.get(task, 0) for run in part if run.seed in shared or not shared)
-        for part in (joint, single)
-    )
-    if abs(ours - theirs) <= _SAME_STEPS * max(ours, theirs):
+    joint_steps = _mean_steps(task, joint, shared)
+    single_steps = _mean_steps(task, single, shared)
+    if abs(joint_steps - single_steps) <= _SAME_STEPS * max(joint_steps, single_steps):
         return []
-    return [f"{task} had {ours:.0f} training steps jointly and {theirs:.0f} alone, so the two are not of equal effort."]
+    return [
+        f"{task} had {joint_steps:.0f} training steps jointly and {single_steps:.0f} alone, so the two are not of "
+        "equal effort."
+    ]
+
+
+def _mean_steps(task: str, runs: Sequence[Scores], seeds: Collection[int]) -> float:
+    """Mean training steps of a task over the runs of some seeds, over all runs if there are no seeds."""
+    return statistics.fmean(run.steps.get(task, 0) for run in runs if run.seed in seeds or not seeds)
 
 
 def cells(row: Transfer) -> dict[str, str]:
@@ -179,15 +211,27 @@ def transfer_table(report: TransferReport) -> "Table":
         table.add_column(head, justify="left" if head in ("task", "metric") else "right", overflow="fold")
     for row in report.rows:
         text = cells(row)
-        style = "green" if row.difference > 0 else "red" if row.difference < 0 else ""
-        shown = [Text(row.task), Text(row.metric), Text(text["joint"]), Text(text["single"])]
-        table.add_row(*shown, Text(text["difference"], style=style), Text(text["spread"]), Text(text["seeds"]))
+        table.add_row(
+            Text(row.task),
+            Text(row.metric),
+            Text(text["joint"]),
+            Text(text["single"]),
+            Text(text["difference"], style=_difference_style(row)),
+            Text(text["spread"]),
+            Text(text["seeds"]),
+        )
     return table
+
+
+def _difference_style(row: Transfer) -> str:
+    if row.difference > 0:
+        return "green"
+    return "red" if row.difference < 0 else ""
 
 
 def write_transfer(folder: Path, report: TransferReport) -> Path:
     """Write transfer.json, transfer.md and transfer.html; returns the path of the last."""
-    values: dict[str, Any] = {"report": report, "rows": [(row, cells(row)) for row in report.rows]}
+    values: Record = {"report": report, "rows": [(row, cells(row)) for row in report.rows]}
     record = {
         "tasks": report.tasks,
         "dataset": report.dataset,
@@ -199,4 +243,5 @@ def write_transfer(folder: Path, report: TransferReport) -> Path:
         "transfer.md": render("transfer.md.j2", **values),
         "transfer.html": render("transfer.html.j2", **values),
     }
-    return [write_file(folder / name, content) for name, content in contents.items()][-1]
+    paths = [write_file(folder / name, content) for name, content in contents.items()]
+    return paths[-1]

@@ -4,12 +4,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.answers import Answer
+from avkit.answers.encoding import Record
 from avkit.report.figure import Theme, TimelineRow
 from avkit.report.images import Labels
 from avkit.report.records import Array, Example, Result
@@ -108,11 +109,11 @@ class Renderer(Generic[A]):
 
     # --- result.json and the files beside it
 
-    def step_record(self, answer: A, step: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    def step_record(self, answer: A, step: int, size: tuple[int, int] | None) -> Record:
         """Keys of a step in result.json; `size` is the source's height and width."""
         return {}
 
-    def record(self, answers: Sequence[A]) -> dict[str, Any]:
+    def record(self, answers: Sequence[A]) -> Record:
         """Keys of result.json; lists under the same key are put one after the other."""
         return {}
 

@@ -3,9 +3,9 @@
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from avkit.answers import Event, TimedAnswer
+from avkit.answers.encoding import Record
 from avkit.report.figure import MAX_LISTED, Bar, Theme, TimelineRow, bars_row
 from avkit.report.files import render
 from avkit.report.records import Example, Result
@@ -36,7 +36,7 @@ class EventsRenderer(Renderer[TimedAnswer]):
             lines.append(f"{event.start:5.1f} - {event.end:5.1f} s  {event.modality}: {event.name}  ({event.task})")
         return lines
 
-    def record(self, answers: Sequence[TimedAnswer]) -> dict[str, Any]:
+    def record(self, answers: Sequence[TimedAnswer]) -> Record:
         """All events."""
         return {"events": all_events(answers)}
 

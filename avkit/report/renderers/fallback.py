@@ -3,10 +3,9 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from avkit.answers import Answer
-from avkit.answers.encoding import shorten
+from avkit.answers.encoding import Record, shorten
 from avkit.report.figure import wrap_line
 from avkit.report.files import plain, render
 from avkit.report.records import Example, Result
@@ -35,7 +34,7 @@ class JSONRenderer(Renderer[A]):
         """A line per answer."""
         return [f"{json_text(answer)}  ({answer.task})" for answer in answers]
 
-    def record(self, answers: Sequence[A]) -> dict[str, Any]:
+    def record(self, answers: Sequence[A]) -> Record:
         """The answers with all they hold."""
         return {"other_answers": [answer.to_json() for answer in answers]}
 

@@ -5,12 +5,13 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.answers import ClassMask, Heat, Mask, StepMaps
+from avkit.answers.encoding import Record
 from avkit.files import write_file
 from avkit.report.figure import MAX_LISTED, Bar, Theme, TimelineRow, bars_row, thumbnails_row
 from avkit.report.images import Labels, Pixels, fit_labels, heat_picture, picture, png, warm
@@ -76,7 +77,7 @@ class MaskRenderer(MapsRenderer[Mask]):
         """The share of the picture that sounds."""
         return [area_row(self.area(answers[0]), result, theme)]
 
-    def step_record(self, answer: Mask, step: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    def step_record(self, answer: Mask, step: int, size: tuple[int, int] | None) -> Record:
         """File, area and box of the step's mask."""
         labels = fit_labels(answer.maps[step], size or answer.picture_size)
         return {"mask": {"file": self.file(step), **region_record(labels > 0)}}
@@ -131,7 +132,7 @@ class ClassMaskRenderer(MapsRenderer[ClassMask]):
             rows.append(bars_row(names, _class_bars(answer, present, result)))
         return rows
 
-    def step_record(self, answer: ClassMask, step: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    def step_record(self, answer: ClassMask, step: int, size: tuple[int, int] | None) -> Record:
         """Name, area and box of each class in the step, and the file."""
         labels = fit_labels(answer.maps[step], size or answer.picture_size)
         classes = []
@@ -140,7 +141,7 @@ class ClassMaskRenderer(MapsRenderer[ClassMask]):
                 classes.append({"name": answer.names[k - 1], **region_record(labels == k)})
         return {"classes": classes, "class_file": self.file(step)}
 
-    def record(self, answers: Sequence[ClassMask]) -> dict[str, Any]:
+    def record(self, answers: Sequence[ClassMask]) -> Record:
         """Names of classes."""
         return {"class_names": answers[0].names}
 
@@ -171,7 +172,7 @@ class HeatRenderer(MapsRenderer[Heat]):
 
         return [thumbnails_row(result, theme, make, "source")]
 
-    def step_record(self, answer: Heat, step: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    def step_record(self, answer: Heat, step: int, size: tuple[int, int] | None) -> Record:
         """The likeliest place of the source, and the file."""
         heat = answer.maps[step]
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
@@ -208,7 +209,7 @@ def area_row(area: NDArray[np.float64], result: Result, theme: Theme) -> Timelin
     return TimelineRow(0.8, draw)
 
 
-def region_record(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def region_record(mask: NDArray[np.bool_]) -> Record:
     """Share of the picture and enclosing box [x1, y1, x2, y2] in [0, 1] of a mask (H, W)."""
     height, width = mask.shape
     rows = np.flatnonzero(mask.any(axis=1))

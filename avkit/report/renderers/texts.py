@@ -4,9 +4,10 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avkit.answers import Caption, Choice, Number, Text
+from avkit.answers.encoding import Record
 from avkit.report.figure import LETTER, LINE, MAX_LISTED, TIME_INCHES, Theme, TimelineRow, wrap_line
 from avkit.report.files import render
 from avkit.report.records import Example, Result
@@ -76,11 +77,11 @@ class CaptionRenderer(Renderer[Caption]):
         """A line per caption."""
         return [f"{start:5.1f} - {end:5.1f} s  {text}" for start, end, text in answers[0].spans()]
 
-    def step_record(self, answer: Caption, step: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    def step_record(self, answer: Caption, step: int, size: tuple[int, int] | None) -> Record:
         """The step's caption."""
         return {"caption": answer.texts[step]}
 
-    def record(self, answers: Sequence[Caption]) -> dict[str, Any]:
+    def record(self, answers: Sequence[Caption]) -> Record:
         """Start, end and text of each caption."""
         spans = answers[0].spans()
         return {"captions": [{"start": start, "end": end, "text": text} for start, end, text in spans]}
@@ -118,7 +119,7 @@ class ChoiceRenderer(Renderer[Choice]):
         """A line per question."""
         return [f"{answer.question}  ->  {answer.answer}" for answer in answers]
 
-    def record(self, answers: Sequence[Choice]) -> dict[str, Any]:
+    def record(self, answers: Sequence[Choice]) -> Record:
         """Question, answer, probabilities and chosen steps."""
         records = []
         for answer in answers:
@@ -180,7 +181,7 @@ class PlainRenderer(Renderer[Text | Number]):
         """A line per answer."""
         return [f"{self.text(answer)}  ({answer.task})" for answer in answers]
 
-    def record(self, answers: Sequence[Text | Number]) -> dict[str, Any]:
+    def record(self, answers: Sequence[Text | Number]) -> Record:
         """The answers as JSON."""
         return {"other_answers": [answer.to_json() for answer in answers]}
 

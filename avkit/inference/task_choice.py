@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tasks of a run are asked, with which questions."""
+"""Which tasks of a run predict, and whose answer is shown where there is room for one."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from avkit.tasks.base import Task
 from avkit.text.tokenizer import split_words
 
 
-class AskedTasks(NamedTuple):
+class ChosenTasks(NamedTuple):
     """Tasks to run.
 
     Attributes:
@@ -24,8 +24,8 @@ class AskedTasks(NamedTuple):
 
 def choose_tasks(
     run: str, tasks: Mapping[str, Task], wanted: Sequence[str] | str | None, questions: Sequence[str]
-) -> AskedTasks:
-    """The tasks of a run that are asked.
+) -> ChosenTasks:
+    """The tasks of a run that predict.
 
     Args:
         run: Name of the run, for errors.
@@ -46,21 +46,21 @@ def choose_tasks(
             raise unknown_name(f"task of run {run}", name, tasks)
     for question in questions:
         _check_words(question)
-    asked = [name for name in names if tasks[name].needs_question()]
-    if questions and not asked:
+    answering = [name for name in names if tasks[name].needs_question()]
+    if questions and not answering:
         raise _no_task_for_question(run, tasks, names)
-    if asked and not questions:
+    if answering and not questions:
         if not takes_all:
             raise ValueError(
-                f"Task {asked[0]!r} needs a question. Add --question '...', or leave {asked[0]} out of --tasks."
+                f"Task {answering[0]!r} needs a question. Add --question '...', or leave {answering[0]} out of --tasks."
             )
-        notes = [f"{name} was left out: no question was asked." for name in asked]
-        return AskedTasks([name for name in names if name not in asked], notes)
-    return AskedTasks(names, [])
+        notes = [f"{name} was left out: no question was asked." for name in answering]
+        return ChosenTasks([name for name in names if name not in answering], notes)
+    return ChosenTasks(names, [])
 
 
 def choose_stepwise(run: str, tasks: Mapping[str, Task], wanted: Sequence[str] | str | None) -> list[str]:
-    """The tasks of a run that are asked about a stream: those that answer each step on its own.
+    """The tasks of a run that predict a stream: those that answer each step on their own.
 
     Raises:
         ValueError: If one is not of this run or needs the whole video, or none is left.
