@@ -209,7 +209,7 @@ def test_vggish_of_a_second_and_of_a_third(root):
 def test_the_parts_that_the_dataset_means(tmp_path):
     root = export("vggss", tmp_path / "v", {"test": 2}, 32)
     data = find_dataset("vggss")(root, "test", 32)
-    source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.lines[0].media)
+    source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.annotations[0].media)
     heard = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
     wanted = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
     torch.testing.assert_close(heard, wanted)

@@ -270,7 +270,7 @@ def test_splits_and_vocabulary_of_the_train_lines(manifest):
         {"id": "both", "labels": ["cat"]},
     ]
     data = manifest(*lines, split="val")
-    assert [line.data["id"] for line in data.lines] == ["v", "both"]
+    assert [annotation.id for annotation in data.annotations] == ["v", "both"]
     assert data.vocabulary.classes == ["cat", "dog"]
     with pytest.raises(
         DataError, match=re.escape("line 2, field 'events[0].label': Unknown class 'dgo'. Did you mean 'dog'?")
@@ -301,11 +301,11 @@ def test_decoded_clips_are_kept_up_to_a_limit(manifest, monkeypatch):
         data.item(i)
     assert len(reads) == 2
     one = 3 * 3 * 16 * 16 + 3 * RATE * 4
-    data = manifest(*lines, memory=one + 1)
+    data = manifest(*lines, cache_bytes=one + 1)
     for i in (0, 1, 1, 0):
         data.item(i)
     assert len(reads) == 5
-    data = manifest(*lines, memory=1)
+    data = manifest(*lines, cache_bytes=1)
     data.item(0)
     assert data.item(0).steps == 3
     assert len(reads) == 7
@@ -485,12 +485,12 @@ def test_examples_of_the_documentation_are_accepted(root, tmp_path):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         (tmp_path / "m.jsonl").write_text(row)
-        assert len(Manifest(tmp_path / "m.jsonl").lines) == 1, k
+        assert len(Manifest(tmp_path / "m.jsonl").annotations) == 1, k
 
 
 def test_real_clips_read_for_all_fields(real):
     data = Manifest(ROOT / "benchmarks/real/manifest.jsonl", root=real)
-    assert len(data.lines) == 20
+    assert len(data.annotations) == 20
     for name in data.provides:
         assert data.indices(frozenset({name}))
     items = {x.id: x for x in (data.item(i) for i in range(len(data)))}
