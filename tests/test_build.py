@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from avkit.cli import main
-from avkit.corpora.clips import Form, build, mix
-from avkit.corpora.plan import INSTRUMENTS, Candidate, Recipe, make_plan, music_videos
+from avkit.corpora.clips import ClipFormat, build_clips, mix
+from avkit.corpora.plan import CorpusRecipe, make_plan
+from avkit.corpora.videos import INSTRUMENTS, SourceVideo, music_videos
 from avkit.datasets import find_dataset
 from avkit.errors import DataError
 from avkit.media import decode
@@ -79,13 +80,13 @@ def test_clips_are_what_the_reader_takes(music, tmp_path, capsys):
         if not path.read_text().strip():
             continue
         data = find_dataset("f-music")(tmp_path / "f", split, 32)
-        for k, line in enumerate(data.lines):
+        for k, annotation in enumerate(data.annotations):
             item = data.item(k)
             assert item.frames.shape == (2, 3, 32, 32)
             assert item.waveform.abs().max() > 0.1
-            kinds.add(line.data["kind"])
-            names.append(line.data["id"])
-            info = decode.probe(tmp_path / "f/clips" / line.data["id"] / "video.mp4")
+            kinds.add(annotation.kind)
+            names.append(annotation.id)
+            info = decode.probe(tmp_path / "f/clips" / annotation.id / "video.mp4")
             assert (info.size, round(info.fps)) == ((32, 32), 10)
             assert info.duration == pytest.approx(2.0, abs=0.1)
         assert "mask" not in data.provides, "nobody has annotated them"
@@ -160,10 +161,10 @@ def test_broken_videos_are_told(music, tmp_path, capsys):
 
 
 def test_stitched_and_overlaid(music, tmp_path):
-    a, b = (Candidate(n, music / f"video/{n}.mp4", (x,)) for n, x in (("00000000", "violin"), ("00000005", "flute")))
-    plan = make_plan([a, b], Recipe("f-music", overlay=1, stitched=1, shares=(1, 0, 0)), INSTRUMENTS)
+    a, b = (SourceVideo(n, music / f"video/{n}.mp4", (x,)) for n, x in (("00000000", "violin"), ("00000005", "flute")))
+    plan = make_plan([a, b], CorpusRecipe(overlay=1, stitched=1, shares=(1, 0, 0)), INSTRUMENTS)
     assert [c.kind for c in plan.clips] == ["single", "single", "overlay", "stitched"]
-    assert build(plan, "f-music", tmp_path, Form(2.0, 10, 32), 1).done == 4
+    assert build_clips(plan, "f-music", tmp_path, ClipFormat(2.0, 10, 32), 1).done == 4
     read = {
         c.kind: decode.read_clip(tmp_path / "clips" / c.name / "video.mp4") for c in plan.clips if c.kind != "single"
     }
@@ -190,11 +191,11 @@ def test_mixed_sounds_are_equally_loud_and_never_clip():
 class TestPlan:
     """What is chosen, as a function of what is there."""
 
-    def candidates(self, count=60, labels=("a", "b", "c")):
-        return [Candidate(f"v{k}", Path(f"v{k}.mp4"), (labels[k % len(labels)],)) for k in range(count)]
+    def videos(self, count=60, labels=("a", "b", "c")):
+        return [SourceVideo(f"v{k}", Path(f"v{k}.mp4"), (labels[k % len(labels)],)) for k in range(count)]
 
     def test_splits_share_no_video(self):
-        plan = make_plan(self.candidates(), Recipe("x"), ["a", "b", "c"])
+        plan = make_plan(self.videos(), CorpusRecipe(), ["a", "b", "c"])
         where = {}
         for clip in plan.clips:
             for part in clip.parts:
@@ -202,7 +203,7 @@ class TestPlan:
 
     def test_shares_hold_for_every_keyword(self):
         plan = make_plan(
-            self.candidates(300), Recipe("x", overlay=0, stitched=0, shares=(0.7, 0.15, 0.15)), ["a", "b", "c"]
+            self.videos(300), CorpusRecipe(overlay=0, stitched=0, shares=(0.7, 0.15, 0.15)), ["a", "b", "c"]
         )
         for label in "abc":
             counts = [sum(c.split == s and c.labels == [label] for c in plan.clips) for s in ("train", "val", "test")]
@@ -210,28 +211,28 @@ class TestPlan:
 
     def test_no_more_than_asked_for(self):
         plan = make_plan(
-            self.candidates(), Recipe("x", single=5, overlay=3, stitched=0, shares=(1, 0, 0)), ["a", "b", "c"]
+            self.videos(), CorpusRecipe(single=5, overlay=3, stitched=0, shares=(1, 0, 0)), ["a", "b", "c"]
         )
         kinds = [c.kind for c in plan.clips]
         assert (kinds.count("single"), kinds.count("overlay")) == (15, 3)
 
     def test_rare_keywords_are_left_out_and_told(self):
-        plan = make_plan([*self.candidates(), Candidate("z", Path("z"), ("d",))], Recipe("x", least=2), list("abcd"))
+        plan = make_plan([*self.videos(), SourceVideo("z", Path("z"), ("d",))], CorpusRecipe(min_clips=2), list("abcd"))
         assert plan.classes == ["a", "b", "c"]
         assert any("d: 1 clips, fewer than 2" in note for note in plan.notes)
 
     def test_the_order_of_the_disk_does_not_matter(self):
-        one = make_plan(self.candidates(), Recipe("x"), ["a", "b", "c"])
-        two = make_plan(self.candidates()[::-1], Recipe("x"), ["c", "a", "b"])
+        one = make_plan(self.videos(), CorpusRecipe(), ["a", "b", "c"])
+        two = make_plan(self.videos()[::-1], CorpusRecipe(), ["c", "a", "b"])
         assert one.clips == two.clips
 
     def test_pairs_are_of_different_keywords(self):
-        plan = make_plan(self.candidates(), Recipe("x", overlay=20, stitched=20), ["a", "b", "c"])
+        plan = make_plan(self.videos(), CorpusRecipe(overlay=20, stitched=20), ["a", "b", "c"])
         assert all(len(c.labels) == 2 for c in plan.clips if c.kind in ("overlay", "stitched"))
 
     def test_no_video_of_a_keyword(self):
         with pytest.raises(DataError, match="None of 60 videos has one of the keywords"):
-            make_plan(self.candidates(), Recipe("x"), ["q"])
+            make_plan(self.videos(), CorpusRecipe(), ["q"])
 
 
 def test_vggsound(tmp_path, capsys):

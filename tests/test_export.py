@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from avkit.datasets import find_dataset
+from avkit.datasets.avsbench_avss import AVSBenchAVSS
 from avkit.errors import DataError
 from avkit.export import export
 from avkit.export.base import scene_of
@@ -42,7 +44,7 @@ def render_again(name, hop=1.0, untrimmed=False, close=False, *, from_question=F
 
 
 def items(data):
-    return [(line, data.item(k)) for k, (i, _) in enumerate(data.samples) for line in [data.lines[i]]]
+    return [(annotation, data.item(k)) for k, (i, _) in enumerate(data.samples) for annotation in [data.annotations[i]]]
 
 
 def columns(table, official):
@@ -55,8 +57,8 @@ def test_ave(exported, split):
     data = find_dataset("ave")(exported("ave"), split, PICTURE)
     assert len(data) == COUNTS[split]
     order = columns(AVE, data.vocabulary.classes)
-    for line, item in items(data):
-        frames, sound, targets = render_again(line.media)
+    for annotation, item in items(data):
+        frames, sound, targets = render_again(annotation.media)
         both = (targets["audio_segments"] & targets["visual_segments"]).astype(bool)
         read = (item.targets["audio_segments"] & item.targets["visual_segments"])[:, order].numpy().astype(bool)
         assert np.array_equal(read, both)
@@ -85,7 +87,7 @@ def test_ave_files_agree(exported):
         again = find_dataset("ave")(root, "test", PICTURE)
     finally:
         (root / "kept.h5").rename(root / "test_order.h5")
-    assert [x.data["id"] for x in again.lines] == [x.data["id"] for x in data.lines]
+    assert [x.id for x in again.annotations] == [x.id for x in data.annotations]
 
 
 @pytest.mark.parametrize("split", COUNTS)
@@ -93,8 +95,8 @@ def test_llp(exported, split):
     data = find_dataset("llp")(exported("llp"), split, PICTURE)
     order = columns(LLP, data.vocabulary.classes)
     assert ("audio_segments" in data.provides) == (split != "train")
-    for line, item in items(data):
-        _, _, targets = render_again(line.media)
+    for annotation, item in items(data):
+        _, _, targets = render_again(annotation.media)
         for field in ("audio_segments", "visual_segments", "video_labels") if split != "train" else ("video_labels",):
             read = item.targets[field].numpy()
             assert np.array_equal(read[..., order], targets[field]), field
@@ -105,8 +107,8 @@ def test_llp(exported, split):
 def test_unav100(exported, split):
     data = find_dataset("unav100")(exported("unav100"), split, PICTURE)
     names = data.vocabulary.classes
-    for line, item in items(data):
-        frames, sound, targets = render_again(line.data["id"], untrimmed=True)
+    for annotation, item in items(data):
+        frames, sound, targets = render_again(annotation.id, untrimmed=True)
         read = item.targets["events"].numpy()
         wanted = [(a, b, names.index(CLASSES[int(k)])) for a, b, k in targets["events"]]
         assert np.array_equal(read, np.array(sorted(wanted), np.float32))
@@ -118,8 +120,8 @@ def test_unav100(exported, split):
 @pytest.mark.parametrize("layout", ["avsbench-s4", "avsbench-ms3"])
 def test_binary_masks(exported, layout, split):
     data = find_dataset(layout)(exported(layout), split, PICTURE)
-    for line, item in items(data):
-        frames, sound, targets = render_again(line.data["id"])
+    for annotation, item in items(data):
+        frames, sound, targets = render_again(annotation.id)
         annotated = item.targets["mask_known"].numpy()
         assert annotated.tolist() == (
             [True] + [False] * 4 if (layout, split) == ("avsbench-s4", "train") else [True] * 5
@@ -135,27 +137,23 @@ def test_class_masks(exported, kind):
     for split in COUNTS:
         data = find_dataset("avsbench-avss")(root, split, PICTURE)
         if kind == "labels_rgb":
-            data.places = type(data.places)(data.places.frames, (), data.places.sound, data.places.masks[1:], first=0)
-            data = _relocated(data, split, root)
+            data = _ColourMaps(root, split, PICTURE)
         official = np.array([0, *(k + 1 for k in columns(AVSS, data.vocabulary.classes))])
-        for line, item in items(data):
-            _, _, targets = render_again(line.data["id"].split("_")[0])
-            steps = {"v2": 10}.get(line.data["names"]["part"], 5)
+        for annotation, item in items(data):
+            _, _, targets = render_again(annotation.id.split("_")[0])
+            steps = {"v2": 10}.get(annotation.placeholders["part"], 5)
             annotated = item.targets["mask_known"].numpy()
             assert item.steps == steps
-            assert annotated.sum() == (1 if line.data["names"]["part"] == "v1s" else steps)
+            assert annotated.sum() == (1 if annotation.placeholders["part"] == "v1s" else steps)
             assert np.array_equal(
                 item.targets["class_mask"].numpy()[annotated], official[targets["class_mask"]][:steps][annotated]
             )
 
 
-def _relocated(data, split, root):
-    """The same dataset, made to read the colour maps."""
+class _ColourMaps(AVSBenchAVSS):
+    """AVSBench-semantic, made to read the colour maps."""
 
-    class Colours(type(data)):
-        places = data.places
-
-    return Colours(root, split, PICTURE)
+    patterns = replace(AVSBenchAVSS.patterns, masks=AVSBenchAVSS.patterns.masks[1:])
 
 
 def test_ref_avs(exported):
@@ -163,10 +161,10 @@ def test_ref_avs(exported):
     count = 0
     for split in ("train", "val", "test_s", "test_u", "test_n"):
         data = find_dataset("ref-avs")(root, split, PICTURE)
-        for line, item in items(data):
-            folder = line.media.removeprefix("null_c-")
+        for annotation, item in items(data):
+            folder = annotation.media.removeprefix("null_c-")
             _, _, targets = render_again(folder.split("_")[0])
-            fid = int(line.data["names"]["fid"])
+            fid = int(annotation.placeholders["fid"])
             wanted = (targets["instance_mask"] == fid + 1) & (split != "test_n")
             assert np.array_equal(item.targets["mask"].numpy(), wanted)
             assert item.text.startswith("The ")
@@ -180,14 +178,14 @@ def test_vggss(exported):
     data = find_dataset("vggss")(root, "test", PICTURE)
     records = {r["file"]: r["bbox"] for r in json.loads((root / "vggss.json").read_text())}
     assert len(data) == COUNTS["val"] + COUNTS["test"]
-    for line, item in items(data):
-        frames, sound, targets = render_again(line.data["id"].split("_")[0], 0.4, close=True)
+    for annotation, item in items(data):
+        frames, sound, targets = render_again(annotation.id.split("_")[0], 0.4, close=True)
         assert item.steps == 1
         assert np.abs(item.frames.numpy()[0].astype(int) - frames[12]).mean() < 8, "JPEG loses little"
         assert np.abs(item.waveform.numpy() - sound[56_000:104_000]).max() < 1e-4, "the middle three seconds"
         source = item.targets["source"].numpy()[0]
         wanted = np.zeros((224, 224))
-        for x1, y1, x2, y2 in records[line.data["id"]]:
+        for x1, y1, x2, y2 in records[annotation.id]:
             wanted[int(y1 * 224) : int(y2 * 224), int(x1 * 224) : int(x2 * 224)] = 1
         assert np.array_equal(source, wanted)
         boxes = item.targets["boxes"].numpy()[0]
@@ -201,7 +199,9 @@ def test_vggss_full_trains_on_all_files_on_disk(exported, tmp_path):
     names = {path.stem for path in (root / "frames").iterdir()}
     alone = min(names - test)
     (root / "audio" / f"{alone}.wav").unlink()
-    assert {line.media for line in vggss(root, "train", PICTURE, release="full").lines} == names - test - {alone}
+    assert {
+        annotation.media for annotation in vggss(root, "train", PICTURE, release="full").annotations
+    } == names - test - {alone}
     for name in names - test:
         (root / "audio" / f"{name}.wav").unlink(missing_ok=True)
     with pytest.raises(DataError, match=f"{len(names)} have a picture, {len(test)} sound"):
@@ -226,8 +226,8 @@ def test_music_avqa(exported, split):
 def test_avqa(exported):
     for split in ("train", "test"):
         data = find_dataset("avqa")(exported("avqa"), split, PICTURE)
-        for line, item in items(data):
-            name, index = scene_of(line.media)
+        for annotation, item in items(data):
+            name, index = scene_of(annotation.media)
             _, question = sample_question(index, name)
             assert item.text.lower() == f"{question.text}?"
             assert item.targets["answer"] == question.answer
@@ -238,8 +238,8 @@ def test_avqa(exported):
 def test_ra_ssu(exported, split):
     data = find_dataset("f-music")(exported("ra-ssu"), split, PICTURE)
     fine = find_dataset("f-music")(exported("ra-ssu"), split, PICTURE, hop=1 / 30)
-    for k, (line, item) in enumerate(items(data)):
-        name, index = scene_of(line.data["id"])
+    for k, (annotation, item) in enumerate(items(data)):
+        name, index = scene_of(annotation.id)
         scene = sample_scene(index, name)
         for hop, read in ((1 / 30, fine.item(k)), (1.0, item)):
             _, _, targets = render(scene, PICTURE, 1 / 30)

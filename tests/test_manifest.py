@@ -270,7 +270,7 @@ def test_splits_and_vocabulary_of_the_train_lines(manifest):
         {"id": "both", "labels": ["cat"]},
     ]
     data = manifest(*lines, split="val")
-    assert [line.data["id"] for line in data.lines] == ["v", "both"]
+    assert [annotation.id for annotation in data.annotations] == ["v", "both"]
     assert data.vocabulary.classes == ["cat", "dog"]
     with pytest.raises(
         DataError, match=re.escape("line 2, field 'events[0].label': Unknown class 'dgo'. Did you mean 'dog'?")
@@ -301,11 +301,11 @@ def test_decoded_clips_are_kept_up_to_a_limit(manifest, monkeypatch):
         data.item(i)
     assert len(reads) == 2
     one = 3 * 3 * 16 * 16 + 3 * RATE * 4
-    data = manifest(*lines, memory=one + 1)
+    data = manifest(*lines, cache_bytes=one + 1)
     for i in (0, 1, 1, 0):
         data.item(i)
     assert len(reads) == 5
-    data = manifest(*lines, memory=1)
+    data = manifest(*lines, cache_bytes=1)
     data.item(0)
     assert data.item(0).steps == 3
     assert len(reads) == 7
@@ -427,6 +427,13 @@ def test_masks_of_a_line_without_any_are_unknown(manifest):
     assert item.targets["mask"].shape == item.frames[:, 0].shape
 
 
+def test_unknown_masks_leave_the_source_to_the_boxes(manifest):
+    data = manifest({"boxes": [{"step": 0, "box": [0, 0, 1, 1]}]}, {"id": "b", "masks": [MASK]})
+    targets = data.item(0, frozenset({"mask", "mask_known", "source"})).targets
+    assert targets["source"][0].min() == 1
+    assert not targets["mask_known"].any()
+
+
 def test_class_masks_are_provided_only_if_all_masks_name_classes(manifest):
     named = {"file": MASK["file"], "step": 0, "classes": {"255": "dog"}}
     assert "class_mask" in manifest({"masks": [named]}).provides
@@ -485,12 +492,12 @@ def test_examples_of_the_documentation_are_accepted(root, tmp_path):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         (tmp_path / "m.jsonl").write_text(row)
-        assert len(Manifest(tmp_path / "m.jsonl").lines) == 1, k
+        assert len(Manifest(tmp_path / "m.jsonl").annotations) == 1, k
 
 
 def test_real_clips_read_for_all_fields(real):
     data = Manifest(ROOT / "benchmarks/real/manifest.jsonl", root=real)
-    assert len(data.lines) == 20
+    assert len(data.annotations) == 20
     for name in data.provides:
         assert data.indices(frozenset({name}))
     items = {x.id: x for x in (data.item(i) for i in range(len(data)))}

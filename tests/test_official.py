@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 
 from avkit.datasets import DATASETS, find_dataset
+from avkit.datasets.annotations import QuestionAnnotation
 from avkit.datasets.ave import CLASSES as AVE_CLASSES
 from avkit.datasets.avsbench_avss import CLASSES as AVSS_CLASSES
 from avkit.datasets.avsbench_avss import palette_colour
 from avkit.datasets.avsbench_s4 import CATEGORIES
 from avkit.datasets.flickr_soundnet import read_boxes
 from avkit.datasets.llp import CLASSES as LLP_CLASSES
-from avkit.datasets.music_avqa import ANSWERS, fold, read_prompts
+from avkit.datasets.music_avqa import ANSWERS, normalize_template, read_prompts
 from avkit.datasets.official import Official
 from avkit.datasets.pickles import read_log_mel
 from avkit.datasets.tables import read_json, read_rows, safe_id
@@ -35,7 +36,7 @@ OFFICIAL = [name for name in DATASETS if issubclass(find_dataset(name), Official
 
 def listed(name, root, split, **options):
     """A reader that does not look for media."""
-    return find_dataset(name)(root, split, media=False, **options)
+    return find_dataset(name)(root, split, find_media=False, **options)
 
 
 @pytest.fixture(scope="session")
@@ -105,24 +106,24 @@ class TestReal:
 
     def test_ave(self, notes):
         splits = {split: listed("ave", notes / "ave", split) for split in ("train", "val", "test")}
-        every = {int(line.data["id"].split("#")[1]): line for d in splits.values() for line in d.lines}
+        every = {int(annotation.id.split("#")[1]): annotation for d in splits.values() for annotation in d.annotations}
         assert sorted(every) == list(range(4143))
-        per_class = Counter(line.data["labels"][0] for line in every.values())
+        per_class = Counter(annotation.labels[0] for annotation in every.values())
         assert [per_class[c] for c in AVE_CLASSES[:5]] == [188, 176, 171, 184, 188]
         assert (notes / "ave/dgsct_categories.txt").read_text().split("\n")[:28] == AVE_CLASSES
-        assert len({line.media for line in every.values()}) == 4097
-        assert every[26].data["events"] == []
-        assert every[26].data["labels"] == ["Church bell"]
-        seconds = sum(e["end"] - e["start"] for line in every.values() for e in line.data["events"])
+        assert len({annotation.media for annotation in every.values()}) == 4097
+        assert every[26].events == []
+        assert every[26].labels == ["Church bell"]
+        seconds = sum(e.end - e.start for annotation in every.values() for e in annotation.events)
         assert seconds == 34_352
         with h5py.File(notes / "ave/labels_closs.h5") as f, h5py.File(notes / "ave/mil_labels.h5") as g:
             closs, clips = f["avadataset"][:], g["avadataset"][:]
-        for row, line in every.items():
+        for row, annotation in every.items():
             covered = np.zeros(10)
-            for e in line.data["events"]:
-                covered[int(e["start"]) : int(e["end"])] = 1
+            for e in annotation.events:
+                covered[int(e.start) : int(e.end)] = 1
             assert np.array_equal(covered, closs[row])
-            assert clips[row].argmax() == AVE_CLASSES.index(line.data["labels"][0])
+            assert clips[row].argmax() == AVE_CLASSES.index(annotation.labels[0])
 
     def test_ave_with_header_and_lists(self, notes, tmp_path):
         shutil.copy(notes / "ave/dgsct_Annotations.txt", tmp_path / "Annotations.txt")
@@ -130,9 +131,7 @@ class TestReal:
             shutil.copy(notes / f"ave/dgsct_{split}Set.txt", tmp_path / f"{split}Set.txt")
         for split in ("train", "val", "test"):
             a, b = listed("ave", tmp_path, split), listed("ave", notes / "ave", split)
-            assert [(x.data["id"], x.data["events"]) for x in a.lines] == [
-                (x.data["id"], x.data["events"]) for x in b.lines
-            ]
+            assert [(x.id, x.events) for x in a.annotations] == [(x.id, x.events) for x in b.annotations]
 
     def test_the_matching_split_is_refused(self, notes, tmp_path):
         shutil.copy(notes / "ave/Annotations.txt", tmp_path / "Annotations.txt")
@@ -163,14 +162,14 @@ class TestReal:
 
     def test_llp(self, notes):
         splits = {split: listed("llp", notes / "llp", split) for split in ("train", "val", "test")}
-        counts = {s: Counter(c for line in d.lines for c in line.data["labels"]) for s, d in splits.items()}
+        counts = {s: Counter(c for annotation in d.annotations for c in annotation.labels) for s, d in splits.items()}
         train = [4988, 624, 528, 761, 192, 343, 455, 218, 299, 602, 186, 1172, 437, 1457, 495, 146, 445, 224, 411, 587]
         assert [counts["train"][c] for c in LLP_CLASSES] == [*train, 503, 99, 430, 291, 164]
         test = [625, 91, 86, 110, 36, 47, 46, 24, 27, 89, 31, 181, 64, 159, 58, 20, 52, 28, 60, 68, 104, 11, 43, 34, 85]
         assert [counts["test"][c] for c in LLP_CLASSES] == test
         assert splits["test"].orphans == 25
         events = {
-            (split, m): sum(e["modality"] == m for line in splits[split].lines for e in line.data["events"])
+            (split, m): sum(e.modality == m for annotation in splits[split].annotations for e in annotation.events)
             for split in ("val", "test")
             for m in ("audio", "visual")
         }
@@ -178,24 +177,18 @@ class TestReal:
         assert 2660 < events["test", "audio"] <= 2666
         assert (events["test", "visual"], events["val", "visual"]) == (1628, 856)
         silent = sum(
-            not any(e["modality"] == "audio" for e in x.data["events"])
-            for s in ("val", "test")
-            for x in splits[s].lines
+            not any(e.modality == "audio" for e in x.events) for s in ("val", "test") for x in splits[s].annotations
         )
         unseen = sum(
-            not any(e["modality"] == "visual" for e in x.data["events"])
-            for s in ("val", "test")
-            for x in splits[s].lines
+            not any(e.modality == "visual" for e in x.events) for s in ("val", "test") for x in splits[s].annotations
         )
         assert unseen == 191
         assert silent >= 9
-        by_id = {x.data["id"]: x for s in ("val", "test") for x in splits[s].lines}
-        assert not any(e["start"] == 9 and e["end"] == 0 for e in by_id["8DF2PxdT5tE_390_400"].data["events"])
-        assert (
-            next(x for x in splits["train"].lines if x.data["id"] == "AP0061o0Nvk_101.8_111.8").media == "AP0061o0Nvk"
-        )
-        assert by_id["LcFWKgFphXI_20_30"].data["labels"] == ["Clapping", "Clapping"]
-        assert {e["label"] for e in by_id["JfZEqeLZqWk_30_40"].data["events"] if e["modality"] == "audio"} >= {"Speech"}
+        by_id = {x.id: x for s in ("val", "test") for x in splits[s].annotations}
+        assert not any(e.start == 9 and e.end == 0 for e in by_id["8DF2PxdT5tE_390_400"].events)
+        assert next(x for x in splits["train"].annotations if x.id == "AP0061o0Nvk_101.8_111.8").media == "AP0061o0Nvk"
+        assert by_id["LcFWKgFphXI_20_30"].labels == ["Clapping", "Clapping"]
+        assert {e.label for e in by_id["JfZEqeLZqWk_30_40"].events if e.modality == "audio"} >= {"Speech"}
 
     def test_the_old_file_of_llp(self, notes, tmp_path):
         for path in (notes / "llp").glob("*.csv"):
@@ -210,87 +203,91 @@ class TestReal:
 
     def test_avsbench(self, avsbench, notes):
         test = {
-            line.data["id"].rsplit("_", 2)[0] for line in listed("avsbench-avss", avsbench, "test", release="v1s").lines
+            annotation.id.rsplit("_", 2)[0]
+            for annotation in listed("avsbench-avss", avsbench, "test", release="v1s").annotations
         }
         s4 = listed("avsbench-s4", avsbench, "test")
-        assert {line.data["id"] for line in s4.lines} == test
+        assert {annotation.id for annotation in s4.annotations} == test
         boxes = read_rows(notes / "avsbench/s4_test_boxes.csv", ["frame", "category"])
         category = {row["frame"].rsplit("_", 1)[0]: row["category"] for row in boxes}
-        assert {x.data["id"]: x.data["names"]["category"] for x in s4.lines} == category
+        assert {x.id: x.placeholders["category"] for x in s4.annotations} == category
         assert set(category.values()) <= set(CATEGORIES)
         things = Counter(
             label
             for s in ("train", "val", "test")
-            for x in listed("avsbench-avss", avsbench, s, release="v1s").lines
-            for label in x.data["labels"]
+            for x in listed("avsbench-avss", avsbench, s, release="v1s").annotations
+            for label in x.labels
         )
         assert (things["baby"], things["horse"], things["wolf"], things["woman"]) == (91, 192, 62, 305)
         palette = read_rows(notes / "avsbench/avss_palette.csv", ["index", "name", "r", "g", "b"])
         assert [row["name"] for row in palette[1:]] == AVSS_CLASSES
         assert all(palette_colour(int(x["index"])) == (int(x["r"]), int(x["g"]), int(x["b"])) for x in palette)
         ms3 = {
-            split: [x.data["id"] for x in listed("avsbench-ms3", avsbench, split).lines]
+            split: [x.id for x in listed("avsbench-ms3", avsbench, split).annotations]
             for split in ("train", "val", "test")
         }
         assert "baby_dog_2_1" in functools.reduce(operator.iadd, ms3.values(), [])
         empty = [
             x
             for s in ("train", "val", "test")
-            for x in listed("avsbench-avss", avsbench, s).lines
-            if not x.data["labels"]
+            for x in listed("avsbench-avss", avsbench, s).annotations
+            if not x.labels
         ]
         assert len(empty) >= 5
 
     def test_vggss(self, notes):
         data = listed("vggss", notes / "ssl", "test")
-        usable = [len(line.data["boxes"]) for line in data.lines]
+        usable = [len(annotation.boxes) for annotation in data.annotations]
         assert sum(usable) == 5941 - 18
-        empty = [line.data["id"] for line in data.lines if not line.data["boxes"]]
+        empty = [annotation.id for annotation in data.annotations if not annotation.boxes]
         assert sorted(empty) == ["M1P1xla8rg0_000000", "MKC9LvRivTM_000030"]
-        assert all(0 <= x <= 1 for line in data.lines for b in line.data["boxes"] for x in b["box"])
+        assert all(0 <= x <= 1 for annotation in data.annotations for b in annotation.boxes for x in b.box)
 
     def test_music_avqa(self, notes):
         data = listed("music-avqa", notes / "music_avqa", "test")
-        types = Counter(line.data["questions"][0]["type"] for line in data.lines)
+        types = Counter(annotation.questions[0].type for annotation in data.annotations)
         assert types["Audio-Visual Existential"] == 988
         assert types["Audio Comparative"] == 594
         assert types["Visual Location"] == 1225
-        assert len({line.media for line in data.lines}) == 6399
+        assert len({annotation.media for annotation in data.annotations}) == 6399
         words = list(dict.fromkeys((notes / "music_avqa/dgsct_ques_vocab.txt").read_text().split("\n")[:93]))
         assert len(data.vocabulary.words) == len(words)
         assert sorted(ANSWERS) == sorted((notes / "music_avqa/answers42.txt").read_text().split("\n")[:42])
         assert (notes / "music_avqa/dgsct_ans_vocab.txt").read_text().split("\n")[:42] == ANSWERS
         original = listed("music-avqa", notes / "music_avqa", "test", release="original")
-        again = [line for line in original.lines if "#" in line.data["id"]]
+        again = [annotation for annotation in original.annotations if "#" in annotation.id]
         assert len(again) == 55
         v2 = listed("music-avqa", notes / "music_avqa", "test", release="v2")
-        assert len({line.data["id"] for line in v2.lines}) == len(v2.lines)
+        assert len({annotation.id for annotation in v2.annotations}) == len(v2.annotations)
         by_video = {
-            s: {x.media for x in listed("music-avqa", notes / "music_avqa", s, release="by-video").lines}
+            s: {x.media for x in listed("music-avqa", notes / "music_avqa", s, release="by-video").annotations}
             for s in ("val", "test")
         }
         assert not by_video["val"] & by_video["test"]
         prompts = read_prompts(notes / "music_avqa/tspm_text_prompt.csv")
-        templates = {fold(r["question_content"]) for r in read_json(notes / "music_avqa/json_update/avqa-test.json.gz")}
+        templates = {
+            normalize_template(r["question_content"])
+            for r in read_json(notes / "music_avqa/json_update/avqa-test.json.gz")
+        }
         assert len(prompts) == 33
         assert templates <= set(prompts)
 
     def test_unav100(self, notes):
         splits = {split: listed("unav100", notes / "unav100", split) for split in ("train", "val", "test")}
-        events = {split: sum(len(line.data["events"]) for line in d.lines) for split, d in splits.items()}
+        events = {split: sum(len(annotation.events) for annotation in d.annotations) for split, d in splits.items()}
         assert events == {"train": 18_123, "val": 6036, "test": 5900}
         assert len(splits["train"].vocabulary.classes) == 100
-        count = Counter(e["label"] for d in splits.values() for line in d.lines for e in line.data["events"])
+        count = Counter(e.label for d in splits.values() for annotation in d.annotations for e in annotation.events)
         assert (count["man speaking"], count["ambulance siren"]) == (2515, 116)
 
     def test_ref_avs(self, notes):
         data = listed("ref-avs", notes / "ref_avs", "test_n")
-        assert all(line.media.startswith(("null_c-", "null_m-")) for line in data.lines)
+        assert all(annotation.media.startswith(("null_c-", "null_m-")) for annotation in data.annotations)
         repeated = [
             x
             for s in ("train", "val", "test")
-            for x in listed("ref-avs", notes / "ref_avs", s).lines
-            if "#" in x.data["id"]
+            for x in listed("ref-avs", notes / "ref_avs", s).annotations
+            if "#" in x.id
         ]
         assert len(repeated) <= 11
 
@@ -320,7 +317,7 @@ class TestRealClips:
                 data = find_dataset("ave")(tmp_path, split, 32, allow_missing=True)
             except DataError:
                 continue
-            found |= {line.data["id"]: (data, k) for k, line in enumerate(data.lines)}
+            found |= {annotation.id: (data, k) for k, annotation in enumerate(data.annotations)}
         data, k = found["-67UNKFmRLk#1409"]
         item = data.item(k)
         assert item.targets["events"].tolist() == [[7, 10, AVE_CLASSES.index("Violin, fiddle")]]
@@ -345,7 +342,7 @@ class TestRealClips:
         (tmp_path / "video/BjCEufrlXm4.mp4").symlink_to(real / "clips/llp/video/BjCEufrlXm4.mp4")
         data = find_dataset("llp")(tmp_path, "train", 32, allow_missing=True)
         item = data.item(0)
-        assert "frames" in data.lines[0].data, "82 pictures at 8 per second stand for ten steps"
+        assert data.annotations[0].frames is not None, "82 pictures at 8 per second stand for ten steps"
         assert item.frames.shape == (10, 3, 32, 32)
         assert [LLP_CLASSES[k] for k in item.targets["video_labels"].nonzero()[:, 0]] == ["Speech", "Dog"]
 
@@ -441,7 +438,7 @@ class TestDisk:
     def test_one_video_several_rows(self, tmp_path):
         rows = ["Bark&aaaaaaaaaaa&good&2&5", "Cat&aaaaaaaaaaa&good&6&9"]
         data = find_dataset("ave")(self.ave(tmp_path / "a", rows), "train", 8)
-        assert [x.data["id"] for x in data.lines] == ["aaaaaaaaaaa#0", "aaaaaaaaaaa#1"]
+        assert [x.id for x in data.annotations] == ["aaaaaaaaaaa#0", "aaaaaaaaaaa#1"]
         assert data.item(1).frames is data.item(0).frames, "read once"
 
     @pytest.mark.parametrize(
@@ -529,9 +526,10 @@ class TestDisk:
         def read(**other):
             for split in ("train", "test"):
                 (tmp_path / f"avqa-{split}.json").write_text(json.dumps([record | other]))
-            return listed("music-avqa", tmp_path, "test").lines[0].data["questions"][0]
+            return listed("music-avqa", tmp_path, "test").annotations[0].questions[0]
 
-        assert read() == {"question": "How many left?", "answer": "two", "type": "Audio Counting", "id": "1"}
+        expected = QuestionAnnotation(question="How many left?", answer="two", type="Audio Counting", id="1")
+        assert read() == expected
         with pytest.raises(DataError, match="Unknown question type 'Audio Smelling'"):
             read(type='["Audio", "Smelling"]')
         with pytest.raises(DataError, match=r"Unknown answer 'tow'\. Did you mean 'two'"):
@@ -553,8 +551,8 @@ class TestDisk:
         }
         for split in ("train", "val"):
             (tmp_path / f"{split}_qa.json").write_text(json.dumps([record]))
-        question = listed("avqa", tmp_path, "test").lines[0].data["questions"][0]
-        assert (question["choices"], question["answer"]) == (["a", "b", "", ""], "b")
+        question = listed("avqa", tmp_path, "test").annotations[0].questions[0]
+        assert (question.choices, question.answer) == (["a", "b", "", ""], "b")
         (tmp_path / "val_qa.json").write_text(json.dumps([record | {"answer": 2}]))
         with pytest.raises(DataError, match="answer 2 is none of the choices"):
             listed("avqa", tmp_path, "test")
@@ -673,7 +671,7 @@ def test_every_reader_states_its_facts(name):
     assert found.name == name
     assert found.title in found.__doc__ or name.startswith("f-")
     assert found.source
-    assert found.marks
+    assert found.marker_files
     assert set(found.counts) <= set(found.releases)
     for counts in found.counts.values():
         assert set(counts) <= set(found.splits)

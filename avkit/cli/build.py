@@ -4,9 +4,18 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avkit.corpora.clips import BuildSummary
+    from avkit.corpora.plan import CorpusPlan
 
 #: Kinds of clips, in the order of the table.
 _KINDS = ("single", "multi", "overlay", "stitched")
+#: Maximum number of failed clips that are named.
+_MAX_FAILURES = 5
+#: Shares of train, val and test. Source: RA-SSU (paper), section III-B.
+_SHARES = {"f-music": (0.75, 0.10, 0.15), "f-lifescene": (0.70, 0.15, 0.15)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,17 +31,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--keywords", help="separated by commas; the instruments, or VGGSound's 61 largest labels by default"
     )
-    p.add_argument("--single", type=int, default=100, help="most clips per keyword")
-    p.add_argument("--least", type=int, default=1, help="leave out keywords with fewer clips")
-    p.add_argument("--multi", type=int, default=1000, help="most clips of several keywords")
-    p.add_argument("--overlay", type=int, default=400, help="clips with another's sound laid over")
-    p.add_argument("--stitched", type=int, default=400, help="clips of two side by side")
+    p.add_argument("--single", type=int, default=100, help="maximum number of clips per keyword")
+    p.add_argument("--min-clips", type=int, default=1, help="leave out keywords with fewer clips")
+    p.add_argument("--multi", type=int, default=1000, help="maximum number of clips of several keywords")
+    p.add_argument("--overlay", type=int, default=400, help="number of clips with another's sound laid over")
+    p.add_argument("--stitched", type=int, default=400, help="number of clips of two side by side")
     p.add_argument("--side", type=int, default=512, help="height and width in pixels")
     p.add_argument("--fps", type=int, default=30, help="frames per second")
     p.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
     p.add_argument("--release", help="release of MUSIC-AVQA's annotations")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--workers", type=int, default=2, help="clips made at the same time")
+    p.add_argument("--workers", type=int, default=2, help="number of clips made at the same time")
     p.add_argument("--plan", action="store_true", help="print what would be made, make nothing")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
     return p
@@ -41,53 +50,86 @@ def parser() -> argparse.ArgumentParser:
 def run(args: list[str]) -> int:
     """Plan and make; the exit code is 1 where clips could not be made."""
     options = parser().parse_args(args)
-    for name in ("single", "multi", "overlay", "stitched", "workers"):
-        if getattr(options, name) < 0:
-            raise ValueError(f"--{name} is {getattr(options, name)}; give 0 or more.")
+    _check_options(options)
+    plan = _make_plan(options)
+    _show_plan(plan)
+    if options.plan:
+        return 0
+    summary = _build(options, plan)
+    print(f"{summary.done} clips of {len(plan.classes)} classes under {options.out}, {summary.new} of them new")
+    for name, reason in list(summary.failed.items())[:_MAX_FAILURES]:
+        print(f"avkit build: {name}: {reason}", file=sys.stderr)
+    if summary.failed:
+        print(f"avkit build: {len(summary.failed)} clips could not be made.", file=sys.stderr)
+    print("masks and sentences are still missing: they go into each clip's masks/*.png and captions.jsonl")
+    return 1 if summary.failed else 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    counts = {
+        "single": options.single,
+        "multi": options.multi,
+        "overlay": options.overlay,
+        "stitched": options.stitched,
+        "workers": options.workers,
+    }
+    for name, count in counts.items():
+        if count < 0:
+            raise ValueError(f"--{name} is {count}; give 0 or more.")
     if options.side < 2 or options.side % 2 or options.fps < 1 or not options.seconds > 0:
         raise ValueError("--side is an even number of pixels, --fps and --seconds are above 0.")
+
+
+def _make_plan(options: argparse.Namespace) -> "CorpusPlan":
+    from avkit.corpora.plan import CorpusRecipe, make_plan
+    from avkit.corpora.videos import choose_keywords, music_videos, vggsound_videos
+
+    if options.dataset == "f-music":
+        videos = music_videos(options.root, options.release)
+    else:
+        videos = vggsound_videos(options.root)
+    recipe = CorpusRecipe(
+        single=options.single,
+        min_clips=options.min_clips,
+        multi=options.multi,
+        overlay=options.overlay,
+        stitched=options.stitched,
+        shares=_SHARES[options.dataset],
+        seed=options.seed,
+    )
+    return make_plan(videos, recipe, choose_keywords(videos, options.dataset, options.keywords))
+
+
+def _show_plan(plan: "CorpusPlan") -> None:
+    """Print the number of clips by split and kind, and what fell short."""
+    from collections import Counter
+
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from avkit.corpora.clips import Form, build
-    from avkit.corpora.plan import Recipe, choose_keywords, make_plan, music_videos, vggsound_videos
-
-    music = options.dataset == "f-music"
-    found = music_videos(options.root, options.release) if music else vggsound_videos(options.root)
-    recipe = Recipe(
-        options.dataset,
-        options.single,
-        options.least,
-        options.multi,
-        options.overlay,
-        options.stitched,
-        (0.75, 0.10, 0.15) if music else (0.70, 0.15, 0.15),
-        options.seed,
-    )
-    plan = make_plan(found, recipe, choose_keywords(found, options.dataset, options.keywords))
+    counts = Counter((clip.split, clip.kind) for clip in plan.clips)
     table = Table(box=None, pad_edge=False)
-    for heading in ("split", *_KINDS):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
+    table.add_column("split", justify="left")
+    for kind in _KINDS:
+        table.add_column(kind, justify="right")
     for split in ("train", "val", "test"):
-        counts = [sum((c.kind, c.split) == (kind, split) for c in plan.clips) for kind in _KINDS]
-        table.add_row(split, *map(str, counts))
+        table.add_row(split, *(str(counts[split, kind]) for kind in _KINDS))
     console = Console()
     console.print(table)
     for note in plan.notes:
         console.print(f"note {note}", style="yellow", markup=False, highlight=False)
-    if options.plan:
-        return 0
+
+
+def _build(options: argparse.Namespace, plan: "CorpusPlan") -> "BuildSummary":
+    """Make the clips, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from avkit.corpora.clips import ClipFormat, build_clips, is_complete
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        there = sum((options.out / "clips" / clip.name / "meta.json").is_file() for clip in plan.clips)
-        task = bar.add_task(options.dataset, total=len(plan.clips), completed=there)
-        form = Form(options.seconds, options.fps, options.side)
-        built = build(plan, options.dataset, options.out, form, options.workers, lambda name: bar.advance(task))
-    print(f"{built.done} clips of {len(plan.classes)} classes under {options.out}, {built.new} of them new")
-    for name, reason in list(built.failed.items())[:5]:
-        print(f"avkit build: {name}: {reason}", file=sys.stderr)
-    if built.failed:
-        print(f"avkit build: {len(built.failed)} clips could not be made.", file=sys.stderr)
-    print("masks and sentences are still missing: they go into each clip's masks/*.png and captions.jsonl")
-    return 1 if built.failed else 0
+        completed = sum(is_complete(options.out, clip) for clip in plan.clips)
+        task = bar.add_task(options.dataset, total=len(plan.clips), completed=completed)
+        form = ClipFormat(options.seconds, options.fps, options.side)
+        return build_clips(plan, options.dataset, options.out, form, options.workers, lambda name: bar.advance(task))

@@ -4,15 +4,16 @@
 from typing import Any
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line, texts
-from avkit.datasets.folder import Places
+from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
+from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.official import Official
-from avkit.datasets.tables import read_json, safe_id, unique
+from avkit.datasets.tables import check_unique, read_json, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.text.tokenizer import unique_words
 
 #: Types of questions in index order.
 TYPES = ("Which", "Come From", "Happening", "Where", "Why", "Before Next", "When", "Used For")
+#: Number of choices of a question.
 CHOICES = 4
 
 
@@ -30,45 +31,60 @@ class AVQA(Official):
     name = "avqa"
     title = "AVQA"
     source = "train_qa.json and val_qa.json from AlyssaYoung/AVQA (data/annotation); clips from VGGSound"
-    marks = ("train_qa.json", "val_qa.json")
-    asks = True
-    places = Places(
+    marker_files = ("train_qa.json", "val_qa.json")
+    questions_only = True
+    patterns = MediaPatterns(
         frames=("frames/{media}", "data/frames/{media}"),
         video=("video/{media}.mp4", "data/video/{media}.mp4", "videos/{media}.mp4", "{media}.mp4"),
-        sound=("audio/{media}.wav", "data/audio/{media}.wav"),
+        audio=("audio/{media}.wav", "data/audio/{media}.wav"),
     )
 
-    def words(self, split: str) -> Vocabulary:
-        """Answers and words of the train file, or of val's where it is not there."""
-        own = "train" if self.root.find("train_qa.json", "annotation/train_qa.json") else "val"
-        lines = self.read(own)
-        answers = {q["answer"] for line in lines for q in line.data["questions"]}
-        every = [*texts(lines), *(c for line in lines for c in line.data["questions"][0]["choices"])]
-        return Vocabulary(answers=sorted(answers), words=unique_words(every))
-
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Questions in the order of their file."""
-        name = f"{'train' if split == 'train' else 'val'}_qa.json"
-        path = self.file(name, f"annotation/{name}", f"data/annotation/{name}")
-        lines = [self._line(record, f"{path}, record {k}") for k, record in enumerate(read_json(path))]
-        unique([line.data["id"] for line in lines], str(path))
-        return lines
+        name = "train_qa.json" if split == "train" else "val_qa.json"
+        path = self.annotation_file(name, f"annotation/{name}", f"data/annotation/{name}")
+        annotations = []
+        for k, record in enumerate(read_json(path)):
+            annotations.append(self._parse_record(record, f"{path}, record {k}"))
+        check_unique([annotation.id for annotation in annotations], str(path))
+        return annotations
 
-    def _line(self, record: Any, where: str) -> Line:
+    def read_vocabulary(self) -> Vocabulary:
+        """Answers and words of the train file, or of val's if it is missing."""
+        has_train = self.root.find("train_qa.json", "annotation/train_qa.json") is not None
+        annotations = self.read_annotations("train" if has_train else "val")
+        answers: set[str] = set()
+        texts = annotation_texts(annotations)
+        for annotation in annotations:
+            for question in annotation.questions or ():
+                answers.add(question.answer)
+                texts += question.choices or ()
+        return Vocabulary(answers=sorted(answers), words=unique_words(texts))
+
+    def _parse_record(self, record: Any, where: str) -> Annotation:
         try:
-            media, number = safe_id(record["video_name"], where), int(record["answer"])
-            choices = [str(c) if c is not None else "" for c in record.get("multi_choice") or []][:CHOICES]
-            choices += [""] * (CHOICES - len(choices))
-            kind, text = record["question_type"], record["question_text"]
-            identity = str(record["id"])
+            media = safe_id(record["video_name"], where)
+            number = int(record["answer"])
+            choices = _parse_choices(record.get("multi_choice"))
+            question_type = record["question_type"]
+            text = record["question_text"]
+            name = str(record["id"])
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{where}: a question has id, video_name, question_text, multi_choice, answer and question_type; "
                 f"{error!r} in {str(record)[:80]}."
             ) from error
-        if kind not in TYPES:
-            raise DataError(f"{where}: {unknown_name('question type', str(kind), TYPES)}")
+        if question_type not in TYPES:
+            raise DataError(f"{where}: {unknown_name('question type', str(question_type), TYPES)}")
         if not 0 <= number < CHOICES or not choices[number]:
             raise DataError(f"{where}: answer {number} is none of the choices {choices}.")
-        question = {"question": text, "answer": choices[number], "choices": choices, "type": kind, "id": identity}
-        return self.line(where, id=identity, media=media, questions=[question])
+        question = QuestionAnnotation(
+            question=text, answer=choices[number], choices=choices, type=question_type, id=name
+        )
+        return Annotation(id=name, where=where, root=self.root.path, media=media, questions=[question])
+
+
+def _parse_choices(values: Any) -> list[str]:
+    """The four choices; those that are missing or null are empty."""
+    choices = ["" if value is None else str(value) for value in values or []][:CHOICES]
+    return choices + [""] * (CHOICES - len(choices))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AVSBench MS3: one mask of all that sounds, where several things may."""
+"""AVSBench MS3: one mask of all that sounds, where several objects may."""
 
-from avkit.datasets.annotations import Line
+from avkit.datasets.annotations import Annotation
 from avkit.datasets.avsbench_s4 import SECONDS, ObjectMasks
-from avkit.datasets.folder import Places
-from avkit.datasets.tables import read_rows, safe_id, unique
+from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.tables import check_unique, read_rows, safe_id
 
 
 class AVSBenchMS3(ObjectMasks):
@@ -20,29 +20,44 @@ class AVSBenchMS3(ObjectMasks):
     name = "avsbench-ms3"
     title = "AVSBench MS3"
     source = "AVSBench-object from the form of OpenNLPLab/AVSBench: ms3_meta_data.csv and the folder ms3_data"
-    marks = ("ms3_meta_data.csv", "Multi-sources/ms3_meta_data.csv")
+    marker_files = ("ms3_meta_data.csv", "Multi-sources/ms3_meta_data.csv")
     counts = {"official": {"train": 296, "val": 64, "test": 64}}  # noqa: RUF012
-    log_mels = "ms3_data/audio_log_mel/{split}/{media}.pkl"
-    places = Places(
+    log_mel_pattern = "ms3_data/audio_log_mel/{split}/{media}.pkl"
+    patterns = MediaPatterns(
         frames=("ms3_data/visual_frames/{media}/{media}.mp4_{k}.png",),
         video=("ms3_data/raw_videos/{media}.mp4",),
-        sound=("ms3_data/audio_wav/{split}/{media}.wav",),
+        audio=("ms3_data/audio_wav/{split}/{media}.wav",),
         masks=("ms3_data/gt_masks/{split}/{media}/{media}_{k}.png",),
     )
 
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Clips of a split in the order of the table, or of AVSBench-semantic's, whose part `v1m` is MS3."""
-        path = self.root.find("ms3_meta_data.csv", "Multi-sources/ms3_meta_data.csv")
-        semantic = path is None and self.root.find("metadata.csv") is not None
-        path = path or self.file(*(("metadata.csv",) if semantic else self.marks))
-        lines = []
-        for k, row in enumerate(read_rows(path, ["vid", "split", "label"] if semantic else ["split"])):
-            where = f"{path}, row {k + 1}"
-            if semantic and row["label"] != "v1m":
-                continue
-            name = row["vid"] if semantic else next(iter(row.values()))
-            if self.check_split(row["split"].strip(), where) == split:
-                media = safe_id(name.strip(), where)
-                lines.append(self.line(where, id=media, names={"split": split}, masked=list(range(SECONDS))))
-        unique([line.data["id"] for line in lines], str(path))
-        return lines
+        annotations = []
+        for name, row_split, where in self._read_table():
+            if self.check_split(row_split.strip(), where) == split:
+                annotation = Annotation(
+                    id=safe_id(name.strip(), where),
+                    where=where,
+                    root=self.root.path,
+                    placeholders={"split": split},
+                    mask_steps=list(range(SECONDS)),
+                )
+                annotations.append(annotation)
+        check_unique([annotation.id for annotation in annotations], f"{self.title}, {split}")
+        return annotations
+
+    def _read_table(self) -> list[tuple[str, str, str]]:
+        """Name, split and place of each clip."""
+        rows = []
+        has_own = self.root.find(*self.marker_files) is not None
+        if not has_own and self.root.find("metadata.csv") is not None:
+            path = self.annotation_file("metadata.csv")
+            for k, record in enumerate(read_rows(path, ["vid", "split", "label"])):
+                if record["label"] == "v1m":
+                    rows.append((record["vid"], record["split"], f"{path}, row {k + 1}"))
+            return rows
+        path = self.annotation_file(*self.marker_files)
+        for k, record in enumerate(read_rows(path, ["split"])):
+            name = next(iter(record.values()))  # the first column, whatever it is called
+            rows.append((name, record["split"], f"{path}, row {k + 1}"))
+        return rows

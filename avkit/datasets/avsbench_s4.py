@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AVSBench S4: pixel masks of the one thing that sounds."""
+"""AVSBench S4: pixel masks of the single object that sounds."""
 
-from typing import Any
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line
-from avkit.datasets.folder import Places
+from avkit.datasets.annotations import Annotation
+from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.official import Official
 from avkit.datasets.pickles import LogMelFiles
-from avkit.datasets.tables import read_rows, safe_id, unique
+from avkit.datasets.released import FeatureModality
+from avkit.datasets.tables import check_unique, read_rows, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 
@@ -22,6 +25,7 @@ CATEGORIES = {
     "playing_violin": "violin", "race_car": "car", "typing_on_computer_keyboard": "keyboard",
 }  # fmt: skip
 
+#: Seconds of a clip.
 SECONDS = 5
 
 
@@ -31,30 +35,45 @@ class ObjectMasks(Official):
     The picture of second k is its last of 16 samples, so a video is read at 15/16 of each second.
     """
 
-    fixed = SECONDS
-    moment = 15 / 16
+    fixed_steps = SECONDS
+    frame_offset = 15 / 16
     #: Pattern of the log-mel pickles.
-    log_mels: str
+    log_mel_pattern: ClassVar[str]
 
-    def words(self, split: str) -> Vocabulary:
+    @abstractmethod
+    def read_annotations(self, split: str) -> list[Annotation]:
+        """Clips of a split in the order of the table."""
+
+    def read_vocabulary(self) -> Vocabulary:
         """No classes: masks are binary."""
         return Vocabulary()
 
-    def named_features(self, given: str, sees: bool) -> Features:
+    def open_features(self, name: str, modality: FeatureModality) -> Features:
         """As for all, and `log_mel`."""
-        if given != "log_mel" or sees:
-            return super().named_features(given, sees)
-        paths = {
-            line.data["id"]: self.log_mels.format_map({"media": line.media, **line.data["names"]})
-            for line in self.listed
-        }
-        return LogMelFiles(self.root.path, {name: path for name, path in paths.items() if self.root.has(path)})
+        if name != "log_mel" or modality != "audio":
+            return super().open_features(name, modality)
+        files = {}
+        for annotation in self.all_annotations:
+            path = self.log_mel_pattern.format_map({"media": annotation.media, **annotation.placeholders})
+            if self.root.has(path):
+                files[annotation.id] = path
+        return LogMelFiles(self.root.path, files)
 
     def check_split(self, split: str, where: str) -> str:
         """The split of a row."""
         if split not in self.splits:
             raise DataError(f"{where}: {unknown_name('split', split, self.splits)}")
         return split
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table of S4."""
+
+    media: str
+    category: str
+    split: str
+    where: str
 
 
 class AVSBenchS4(ObjectMasks):
@@ -70,58 +89,60 @@ class AVSBenchS4(ObjectMasks):
     name = "avsbench-s4"
     title = "AVSBench S4"
     source = "AVSBench-object from the form of OpenNLPLab/AVSBench: s4_meta_data.csv and the folder s4_data"
-    marks = ("s4_meta_data.csv", "Single-source/s4_meta_data.csv")
+    marker_files = ("s4_meta_data.csv", "Single-source/s4_meta_data.csv")
     counts = {"official": {"train": 3452, "val": 740, "test": 740}}  # noqa: RUF012
-    log_mels = "s4_data/audio_log_mel/{split}/{category}/{media}.pkl"
-    places = Places(
+    log_mel_pattern = "s4_data/audio_log_mel/{split}/{category}/{media}.pkl"
+    patterns = MediaPatterns(
         frames=("s4_data/visual_frames/{split}/{category}/{media}/{media}_{k}.png",),
         video=("s4_data/raw_videos/{split}/{category}/{media}.mp4",),
-        sound=("s4_data/audio_wav/{split}/{category}/{media}.wav",),
+        audio=("s4_data/audio_wav/{split}/{category}/{media}.wav",),
         masks=("s4_data/gt_masks/{split}/{category}/{media}/{media}_{k}.png",),
     )
 
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Clips of a split in the order of the table."""
-        rows = [row for row in self._table() if row["split"] == split]
-        unique([row["media"] for row in rows], f"{self.title}, {split}")
-        masked = [0] if split == "train" else list(range(SECONDS))
-        return [
-            self.line(
-                row["where"],
-                id=row["media"],
-                names={"split": split, "category": row["category"]},
-                masked=masked,
+        rows = [row for row in self._read_table() if row.split == split]
+        check_unique([row.media for row in rows], f"{self.title}, {split}")
+        annotations = []
+        for row in rows:
+            annotation = Annotation(
+                id=row.media,
+                where=row.where,
+                root=self.root.path,
+                placeholders={"split": split, "category": row.category},
+                mask_steps=[0] if split == "train" else list(range(SECONDS)),
             )
-            for row in rows
-        ]
+            annotations.append(annotation)
+        return annotations
 
-    def _table(self) -> list[dict[str, Any]]:
-        if self.root.find("s4_meta_data.csv", "Single-source/s4_meta_data.csv") is None and self.root.find(
-            "metadata.csv"
-        ):
-            return self._semantic()
-        path = self.file("s4_meta_data.csv", "Single-source/s4_meta_data.csv")
-        out = []
-        for k, row in enumerate(read_rows(path, ["split"])):
-            where, cells = f"{path}, row {k + 1}", [cell.strip() for cell in row.values()]  # the loader reads by place
-            if len(cells) < 4 or cells[2] not in CATEGORIES:
-                given = cells[2] if len(cells) > 2 else ""
-                raise DataError(f"{where}: {unknown_name('category in the third column', given, CATEGORIES)}")
-            split = self.check_split(row["split"].strip(), where)
-            out.append({"media": safe_id(cells[0], where), "category": cells[2], "split": split, "where": where})
-        return out
+    def _read_table(self) -> list[_Row]:
+        has_own = self.root.find(*self.marker_files) is not None
+        if not has_own and self.root.find("metadata.csv") is not None:
+            return self._read_semantic_table()
+        path = self.annotation_file(*self.marker_files)
+        rows = []
+        for k, record in enumerate(read_rows(path, ["split"])):
+            where = f"{path}, row {k + 1}"
+            cells = [cell.strip() for cell in record.values()]  # the official loader reads columns by their place
+            category = cells[2] if len(cells) > 2 else ""
+            if len(cells) < 4 or category not in CATEGORIES:
+                raise DataError(f"{where}: {unknown_name('category in the third column', category, CATEGORIES)}")
+            split = self.check_split(record["split"].strip(), where)
+            rows.append(_Row(safe_id(cells[0], where), category, split, where))
+        return rows
 
-    def _semantic(self) -> list[dict[str, Any]]:
-        """The same, rebuilt from the table of AVSBench-semantic, whose part `v1s` is S4."""
-        path = self.file("metadata.csv")
-        category = {thing: name for name, thing in CATEGORIES.items()}
-        out = []
-        for k, row in enumerate(read_rows(path, ["vid", "a_obj", "split", "label"])):
-            if row["label"] == "v1s":
-                where, thing = f"{path}, row {k + 1}", row["a_obj"].replace(" ", "")
-                if thing not in category:
-                    raise DataError(f"{where}: {unknown_name('object of S4', thing, category)}")
-                split = self.check_split(row["split"], where)
-                media = safe_id(row["vid"], where)
-                out.append({"media": media, "category": category[thing], "split": split, "where": where})
-        return out
+    def _read_semantic_table(self) -> list[_Row]:
+        """The same rows from the table of AVSBench-semantic, whose part `v1s` is S4."""
+        path = self.annotation_file("metadata.csv")
+        category_of = {thing: category for category, thing in CATEGORIES.items()}
+        rows = []
+        for k, record in enumerate(read_rows(path, ["vid", "a_obj", "split", "label"])):
+            if record["label"] != "v1s":
+                continue
+            where = f"{path}, row {k + 1}"
+            thing = record["a_obj"].replace(" ", "")
+            if thing not in category_of:
+                raise DataError(f"{where}: {unknown_name('object of S4', thing, category_of)}")
+            split = self.check_split(record["split"], where)
+            rows.append(_Row(safe_id(record["vid"], where), category_of[thing], split, where))
+        return rows

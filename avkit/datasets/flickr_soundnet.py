@@ -2,18 +2,17 @@
 """Flickr-SoundNet: pictures with boxes by several people of where the sound comes from."""
 
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.datasets.annotations import Line
-from avkit.datasets.tables import read_cells, read_text, safe_id, unique
-from avkit.datasets.vggss import SIDE, SoundSource
+from avkit.datasets.annotations import Annotation, BoxAnnotation
+from avkit.datasets.sound_source import SIDE, SoundSource
+from avkit.datasets.tables import check_unique, read_cells, read_text, safe_id
 from avkit.errors import DataError
 
-#: Boxes lie on a grid of so many pixels.
+#: Height and width of the grid on which boxes are drawn, in pixels.
 _GRID = 256
 
 
@@ -34,40 +33,43 @@ class FlickrSoundNet(SoundSource):
         "flickr_test.csv from stoneMo/EZ-VSL and Annotations/*.xml from "
         "ardasnck/learning_to_localize_sound_source; photos and sound from Flickr"
     )
-    marks = ("flickr_test.csv",)
+    marker_files = ("flickr_test.csv",)
     releases = ("144k", "10k")
 
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Pictures of the test in the order of the list, or photos of a training list."""
         if split == "train":
-            return self.training(
-                f"flickr_{self.release}.txt", f"flickr_{self.release}.csv", f"ezvsl_flickr_{self.release}.txt"
-            )
-        path = self.file("flickr_test.csv", "slavc_flickr_test.csv")
-        names = [safe_id(row[0], f"{path}, line {k + 1}") for k, row in enumerate(read_cells(read_text(path)))]
-        unique(names, str(path))
-        return [self.pair(name, f"{path}, line {k + 1}", boxes=[]) for k, name in enumerate(names)]
+            name = f"flickr_{self.release}"
+            return self.read_training_list(f"{name}.txt", f"{name}.csv", f"ezvsl_{name}.txt")
+        path = self.annotation_file("flickr_test.csv", "slavc_flickr_test.csv")
+        annotations = []
+        for k, cells in enumerate(read_cells(read_text(path)), 1):
+            where = f"{path}, line {k}"
+            annotations.append(self.pair(safe_id(cells[0], where), where, boxes=[]))
+        check_unique([annotation.id for annotation in annotations], str(path))
+        return annotations
 
-    def locate(self, line: Line) -> str:
-        """As for all; and the boxes from their own file."""
-        lack = super().locate(line)
-        if lack or "boxes" not in line.data:
-            return lack
-        name = self.root.first(("Annotations/{media}.xml", "{media}.xml"), {"media": line.media})
+    def locate(self, annotation: Annotation) -> str:
+        """As for all; boxes are read from their own file."""
+        missing = super().locate(annotation)
+        if missing or annotation.boxes is None:
+            return missing
+        name = self.root.find_file(("Annotations/{media}.xml", "{media}.xml"), {"media": annotation.media})
         if name is None:
             return "boxes (Annotations/{media}.xml)"
-        line.data["boxes"] = read_boxes(self.root.path / name)
+        annotation.boxes = read_boxes(self.root.path / name)
         return ""
 
     def source_map(self, boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         """Half of the number of boxes over each pixel, capped at 1."""
-        out = np.zeros((SIDE, SIDE), np.float32)
-        for x1, y1, x2, y2 in (np.rint(boxes * _GRID) * SIDE / _GRID).astype(int).tolist():
-            out[y1:y2, x1:x2] += 1
-        return np.minimum(out / 2, 1)
+        counts = np.zeros((SIDE, SIDE), np.float32)
+        corners = np.rint(boxes * _GRID) * SIDE / _GRID
+        for x1, y1, x2, y2 in corners.astype(int).tolist():
+            counts[y1:y2, x1:x2] += 1
+        return np.minimum(counts / 2, 1)
 
 
-def read_boxes(path: Path) -> list[dict[str, Any]]:
+def read_boxes(path: Path) -> list[BoxAnnotation]:
     """Boxes of all people in one file: `bbox` elements below each child of the root; others are left out.
 
     Raises:
@@ -76,16 +78,20 @@ def read_boxes(path: Path) -> list[dict[str, Any]]:
     text = read_text(path)
     if "<!ENTITY" in text or "<!DOCTYPE" in text:
         raise DataError(f"{path} declares a document type or entities, which boxes do not need. It is refused.")
+    boxes = []
     try:
-        root = ElementTree.fromstring(text)
-        rows = [
-            [int(float(child.text or "")) for child in list(box)[1:5]]
-            for person in root
-            for box in person
-            if box.tag == "bbox"
-        ]
-        if any(len(row) != 4 for row in rows):
-            raise ValueError("a bbox has fewer than five parts")
+        for person in ElementTree.fromstring(text):
+            for element in person:
+                if element.tag == "bbox":
+                    boxes.append(BoxAnnotation(step=0, box=_read_corners(element)))
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path} holds no boxes that can be read ({error}). Download it again.") from error
-    return [{"step": 0, "box": [x / _GRID for x in row]} for row in rows]
+    return boxes
+
+
+def _read_corners(element: ElementTree.Element) -> list[float]:
+    """x1, y1, x2, y2 as fractions of width and height; they follow the label."""
+    corners = [int(float(child.text or "")) / _GRID for child in list(element)[1:5]]
+    if len(corners) != 4:
+        raise ValueError("a bbox has fewer than five parts")
+    return corners

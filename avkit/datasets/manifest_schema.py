@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from avkit.datasets.annotations import fault
+from avkit.datasets.annotations import field_error
 from avkit.errors import unknown_name
 
 SPLITS = ("train", "val", "test")
@@ -15,12 +15,14 @@ _COLOUR = "#[0-9a-fA-F]{6}"
 
 
 def _key(kind: str, description: str, **rules: Any) -> dict[str, Any]:
+    """The schema of a value of one JSON type."""
     if kind == "string":
         rules.setdefault("minLength", 1)
     return {"type": kind, "description": description, **rules}
 
 
 def _object(description: str, required: tuple[str, ...], **keys: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with some keys and no others."""
     return _key("object", description, properties=keys, required=list(required), additionalProperties=False)
 
 
@@ -92,7 +94,7 @@ _BOX = _object(
         maxItems=4,
     ),
 )
-#: One line of the file.
+#: Schema of one line of the file.
 SCHEMA: dict[str, Any] = _object(
     "one clip",
     ("id",),
@@ -126,7 +128,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "string": ((str,), "a string"),
     "integer": ((int,), "a whole number"),
     "number": ((int, float), "a number"),
@@ -136,62 +138,95 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def _is(value: Any, kind: str) -> bool:
-    return isinstance(value, _KINDS[kind][0]) and not isinstance(value, bool)
+def _has_type(value: Any, name: str) -> bool:
+    return isinstance(value, _TYPES[name][0]) and not isinstance(value, bool)
 
 
-def check(value: Any, schema: dict[str, Any], where: str, field: str = "") -> None:
-    """Hold one value against the part of `SCHEMA` for it; `field` is its path within the line."""
+def check_value(value: Any, schema: dict[str, Any], where: str, field: str = "") -> None:
+    """Check a value against the part of `SCHEMA` for it.
+
+    Args:
+        value: A value of JSON.
+        schema: Its schema.
+        where: File and line, for messages.
+        field: Path of the value within the line, such as `masks[0].file`; empty for the whole line.
+
+    Raises:
+        DataError: At the first fault, naming line and field.
+    """
     if "anyOf" in schema:
-        fitting = [branch for branch in schema["anyOf"] if _is(value, branch["type"])]
-        if not fitting:
-            raise fault(where, field, f"{value!r} is not accepted; give {schema['description']}.")
-        schema = fitting[0]
-    meaning = schema["description"]
-    if not _is(value, schema["type"]):
-        raise fault(where, field, f"{value!r} is not {_KINDS[schema['type']][1]}; give {meaning}.")
+        schema = _fitting_branch(value, schema, where, field)
+    if not _has_type(value, schema["type"]):
+        raise field_error(where, field, f"{value!r} is not {_TYPES[schema['type']][1]}; give {schema['description']}.")
     if isinstance(value, dict):
         _check_object(value, schema, where, field)
     elif isinstance(value, list):
-        low, high = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-        if not low <= len(value) <= high:
-            count = low if low == high else f"at least {low}"
-            raise fault(
-                where, field, f"has {len(value)} entries and takes {count}; give {meaning}, or leave the key out."
-            )
-        for k, entry in enumerate(value):
-            check(entry, schema["items"], where, f"{field}[{k}]")
+        _check_array(value, schema, where, field)
     else:
         _check_scalar(value, schema, where, field)
 
 
+def _fitting_branch(value: Any, schema: dict[str, Any], where: str, field: str) -> dict[str, Any]:
+    """The branch of `anyOf` for a value's type."""
+    branch: dict[str, Any]
+    for branch in schema["anyOf"]:
+        if _has_type(value, branch["type"]):
+            return branch
+    raise field_error(where, field, f"{value!r} is not accepted; give {schema['description']}.")
+
+
+def _check_array(value: list[Any], schema: dict[str, Any], where: str, field: str) -> None:
+    min_items = schema.get("minItems", 0)
+    max_items = schema.get("maxItems", math.inf)
+    if not min_items <= len(value) <= max_items:
+        count = f"{min_items}" if min_items == max_items else f"at least {min_items}"
+        raise field_error(
+            where,
+            field,
+            f"has {len(value)} entries and takes {count}; give {schema['description']}, or leave the key out.",
+        )
+    for k, entry in enumerate(value):
+        check_value(entry, schema["items"], where, f"{field}[{k}]")
+
+
 def _check_object(value: dict[str, Any], schema: dict[str, Any], where: str, field: str) -> None:
-    dot = f"{field}." if field else ""
-    known, others = schema.get("properties", {}), schema["additionalProperties"]
+    prefix = f"{field}." if field else ""
+    properties = schema.get("properties", {})
+    additional = schema["additionalProperties"]
     for key in schema.get("required", ()):
         if key not in value:
-            raise fault(where, field, f"the key {key!r} is missing; give {known[key]['description']}.")
+            meaning = properties[key]["description"]
+            raise field_error(where, field, f"the key {key!r} is missing; give {meaning}.")
     if len(value) < schema.get("minProperties", 0):
-        raise fault(where, field, f"is empty; give {schema['description']}, or leave the key out.")
+        raise field_error(where, field, f"is empty; give {schema['description']}, or leave the key out.")
     for key, entry in value.items():
         if "propertyNames" in schema:
             _check_scalar(key, schema["propertyNames"], where, field)
-        if key not in known and others is False:
-            raise fault(where, field, str(unknown_name("key", key, known)))
-        check(entry, known.get(key, others), where, dot + key)
+        if key not in properties and additional is False:
+            raise field_error(where, field, str(unknown_name("key", key, properties)))
+        check_value(entry, properties.get(key, additional), where, prefix + key)
 
 
 def _check_scalar(value: Any, schema: dict[str, Any], where: str, field: str) -> None:
-    meaning = schema["description"]
     if "enum" in schema and value not in schema["enum"]:
-        raise fault(where, field, str(unknown_name("value", value, schema["enum"])))
+        raise field_error(where, field, str(unknown_name("value", value, schema["enum"])))
     if isinstance(value, str):
-        if len(value.strip()) < schema.get("minLength", 0):
-            raise fault(where, field, f"is empty; give {meaning}, or leave it out.")
-        if "pattern" in schema and not re.search(schema["pattern"], value):
-            raise fault(where, field, f"{value!r} is not accepted; give {meaning}.")
+        _check_text(value, schema, where, field)
     elif value is not None:
-        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-        if not (math.isfinite(value) and low <= value <= high):
-            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise fault(where, field, f"{value!r} is not a number {limits}; give {meaning}.")
+        _check_number(value, schema, where, field)
+
+
+def _check_text(value: str, schema: dict[str, Any], where: str, field: str) -> None:
+    meaning = schema["description"]
+    if len(value.strip()) < schema.get("minLength", 0):
+        raise field_error(where, field, f"is empty; give {meaning}, or leave it out.")
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        raise field_error(where, field, f"{value!r} is not accepted; give {meaning}.")
+
+
+def _check_number(value: float, schema: dict[str, Any], where: str, field: str) -> None:
+    minimum = schema.get("minimum", -math.inf)
+    maximum = schema.get("maximum", math.inf)
+    if not (math.isfinite(value) and minimum <= value <= maximum):
+        limits = f"at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
+        raise field_error(where, field, f"{value!r} is not a number {limits}; give {schema['description']}.")

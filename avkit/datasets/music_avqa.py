@@ -3,21 +3,21 @@
 
 import json
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line, texts
-from avkit.datasets.folder import Places
-from avkit.datasets.official import Official, Released
-from avkit.datasets.tables import read_json, safe_id
+from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
+from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.official import Official
+from avkit.datasets.released import ReleasedFeatures
+from avkit.datasets.tables import number_repeats, read_json, read_rows, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import FeatureFacts
 from avkit.scenes.question_templates import MUSIC_AVQA_TYPES
 from avkit.text.tokenizer import unique_words
 
-#: In index order, that of first appearance in the train file.
+#: Answers in index order, that of their first appearance in the train file.
 ANSWERS = [
     "two", "cello", "congas", "zero", "no", "pipa", "six", "yes", "one", "four", "three", "seven", "five", "ukulele",
     "right", "piano", "left", "accordion", "clarinet", "guzheng", "more than ten", "nine", "indoor", "saxophone",
@@ -34,6 +34,7 @@ _FILES = {
     "by-video": ("split_video_id/music_avqa_{split}.json", "music_avqa_{split}.json"),
     "v2": ("v2/{split}_balance.json", "{split}_balance.json", "v2/{split}.json"),
 }
+#: A slot of a question template.
 _SLOT = re.compile(r"<[A-Za-z]+>")
 
 
@@ -55,7 +56,7 @@ class MusicAVQA(Official):
         "data/json_update/avqa-{train,val,test}.json from GeWu-Lab/MUSIC-AVQA (or another release); "
         "videos and features as its readme links"
     )
-    marks = ("json_update/avqa-test.json", "json/avqa-test.json", "split_video_id/music_avqa_test.json")
+    marker_files = ("json_update/avqa-test.json", "json/avqa-test.json", "split_video_id/music_avqa_test.json")
     releases = tuple(_FILES)
     counts = {  # noqa: RUF012
         "update": {"train": 31_927, "val": 4568, "test": 9129},
@@ -65,104 +66,122 @@ class MusicAVQA(Official):
         "by-video": {"val": 4571, "test": 9125},
         "v2": {"test": 10_819},
     }
-    fixed = None
-    asks = True
-    places = Places(
+    fixed_steps = None
+    questions_only = True
+    patterns = MediaPatterns(
         frames=("frames/{media}", "avqa-frames-1fps/{media}"),
         video=("video/{media}.mp4", "videos/{media}.mp4", "MUSIC-AVQA-videos-Real/{media}.mp4", "{media}.mp4"),
-        sound=("audio/{media}.wav",),
+        audio=("audio/{media}.wav",),
     )
     released = {  # noqa: RUF012
-        "vggish": Released("vggish/{media}.npy", (60, 128), FeatureFacts("vggish", 1.0, 0.96)),
-        "resnet18": Released("resnet18/{media}.npy", (60, 512), FeatureFacts("resnet18", 1.0, 0, 1), sees=True),
-        "clip": Released(
+        "vggish": ReleasedFeatures("vggish/{media}.npy", (60, 128), FeatureFacts("vggish", 1.0, 0.96)),
+        "resnet18": ReleasedFeatures("resnet18/{media}.npy", (60, 512), FeatureFacts("resnet18", 1.0, 0, 1), "visual"),
+        "clip": ReleasedFeatures(
             "clip_feats/frame_1fps_ViT-L14@336px/{media}.npy",
             (60, 768),
             FeatureFacts("clip_vit_l14_336", 1, 0, 1),
-            True,
+            "visual",
         ),
-        "tome14": Released(
-            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("vit_large_tome14", 1, 0, 1), True
+        "tome14": ReleasedFeatures(
+            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("vit_large_tome14", 1, 0, 1), "visual"
         ),
-        "clip_b32": Released(
-            "clip_patch-level_vit_b32/{media}.npy", (60, 50, 512), FeatureFacts("clip_vit_b32", 1, 0, 1), True
+        "clip_b32": ReleasedFeatures(
+            "clip_patch-level_vit_b32/{media}.npy", (60, 50, 512), FeatureFacts("clip_vit_b32", 1, 0, 1), "visual"
         ),
-        "resnet18_14x14": Released(
-            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), True
+        "resnet18_14x14": ReleasedFeatures(
+            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), "visual"
         ),
     }
 
-    def words(self, split: str) -> Vocabulary:
-        """The 42 answers, and the words of the train file, or of the others where it is not there."""
-        found = [s for s in self.splits if self.root.find(*self._names(s)) is not None]
-        read = [line for s in (["train"] if "train" in found else found) for line in self.read(s)]
-        return Vocabulary(answers=ANSWERS, words=unique_words(texts(read)))
-
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Questions in the order of their file."""
-        path = self.file(*self._names(split))
+        path = self.annotation_file(*self._file_names(split))
         records = read_json(path)
         if not isinstance(records, list):
             raise DataError(f"{path} holds {type(records).__name__} instead of a list of questions.")
-        seen: Counter[str] = Counter()
-        return [self._line(record, f"{path}, record {k}", k, seen) for k, record in enumerate(records)]
+        annotations = []
+        questions = []
+        for k, record in enumerate(records):
+            where = f"{path}, record {k}"
+            question, video = _parse_question(record, where, k)
+            media = safe_id(video, where)
+            questions.append(question)
+            annotations.append(Annotation(id="", where=where, root=self.root.path, media=media, questions=[question]))
+        ids = number_repeats([str(question.id) for question in questions])
+        for annotation, question, name in zip(annotations, questions, ids, strict=True):
+            annotation.id = name
+            question.id = name
+        return annotations
 
-    def _names(self, split: str) -> list[str]:
+    def read_vocabulary(self) -> Vocabulary:
+        """The 42 answers, and the words of the train file, or of the others if it is missing."""
+        splits = [split for split in self.splits if self.root.find(*self._file_names(split)) is not None]
+        if "train" in splits:
+            splits = ["train"]
+        texts: list[str] = []
+        for split in splits:
+            texts += annotation_texts(self.read_annotations(split))
+        return Vocabulary(answers=ANSWERS, words=unique_words(texts))
+
+    def _file_names(self, split: str) -> list[str]:
         return [name.format(split=split) for name in _FILES[self.release]]
 
-    def _line(self, record: Any, where: str, k: int, seen: Counter[str]) -> Line:
-        try:
-            video, template, answer = record["video_id"], record["question_content"], record["anser"]
-            kind, values = _list(record["type"], where), _list(record["templ_values"], where)
-        except (TypeError, KeyError) as error:
-            raise DataError(
-                f"{where}: a question has video_id, type, question_content, templ_values and anser; {error!r} in "
-                f"{str(record)[:80]}."
-            ) from error
-        name = " ".join(kind)
-        if name not in MUSIC_AVQA_TYPES:
-            raise DataError(f"{where}: {unknown_name('question type', name, MUSIC_AVQA_TYPES)}")
-        if answer not in ANSWERS:
-            raise DataError(f"{where}: {unknown_name('answer', str(answer), ANSWERS)}")
-        identity = str(record.get("question_id", f"{video}#{k}"))
-        seen[identity] += 1
-        identity = identity if seen[identity] == 1 else f"{identity}#{seen[identity]}"
-        media = safe_id(str(video), where)
-        question = {"question": fill(template, values, where), "answer": answer, "type": name, "id": identity}
-        return self.line(where, id=identity, media=media, questions=[question])
+
+def _parse_question(record: Any, where: str, k: int) -> tuple[QuestionAnnotation, str]:
+    """The question of a record, and the id of its video."""
+    try:
+        video = str(record["video_id"])
+        template = record["question_content"]
+        answer = record["anser"]
+        words = _parse_list(record["type"], where)
+        values = _parse_list(record["templ_values"], where)
+    except (TypeError, KeyError) as error:
+        raise DataError(
+            f"{where}: a question has video_id, type, question_content, templ_values and anser; {error!r} in "
+            f"{str(record)[:80]}."
+        ) from error
+    question_type = " ".join(words)
+    if question_type not in MUSIC_AVQA_TYPES:
+        raise DataError(f"{where}: {unknown_name('question type', question_type, MUSIC_AVQA_TYPES)}")
+    if answer not in ANSWERS:
+        raise DataError(f"{where}: {unknown_name('answer', str(answer), ANSWERS)}")
+    text = fill_template(template, values, where)
+    name = str(record.get("question_id", f"{video}#{k}"))
+    return QuestionAnnotation(question=text, answer=answer, type=question_type, id=name), video
 
 
-def fill(template: str, values: list[str], where: str) -> str:
+def fill_template(template: str, values: list[str], where: str) -> str:
     """A question from its template, slots filled from left to right.
 
     Raises:
         DataError: If there are more or fewer values than slots.
     """
-    if len(slots := _SLOT.findall(template)) != len(values):
+    slots = _SLOT.findall(template)
+    if len(slots) != len(values):
         raise DataError(f"{where}: {template!r} has {len(slots)} slots and {len(values)} values.")
-    filled = iter(values)
-    return _SLOT.sub(lambda _: str(next(filled)), template).replace("\uff1f", "?").strip()
+    remaining = iter(values)
+    return normalize_template(_SLOT.sub(lambda _: str(next(remaining)), template))
 
 
-def _list(text: Any, where: str) -> list[str]:
+def normalize_template(template: str) -> str:
+    """A template or question without blanks at its ends and with plain question marks, as `read_prompts` names it."""
+    return template.replace("\uff1f", "?").strip()
+
+
+def _parse_list(text: Any, where: str) -> list[str]:
     """A list that is written as JSON within a string."""
     try:
-        found = json.loads(text) if isinstance(text, str) else text
+        values = json.loads(text) if isinstance(text, str) else text
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: {text!r} is no list written as JSON ({error.msg}).") from error
-    if not isinstance(found, list):
+    if not isinstance(values, list):
         raise DataError(f"{where}: {text!r} is no list written as JSON.")
-    return [str(x) for x in found]
+    return [str(value) for value in values]
 
 
 def read_prompts(path: Path) -> dict[str, str]:
-    """Declarative sentence of each question template, as TSPM uses them; end blanks and full-width marks are folded."""
-    from avkit.datasets.tables import read_rows
-
-    rows = read_rows(path, ["question_template", "declarative_prompt"])
-    return {fold(row["question_template"]): row["declarative_prompt"].strip() for row in rows}
-
-
-def fold(template: str) -> str:
-    """A question template as `read_prompts` names it."""
-    return template.replace("\uff1f", "?").strip()
+    """Declarative sentence of each question template, as TSPM uses them, by `normalize_template` of the template."""
+    prompts = {}
+    for row in read_rows(path, ["question_template", "declarative_prompt"]):
+        prompts[normalize_template(row["question_template"])] = row["declarative_prompt"].strip()
+    return prompts

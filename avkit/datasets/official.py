@@ -1,51 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all readers of official datasets share: the root, splits, releases, missing clips, stored features."""
+"""What all readers of official datasets share: root, splits, releases, missing clips, stored features."""
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line
-from avkit.datasets.clips import ClipDataset
-from avkit.datasets.folder import Folder, Places
+from avkit.datasets.annotations import Annotation, MaskAnnotation
+from avkit.datasets.clips import ClipDataset, Sample
+from avkit.datasets.folder import Folder, MediaPatterns
+from avkit.datasets.inputs import ReadOptions
+from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
 from avkit.errors import DataError, unknown_name
-from avkit.features.base import FeatureFacts, Features
+from avkit.features.base import Features
 from avkit.features.combined import ConcatenatedFeatures
-from avkit.features.files import NpyFolder, RowFile
-from avkit.features.store import Store
 
 
 class AbsentError(DataError):
-    """An annotation file is not there; what there is may be whole."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """Features that the authors of a dataset publish, or that a well-known model of it reads.
-
-    Attributes:
-        place: Where they are below the root: `folder/{media}.npy`, or an HDF5 file with one row per annotation row.
-        shape: Shape of a clip as published; None stands for a free length.
-        facts: How they were made.
-        sees: Whether they are of pictures; else of sound.
-    """
-
-    place: str
-    shape: tuple[int | None, ...]
-    facts: FeatureFacts
-    sees: bool = False
+    """An annotation file is missing; what is present may be complete."""
 
 
 class Official(ClipDataset):
     """A dataset in its authors' layout.
 
-    Splits, class order and vocabulary come from the official files, never from what lies on disk.
+    Splits, class order and vocabulary come from the official files, never from what lies on disk. A subclass states
+    the facts below as class attributes and gives `read_annotations` and `read_vocabulary`.
 
     Args:
         root: Folder of the dataset.
         split: One of `splits`.
-        image_size: Side of pictures and masks in pixels.
+        image_size: Height and width of pictures and masks in pixels.
         release: One of `releases`; the first by default.
         hop: Seconds per step, where the benchmark leaves it open.
         visual: Features to read instead of pictures: a name in `released`, several joined by `+`, a feature store, or a
@@ -53,12 +38,12 @@ class Official(ClipDataset):
         audio: Features to read instead of sound, likewise.
         allow_missing: Leave out clips whose media are missing, count them in `missing`, and hold the last picture of
             videos that are too short; else both are errors.
-        max_steps: Read this many steps from the start of each clip at most.
-        memory: What was read is kept up to this many bytes, per loader process.
-        media: False lists clips without looking for their media, to count and to check them.
+        max_steps: Read at most this many steps from the start of each clip.
+        cache_bytes: Memory for decoded clips and masks, per loader process.
+        find_media: Whether to look for the media of each clip. False lists clips only, to count or check them.
 
     Attributes:
-        listed: Every row of the split by the official files, whether its media are there or not.
+        all_annotations: Every row of the split by the official files, whether its media are present or not.
         total: Number of them.
         missing: What is missing of each clip that was left out, by id.
 
@@ -67,25 +52,29 @@ class Official(ClipDataset):
         DataError: If an annotation file is missing or damaged, or a clip is missing and `allow_missing` is False.
     """
 
-    #: Name on the command line.
-    name: ClassVar[str]
     #: Name in print.
     title: ClassVar[str]
     #: Where annotations and media come from.
     source: ClassVar[str]
     #: Files by which the root is recognised.
-    marks: ClassVar[tuple[str, ...]]
+    marker_files: ClassVar[tuple[str, ...]]
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     #: Published forms of the annotations, the usual one first.
     releases: ClassVar[tuple[str, ...]] = ("official",)
-    #: Samples by release and split, of the official files.
-    counts: ClassVar[dict[str, dict[str, int]]] = {}
-    #: Steps of every clip; None where clips have their own length.
-    fixed: ClassVar[int | None] = 10
+    #: Number of samples by release and split, of the official files.
+    counts: ClassVar[Mapping[str, Mapping[str, int]]] = {}
+    #: Number of steps of every clip; None where clips have their own length.
+    fixed_steps: ClassVar[int | None] = 10
     #: Seconds per step.
-    step: ClassVar[float] = 1.0
-    places: ClassVar[Places]
-    released: ClassVar[dict[str, Released]] = {}
+    default_hop: ClassVar[float] = 1.0
+    #: Place within a step at which its picture is taken, in [0, 1].
+    frame_offset: ClassVar[float] = 0.5
+    #: Whether the sound of a clip is the middle of its audio file.
+    centred_audio: ClassVar[bool] = False
+    #: Where media are.
+    patterns: ClassVar[MediaPatterns]
+    #: Features that are published with the dataset, by name.
+    released: ClassVar[Mapping[str, ReleasedFeatures]] = {}
 
     def __init__(
         self,
@@ -98,202 +87,208 @@ class Official(ClipDataset):
         audio: str | Features | None = None,
         allow_missing: bool = False,
         max_steps: int | None = None,
-        memory: int = 512 * 2**20,
-        media: bool = True,
+        cache_bytes: int = 512 * 2**20,
+        find_media: bool = True,
     ) -> None:
         if split not in self.splits:
             raise unknown_name(f"split of {self.title}", split, self.splits)
         if release is not None and release not in self.releases:
             raise unknown_name(f"release of {self.title}", release, self.releases)
-        if hop is not None and self.fixed is not None and hop != self.step:
-            raise ValueError(f"hop is {hop}; {self.title} has {self.fixed} steps of {self.step:g} s. Leave it out.")
-        self.root, self.split, self.release = Folder(root), split, release or self.releases[0]
+        if hop is not None and self.fixed_steps is not None and hop != self.default_hop:
+            raise ValueError(
+                f"hop is {hop}; {self.title} has {self.fixed_steps} steps of {self.default_hop:g} s. Leave it out."
+            )
+        self.root = Folder(root)
+        self.split = split
+        self.release = release or self.releases[0]
         self.allow_missing = allow_missing
         if not self.root.path.is_dir():
             raise DataError(f"The root {str(root)!r} of {self.title} is no folder. Check the path.")
-        listed = self.read(split)
-        self._check_release(len(listed))
-        self.listed = listed
-        self.total, self.missing = len(listed), dict[str, str]()
-        super().__init__(
-            listed,
-            self.words(split),
-            image_size,
-            hop or self.step,
-            steps=self.fixed,
+        self.all_annotations = self.read_annotations(split)
+        self.total = len(self.all_annotations)
+        self._check_release()
+        vocabulary = self.read_vocabulary()
+        options = ReadOptions(
+            image_size=image_size,
+            hop=hop or self.default_hop,
+            steps=self.fixed_steps,
             max_steps=max_steps,
+            frame_offset=self.frame_offset,
+            centred_audio=self.centred_audio,
             short_ok=allow_missing,
-            visual=self.features(visual, True),
-            audio=self.features(audio, False),
-            memory=memory,
+            visual=self._features(visual, "visual"),
+            audio=self._features(audio, "audio"),
+            cache_bytes=cache_bytes,
         )
-        if media:
-            self._keep_present()
+        super().__init__(self.all_annotations, vocabulary, options)
+        if find_media:
+            self._leave_out_missing()
 
-    def read(self, split: str) -> list[Line]:
-        """Every row of a split, in the official order, without looking for media."""
-        raise NotImplementedError
+    @abstractmethod
+    def read_annotations(self, split: str) -> list[Annotation]:
+        """Every row of a split in the official order, without looking for its media."""
 
-    def words(self, split: str) -> Vocabulary:
+    @abstractmethod
+    def read_vocabulary(self) -> Vocabulary:
         """Classes, answers and words, the same for every split."""
-        raise NotImplementedError
+
+    def row_ids(self) -> list[str]:
+        """Ids of all rows of the annotation file in its order, for HDF5 files with a row for each."""
+        raise DataError(f"{self.title} has no HDF5 files by row. Name a feature store or a folder of .npy files.")
+
+    def mask_classes(self, file: str) -> Mapping[str, str | None] | None:
+        """Class of each pixel value of a mask, by the path of its file; None where every value but 0 sounds."""
+        return None
 
     @property
     def coverage(self) -> tuple[int, int]:
-        """Clips that can be read, and those the official split has."""
+        """Number of clips that can be read, and of those in the official split."""
         return self.total - len(self.missing), self.total
 
-    def file(self, *names: str) -> Path:
-        """An annotation file, under one of its names.
+    def annotation_file(self, *names: str) -> Path:
+        """An annotation file, under the first of its names that exists.
 
         Raises:
-            AbsentError: If none is there; names another dataset if the root looks like that one's.
+            AbsentError: If none exists; names another dataset if the root looks like that one's.
         """
-        found = self.root.find(*names)
-        if found is None:
-            other = _recognise(self.root, self)
+        path = self.root.find(*names)
+        if path is None:
             raise AbsentError(
                 f"{self.title}: none of {', '.join(names)} is under root {str(self.root.path)!r}, nor in a folder such "
-                f"as 'data' or 'annotations' below it.{other} Get {self.source}."
+                f"as 'data' or 'annotations' below it.{_other_dataset(self)} Get {self.source}."
             )
-        return found
+        return path
 
-    def line(self, where: str, **data: Any) -> Line:
-        """A line of this dataset."""
-        return Line(where, data, self.root.path)
-
-    def features(self, given: str | Features | None, sees: bool) -> Features | None:
-        """Stored features by name, path, or as they are.
+    def open_features(self, name: str, modality: FeatureModality) -> Features:
+        """Features of one name in `released`, or at one path, from here or from the root.
 
         Raises:
             ValueError: If the name is neither known nor a path.
         """
-        if given is None or not isinstance(given, str):
-            return given
-        parts = [self.named_features(part.strip(), sees) for part in given.split("+")]
+        if name in self.released:
+            return open_released(self.root, self.released[name], self.row_ids)
+        for path in (Path(name), self.root.path / name):
+            if path.exists():
+                return open_path(path, self.row_ids)
+        names = [name for name, features in self.released.items() if features.modality == modality]
+        raise ValueError(
+            f"{unknown_name(f'features of {self.title}', name, names)} Or give the path of a feature store, or of "
+            "a folder of .npy files, from here or from the root."
+        )
+
+    def _features(self, features: str | Features | None, modality: FeatureModality) -> Features | None:
+        """Stored features by names joined by `+`, or as they are."""
+        if features is None or not isinstance(features, str):
+            return features
+        parts = [self.open_features(name.strip(), modality) for name in features.split("+")]
         return parts[0] if len(parts) == 1 else ConcatenatedFeatures(parts)
 
-    def rows(self) -> list[str]:
-        """Ids of all rows of the annotation file in its order, for HDF5 files with a row for each."""
-        raise DataError(f"{self.title} has no HDF5 files by row. Name a feature store or a folder of .npy files.")
+    def locate(self, annotation: Annotation) -> str:
+        """Add the paths of a clip's media to its annotation.
 
-    def named_features(self, given: str, sees: bool) -> Features:
-        """Features of one name in `released`, or at one path."""
-        if given in self.released:
-            known = self.released[given]
-            folder, _, last = known.place.rpartition("/")
-            if "{media}" not in last:
-                path = self.root.find(known.place) or self.root.path / known.place
-                return RowFile(path, self.rows(), facts=known.facts)
-            found = self.root.find(folder) or self.root.path / folder
-            return NpyFolder(found, last.removeprefix("{media}"), known.facts)
-        place = next((p for p in (Path(given), self.root.path / given) if p.exists()), None)
-        if place is None:
-            kinds = [name for name, released in self.released.items() if released.sees == sees]
-            raise ValueError(
-                f"{unknown_name(f'features of {self.title}', given, kinds)} Or give the path of a feature store, or of "
-                "a folder of .npy files, from here or from the root."
-            )
-        if place.is_dir():
-            return NpyFolder(place)
-        if place.suffix not in (".h5", ".hdf5"):
-            raise ValueError(f"{place} is no feature store (.h5) and no folder of .npy files.")
-        return Store(place) if is_store(place) else RowFile(place, self.rows())
+        Returns:
+            What is missing, such as "pictures"; empty if nothing is.
+        """
+        values = {"media": annotation.media, **annotation.placeholders}
+        return (
+            self._locate_media(annotation, values)
+            or self._locate_masks(annotation, values)
+            or self._missing_features(annotation)
+        )
 
-    def locate(self, line: Line) -> str:
-        """Add the places of a clip's media to its line; what is missing, or the empty string."""
-        names = {"media": line.media, **line.data.get("names", {})}
-        places = self.places
-        if self.visual is None or self.audio is None:
-            steps = line.data.get("steps", self.fixed) or 0
-            frames = self.root.pictures(places, names, steps) if self.visual is None else None
-            sound = self.root.first(places.sound, names) if self.audio is None else None
-            video = self.root.first(places.video, names) if None in (frames, sound) else None
-            found = {"frames": frames, "audio": sound, "video": video}
-            line.data.update({key: value for key, value in found.items() if value is not None})
-            if self.visual is None and frames is None and video is None:
-                return "pictures"
-            if self.audio is None and sound is None and video is None:
-                return "sound"
-        if "masks" not in line.data and (steps_masked := line.data.pop("masked", None)) is not None:
-            masks = self.root.masks(places, names, steps_masked)
-            if masks is None:
-                return "masks"
-            line.data["masks"] = [
-                {"step": k, "file": file, **self.mask_values(file)} for k, file in zip(steps_masked, masks, strict=True)
-            ]
-        for features, what in ((self.visual, "visual features"), (self.audio, "audio features")):
-            if features is not None and not {line.data["id"], line.media} & features.names:  # type: ignore[operator]
-                return what
+    def _locate_media(self, annotation: Annotation, values: Mapping[str, object]) -> str:
+        if self.visual is not None and self.audio is not None:
+            return ""
+        if self.visual is None:
+            steps = self.options.steps_of(annotation) or 0
+            annotation.frames = self.root.find_frames(self.patterns, values, steps)
+        if self.audio is None:
+            annotation.audio = self.root.find_file(self.patterns.audio, values)
+        if annotation.frames is None or annotation.audio is None:
+            annotation.video = self.root.find_file(self.patterns.video, values)
+        if self.visual is None and annotation.frames is None and annotation.video is None:
+            return "pictures"
+        if self.audio is None and annotation.audio is None and annotation.video is None:
+            return "sound"
         return ""
 
-    def mask_values(self, file: str) -> dict[str, Any]:
-        """What the pixel values of a mask mean, by the keys of a manifest; by default all but 0 sounds."""
-        return {}
+    def _locate_masks(self, annotation: Annotation, values: Mapping[str, object]) -> str:
+        steps = annotation.mask_steps
+        if annotation.masks is not None or steps is None:
+            return ""
+        files = self.root.find_masks(self.patterns, values, steps)
+        if files is None:
+            return "masks"
+        annotation.masks = []
+        for step, file in zip(steps, files, strict=True):
+            annotation.masks.append(MaskAnnotation(step=step, file=file, classes=self.mask_classes(file)))
+        return ""
 
-    def _keep_present(self) -> None:
-        """Leave out what is missing, or refuse to."""
-        lacks = [self.locate(line) for line in self.lines]
-        self.missing = {line.data["id"]: lack for line, lack in zip(self.lines, lacks, strict=True) if lack}
-        if not self.missing:
+    def _missing_features(self, annotation: Annotation) -> str:
+        for features, missing in ((self.visual, "visual features"), (self.audio, "audio features")):
+            if features is None:
+                continue
+            if annotation.id not in features.names and annotation.media not in features.names:
+                return missing
+        return ""
+
+    def _leave_out_missing(self) -> None:
+        """Leave out clips whose media are missing, or raise an error."""
+        missing = {}
+        present: dict[int, int] = {}  # new index of each clip that is kept, by its old one
+        for index, annotation in enumerate(self.annotations):
+            lack = self.locate(annotation)
+            if lack:
+                missing[annotation.id] = lack
+            else:
+                present[index] = len(present)
+        self.missing = missing
+        if not missing:
             return
-        if not self.allow_missing or len(self.missing) == self.total:
-            first, lack = next(iter(self.missing.items()))
-            raise DataError(
-                f"{self.title}, {self.split}: {len(self.missing)} of {self.total} clips are not there, such as "
-                f"{first!r}, which has no {lack} under root {str(self.root.path)!r}{self._looked(lack)}. Run 'avkit "
-                f"check {self.name} --root {self.root.path}', or pass allow_missing=True to leave them out and report "
-                "the coverage."
-            )
-        keep = [k for k, lack in enumerate(lacks) if not lack]
-        place = {k: i for i, k in enumerate(keep)}
-        self.samples = [(place[k], q) for k, q in self.samples if k in place]
-        self.lines = [self.lines[k] for k in keep]
+        if not self.allow_missing or len(missing) == self.total:
+            raise self._missing_error(missing)
+        samples = [sample for sample in self.samples if sample.clip in present]
+        self.samples = [Sample(present[sample.clip], sample.question) for sample in samples]
+        self.annotations = [self.annotations[index] for index in present]
 
-    def _looked(self, lack: str) -> str:
-        """Where media were looked for."""
-        places = self.places
+    def _missing_error(self, missing: Mapping[str, str]) -> DataError:
+        first, lack = next(iter(missing.items()))
         patterns = {
-            "masks": places.masks,
-            "pictures": (*places.frames, *places.video),
-            "sound": (*places.sound, *places.video),
+            "masks": self.patterns.masks,
+            "pictures": (*self.patterns.frames, *self.patterns.video),
+            "sound": (*self.patterns.audio, *self.patterns.video),
         }.get(lack, ())
-        return f" ({', '.join(patterns)})" if patterns else ""
+        searched = f" ({', '.join(patterns)})" if patterns else ""
+        return DataError(
+            f"{self.title}, {self.split}: {len(missing)} of {self.total} clips are not there, such as {first!r}, which "
+            f"has no {lack} under root {str(self.root.path)!r}{searched}. Run 'avkit check {self.name} --root "
+            f"{self.root.path}', or pass allow_missing=True to leave them out and report the coverage."
+        )
 
-    def _check_release(self, found: int) -> None:
-        """Refuse files of another release or split, which are known by their number of rows."""
-        own = self.counts.get(self.release, {}).get(self.split)
-        if own is None or found == own:
+    def _check_release(self) -> None:
+        """Refuse files of another release or split, which are recognised by their number of rows."""
+        expected = self.counts.get(self.release, {}).get(self.split)
+        if expected is None or self.total == expected:
             return
         for release, splits in self.counts.items():
             for split, count in splits.items():
-                if found == count and (release, split) != (self.release, self.split):
+                if self.total == count and (release, split) != (self.release, self.split):
                     raise DataError(
-                        f"{self.title}: release {self.release!r} has {own} samples in split {self.split!r}; the file "
-                        f"found has {found}, as split {split!r} of release {release!r} has. Take files of one release "
-                        f"and split, or ask for release={release!r}."
+                        f"{self.title}: release {self.release!r} has {expected} samples in split {self.split!r}; the "
+                        f"file found has {self.total}, as split {split!r} of release {release!r} has. Take files of "
+                        f"one release and split, or ask for release={release!r}."
                     )
 
 
-def is_store(path: Path) -> bool:
-    """Whether an HDF5 file is a feature store of ours; an unreadable one counts as such, which then says so."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "avkit_features" in file.attrs
-    except OSError:
-        return True
-
-
-def _recognise(root: Folder, asked: Official) -> str:
-    """A sentence that names the dataset that a root looks like."""
+def _other_dataset(dataset: Official) -> str:
+    """A sentence that names the dataset that a root looks like; empty if it looks like none."""
     from avkit.datasets import DATASETS, find_dataset
 
     for name in DATASETS:
-        found = find_dataset(name)
-        if not issubclass(found, Official) or found.name == asked.name:
+        other = find_dataset(name)
+        if not issubclass(other, Official) or other.name == dataset.name:
             continue
-        if mark := next((m for m in found.marks if root.find(m)), None):
-            return f" It holds {mark}: it looks like {found.title} (dataset {name!r})."
+        for file in other.marker_files:
+            if dataset.root.find(file):
+                return f" It holds {file}: it looks like {other.title} (dataset {name!r})."
     return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log-mel patches as AVSBench ships them: pickles of one tensor, read without letting a pickle do anything else."""
+"""Log-mel patches as AVSBench publishes them: pickles of one tensor, read so that a pickle can run no other code."""
 
 import io
 import pickle
@@ -16,35 +16,32 @@ from avkit.errors import DataError
 from avkit.features.base import FeatureFacts, missing_clip_error
 
 
-def _storage(data: bytes) -> Any:
-    """What torch pickles a tensor's numbers as: a file of its own, read with tensors alone allowed."""
+def _load_storage(data: bytes) -> Any:
+    """The numbers of a tensor, which torch pickles as a file of its own; only tensors are allowed in it."""
     return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 
 
-def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
-    """All that a pickle of a plain array or tensor may call."""
+def _allowed_calls() -> dict[tuple[str, str], Callable[..., Any]]:
+    """What the pickle of a plain array or tensor may call, by module and name."""
     from numpy._core import multiarray
 
-    numpy = {
-        "_reconstruct": multiarray._reconstruct,
-        "scalar": multiarray.scalar,
-    }
-    out: dict[tuple[str, str], Callable[..., Any]] = {
+    allowed: dict[tuple[str, str], Callable[..., Any]] = {
         ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-        ("torch.storage", "_load_from_bytes"): _storage,
+        ("torch.storage", "_load_from_bytes"): _load_storage,
         ("collections", "OrderedDict"): OrderedDict,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        out |= {(module, name): value for name, value in numpy.items()}
-    return out
+        allowed[module, "_reconstruct"] = multiarray._reconstruct
+        allowed[module, "scalar"] = multiarray.scalar
+    return allowed
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _allowed()[module, name]
+            return _allowed_calls()[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it wants to call {module}.{name}") from None
 
@@ -70,7 +67,7 @@ def read_log_mel(path: Path) -> NDArray[np.float32]:
 
 
 class LogMelFiles:
-    """Log-mel patches of clips as features: (T, 96 * 64) of T patches of 0.96 s.
+    """Log-mel patches of clips as features, (T, 96 * 64), each patch of 0.96 s.
 
     Args:
         root: Folder of the paths.
@@ -78,17 +75,18 @@ class LogMelFiles:
     """
 
     def __init__(self, root: Path, files: dict[str, str]) -> None:
-        self.path, self.files = root, files
+        self.path = root
+        self.files = files
         self.facts = FeatureFacts("log_mel", 1.0, 0.96)
 
     @property
     def names(self) -> Collection[str]:
-        """Clips whose file is there."""
+        """Clips that have a file."""
         return self.files.keys()
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Patches of a clip, (T, 6144)."""
         if name not in self.files:
             raise missing_clip_error(self.path, name, self.names)
-        x = read_log_mel(self.path / self.files[name])
-        return x.reshape(len(x), -1)
+        patches = read_log_mel(self.path / self.files[name])
+        return patches.reshape(len(patches), -1)

@@ -3,19 +3,51 @@
 
 import json
 import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line
-from avkit.datasets.folder import Places
+from avkit.datasets.annotations import Annotation, CaptionAnnotation, MaskAnnotation
+from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.grid import Grid
 from avkit.datasets.official import Official
-from avkit.datasets.tables import read_json, read_text, safe_id, unique
-from avkit.datasets.targets import Grid
+from avkit.datasets.tables import check_unique, read_json, read_lines, read_text, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.text.tokenizer import unique_words
 
+#: Kinds of clips: of one keyword, of several, with another's sound laid over, and of two side by side.
 KINDS = ("single", "multi", "overlay", "stitched")
+
+
+@dataclass(slots=True, kw_only=True)
+class RegionAnnotation(Annotation):
+    """The annotation of a clip of f-Music or f-Lifescene; masks and captions are read with its item.
+
+    Attributes:
+        fps: Frames per second, by which masks and sentences are numbered.
+        sources: Class of each source by its number, which is its pixel value in masks.
+        kind: One of `KINDS`; empty if the clip has no `meta.json`.
+    """
+
+    fps: float
+    sources: dict[int, str] = field(default_factory=dict)
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A line of `captions.jsonl`.
+
+    Attributes:
+        frame: Number of the frame from which it holds.
+        source: Number of the source that it is about; None for all that sounds.
+        text: The sentence; empty where nothing is said any more.
+    """
+
+    frame: int
+    source: int | None
+    text: str
 
 
 class RASSU(Official):
@@ -30,52 +62,44 @@ class RASSU(Official):
     """
 
     source = "the authors, or make clips with 'avkit build' and annotate them"
-    marks = ("dataset.json",)
-    fixed = None
-    places = Places(
-        frames=("clips/{media}/frames",), video=("clips/{media}/video.mp4",), sound=("clips/{media}/audio.wav",)
+    marker_files = ("dataset.json",)
+    fixed_steps = None
+    patterns = MediaPatterns(
+        frames=("clips/{media}/frames",), video=("clips/{media}/video.mp4",), audio=("clips/{media}/audio.wav",)
     )
 
-    def words(self, split: str) -> Vocabulary:
-        """Classes of `dataset.json`, words of the sentences in the train split."""
-        found = [
-            caption["text"] for line in self.read("train") for caption in self._sentences(self._clip(line.data["id"]))
-        ]
-        return Vocabulary(classes=list(self._facts()["classes"]), words=unique_words(found))
-
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Clips of a split in the order of its list."""
-        facts, path = self._facts(), self.file(f"splits/{split}.txt")
-        names = [row.strip() for row in read_text(path).split("\n") if row.strip()]
-        unique(names, str(path))
-        return [self._line(safe_id(n, str(path)), f"{path}, line {k + 1}", facts) for k, n in enumerate(names)]
+        facts = self._read_facts()
+        path = self.annotation_file(f"splits/{split}.txt")
+        names = [line.strip() for line in read_lines(path)]
+        check_unique(names, str(path))
+        annotations: list[Annotation] = []
+        for k, name in enumerate(names, 1):
+            annotations.append(self._read_clip(safe_id(name, str(path)), f"{path}, line {k}", facts))
+        return annotations
 
-    def _line(self, name: str, where: str, facts: dict[str, Any]) -> Line:
-        clip = self._clip(name)
-        data: dict[str, Any] = {"id": name, "fps": float(facts["fps"])}
-        if not (clip / "meta.json").is_file():
-            return self.line(where, **data)
-        meta = read_json(clip / "meta.json")
-        try:
-            sources = {int(s["source"]): s["label"] for s in meta["sources"]}
-            data["duration"] = int(meta["num_frames"]) / data["fps"]
-            kind = meta["kind"]
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(f"{clip / 'meta.json'} lacks kind, num_frames or sources: {error!r}.") from error
-        if kind not in KINDS:
-            raise DataError(f"{clip / 'meta.json'}: {unknown_name('kind', str(kind), KINDS)}")
-        for label in sources.values():
-            if label not in facts["classes"]:
-                raise DataError(f"{clip / 'meta.json'}: {unknown_name('class', str(label), facts['classes'])}")
-        data |= {"sources": sources, "kind": kind, "labels": list(dict.fromkeys(sources.values()))}
-        if (clip / "masks").is_dir():
-            data["masks"] = []  # listed when they are read: there may be 300 of each clip
-        if (clip / "captions.jsonl").is_file():
-            data["captions"] = []
-        return self.line(where, **data)
+    def read_vocabulary(self) -> Vocabulary:
+        """Classes of `dataset.json`, words of the sentences in the train split."""
+        texts: list[str] = []
+        for annotation in self.read_annotations("train"):
+            texts += [sentence.text for sentence in read_sentences(self._clip_folder(annotation.id))]
+        return Vocabulary(classes=list(self._read_facts()["classes"]), words=unique_words(texts))
 
-    def _facts(self) -> dict[str, Any]:
-        path = self.file("dataset.json")
+    def complete(self, annotation: Annotation, grid: Grid) -> Annotation:
+        """The annotation with its masks and captions."""
+        assert isinstance(annotation, RegionAnnotation)
+        if annotation.masks is not None:
+            annotation = replace(annotation, masks=self._list_masks(annotation))
+        if annotation.captions is not None:
+            annotation = replace(annotation, captions=self._read_captions(annotation, grid))
+        return annotation
+
+    def _clip_folder(self, name: str) -> Path:
+        return self.root.path / "clips" / name
+
+    def _read_facts(self) -> dict[str, Any]:
+        path = self.annotation_file("dataset.json")
         facts = read_json(path)
         if not isinstance(facts, dict) or not {"name", "fps", "classes"} <= facts.keys():
             raise DataError(f"{path} lacks name, fps or classes.")
@@ -83,70 +107,94 @@ class RASSU(Official):
             raise DataError(f"{path} is of {facts['name']!r}, and {self.name!r} was asked for.")
         return facts
 
-    def _clip(self, name: str) -> Path:
-        return self.root.path / "clips" / name
+    def _read_clip(self, name: str, where: str, facts: dict[str, Any]) -> RegionAnnotation:
+        folder = self._clip_folder(name)
+        path = folder / "meta.json"
+        annotation = RegionAnnotation(id=name, where=where, root=self.root.path, fps=float(facts["fps"]))
+        if not path.is_file():
+            return annotation
+        meta = read_json(path)
+        try:
+            for entry in meta["sources"]:
+                annotation.sources[int(entry["source"])] = entry["label"]
+            annotation.duration = int(meta["num_frames"]) / annotation.fps
+            annotation.kind = meta["kind"]
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(f"{path} lacks kind, num_frames or sources: {error!r}.") from error
+        if annotation.kind not in KINDS:
+            raise DataError(f"{path}: {unknown_name('kind', str(annotation.kind), KINDS)}")
+        annotation.labels = list(dict.fromkeys(annotation.sources.values()))
+        for label in annotation.labels:
+            if label not in facts["classes"]:
+                raise DataError(f"{path}: {unknown_name('class', str(label), facts['classes'])}")
+        # masks and captions are listed when an item is read: a clip may have 300 of each
+        if (folder / "masks").is_dir():
+            annotation.masks = []
+        if (folder / "captions.jsonl").is_file():
+            annotation.captions = []
+        return annotation
 
-    def _targets(self, line: Line, grid: Grid, fields: frozenset[str], unknown: frozenset[str]) -> dict[str, Any]:
-        data = dict(line.data)
-        if "masks" in data:
-            data["masks"] = self._masks_of(line, grid)
-        if "captions" in data:
-            data["captions"] = self._captions_of(line, grid)
-        return super()._targets(Line(line.where, data, line.root), grid, fields, unknown)
-
-    def _masks_of(self, line: Line, grid: Grid) -> list[dict[str, Any]]:
-        """The labelled frames; beyond the clip's end is a contradiction."""
-        folder = f"clips/{line.data['id']}/masks"
-        classes = {str(source): label for source, label in line.data["sources"].items()}
-        out = []
+    def _list_masks(self, annotation: RegionAnnotation) -> list[MaskAnnotation]:
+        """The masks of the labelled frames."""
+        folder = f"clips/{annotation.id}/masks"
+        classes = {str(source): label for source, label in annotation.sources.items()}
+        masks = []
         for path in sorted((self.root.path / folder).glob("*.png")):
             if not re.fullmatch(r"\d+", path.stem):
-                raise line.fault("masks", f"{path.name!r} is not named by the number of its frame, such as 00000.png.")
+                raise annotation.error(
+                    "masks", f"{path.name!r} is not named by the number of its frame, such as 00000.png."
+                )
             # a hair later than the frame, so that rounding does not put it into the step before
-            time = int(path.stem) / line.data["fps"] + 1e-6
-            out.append({"time": time, "file": f"{folder}/{path.name}", "classes": classes})
-        return out
+            time = int(path.stem) / annotation.fps + 1e-6
+            masks.append(MaskAnnotation(time=time, file=f"{folder}/{path.name}", classes=classes))
+        return masks
 
-    def _captions_of(self, line: Line, grid: Grid) -> list[dict[str, Any]]:
+    def _read_captions(self, annotation: RegionAnnotation, grid: Grid) -> list[CaptionAnnotation]:
         """Sentences with their times: each until the next one about its source, or the end."""
-        fps, by_source = line.data["fps"], dict[Any, list[tuple[float, str]]]()
-        for caption in self._sentences(self._clip(line.data["id"])):
-            if caption["source"] is not None and caption["source"] not in line.data["sources"]:
-                raise line.fault("captions", f"source {caption['source']} is none of {sorted(line.data['sources'])}.")
-            by_source.setdefault(caption["source"], []).append((caption["frame"] / fps, caption["text"]))
-        out = []
-        for source in sorted(by_source, key=lambda s: (s is not None, s or 0)):
-            told = sorted(by_source[source])
-            ends = [*(start for start, _ in told[1:]), grid.end]
-            out += [
-                {"start": start, "end": end, "text": text}
-                for (start, text), end in zip(told, ends, strict=True)
-                if start < end and text
-            ]
-        return out
+        by_source: dict[int | None, list[tuple[float, str]]] = {}
+        for sentence in read_sentences(self._clip_folder(annotation.id)):
+            if sentence.source is not None and sentence.source not in annotation.sources:
+                raise annotation.error("captions", f"source {sentence.source} is none of {sorted(annotation.sources)}.")
+            start = sentence.frame / annotation.fps
+            by_source.setdefault(sentence.source, []).append((start, sentence.text))
+        captions = []
+        for source in sorted(by_source, key=_source_order):
+            sentences = sorted(by_source[source])
+            ends = [*(start for start, _ in sentences[1:]), grid.end]
+            for (start, text), end in zip(sentences, ends, strict=True):
+                if start < end and text:
+                    captions.append(CaptionAnnotation(start=start, end=end, text=text))
+        return captions
 
-    @staticmethod
-    def _sentences(clip: Path) -> list[dict[str, Any]]:
-        path = clip / "captions.jsonl"
-        if not path.is_file():
-            return []
-        out = []
-        for k, row in enumerate(read_text(path).split("\n")):
-            if row.strip():
-                try:
-                    caption = json.loads(row)
-                    out.append(
-                        {
-                            "frame": int(caption["frame"]),
-                            "source": None if caption.get("source") is None else int(caption["source"]),
-                            "text": str(caption["text"]),
-                        }
-                    )
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(
-                        f"{path}, line {k + 1}: a sentence has frame, source and text; {error!r}."
-                    ) from error
-        return out
+
+def _source_order(source: int | None) -> tuple[bool, int]:
+    """Sort key: the whole mask before single sources."""
+    return source is not None, source or 0
+
+
+def read_sentences(folder: Path) -> list[Sentence]:
+    """The sentences of a clip; none if its folder has no `captions.jsonl`.
+
+    Raises:
+        DataError: If a line is no sentence.
+    """
+    path = folder / "captions.jsonl"
+    if not path.is_file():
+        return []
+    sentences = []
+    for k, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            sentences.append(_parse_sentence(line, f"{path}, line {k}"))
+    return sentences
+
+
+def _parse_sentence(line: str, where: str) -> Sentence:
+    try:
+        entry = json.loads(line)
+        source = entry.get("source")
+        return Sentence(int(entry["frame"]), None if source is None else int(source), str(entry["text"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: a sentence has frame, source and text; {error!r}.") from error
 
 
 class FMusic(RASSU):

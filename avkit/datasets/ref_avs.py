@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ref-AVS: the mask of the thing that a sentence speaks of, by what is seen and heard."""
-
-from collections import Counter
+"""Ref-AVS: the mask of the object that a sentence refers to by its look and sound."""
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Line, texts
-from avkit.datasets.folder import Places
+from avkit.datasets.annotations import Annotation, annotation_texts
+from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.official import Official
-from avkit.datasets.tables import read_rows, safe_id
+from avkit.datasets.tables import number_repeats, read_rows, safe_id
 from avkit.errors import DataError
 from avkit.text.tokenizer import unique_words
 
 SECONDS = 10
+#: The splits that `test` consists of.
+_TEST_SPLITS = ("test_s", "test_u", "test_n")
 
 
 class RefAVS(Official):
@@ -28,43 +28,52 @@ class RefAVS(Official):
     name = "ref-avs"
     title = "Ref-AVS"
     source = "metadata.csv and the folders media and gt_mask from GeWu-Lab/Ref-AVS"
-    marks = ("gt_mask", "media")
-    splits = ("train", "val", "test", "test_s", "test_u", "test_n")
+    marker_files = ("gt_mask", "media")
+    splits = ("train", "val", "test", *_TEST_SPLITS)
     counts = {  # noqa: RUF012
         "official": {"train": 14_113, "val": 1349, "test": 4972, "test_s": 2288, "test_u": 1656, "test_n": 1028}
     }
-    fixed = SECONDS
-    places = Places(
+    fixed_steps = SECONDS
+    patterns = MediaPatterns(
         frames=("media/{media}/frames/{k}.jpg",),
-        sound=("media/{media}/audio.wav",),
+        audio=("media/{media}/audio.wav",),
         masks=("gt_mask/{media}/fid_{fid}/{k:05d}.png",),
         first=0,
     )
 
-    def words(self, split: str) -> Vocabulary:
-        """Words of the train sentences."""
-        return Vocabulary(words=unique_words(texts(self.read("train"))))
-
-    def read(self, split: str) -> list[Line]:
+    def read_annotations(self, split: str) -> list[Annotation]:
         """Sentences of a split in the order of the table."""
-        path = self.file("metadata.csv")
-        wanted = ("test_s", "test_u", "test_n") if split == "test" else (split,)
-        seen: Counter[str] = Counter()
-        lines = []
+        path = self.annotation_file("metadata.csv")
+        splits = _TEST_SPLITS if split == "test" else (split,)
+        annotations = []
         for k, row in enumerate(read_rows(path, ["vid", "uid", "split", "fid", "exp"])):
             where = f"{path}, row {k + 1}"
-            if row["split"] not in (*self.splits, "TODO"):
-                raise DataError(f"{where}: {row['split']!r} is no split; there are {', '.join(self.splits)} and TODO.")
-            parts = row["uid"].split("_")
-            if len(parts) < 3:
-                raise DataError(f"{where}: uid {row['uid']!r} is not a clip, an object and a number joined by '_'.")
-            if row["split"] not in wanted:
-                continue
-            seen[row["uid"]] += 1
-            identity = row["uid"] if seen[row["uid"]] == 1 else f"{row['uid']}#{seen[row['uid']]}"
+            self._check_row(row, where)
+            if row["split"] in splits:
+                annotations.append(self._parse_row(row, where))
+        ids = number_repeats([annotation.id for annotation in annotations])
+        for annotation, name in zip(annotations, ids, strict=True):
+            annotation.id = name
+        return annotations
+
+    def read_vocabulary(self) -> Vocabulary:
+        """Words of the train sentences."""
+        return Vocabulary(words=unique_words(annotation_texts(self.read_annotations("train"))))
+
+    def _check_row(self, row: dict[str, str], where: str) -> None:
+        if row["split"] not in (*self.splits, "TODO"):
+            raise DataError(f"{where}: {row['split']!r} is no split; there are {', '.join(self.splits)} and TODO.")
+        if row["uid"].count("_") < 2:
+            raise DataError(f"{where}: uid {row['uid']!r} is not a clip, an object and a number joined by '_'.")
+
+    def _parse_row(self, row: dict[str, str], where: str) -> Annotation:
+        return Annotation(
+            id=row["uid"],
+            where=where,
+            root=self.root.path,
             # the loader takes the folder from the uid: those of rows that mean nothing differ from the vid
-            media = safe_id("_".join(parts[:-2]), where)
-            fid = safe_id(row["fid"], where)
-            names, steps = {"fid": fid}, list(range(SECONDS))
-            lines.append(self.line(where, id=identity, media=media, names=names, masked=steps, text=row["exp"].strip()))
-        return lines
+            media=safe_id(row["uid"].rsplit("_", 2)[0], where),
+            placeholders={"fid": safe_id(row["fid"], where)},
+            mask_steps=list(range(SECONDS)),
+            text=row["exp"].strip(),
+        )

@@ -3,12 +3,13 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from avkit.batch import SAMPLE_RATE, Item, Vocabulary
+from avkit.batch import SAMPLE_RATE, Item, Targets, Vocabulary
+from avkit.datasets.annotations import FIELDS_BY_KEY
 from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
 from avkit.scenes import (
@@ -26,10 +27,10 @@ from avkit.scenes import (
 )
 from avkit.scenes.draws import Draws
 
-QUESTION_FIELDS = frozenset({"answer", "question_type"})
-
-#: Most questions of one type about a training scene, so that types with many forms do not drown the others.
-ASKED_PER_TYPE = 2
+#: Targets of a question about a scene; all answers are possible, so there are no `choices`.
+_QUESTION_FIELDS = FIELDS_BY_KEY["questions"]
+#: Maximum number of questions of one type about a training scene, so that types with many forms do not dominate.
+MAX_PER_TYPE = 2
 
 
 class Scenes(Dataset):
@@ -40,11 +41,11 @@ class Scenes(Dataset):
     Rates: one picture per step of `hop` seconds, taken in its middle; mono sound at 16 kHz.
     Licence: that of avkit, as the clips are its output.
 
-    An item is asked for by the fields wanted, and only those are computed. With `answer` or `question_type` among them
-    it is an item of question answering: its scene is searched such that types, and answers within a type, are balanced.
-    With `events` alone it is an untrimmed scene, with `source` alone a close-up, since the official figures of sound
-    localisation take half of the picture for the source. Otherwise it is a scene of the usual mixture. All four are
-    made for any index, and differ.
+    Which scene belongs to an index depends on the fields asked for, and only those are computed. With `answer` or
+    `question_type` among them it is a scene of question answering, selected such that types, and answers within a type,
+    are balanced. With `events` alone it is an untrimmed scene, with `source` alone a close-up, since the official
+    figures of sound localisation take half of the picture for the source. Otherwise it is a scene of the usual mixture.
+    All four exist for any index, and differ.
 
     Args:
         split: `train`, `val` or `test`.
@@ -53,8 +54,8 @@ class Scenes(Dataset):
         image_size: Height and width of pictures in pixels.
         untrimmed: Clips of 20 to 60 s with many events, without questions, instead of 10 s.
         hop: Seconds per step.
-        all_questions: Ask all that the scene admits, up to `ASKED_PER_TYPE`, for training; balance holds for the first
-            question alone.
+        all_questions: Give all questions that the scene admits, up to `MAX_PER_TYPE`, for training; only the first
+            question is balanced.
 
     Raises:
         ValueError: If the split is unknown, or a size is not positive.
@@ -79,12 +80,12 @@ class Scenes(Dataset):
         if size is not None and size < 1:
             raise ValueError(f"size={size}: a split has 1 clip or more. Leave it out for {self.SIZES[split]}.")
         self.split = split
+        self.size = self.SIZES[split] if size is None else size
         self.seed = seed
         self.image_size = image_size
         self.untrimmed = untrimmed
         self.hop = hop
         self.all_questions = all_questions
-        self.size = self.SIZES[split] if size is None else size
 
     @classmethod
     def open(cls, split: str, options: DatasetOptions) -> "Scenes":
@@ -95,23 +96,19 @@ class Scenes(Dataset):
     def provides(self) -> frozenset[str]:
         """Names of the targets an item may carry."""
         fields = frozenset(TARGET_FIELDS)
-        return fields if self.untrimmed else fields | QUESTION_FIELDS
+        return fields if self.untrimmed else fields | _QUESTION_FIELDS
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Classes, answers and words, each in index order."""
         return Vocabulary(classes=list(CLASSES), answers=list(ANSWERS), words=list(WORDS))
 
-    def indices(self, fields: frozenset[str]) -> list[int]:
-        """Every scene carries every field."""
-        return list(range(self.size))
-
     def __len__(self) -> int:
         """Number of clips."""
         return self.size
 
     def __getitem__(self, index: int) -> Item:
-        """The clip with all of its truth and a question, `item(index)`."""
+        """The clip with all of its targets and a question, `item(index)`."""
         return self.item(index)
 
     def scene(self, index: int, question: bool = False) -> tuple[Scene, Question | None]:
@@ -131,7 +128,7 @@ class Scenes(Dataset):
         return f"scenes-{self.split}-{index:06d}"
 
     def item(self, index: int, fields: Collection[str] | None = None) -> Item:
-        """One clip with the targets wanted.
+        """One clip with the targets asked for.
 
         Args:
             index: From 0 to the length of the split.
@@ -140,41 +137,54 @@ class Scenes(Dataset):
         Raises:
             ValueError: If a field is not provided.
         """
-        wanted = frozenset(self.provides if fields is None else fields)
-        for name in sorted(wanted):
-            if name not in self.provides:
-                raise unknown_name(f"field of {'untrimmed ' * self.untrimmed}scenes", name, self.provides)
-        if wanted in ({"events"}, {"source"}) and not self.untrimmed:
-            long = "events" in wanted
-            scene, question = sample_scene(index, self.split, self.seed, untrimmed=long, close=not long), None
-        else:
-            scene, question = self.scene(index, bool(wanted & QUESTION_FIELDS))
-        frames, sound, truth = render(scene, self.image_size, self.hop, sorted(wanted - QUESTION_FIELDS))
-        targets: dict[str, Any] = {
-            name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in truth.items()
-        }
-        asked = self._asked(scene, question) if question is not None else {}
-        targets |= {name: asked[name] for name in wanted & QUESTION_FIELDS}
+        names = self.provides if fields is None else frozenset(fields)
+        self._check_fields(names)
+        scene, question = self._scene_for(index, names)
+        frames, waveform, arrays = render(scene, self.image_size, self.hop, sorted(names - _QUESTION_FIELDS))
+        targets: Targets = {}
+        for name, array in arrays.items():
+            targets[name] = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+        text: str | list[str] | None = None
+        if question is not None:
+            text, question_targets = self._question_texts(scene, question)
+            targets |= {name: question_targets[name] for name in names & _QUESTION_FIELDS}
         return Item(
             id=self.media(index),
-            duration=len(sound) / SAMPLE_RATE,
+            duration=len(waveform) / SAMPLE_RATE,
             hop=self.hop,
             frames=torch.from_numpy(frames),
-            waveform=torch.from_numpy(sound),
-            text=asked.get("text"),
+            waveform=torch.from_numpy(waveform),
+            text=text,
             targets=targets,
         )
 
-    def _asked(self, scene: Scene, question: Question) -> dict[str, Any]:
-        """Text, answer and type of the question, or of it and all others that the scene admits."""
+    def _check_fields(self, names: frozenset[str]) -> None:
+        kind = "untrimmed scenes" if self.untrimmed else "scenes"
+        for name in sorted(names):
+            if name not in self.provides:
+                raise unknown_name(f"field of {kind}", name, self.provides)
+
+    def _scene_for(self, index: int, names: frozenset[str]) -> tuple[Scene, Question | None]:
+        """The scene of an index that suits the fields asked for."""
+        if not self.untrimmed and names == {"events"}:
+            return sample_scene(index, self.split, self.seed, untrimmed=True), None
+        if not self.untrimmed and names == {"source"}:
+            return sample_scene(index, self.split, self.seed, close=True), None
+        return self.scene(index, question=bool(names & _QUESTION_FIELDS))
+
+    def _question_texts(self, scene: Scene, first: Question) -> tuple[str | list[str], Targets]:
+        """Text and targets of the question `first`, or lists of those of all questions about the scene."""
         if not self.all_questions:
-            return {"text": question.text, "answer": question.answer, "question_type": question.type}
-        every, others = [question], scene_questions(scene)
-        for other in (others[i] for i in Draws(scene.texture).sample(len(others), len(others))):
-            if other.text != question.text and sum(q.type == other.type for q in every) < ASKED_PER_TYPE:
-                every.append(other)
-        return {
-            "text": [q.text for q in every],
-            "answer": [q.answer for q in every],
-            "question_type": [q.type for q in every],
+            return first.text, {"answer": first.answer, "question_type": first.type}
+        selected = [first]
+        questions = scene_questions(scene)
+        for k in Draws(scene.texture).sample(len(questions), len(questions)):
+            question = questions[k]
+            of_type = sum(other.type == question.type for other in selected)
+            if question.text != first.text and of_type < MAX_PER_TYPE:
+                selected.append(question)
+        targets: Targets = {
+            "answer": [question.answer for question in selected],
+            "question_type": [question.type for question in selected],
         }
+        return [question.text for question in selected], targets

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
+
+_DELIMITER_NAMES = {"\t": "tabs", ",": "commas", "&": "'&'"}
 
 
 def read_text(path: Path) -> str:
@@ -24,7 +27,8 @@ def read_text(path: Path) -> str:
     """
     try:
         data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
@@ -33,17 +37,34 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file that are not blank, as they are.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    return [line for line in read_text(path).split("\n") if line.strip()]
+
+
 def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of a table with a header, by column name; more columns than those named may be there.
+    """Rows of a table with a header, by column name.
+
+    Args:
+        path: The table.
+        columns: Columns that it must have; others may be present.
+        delimiter: What separates the fields of a row.
 
     Raises:
         DataError: If a column is missing or a row has another number of fields; names file, line and what to do.
     """
     text = read_text(path)
-    name = {"\t": "tabs", ",": "commas", "&": "'&'"}.get(delimiter, repr(delimiter))
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else 3)
+    name = _DELIMITER_NAMES.get(delimiter, repr(delimiter))
+    reader = csv.reader(
+        io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    )
     header = [cell.strip() for cell in next(reader, [])]
-    if missing := [column for column in columns if column not in header]:
+    missing = [column for column in columns if column not in header]
+    if missing:
         first = text.split("\n", 1)[0][:80]
         raise DataError(
             f"{path}: the header {first!r} has no column {', '.join(missing)}. The columns {', '.join(columns)} are "
@@ -51,7 +72,7 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
         )
     rows = []
     for cells in reader:
-        if not any(cell.strip() for cell in cells):
+        if _is_blank(cells):
             continue
         if len(cells) != len(header):
             raise DataError(
@@ -63,10 +84,16 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
 
 
 def read_cells(text: str) -> list[list[str]]:
-    """Rows of a table without a header, separated by commas; empty ones are left out."""
-    return [
-        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)
-    ]
+    """Rows of a table without a header, separated by commas; blank rows are left out."""
+    rows = []
+    for cells in csv.reader(io.StringIO(text)):
+        if not _is_blank(cells):
+            rows.append([cell.strip() for cell in cells])
+    return rows
+
+
+def _is_blank(cells: list[str]) -> bool:
+    return not any(cell.strip() for cell in cells)
 
 
 def read_json(path: Path) -> Any:
@@ -93,8 +120,8 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
 
     try:
         with h5py.File(path, "r") as file:
-            out: NDArray[Any] = np.asarray(file[key])
-            return out
+            array: NDArray[Any] = np.asarray(file[key])
+            return array
     except (OSError, KeyError) as error:
         raise DataError(
             f"{path} cannot be read as HDF5 with the array {key!r}: it is cut off or another file ({error}). Download "
@@ -103,12 +130,13 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
 
 
 def safe_id(name: str, where: str) -> str:
-    """A clip's id, once it is sure that it names a file and not a way to one.
+    """A clip's id, checked to be the name of a file and not a path.
 
     Raises:
-        DataError: If it is empty, holds a path separator, or begins with a dot, as `..` does.
+        DataError: If it is empty or longer than 200 characters, holds a path separator, or begins with a dot.
     """
-    if not name or name.startswith(".") or any(c in name for c in "/\\\0") or len(name) > 200:
+    has_separator = any(character in name for character in "/\\\0")
+    if not name or name.startswith(".") or has_separator or len(name) > 200:
         raise DataError(
             f"{where}: {name!r} is no clip id. Ids become file names: no '/' or '\\' in them, no '.' in front, 1 "
             "to 200 characters."
@@ -116,7 +144,7 @@ def safe_id(name: str, where: str) -> str:
     return name
 
 
-def number(text: str, where: str) -> float:
+def parse_number(text: str, where: str) -> float:
     """A finite number written as text.
 
     Raises:
@@ -131,16 +159,26 @@ def number(text: str, where: str) -> float:
     return value
 
 
-def unique(names: Sequence[str], where: str) -> None:
-    """Refuse names that occur twice.
+def check_unique(names: Sequence[str], where: str) -> None:
+    """Refuse names that occur more than once.
 
     Raises:
-        DataError: Naming the first ones.
+        DataError: Naming one of them.
     """
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = [n for n in names if n in seen or seen.add(n)]  # type: ignore[func-returns-value]
+    repeats = len(names) - len(set(names))
+    if repeats:
+        name = next(name for name, count in Counter(names).items() if count > 1)
         raise DataError(
-            f"{where}: {len(twice)} ids occur more than once, such as {twice[0]!r}. Each clip is listed once; take the "
+            f"{where}: {repeats} ids occur more than once, such as {name!r}. Each clip is listed once; take the "
             "file as its authors publish it."
         )
+
+
+def number_repeats(names: Sequence[str]) -> list[str]:
+    """Names made unique: `name` where it occurs first, then `name#2`, `name#3`, ..."""
+    counts: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        counts[name] += 1
+        unique.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
+    return unique

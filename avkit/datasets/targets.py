@@ -1,207 +1,216 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets by field name, from what a line says of its clip."""
+"""Targets by field name, made from the annotations of a clip."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avkit.datasets.annotations import Line
-from avkit.datasets.pixels import COLOURED, pixel_values, value_of
+from avkit.batch import Targets
+from avkit.datasets.annotations import Annotation, EventAnnotation, MaskAnnotation
+from avkit.datasets.grid import Grid, step_of, steps_of
+from avkit.datasets.pixels import pixel_number, pixel_text, read_pixels
 from avkit.errors import unknown_name
 from avkit.scenes.targets import box_maps
 
-
-@dataclass(frozen=True)
-class Grid:
-    """The steps of a clip.
-
-    Attributes:
-        steps: Number of steps T.
-        hop: Seconds per step.
-        duration: Length of the clip in seconds.
-        offset: Seconds from the start of the clip to the start of step 0; features that look ahead have one.
-        size: Height and width of the video in pixels, or None where only features are read.
-        cut: Second at which reading stops before the clip ends.
-    """
-
-    steps: int
-    hop: float
-    duration: float
-    offset: float = 0.0
-    size: tuple[int, int] | None = None
-    cut: float = math.inf
-
-    @property
-    def end(self) -> float:
-        """Second at which both the clip and its last step have ended."""
-        return max(self.duration, self.steps * self.hop + self.offset)
-
-    @property
-    def middles(self) -> NDArray[np.float64]:
-        """Middle of each step in seconds, (T,)."""
-        return np.asarray((np.arange(self.steps) + 0.5) * self.hop + self.offset, np.float64)
+#: Classes that `class_mask` can hold, which is uint8 with 0 for background.
+_MAX_CLASSES = 255
+#: Difference of the logarithms of two aspect ratios from which a mask does not fit its picture.
+_ASPECT_TOLERANCE = 0.02
 
 
-class Truth:
-    """Makes targets of lines.
+class TargetBuilder:
+    """Makes the targets of clips.
 
     Args:
         classes: Names of classes in index order.
-        image_size: Height and width of masks.
+        image_size: Height and width of masks in pixels.
     """
 
     def __init__(self, classes: list[str], image_size: int) -> None:
-        self.classes, self.image_size = {name: k for k, name in enumerate(classes)}, image_size
+        self.class_indices = {name: index for index, name in enumerate(classes)}
+        self.image_size = image_size
 
-    def captions(self, line: Line, grid: Grid) -> dict[str, Any]:
-        """`caption`."""
-        out = [""] * grid.steps
-        for k, caption in enumerate(line.captions):
-            for step in np.flatnonzero(_covered(line, grid, caption, f"captions[{k}]")):
-                out[step] = f"{out[step]} and {caption['text']}" if out[step] else caption["text"]
-        return {"caption": out}
+    def captions(self, annotation: Annotation, grid: Grid) -> Targets:
+        """The field `caption`; sentences that hold at the same time are joined by "and"."""
+        captions = [""] * grid.steps
+        for k, record in enumerate(annotation.captions or ()):
+            for step in np.flatnonzero(steps_of(record, grid, annotation, f"captions[{k}]")):
+                before = captions[step]
+                captions[step] = f"{before} and {record.text}" if before else record.text
+        return {"caption": captions}
 
-    def events(self, line: Line, grid: Grid) -> dict[str, Any]:
-        """Segments per modality, labels of the clip, and the spans both heard and seen."""
-        events, classes = line.data.get("events", []), len(self.classes)
-        segments = {name: torch.zeros(grid.steps, classes, dtype=torch.uint8) for name in ("audio", "visual")}
-        labels = torch.zeros(classes, dtype=torch.uint8)
-        spans: dict[str, list[tuple[float, float, int]]] = {"audio": [], "visual": [], "both": []}
-        for k, event in enumerate(events):
-            index, modality = self._class(event["label"], line, f"events[{k}].label"), event.get("modality", "both")
-            steps = torch.from_numpy(_covered(line, grid, event, f"events[{k}]"))
-            labels[index] = 1
-            for name in segments:
-                if modality in (name, "both"):
-                    segments[name][steps, index] = 1
-            spans[modality].append((event.get("start", 0), event.get("end", math.inf), index))
-        for label in line.data.get("labels", ()):
-            labels[self._class(label, line, "labels")] = 1
-        end = min(grid.cut, grid.end if grid.offset else grid.steps * grid.hop)
-        met = [(max(a, c), min(b, d), i) for a, b, i in spans["audio"] for c, d, j in spans["visual"] if i == j]
-        both = sorted((a, min(b, grid.duration, end), i) for a, b, i in (*spans["both"], *met) if a < min(b, end))
+    def events(self, annotation: Annotation, grid: Grid) -> Targets:
+        """The fields `audio_segments`, `visual_segments`, `video_labels` and `events`.
+
+        An event in `events` is both audible and visible: it is annotated so, or it is the time that an audible and a
+        visible event of one class have in common.
+        """
+        segments = torch.zeros(2, grid.steps, len(self.class_indices), dtype=torch.uint8)
+        video_labels = torch.zeros(len(self.class_indices), dtype=torch.uint8)
+        for k, event in enumerate(annotation.events or ()):
+            index = self._class_index(event.label, annotation, f"events[{k}].label")
+            steps = torch.from_numpy(steps_of(event, grid, annotation, f"events[{k}]"))
+            video_labels[index] = 1
+            if event.modality != "visual":
+                segments[0, steps, index] = 1
+            if event.modality != "audio":
+                segments[1, steps, index] = 1
+        for label in annotation.labels or ():
+            video_labels[self._class_index(label, annotation, "labels")] = 1
         return {
-            "audio_segments": segments["audio"],
-            "visual_segments": segments["visual"],
-            "video_labels": labels,
-            "events": torch.tensor(both, dtype=torch.float32).reshape(-1, 3),
+            "audio_segments": segments[0],
+            "visual_segments": segments[1],
+            "video_labels": video_labels,
+            "events": self._audio_visual_events(annotation.events or [], grid),
         }
 
-    def boxes(self, line: Line, grid: Grid) -> dict[str, Any]:
-        """`boxes`, and the source they enclose."""
-        rows: dict[int, list[list[float]]] = {}
-        for k, entry in enumerate(line.data["boxes"]):
-            rows.setdefault(_step(line, grid, "boxes", k), []).append(entry["box"])
-        out = torch.full((grid.steps, max([0, *map(len, rows.values())]), 4), math.nan)
-        for step, boxes in rows.items():
-            if step < grid.steps:
-                out[step, : len(boxes)] = torch.tensor(boxes, dtype=torch.float32)
-        return {"boxes": out, "source": torch.from_numpy(box_maps(out.numpy(), self.image_size))}
+    def _audio_visual_events(self, events: list[EventAnnotation], grid: Grid) -> Tensor:
+        """Start, end and class of each audio-visual event, float32 (N, 3), sorted."""
+        end = min(grid.cut, grid.end if grid.offset else grid.steps * grid.hop)
+        rows = []
+        for start, stop, label in _audio_visual_spans(events):
+            if start < min(stop, end):
+                rows.append((start, min(stop, grid.duration, end), self.class_indices[label]))
+        return torch.tensor(sorted(rows), dtype=torch.float32).reshape(-1, 3)
 
-    def masks(self, line: Line, grid: Grid) -> dict[str, Tensor]:
-        """The mask nearest to the middle of each step, where its picture was taken."""
+    def boxes(self, annotation: Annotation, grid: Grid) -> Targets:
+        """The fields `boxes`, and `source`, which is 1 inside of them."""
+        rows: dict[int, list[list[float]]] = {}
+        for k, record in enumerate(annotation.boxes or ()):
+            step = step_of(record, grid, annotation, f"boxes[{k}]")
+            rows.setdefault(step, []).append(record.box)
+        max_boxes = max((len(row) for row in rows.values()), default=0)
+        boxes = torch.full((grid.steps, max_boxes, 4), math.nan)
+        for step, row in rows.items():
+            if step < grid.steps:
+                boxes[step, : len(row)] = torch.tensor(row, dtype=torch.float32)
+        return {"boxes": boxes, "source": torch.from_numpy(box_maps(boxes.numpy(), self.image_size))}
+
+    def masks(self, annotation: Annotation, grid: Grid) -> Targets:
+        """The fields `mask`, `mask_known` and, if all masks name their classes, `class_mask`.
+
+        Of several masks in a step the one nearest to its middle is used, where its picture is taken.
+        """
         size = (grid.steps, self.image_size, self.image_size)
-        out = {
+        targets: Targets = {
             "mask": torch.zeros(size, dtype=torch.uint8),
             "mask_known": torch.zeros(grid.steps, dtype=torch.bool),
         }
-        out |= {"class_mask": torch.zeros(size, dtype=torch.uint8)} if "class_mask" in line.fields else {}
-        for step, k in _nearest(line, grid):
-            mask, classes = self._mask(line, grid, k)
-            out["mask"][step], out["mask_known"][step] = torch.from_numpy(mask), True
-            if "class_mask" in out:
-                out["class_mask"][step] = torch.from_numpy(classes)
-        return out
+        if "class_mask" in annotation.fields:
+            targets["class_mask"] = torch.zeros(size, dtype=torch.uint8)
+        for step, k in _nearest_masks(annotation, grid).items():
+            mask, classes = self._read_mask(annotation, grid, k)
+            targets["mask"][step] = torch.from_numpy(mask)
+            targets["mask_known"][step] = True
+            if "class_mask" in targets:
+                targets["class_mask"][step] = torch.from_numpy(classes)
+        return targets
 
-    def no_masks(self, grid: Grid) -> dict[str, Any]:
-        """Masks of a clip that has none."""
-        empty = torch.zeros((grid.steps, self.image_size, self.image_size), dtype=torch.uint8)
-        known = torch.zeros(grid.steps, dtype=torch.bool)
-        return {"mask": empty, "class_mask": empty, "mask_known": known, "source": empty.float()}
+    def unknown_masks(self, grid: Grid) -> Targets:
+        """The fields of masks for a clip of which no mask is known."""
+        empty = torch.zeros(grid.steps, self.image_size, self.image_size, dtype=torch.uint8)
+        mask_known = torch.zeros(grid.steps, dtype=torch.bool)
+        return {"mask": empty, "class_mask": empty, "mask_known": mask_known, "source": empty.float()}
 
-    def _mask(self, line: Line, grid: Grid, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Sounding or not, and class index + 1 or 0, of one PNG at the size of the pictures."""
-        entry, field = line.data["masks"][k], f"masks[{k}].file"
-        values = pixel_values(line.root / entry["file"], line, field)
-        h, w = values.shape
-        if grid.size is not None and abs(math.log((w / h) / (grid.size[1] / grid.size[0]))) > 0.02:
-            raise line.fault(
+    def _read_mask(self, annotation: Annotation, grid: Grid, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Sounding or not, and class index + 1 or 0, of the k-th mask, each (image_size, image_size)."""
+        assert annotation.masks is not None
+        record = annotation.masks[k]
+        field = f"masks[{k}].file"
+        values = read_pixels(annotation.root / record.file, annotation, field)
+        _check_shape(values, record, grid, annotation, field)
+        names = {pixel_number(text): name for text, name in (record.classes or {}).items()}
+        if names and len(self.class_indices) > _MAX_CLASSES:
+            raise annotation.error(
                 field,
-                f"{entry['file']!r} is {w} x {h} pixels and its picture {grid.size[1]} x {grid.size[0]}; "
-                "give a mask of the same shape.",
+                f"{len(self.class_indices)} classes do not fit into 'class_mask', which takes {_MAX_CLASSES}. Use "
+                "fewer names.",
             )
-        named = {value_of(text): name for text, name in entry.get("classes", {}).items()}
-        if len(self.classes) > 255 and named:
-            raise line.fault(
-                field, f"{len(self.classes)} classes do not fit into 'class_mask', which takes 255. Use fewer names."
-            )
-        if named:
-            _check_values(values, named, line, field)
-        centres = np.arange(self.image_size) * 2 + 1
-        small = values[np.ix_(centres * h // (2 * self.image_size), centres * w // (2 * self.image_size))]
-        classes = np.zeros(small.shape, np.uint8)
-        for value in np.unique(small).tolist():
-            name = named.get(value)
-            classes[small == value] = 0 if name is None else self._class(name, line, f"masks[{k}].classes") + 1
-        if named:
-            return (classes > 0).astype(np.uint8), classes
-        wanted = entry.get("foreground", "nonzero")
-        sounding = small != 0 if wanted == "nonzero" else np.isin(small, [value_of(v) for v in wanted])
-        return sounding.astype(np.uint8), classes
+        if names:
+            _check_values(values, names, annotation, field)
+        values = _resize_nearest(values, self.image_size)
+        classes = np.zeros(values.shape, np.uint8)
+        for value in np.unique(values).tolist():
+            name = names.get(value)
+            if name is not None:
+                classes[values == value] = self._class_index(name, annotation, f"masks[{k}].classes") + 1
+        mask = classes > 0 if names else _foreground(values, record)
+        return mask.astype(np.uint8), classes
 
-    def _class(self, name: str, line: Line, field: str) -> int:
-        try:
-            return self.classes[name]
-        except KeyError:
-            raise line.fault(
-                field, f"{unknown_name('class', name, self.classes)} Classes are those of the train lines."
-            ) from None
+    def _class_index(self, name: str, annotation: Annotation, field: str) -> int:
+        if name not in self.class_indices:
+            error = unknown_name("class", name, self.class_indices)
+            raise annotation.error(field, f"{error} Classes are those of the train lines.")
+        return self.class_indices[name]
 
 
-def _step(line: Line, grid: Grid, key: str, k: int) -> int:
-    """The step of one mask or box; it may lie beyond those that are read."""
-    entry = line.data[key][k]
-    time: float = entry["time"] if "time" in entry else entry["step"] * grid.hop
-    if time >= grid.end:
-        name = "time" if "time" in entry else "step"
-        raise line.fault(f"{key}[{k}].{name}", f"{entry[name]} is beyond the clip, which lasts {grid.duration:.2f} s.")
-    # 0.3 s at a hop of 0.1 s is step 3, whatever the floating point says
-    return math.floor(time / grid.hop + 1e-6)
+def _audio_visual_spans(events: list[EventAnnotation]) -> list[tuple[float, float, str]]:
+    """Start, end and label of all spans in which an event is both audible and visible."""
+    spans = [(event.start, event.end, event.label) for event in events if event.modality == "both"]
+    visual = [event for event in events if event.modality == "visual"]
+    for audible in events:
+        if audible.modality != "audio":
+            continue
+        for visible in visual:
+            if visible.label == audible.label:
+                spans.append((max(audible.start, visible.start), min(audible.end, visible.end), audible.label))
+    return spans
 
 
-def _nearest(line: Line, grid: Grid) -> Iterator[tuple[int, int]]:
-    """Step and number of the mask to use, for each step that has one."""
-    best: dict[int, tuple[float, int]] = {}
-    for k, mask in enumerate(line.data["masks"]):
-        step = _step(line, grid, "masks", k)
+def _nearest_masks(annotation: Annotation, grid: Grid) -> dict[int, int]:
+    """The number of the mask to use for each step that has one."""
+    nearest: dict[int, tuple[float, int]] = {}
+    for k, mask in enumerate(annotation.masks or ()):
+        step = step_of(mask, grid, annotation, f"masks[{k}]")
         middle = (step + 0.5) * grid.hop
-        best[step] = min(best.get(step, (math.inf, k)), (abs(mask.get("time", middle) - middle), k))
-    return ((step, k) for step, (_, k) in best.items() if step < grid.steps)
+        distance = 0.0 if mask.time is None else abs(mask.time - middle)
+        nearest[step] = min(nearest.get(step, (math.inf, k)), (distance, k))
+    return {step: k for step, (_, k) in nearest.items() if step < grid.steps}
 
 
-def _covered(line: Line, grid: Grid, entry: dict[str, Any], field: str) -> NDArray[np.bool_]:
-    """Steps, bool (T,), whose middle lies in a span; the one around the span's own middle if it holds none."""
-    start, end = entry.get("start", 0), min(entry.get("end", math.inf), grid.end)
-    if start >= end:
-        raise line.fault(f"{field}.start", f"{start} s is beyond the clip, which lasts {grid.duration:.2f} s.")
-    hit: NDArray[np.bool_] = (grid.middles >= start) & (grid.middles < end)
-    if not hit.any():
-        hit = np.arange(grid.steps) == int(((start + end) / 2 - grid.offset) / grid.hop)
-    return hit
+def _resize_nearest(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The pixels (size, size) nearest to the centres of a square grid."""
+    height, width = values.shape
+    centres = np.arange(size) * 2 + 1
+    rows = centres * height // (2 * size)
+    columns = centres * width // (2 * size)
+    resized: NDArray[np.int64] = values[np.ix_(rows, columns)]
+    return resized
 
 
-def _check_values(values: NDArray[np.int64], named: dict[int, str | None], line: Line, field: str) -> None:
-    found, counts = np.unique(values, return_counts=True)
-    for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-        if value != 0 and value not in named:
-            text = f"{value}" if value <= 65535 else f"#{value - COLOURED:06x}"
-            raise line.fault(
+def _foreground(values: NDArray[np.int64], record: MaskAnnotation) -> NDArray[np.bool_]:
+    """Which pixels of a mask without classes sound."""
+    if record.foreground is None or isinstance(record.foreground, str):
+        return values != 0
+    return np.isin(values, [pixel_number(value) for value in record.foreground])
+
+
+def _check_shape(
+    values: NDArray[np.int64], record: MaskAnnotation, grid: Grid, annotation: Annotation, field: str
+) -> None:
+    """Refuse a mask whose aspect ratio is not that of its picture."""
+    if grid.size is None:
+        return
+    height, width = values.shape
+    picture_height, picture_width = grid.size
+    if abs(math.log((width / height) / (picture_width / picture_height))) > _ASPECT_TOLERANCE:
+        raise annotation.error(
+            field,
+            f"{record.file!r} is {width} x {height} pixels and its picture {picture_width} x {picture_height}; "
+            "give a mask of the same shape.",
+        )
+
+
+def _check_values(values: NDArray[np.int64], names: dict[int, str | None], annotation: Annotation, field: str) -> None:
+    """Refuse a mask with a pixel value that `classes` does not name."""
+    present, counts = np.unique(values, return_counts=True)
+    for value, count in zip(present.tolist(), counts.tolist(), strict=True):
+        if value != 0 and value not in names:
+            text = pixel_text(value)
+            raise annotation.error(
                 field,
                 f"{count} pixels have the value {text}, which 'classes' does not name. "
                 f'Add "{text}" with its class, or with null for background.',

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avkit.batch import SAMPLE_RATE
-from avkit.datasets.clips import middle
+from avkit.datasets.media_reader import crop_middle
 from avkit.errors import AvkitError, DataError
 from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.sources import MediaSource
@@ -113,7 +113,7 @@ class _OpenSource:
             end = None if source.end is None else round(source.end * SAMPLE_RATE)
             return waveform[round(source.start * SAMPLE_RATE) : end]
         if source.centred and source.seconds:
-            return middle(waveform, round(source.seconds * SAMPLE_RATE))
+            return crop_middle(waveform, round(source.seconds * SAMPLE_RATE))
         return waveform
 
     def read_frames(self, stream: FeatureStream, side: int) -> Tensor:

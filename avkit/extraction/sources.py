@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avkit.datasets.annotations import Line
+from avkit.datasets.annotations import Annotation
 from avkit.datasets.official import Official
 from avkit.errors import DataError
 from avkit.extraction.recipe import FeatureStream
@@ -61,35 +61,35 @@ def sources_of(dataset: type[Official], root: str | Path, release: str | None = 
     errors: list[DataError] = []
     for split in dataset.splits:
         try:
-            reader = dataset(root, split, release=release, media=False)
+            reader = dataset(root, split, release=release, find_media=False)
         except DataError as error:
             errors.append(error)
             continue
-        for line in reader.lines:
-            if line.media in sources:
+        for annotation in reader.annotations:
+            if annotation.media in sources:
                 continue
-            if reader.locate(line) not in ("", "masks") and "boxes" not in line.data:
-                missing.add(line.media)
+            if reader.locate(annotation) not in ("", "masks") and annotation.boxes is None:
+                missing.add(annotation.media)
                 continue
-            sources[line.media] = _source_of(reader, line)
+            sources[annotation.media] = _source_of(reader, annotation)
     if not sources and not missing:
         raise errors[0]
     return list(sources.values()), len(missing - sources.keys())
 
 
-def _source_of(reader: Official, line: Line) -> MediaSource:
-    steps = line.data.get("steps", reader.steps)
+def _source_of(reader: Official, annotation: Annotation) -> MediaSource:
+    steps = reader.options.steps_of(annotation)
     return MediaSource(
-        name=line.media,
-        root=line.root,
-        video=line.data.get("video"),
-        frames=line.data.get("frames"),
-        audio=line.data.get("audio"),
-        start=line.data.get("start"),
-        end=line.data.get("end"),
-        seconds=steps * reader.hop if steps else None,
-        offset=reader.moment,
-        centred=reader.centred,
+        name=annotation.media,
+        root=annotation.root,
+        video=annotation.video,
+        frames=annotation.frames,
+        audio=annotation.audio,
+        start=annotation.start,
+        end=annotation.end,
+        seconds=steps * reader.options.hop if steps else None,
+        offset=reader.frame_offset,
+        centred=reader.centred_audio,
     )
 
 
@@ -146,25 +146,25 @@ def sentences_of(
     texts: dict[str, str] = {}
     for split in dataset.splits:
         try:
-            reader = dataset(root, split, release=release, media=False)
+            reader = dataset(root, split, release=release, find_media=False)
         except DataError:
             continue
         if stream.texts == "classes":
             for name in reader.vocabulary.classes:
                 texts[name] = name.replace("_", " ")
         else:
-            for line in reader.lines:
-                texts |= _questions_of(line)
+            for annotation in reader.annotations:
+                texts |= _questions_of(annotation)
     if not texts:
         raise DataError(f"{dataset.title} has no {stream.texts} to make text features of.")
     return {name: stream.template.format(text) for name, text in texts.items()}
 
 
-def _questions_of(line: Line) -> dict[str, str]:
+def _questions_of(annotation: Annotation) -> dict[str, str]:
     """Questions of a clip by their ids, or the sentence that it has, by the clip's id."""
     questions: dict[str, str] = {}
-    for question in line.data.get("questions", ()):
-        questions[question.get("id", line.data["id"])] = question["question"]
-    if "text" in line.data:
-        questions[line.data["id"]] = line.data["text"]
+    for question in annotation.questions or ():
+        questions[question.id or annotation.id] = question.question
+    if annotation.text is not None:
+        questions[annotation.id] = annotation.text
     return questions

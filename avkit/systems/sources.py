@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, Prediction
 from avkit.encoders.base import VisualFeatures
-from avkit.encoders.pretrained import Pixels
+from avkit.encoders.pretrained import ImagePreprocessor
 from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
@@ -157,7 +157,7 @@ class LocalizationSystem(NetworkSystem):
                 "data.audio out."
             )
         self.network = self.build_network()
-        self.pixels = Pixels(*IMAGENET, (config.image_size, config.image_size))
+        self.pixels = ImagePreprocessor(*IMAGENET, (config.image_size, config.image_size))
         self.prior = ObjectPrior(config.prior) if config.prior else None
         if config.visual_weights:
             self.network.picture.load_imagenet(config.visual_weights)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features that the authors of a dataset publish, and features named by a path."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from avkit.datasets.folder import Folder
+from avkit.features.base import FeatureFacts, Features
+from avkit.features.files import NpyFolder, RowFile
+from avkit.features.store import Store
+
+#: What features are of: pictures or sound.
+FeatureModality: TypeAlias = Literal["visual", "audio"]
+
+
+@dataclass(frozen=True)
+class ReleasedFeatures:
+    """Features that the authors of a dataset publish, or that a well-known model of it reads.
+
+    Attributes:
+        pattern: Where they are below the root: `folder/{media}.npy`, or an HDF5 file with one row per annotation.
+        shape: Shape of a clip's features as published; None stands for a free length.
+        facts: How they were made.
+        modality: Whether they are of pictures or of sound.
+    """
+
+    pattern: str
+    shape: tuple[int | None, ...]
+    facts: FeatureFacts
+    modality: FeatureModality = "audio"
+
+
+def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[], Sequence[str]]) -> Features:
+    """Features as their authors publish them.
+
+    Args:
+        root: Folder of the dataset.
+        features: Where they are.
+        row_ids: Gives the id of each row of an HDF5 file.
+    """
+    folder, _, name = features.pattern.rpartition("/")
+    if "{media}" in name:
+        path = root.find(folder) or root.path / folder
+        return NpyFolder(path, name.removeprefix("{media}"), features.facts)
+    path = root.find(features.pattern) or root.path / features.pattern
+    return RowFile(path, row_ids(), facts=features.facts)
+
+
+def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:
+    """Features at a path.
+
+    Args:
+        path: A folder of `.npy` files, a feature store, or an HDF5 file with one row per annotation.
+        row_ids: Gives the id of each row of an HDF5 file.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if path.is_dir():
+        return NpyFolder(path)
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"{path} is no feature store (.h5) and no folder of .npy files.")
+    return Store(path) if is_store(path) else RowFile(path, row_ids())
+
+
+def is_store(path: Path) -> bool:
+    """Whether an HDF5 file is a feature store; also True if it cannot be read, so that `Store` reports why."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "avkit_features" in file.attrs
+    except OSError:
+        return True
