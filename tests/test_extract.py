@@ -210,9 +210,9 @@ def test_the_parts_that_the_dataset_means(tmp_path):
     root = export("vggss", tmp_path / "v", {"test": 2}, 32)
     data = find_dataset("vggss")(root, "test", 32)
     source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.annotations[0].media)
-    heard = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
+    examples = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
     expected = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
-    torch.testing.assert_close(heard, expected)
+    torch.testing.assert_close(examples, expected)
     root = export("avsbench-s4", tmp_path / "s", {"test": 1}, 32)
     assert sources_of(find_dataset("avsbench-s4"), root)[0][0].offset == 15 / 16
 

@@ -102,6 +102,6 @@ def test_features_of_windows_are_the_windows_of_features(predictor):
     with torch.no_grad():
         whole, *parts = (predictor.model.system.encode(collate([x], "avs")) for x in (item, first, second))
     joined = join_encoded(parts)
-    torch.testing.assert_close(joined.heard, whole.heard)
-    torch.testing.assert_close(joined.seen.patches, whole.seen.patches)
-    torch.testing.assert_close(joined.steps(slice(3, 5)).seen.pyramid[0], whole.seen.pyramid[0][:, 3:])
+    torch.testing.assert_close(joined.audio, whole.audio)
+    torch.testing.assert_close(joined.visual.patches, whole.visual.patches)
+    torch.testing.assert_close(joined.steps(slice(3, 5)).visual.pyramid[0], whole.visual.pyramid[0][:, 3:])

@@ -62,8 +62,8 @@ def every_row(codec, form, given):
 def test_every_form_is_tried_here_and_every_task_has_one():
     assert [form for form, _ in TOLD] == list(FORMS)
     for task in split_names("all"):
-        assert set(find_task(task).forms) <= set(FORMS)
-        assert find_task(task).forms
+        assert set(find_task(task).sequence_forms) <= set(FORMS)
+        assert find_task(task).sequence_forms
 
 
 def test_one_vocabulary_holds_all_kinds_side_by_side():
