@@ -27,13 +27,13 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from avkit.systems.dense_task import RANGES, assign
 from official_spatial import ADAPTERS, MODULES
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from avkit.nn.masked_conv import GainedPath
+from avkit.nn.event_criterion import RANGES, assign_events
+from avkit.nn.masked_conv import ScaledDropPath
 from avkit.nn.recompute import recompute_activations
 from avkit.systems import find_network
 
@@ -117,7 +117,7 @@ def still(network: nn.Module) -> nn.Module:
         if type(module).__name__ == "AffineDropPath":
             module.drop_prob = 0.0
             nn.init.constant_(module.scale, 0.5)
-        if isinstance(module, GainedPath):
+        if isinstance(module, ScaledDropPath):
             module.drop = 0.0
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = 0.0
@@ -209,7 +209,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         if "ours" in options.sides and theirs is not None:
             ours = find_network(name).from_official(theirs.state_dict())
         elif theirs is None:
-            ours = find_network(name)(**({"visual": 2048, "audio": 128, "classes": 100} if name in LENGTH else {}))
+            ours = find_network(name).build(
+                **({"visual": 2048, "audio": 128, "classes": 100} if name in LENGTH else {})
+            )
         ours = still(ours).to(device)
         if options.recompute and "ours" in options.sides:
             recompute_activations(ours)
@@ -315,7 +317,7 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device("cpu")
 
     def ours() -> Any:
-        return assign(segments, labels, 100, lengths)
+        return assign_events(segments, labels, 100, lengths)
 
     out: dict[str, Any] = {"ours s": round(min(seconds(ours, device) for _ in range(20)), 5)}
     if options.official:
@@ -329,7 +331,7 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
             return loader.label_points_single_video(given, points, segments, labels)
 
         found = ours()
-        out["same"] = all(torch.equal(a, b) for a, b in zip((found.classes, found.reach), theirs(), strict=True))
+        out["same"] = all(torch.equal(a, b) for a, b in zip((found.classes, found.offsets), theirs(), strict=True))
         out["official s"] = round(min(seconds(theirs, device) for _ in range(20)), 5)
         out["ratio"] = round(out["official s"] / out["ours s"], 1)
     return out

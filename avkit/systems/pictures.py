@@ -174,7 +174,7 @@ class PictureSystem(NetworkSystem):
         super().__init__(config, context)
         if context.widths.visual:
             raise ValueError(
-                f"{config.name} segments pictures, and the data have stored features. Leave data.visual out."
+                f"{config.name} segments pictures, and the data have stored features. Leave data.features.visual out."
             )
         self.network = self.build_network(context)
         if config.recompute:

@@ -153,8 +153,8 @@ class LocalizationSystem(NetworkSystem):
         super().__init__(config, context)
         if any(context.widths):
             raise ValueError(
-                f"{config.name} reads pictures and sound, and the data have stored features. Leave data.visual and "
-                "data.audio out."
+                f"{config.name} reads pictures and sound, and the data have stored features. Leave "
+                "data.features.visual and data.features.audio out."
             )
         self.network = self.build_network()
         self.pixels = ImagePreprocessor(*IMAGENET, (config.image_size, config.image_size))
