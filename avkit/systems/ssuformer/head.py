@@ -18,11 +18,15 @@ class SSUFormerHeadOptions(AnsweringOptions):
 
     Attributes:
         mask_loss: With binary cross-entropy, which learns where nothing sounds.
-        rcc_weight: A tenth of the paper's, so that it does not overrule both other losses.
+        rcc_weight: A tenth of the paper's, so that it does not dominate both other losses.
+        region: The backbone's own features under the mask; an image encoder with random weights says little.
+        tied_embedding: With an output layer of its own the text decoder learns sooner.
     """
 
     mask_loss: str = "dice+bce"
     rcc_weight: float = 0.1
+    region: str = "pooled"
+    tied_embedding: bool = False
 
 
 class SSUFormerHead(Head):

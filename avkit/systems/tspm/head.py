@@ -16,10 +16,12 @@ from avkit.systems.tspm.prompt_constructor import PromptConstructor
 
 @dataclass
 class TSPMHeadOptions(TSPMOptions):
-    """Options of the head: those of TSPM's network, with defaults that train from scratch in minutes.
+    """Options of the head: those of TSPM's network, at sizes for training from scratch on a CPU.
 
     The published network attends to the patches of the first steps and never trains its selection; that is
-    `patch_select: first` and `select_grad: none`. Selection is learned far better with the defaults here.
+    `patch_select: first` and `select_grad: none`. On features of a known recogniser the defaults here learn which steps
+    matter far better (`benchmarks/selection.py`). Together with encoders that start from random weights the head needs
+    more training than the default head of `avqa`.
 
     Attributes:
         width: Width D of the network; 0 for the width of the tokens.
