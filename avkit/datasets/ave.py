@@ -68,7 +68,8 @@ class AVE(Official):
 
     def read_annotations(self, split: str) -> list[Annotation]:
         """The rows of a split, in the order of its list."""
-        annotations = [self._rows[k] for k in self._row_numbers(split)]
+        rows = self._rows
+        annotations = [rows[k] for k in self._row_numbers(split)]
         if self._has_noisy(split):
             for name in _NOISY_IDS:
                 where = f"AVE, background clip {name.partition('#')[2]}"
