@@ -12,6 +12,7 @@ from avkit.batch import Item, Prediction, Vocabulary
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import AvkitError
+from avkit.heads import HEADS
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import TASKS, build_tasks, find_task, split_names
 from avkit.training.evaluator import Evaluator, fit_baselines, silence, swap_audio
@@ -479,3 +480,8 @@ def test_modalities_stay_apart_in_a_share_of_the_steps_where_a_head_needs_it(mon
     alone = model("avs", unimodal_share=0.3).train()
     alone.system.on_step_start(0)
     assert not alone.system._unimodal_step
+
+
+@pytest.mark.parametrize("task", sorted(HEADS))
+def test_the_first_head_of_the_table_is_the_default_of_its_task(task):
+    assert find_task(task).default_head == next(iter(HEADS[task].values()))
