@@ -53,6 +53,7 @@ SYSTEM_OPTIONS: dict[str, dict[str, str]] = {
 }
 #: Options of other commands, by command: old name to new name, without dashes.
 COMMAND_OPTIONS: dict[str, dict[str, str]] = {
+    "build": {"least": "min-clips"},
     "predict": {"steady": "caption_change_threshold"},
     "scenes": {"picture": "image_size"},
 }
