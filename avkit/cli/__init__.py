@@ -4,7 +4,6 @@
 import sys
 from importlib import import_module
 
-from avkit.cli.renamed import refuse_renamed_options
 from avkit.errors import AvkitError, unknown_name
 
 #: Name of each command, which is that of its module, and its line of help.
@@ -66,6 +65,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
+        from avkit.cli.renamed import refuse_renamed_options
+
         refuse_renamed_options(name, rest)
         return int(import_module(f"avkit.cli.{name}").run(rest) or 0)
     except (AvkitError, ValueError, KeyError, FileNotFoundError) as e:

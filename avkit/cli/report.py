@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit report`: runs of one task beside a run of several."""
+"""`avkit report`: runs of one task beside a run of several, or runs of the same tasks side by side."""
 
 import argparse
 import json
@@ -18,18 +18,23 @@ def run(args: list[str]) -> int:
     p = argparse.ArgumentParser(
         prog="avkit report",
         description="What joint training brings: joint minus single for each task and metric, with its spread over "
-        "seeds. Name runs of several tasks and runs of one task each, all tested.",
+        "seeds. Name runs of several tasks and runs of one task each, all tested. Runs that are all of the same tasks, "
+        "such as with named and with default heads, are shown side by side.",
     )
     p.add_argument("runs", nargs="+", type=Path, help="run folders, such as runs/*")
-    p.add_argument("--out", type=Path, default=Path("transfer"), help="folder of transfer.html, .md and .json")
+    p.add_argument("--out", type=Path, default=Path("transfer"), help="folder of transfer.html, or of runs.md")
     p.add_argument("--all", action="store_true", help="print every metric, not only those that tasks are judged by")
     options = p.parse_args(args)
     from rich.console import Console
 
+    from avkit.report.side_by_side import same_tasks
     from avkit.report.transfer import compare, transfer_table, write_transfer
     from avkit.tasks import find_task
 
-    report = compare([read_scores(path) for path in options.runs])
+    scores = [read_scores(path) for path in options.runs]
+    if same_tasks(scores):
+        return _show_side_by_side(scores, options.out, every_metric=options.all)
+    report = compare(scores)
     path = write_transfer(options.out, report)
     if not options.all:
         report.rows = [row for row in report.rows if row.metric in find_task(row.task).headline]
@@ -39,6 +44,22 @@ def run(args: list[str]) -> int:
         console.print(note, style="dim", highlight=False, markup=False)
     better, compared = report.gains()
     print(f"joint training is at least as good on {better} of {compared} tasks")
+    print(f"report: {path}")
+    return 0
+
+
+def _show_side_by_side(runs: "list[Scores]", out: Path, *, every_metric: bool) -> int:
+    """Print and write the scores of runs of the same tasks."""
+    from rich.console import Console
+
+    from avkit.report.side_by_side import side_by_side, side_by_side_table, write_side_by_side
+    from avkit.tasks import find_task
+
+    rows = side_by_side(runs)
+    path = write_side_by_side(out, runs, rows)
+    if not every_metric:
+        rows = [(task, metric, scores) for task, metric, scores in rows if metric in find_task(task).headline]
+    Console().print(side_by_side_table(runs, rows))
     print(f"report: {path}")
     return 0
 
