@@ -184,8 +184,10 @@ def test_losses_and_gradients_are_the_official_ones(case):
     expected = case.expected("grad_l2")
     names = sorted(entry["key"] for entry in case.facts["state_dict"])
     assert len(names) == len(expected)
-    found = torch.stack([grads[name].norm() if name in grads else torch.tensor(torch.nan) for name in names])
-    torch.testing.assert_close(found.double(), expected.double(), atol=2e-4, rtol=1e-3, equal_nan=True)
+    # in float64: float32 loses 0.4 % where 39 million squares are summed, as in `feature_squeeze` at published size
+    missing = torch.tensor(torch.nan, dtype=torch.float64)
+    found = torch.stack([grads[name].double().norm() if name in grads else missing for name in names])
+    torch.testing.assert_close(found, expected.double(), atol=2e-4, rtol=1e-3, equal_nan=True)
 
 
 @pytest.mark.parametrize("case", DENSE)

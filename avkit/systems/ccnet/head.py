@@ -46,7 +46,8 @@ class CCNetHead(Head):
     collaboration (MTGC with its dependency module), the decoder and the criterion are those of CCNet.
 
     Weights of the collaboration are tied to `length` steps. Longer clips are answered in windows of `length` that
-    overlap by half, of which each point is taken from the window in whose middle it lies.
+    overlap by half, of which each point is taken from the window in whose middle it lies. The windows of a clip depend
+    on its own length alone, so padding in a batch changes nothing.
 
     Args:
         inputs: Width of the tokens and classes.
@@ -117,7 +118,14 @@ class CCNetHead(Head):
         for number in range(count):
             part = slice(number * half, number * half + self.length)
             windows.append(self._window(x[:, part], valid[:, part]))
-        return [_join([window[level] for window in windows]) for level in range(len(windows[0]))]
+        last = self._last_window(valid)
+        return [_join([window[level] for window in windows], last) for level in range(len(windows[0]))]
+
+    def _last_window(self, valid: Tensor) -> Tensor:
+        """Number of the last window that each clip of valid steps (B, T) needs, int64 (B,)."""
+        half = self.length // 2
+        beyond = (valid.sum(1) - self.length).clamp(min=0)
+        return (beyond + half - 1) // half
 
 
 def _pad(x: Tensor, steps: int) -> Tensor:
@@ -126,14 +134,22 @@ def _pad(x: Tensor, steps: int) -> Tensor:
     return F.pad(x, (0, 0, 0, missing) if x.ndim == 3 else (0, missing))
 
 
-def _join(windows: Sequence[EventLevel]) -> EventLevel:
-    """One level of windows that overlap by half: the middle of each, the start of the first and the end of the last."""
-    points = windows[0].valid.shape[1]
-    quarter = points // 4
-    parts = []
-    for number, window in enumerate(windows):
-        first = 0 if number == 0 else quarter
-        last = points if number == len(windows) - 1 else points - (points // 2 - quarter)
-        parts.append((window.logits[:, first:last], window.offsets[:, first:last], window.valid[:, first:last]))
-    logits, offsets, valid = (torch.cat(tensors, 1) for tensors in zip(*parts, strict=True))
+def _join(windows: Sequence[EventLevel], last: Tensor) -> EventLevel:
+    """One level of windows that overlap by half: the middle of each, the start of the first and the end of the last.
+
+    Args:
+        windows: The level in every window, P points each.
+        last: Number of each clip's last window, int64 (B,).
+    """
+    clips, points = windows[0].valid.shape
+    half = points // 2
+    position = torch.arange((len(windows) + 1) * half, device=last.device)
+    middle = (position - points // 4).div(half, rounding_mode="floor").clamp(min=0)
+    window = torch.minimum(middle, last[:, None])  # (B, N)
+    place = position - window * half
+    inside = place < points
+    index = (window, torch.arange(clips, device=last.device)[:, None], place.clamp(max=points - 1))
+    logits = torch.stack([level.logits for level in windows])[index]
+    offsets = torch.stack([level.offsets for level in windows])[index]
+    valid = torch.stack([level.valid for level in windows])[index] & inside
     return EventLevel(logits, offsets, valid, windows[0].stride, windows[0].first)
