@@ -81,8 +81,11 @@ def test_each_point_is_taken_from_the_window_whose_middle_is_nearest():
     windows = [
         EventLevel(torch.full((1, 8, 1), float(number)), torch.zeros(1, 8, 1, 2), valid, 1) for number in range(3)
     ]
-    joined = _join(windows)
+    joined = _join(windows, torch.tensor([2]))
     assert joined.logits.flatten().tolist() == [0.0] * 6 + [1.0] * 4 + [2.0] * 6
+    shorter = _join(windows, torch.tensor([1]))
+    assert shorter.logits.flatten().tolist()[:12] == [0.0] * 6 + [1.0] * 6
+    assert shorter.valid.flatten().tolist() == [True] * 12 + [False] * 4
 
 
 def test_a_length_that_the_levels_do_not_divide():
