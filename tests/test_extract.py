@@ -17,7 +17,6 @@ import yaml
 from avkit.cli import main
 from avkit.datasets import find_dataset
 from avkit.encoders import build_visual_encoder
-from avkit.encoders.merging import MergingViT, merge_tokens
 from avkit.errors import DataError
 from avkit.export import export
 from avkit.extraction.decoding import SourceDataset
@@ -291,6 +290,13 @@ def test_text_features_of_questions_and_classes(tmp_path, capsys):
     assert "AVQA has no classes" in capsys.readouterr().err
 
 
+@pytest.fixture
+def merging():
+    """The module of token merging, which needs timm, which needs a torchvision that fits torch."""
+    pytest.importorskip("torchvision")
+    return pytest.importorskip("avkit.encoders.merging")
+
+
 class TestMerging:
     """Token merging, against a plain form that goes token by token."""
 
@@ -311,11 +317,11 @@ class TestMerging:
         return torch.stack(rows), torch.tensor(total)[:, None]
 
     @pytest.mark.parametrize(("length", "count"), [(9, 3), (10, 4), (17, 8), (577, 25)])
-    def test_equals_the_plain_form(self, length, count):
+    def test_equals_the_plain_form(self, merging, length, count):
         torch.manual_seed(length)
         x, metric = torch.randn(2, length, 6), torch.randn(2, length, 5)
         size = torch.randint(1, 4, (2, length, 1)).float()
-        merged, sizes = merge_tokens(x, size, metric, count)
+        merged, sizes = merging.merge_tokens(x, size, metric, count)
         assert merged.shape == (2, length - count, 6)
         for k in range(2):
             expected, total = self.plain(x[k], size[k], metric[k], count)
@@ -324,13 +330,13 @@ class TestMerging:
         torch.testing.assert_close(merged[:, 0], x[:, 0])
         torch.testing.assert_close((merged * sizes).sum(1), (x * size).sum(1))
 
-    def test_nothing_to_merge(self):
+    def test_nothing_to_merge(self, merging):
         x, size = torch.randn(1, 5, 4), torch.ones(1, 5, 1)
-        assert merge_tokens(x, size, x, 0)[0] is x
+        assert merging.merge_tokens(x, size, x, 0)[0] is x
 
-    def test_never_more_than_half(self):
+    def test_never_more_than_half(self, merging):
         x = torch.randn(1, 9, 4)
-        assert merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
+        assert merging.merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
 
     def test_577_tokens_become_14_in_24_blocks(self):
         remaining = 577
@@ -338,16 +344,15 @@ class TestMerging:
             remaining -= min(25, remaining - 14, (remaining - 1) // 2)
         assert remaining == 14
 
-    def test_without_merging_it_is_the_network_itself(self):
-        pytest.importorskip("timm")
+    def test_without_merging_it_is_the_network_itself(self, merging):
         torch.manual_seed(0)
-        merging = MergingViT("vit_tiny_patch16_224", tokens=197).eval()
+        vit = merging.MergingViT("vit_tiny_patch16_224", tokens=197).eval()
         pictures = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
         with torch.inference_mode():
-            expected = merging.network.forward_features(merging.preprocess(pictures))
-            torch.testing.assert_close(merging(pictures).patches, expected, atol=1e-4, rtol=1e-4)
-            merging.tokens = 14
-            few = merging(pictures)
+            expected = vit.network.forward_features(vit.preprocess(pictures))
+            torch.testing.assert_close(vit(pictures).patches, expected, atol=1e-4, rtol=1e-4)
+            vit.tokens = 14
+            few = vit(pictures)
         assert few.patches.shape == (2, 14, 192)
         assert torch.isfinite(few.patches).all()
         torch.testing.assert_close(few.frame, few.patches[:, 0])

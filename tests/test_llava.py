@@ -15,6 +15,7 @@ from avkit.features.store import Store
 from avkit.media.write import write_video
 
 transformers = pytest.importorskip("transformers", reason="pip install 'avkit[llava]'")
+pytest.importorskip("torchvision", reason="the processor of Video-LLaVA needs it")
 SIDE, WIDTH = 28, 32
 
 
