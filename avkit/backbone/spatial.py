@@ -49,7 +49,7 @@ class SpatialPerception(nn.Module):
         if self.feed_forward is not None:
             guided = guided + self.feed_forward(guided)
         if meet:
-            heard = self.patch_to_audio(a, self.norm_patches(p))
-            audio = audio + rearrange(heard, "(b t) 1 d -> b t d", b=batch)
+            attended = self.patch_to_audio(a, self.norm_patches(p))
+            audio = audio + rearrange(attended, "(b t) 1 d -> b t d", b=batch)
         out = rearrange(guided, "(b t) p d -> b t p d", b=batch)
         return audio * valid[..., None], out * valid[..., None, None]
