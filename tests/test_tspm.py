@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from avkit.errors import DataError
 from avkit.nn.query_attention import KeySteps
 from avkit.systems.tspm.network import TSPM
 from avkit.systems.tspm.system import TSPMConfig
@@ -102,7 +103,15 @@ def test_a_clip_shorter_than_the_selection_is_used_whole_where_allowed(select):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"select_grad": "straight_through"}, {"temporal": False}, {"spatial": False}, {"grounding": False}]
+    "options",
+    [
+        {},
+        {"select_grad": "straight_through"},
+        {"temporal": False},
+        {"spatial": False},
+        {"grounding": False},
+        {"fusion": "concatenation"},
+    ],
 )
 def test_what_never_trains_is_declared(options):
     network = tspm(**options)
@@ -118,6 +127,12 @@ def test_every_switch_leaves_out_what_it_says():
     parts = {"cross_modal", "key_steps", "patch_attention", "spatial_attention", "question_attention"}
     assert untrained == {"prompt_in", "patch_in"} | parts
     assert {prefix.removesuffix(".") for prefix in network.untrained()} == untrained
+
+
+def test_concatenated_answers_have_no_way_to_the_official_weights():
+    assert set(tspm().to_official())
+    with pytest.raises(DataError, match="no fusion 'concatenation'"):
+        tspm(fusion="concatenation").to_official()
 
 
 def test_too_few_steps_are_refused_with_what_to_pass():

@@ -55,6 +55,7 @@ OPTIONS = [
     {"temporal": False},
     {"spatial": False},
     {"cross_modal": False, "grounding": False},
+    {"fusion": "product"},
     {"width": 8, "topk": 2, "dropout": 0.1},
 ]
 

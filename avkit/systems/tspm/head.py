@@ -20,8 +20,9 @@ class TSPMHeadOptions(TSPMOptions):
 
     The published network attends to the patches of the first steps and never trains its selection; that is
     `patch_select: first` and `select_grad: none`. On features of a known recogniser the defaults here learn which steps
-    matter far better (`benchmarks/selection.py`). Together with encoders that start from random weights the head needs
-    more training than the default head of `avqa`.
+    matter far better (`benchmarks/selection.py`). Its answer is the product of question and clip, `fusion: product`,
+    which learns the most frequent answer of each kind of question and then no more where encoders start from random
+    weights.
 
     Attributes:
         width: Width D of the network; 0 for the width of the tokens.
@@ -33,6 +34,7 @@ class TSPMHeadOptions(TSPMOptions):
     topk: int = 5
     patch_select: str = "index"
     select_grad: str = "straight_through"
+    fusion: str = "concatenation"
     dropout: float = 0.0
     prompt: str = "declarative"
 

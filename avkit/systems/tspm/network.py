@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avkit.errors import DataError
 from avkit.nn.answers import QuestionOutput
+from avkit.nn.decoder_layer import mlp
 from avkit.nn.fast_attention import EncoderLayer
 from avkit.nn.hybrid_attention import HybridAttention, hybrid_attention_names
 from avkit.nn.masked_mean import masked_mean
@@ -69,8 +71,13 @@ class TSPM(OfficialNetwork):
         self.patch_attention = EncoderLayer(width, 1, options.inner, dropout)
         self.spatial_attention = QueryAttention(width, 4, dropout)
         self.question_attention = QueryAttention(width, 4, dropout)
-        self.fusion = nn.Linear(6 * width, width)
-        self.answer = nn.Linear(width, answers)
+        self.fusion: nn.Linear | None = None
+        self.answer: nn.Module
+        if options.fusion == "product":
+            self.fusion = nn.Linear(6 * width, width)
+            self.answer = nn.Linear(width, answers)
+        else:
+            self.answer = mlp(7 * width, 2 * width, answers)
 
     def forward(
         self,
@@ -205,8 +212,13 @@ class TSPM(OfficialNetwork):
 
     def _score_answers(self, question: Tensor, features: list[Tensor]) -> Tensor:
         """Logits (B, K) from the question (B, D) and six features (B, D) of sound and sight."""
+        logits: Tensor
+        if self.fusion is None:
+            logits = self.answer(torch.cat([*features, question], -1))
+            return logits
         fused = self.fusion(torch.cat(features, -1).tanh())
-        return self.answer((fused * question).tanh())
+        logits = self.answer((fused * question).tanh())
+        return logits
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -227,6 +239,18 @@ class TSPM(OfficialNetwork):
     def official_name(cls, key: str) -> str:
         """The authors' name of our key."""
         return rename(key, _NAMES)
+
+    def to_official(self) -> dict[str, Tensor]:
+        """Weights under the authors' names.
+
+        Raises:
+            DataError: If question and clip are concatenated, for which the authors' network has no layer.
+        """
+        if self.fusion is None:
+            raise DataError(
+                "The authors' TSPM has no fusion 'concatenation'; weights of fusion 'product' alone have a way back."
+            )
+        return super().to_official()
 
     def unused_keys(self) -> dict[str, tuple[int, ...]]:
         """Norms that are never called, and the layers behind the attention that selects steps."""

@@ -9,6 +9,7 @@ from avkit.errors import unknown_name
 PATCH_SELECTIONS = ("first", "index")
 SELECTION_GRADIENTS = ("none", "straight_through")
 PROMPTS = ("declarative", "question")
+FUSIONS = ("product", "concatenation")
 
 
 @dataclass
@@ -28,6 +29,8 @@ class TSPMOptions:
         cross_modal: Let audio and visual features attend to each other first; otherwise they are used as projected.
         grounding: Let the question attend to the selected steps; otherwise their mean is used. All four off is
             "w/o all".
+        fusion: How question and clip meet in the answer: `product`, as published, the product of the question and the
+            fused features of the clip; `concatenation`, an MLP over both, which learns from random weights far sooner.
         dropout: Dropout rate in training.
     """
 
@@ -40,6 +43,7 @@ class TSPMOptions:
     spatial: bool = True
     cross_modal: bool = True
     grounding: bool = True
+    fusion: str = "product"
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -47,6 +51,8 @@ class TSPMOptions:
             raise unknown_name("patch_select", self.patch_select, PATCH_SELECTIONS)
         if self.select_grad not in SELECTION_GRADIENTS:
             raise unknown_name("select_grad", self.select_grad, SELECTION_GRADIENTS)
+        if self.fusion not in FUSIONS:
+            raise unknown_name("fusion", self.fusion, FUSIONS)
         if self.topk < 1:
             raise ValueError(f"topk is {self.topk}; choose 1 second or more, or set temporal to false to keep all.")
 
