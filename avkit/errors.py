@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 
 class AvkitError(Exception):
@@ -18,12 +19,27 @@ class DataError(AvkitError):
     """A dataset on disk is incomplete or inconsistent."""
 
 
+class FileError(DataError):
+    """A file cannot be read: it is missing, damaged, changed, or not what it should be; see `file_error`."""
+
+
 class RunError(AvkitError):
     """A run folder or checkpoint does not fit the wanted tasks, system or data."""
 
 
 class DivergedError(AvkitError):
     """Training produced a loss that is not a finite number."""
+
+
+def file_error(path: str | Path, problem: str, advice: str) -> FileError:
+    """The error for a file that cannot be read.
+
+    Args:
+        path: The file, and the line in it where one is at fault.
+        problem: What is wrong, without a full stop.
+        advice: What to do, as a sentence.
+    """
+    return FileError(f"{path}: {problem}. {advice}")
 
 
 def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> ValueError:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checksums (CRC-32) that tell whether a file has changed since it was written; files without one are read as before.
+
+- Binary files end with a seal of 12 bytes: `avkitcrc`, and the CRC-32 of what stands before it.
+- Objects of JSON carry the CRC-32 of their other values as `crc32`.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from avkit.errors import FileError, file_error
+
+#: What `zlib.crc32` takes.
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_MAGIC = b"avkitcrc"
+#: Length of a seal.
+SEAL_BYTES = len(_MAGIC) + 4
+#: Key of the checksum in an object of JSON.
+KEY = "crc32"
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The checksum at the end of a binary file.
+
+    Attributes:
+        value: CRC-32 of what stands before the seal.
+    """
+
+    value: int
+
+    def check(self, path: str | Path, *parts: Buffer) -> None:
+        """Compare with the file's content, given in order in one or several parts.
+
+        Raises:
+            FileError: If it differs.
+        """
+        if crc32(*parts) != self.value:
+            raise changed_error(path)
+
+
+def crc32(*parts: Buffer, start: int = 0) -> int:
+    """CRC-32 of some bytes, one part after the other; `start` is that of what stands before them."""
+    value = start
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value
+
+
+def seal_of(*parts: Buffer) -> bytes:
+    """The seal of a file that has this content."""
+    return _MAGIC + struct.pack("<I", crc32(*parts))
+
+
+def read_seal(tail: bytes) -> Seal | None:
+    """The seal that the last bytes of a file are, or None where they are none."""
+    if len(tail) != SEAL_BYTES or not tail.startswith(_MAGIC):
+        return None
+    return Seal(struct.unpack("<I", tail[len(_MAGIC) :])[0])
+
+
+def changed_error(path: str | Path) -> FileError:
+    """The error for a file whose content does not fit its checksum."""
+    return file_error(
+        path, "its content does not fit its checksum: it has changed since it was written", "Copy or make it again."
+    )
+
+
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of JSON with its checksum as the last value."""
+    plain = {key: value for key, value in record.items() if key != KEY}
+    return {**plain, KEY: _record_checksum(plain)}
+
+
+def check_record(record: Any, where: str | Path) -> None:
+    """Compare an object of JSON with its checksum; one that has none is taken as it is.
+
+    Raises:
+        FileError: If it differs.
+    """
+    if not isinstance(record, dict) or KEY not in record:
+        return
+    plain = {key: value for key, value in record.items() if key != KEY}
+    if _record_checksum(plain) != record[KEY]:
+        raise changed_error(where)
+
+
+def _record_checksum(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return f"{crc32(text.encode()):08x}"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors in `.safetensors` and PyTorch files; those that avkit writes carry a checksum."""
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avkit.errors import file_error
+from avkit.reading.boundary import file_errors
+from avkit.reading.checksums import KEY, changed_error, crc32
+
+_ADVICE = "Copy or download it again."
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write `.safetensors` with a checksum of tensors and facts among the facts.
+
+    Args:
+        path: The file, which is written in place: give the temporary file of `avkit.files.atomic`.
+        tensors: Tensors by name.
+        facts: Texts by name, kept as the file's metadata.
+    """
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, path, {**facts, KEY: _checksum(contiguous, facts)})
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Facts and tensors of a `.safetensors`, on the CPU; a checksum among the facts is checked and left out.
+
+    Raises:
+        FileError: If the file is missing, damaged, or has changed since it was written.
+    """
+    from safetensors import safe_open
+
+    with file_errors(path, "tensors (.safetensors)", _ADVICE):
+        with safe_open(path, "pt") as file:
+            facts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    stated = facts.pop(KEY, None)
+    if stated is not None and stated != _checksum(tensors, facts):
+        raise changed_error(path)
+    return facts, tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu()
+        head = f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
+        flat = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0, dtype=torch.uint8)
+        value = crc32(head, memoryview(flat.numpy()), start=value)
+    for name in sorted(facts):
+        value = crc32(f"{name}={facts[name]}\n".encode(), start=value)
+    return f"{value:08x}"
+
+
+def read_torch(path: str | Path) -> object:
+    """What a PyTorch file holds: tensors and plain values, on the CPU, nothing that could run code.
+
+    The file's own checksums are checked, which `torch.load` leaves out.
+
+    Raises:
+        FileError: If the file is missing, damaged, or holds other objects.
+    """
+    with file_errors(path, "a PyTorch file of tensors and plain values", _ADVICE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else a damaged file may be
+        if zipfile.is_zipfile(path):
+            _check_archive(Path(path))
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive whose parts do not fit their checksums, or unpack to more than the file holds."""
+    with zipfile.ZipFile(path) as archive:
+        stated = sum(info.file_size for info in archive.infolist())
+        if stated > path.stat().st_size:  # PyTorch does not compress
+            raise file_error(path, f"its parts state {stated} bytes, more than the file has", _ADVICE)
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise changed_error(path)
