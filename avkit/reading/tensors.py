@@ -38,10 +38,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
-    with file_errors(path, "tensors (.safetensors)", _ADVICE):
-        with safe_open(path, "pt") as file:
-            facts = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    with file_errors(path, "tensors (.safetensors)", _ADVICE), safe_open(path, "pt") as file:
+        facts = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     stated = facts.pop(KEY, None)
     if stated is not None and stated != _checksum(tensors, facts):
         raise changed_error(path)
