@@ -53,7 +53,7 @@ def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
         tensor = tensors[name].cpu()
         head = f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
         flat = tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0, dtype=torch.uint8)
-        value = crc32(head, memoryview(flat.numpy()), start=value)
+        value = crc32(head, flat.numpy().data, start=value)
     for name in sorted(facts):
         value = crc32(f"{name}={facts[name]}\n".encode(), start=value)
     return f"{value:08x}"

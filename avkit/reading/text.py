@@ -166,8 +166,11 @@ def table_rows(text: str, where: str, delimiter: str = ",") -> Iterator[tuple[in
     Raises:
         FileError: If the table is damaged, such as a quote that nothing closes; names the line.
     """
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE,
+    )
     while True:
         try:
             cells = next(reader)
