@@ -20,7 +20,7 @@ from avkit.nn.event_options import EventLossOptions, EventPyramidOptions
 from avkit.nn.masked_conv import PyramidBlock
 from avkit.nn.matmul_conv import Conv3, run_in_chunks
 from avkit.systems import NETWORKS, find_config, find_network
-from avkit.systems.checkpoints import read_official, recognise
+from avkit.systems.official_files import read_official, recognise
 
 DENSE = {"visual": 6, "audio": 5, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4}
 SMALL = {

@@ -13,20 +13,39 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
+from avkit.encoders.weight_files import UnreadableWeights
 from avkit.errors import DataError
 from avkit.files import atomic
 from avkit.systems import NETWORKS, find_network
-from avkit.systems.checkpoints import OfficialNetwork, read_official, short
+from avkit.systems.checkpoints import OfficialNetwork
+from avkit.systems.official_files import read_official
+from avkit.systems.official_keys import short
 
-#: To be run in the authors' environment where they saved a whole module, since loading one runs its code.
+#: To be run in the authors' environment where a file cannot be read without running its code.
 SCRIPT = """\
-# Run this where the authors' code runs, in their repository's folder: loading a pickled module runs code.
+# Run this where the authors' code runs, in their repository's folder: loading pickled objects runs code.
 import sys
 
 import torch
 
-net = torch.load(sys.argv[1], map_location="cpu", weights_only=False)
-torch.save({key: value.clone() for key, value in net.state_dict().items()}, sys.argv[2])
+
+def weights_in(value):
+    \"\"\"Weights of networks, and of dictionaries of them; None for all that is neither.\"\"\"
+    if hasattr(value, "state_dict"):
+        value = value.state_dict()
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if not isinstance(value, dict):
+        return None
+    entries = {str(key): weights_in(entry) for key, entry in value.items() if "optim" not in str(key)}
+    return {key: entry for key, entry in entries.items() if entry is not None} or None
+
+
+content = weights_in(torch.load(sys.argv[1], map_location="cpu", weights_only=False))
+if content is None or isinstance(content, torch.Tensor):
+    sys.exit(f"{sys.argv[1]} holds no weights by name.")
+torch.save(content, sys.argv[2])
+print(f"{sys.argv[2]}: {', '.join(list(content)[:5])} ...")
 """
 
 
@@ -49,8 +68,10 @@ def run(args: list[str]) -> int:
         help="an option that the weights do not show, such as heads=4 or topk=8",
     )
     p.add_argument("--raw", action="store_true", help="the last weights where the file has averaged ones (EMA) too")
+    p.add_argument("--key", help="where the weights lie in FILE, such as model.ema, if several fit")
+    p.add_argument("--allow_nan", action="store_true", help="convert weights that hold NaN or infinite numbers")
     p.add_argument("--reverse", action="store_true", help="FILE is ours: write the authors' state dict")
-    p.add_argument("--script", action="store_true", help="print a script that saves a pickled module as a state dict")
+    p.add_argument("--script", action="store_true", help="print a script that saves pickled objects as plain weights")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = p.parse_args(args)
     network = find_network(options.name)
@@ -64,20 +85,24 @@ def run(args: list[str]) -> int:
     out = options.out or options.file.with_suffix(".safetensors")
     if out.suffix != ".safetensors":
         raise ValueError(f"--out is {out}; avkit writes .safetensors.")
-    state, notes = _read(options.file, options.name, raw=options.raw)
+    state, notes = _read(options, network)
     made = network.from_official(state, **_settings(options.set))
+    official = made.official_shapes()
+    beside = [key for key in state if key not in official]
+    if beside:
+        notes.append(f"left out, single numbers beside the weights: {', '.join(beside)}")
     made.save(out)
-    report(made, state, notes, out)
+    report(made, {key: state[key] for key in official}, notes, out)
     return 0
 
 
-def _read(path: Path, name: str, *, raw: bool) -> tuple[dict[str, Tensor], list[str]]:
+def _read(options: argparse.Namespace, network: type[OfficialNetwork]) -> tuple[dict[str, Tensor], list[str]]:
     try:
-        return read_official(path, raw)
-    except ValueError as error:
+        return read_official(options.file, network, raw=options.raw, key=options.key, allow_nan=options.allow_nan)
+    except UnreadableWeights as error:
         raise DataError(
-            f"{error} If this is a whole module, as AVE and PSP save it: `avkit convert {name} --script > save.py`, "
-            "run `python save.py MODEL.pt STATE.pt` where the authors' code runs, and convert STATE.pt."
+            f"{error} If it is a whole file of the authors: `avkit convert {options.name} --script > save.py`, run "
+            "`python save.py FILE STATE.pt` where the authors' code runs, and convert STATE.pt."
         ) from error
 
 

@@ -1,67 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of weight files without running code in them, and preprocessing of images for pretrained networks."""
+"""Weights of encoders, and preprocessing of images for pretrained networks."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.encoders.state_choice import Fits, check_finite, choose_state, without_scalars
+
 #: Value of `pretrained` that stands for the published weights of an encoder, which are downloaded.
 HUB = "hub"
 
-#: Keys under which training scripts store weights in a file that holds other things too.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, fits: Fits | None = None) -> dict[str, Tensor]:
     """Read the tensors of a weight file by key, on the CPU.
 
     Args:
-        path: `.safetensors`, or a state dict saved by `torch.save`, alone or under `state_dict`, `model_state_dict` or
-            `model`; a `module.` in front of all keys is removed. Files that hold other objects are refused.
+        path: `.safetensors`, or a file of `torch.save`, see `choose_state` for what may stand around the weights.
+        fits: Says whether weights are those of the encoder; None for whatever the file holds.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no weights.
+        ValueError: If the file holds no weights, several that may be meant, or numbers that are not finite.
     """
-    state, _ = read_tensors(path)
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return state
+    chosen = choose_state(path, fits)
+    if chosen.averaged and chosen.others:
+        warnings.warn(f"{path}: averaged weights were taken, {chosen.name!r}, of several.", stacklevel=2)
+    check_finite(chosen.tensors, path, "Use weights of an earlier step.")
+    return chosen.tensors
 
 
-def read_tensors(path: str | Path, wrappers: Sequence[str] = _WRAPPERS) -> tuple[dict[str, Tensor], str]:
-    """Read the tensors of a weight file under the keys of the file.
+def covers(keys: AbstractSet[str]) -> Fits:
+    """A function that says whether weights have at least half of the keys of a module."""
 
-    Args:
-        path: As in `read_weights`.
-        wrappers: Keys under which weights may be stored; the first one present is used.
+    def fits(state: Mapping[str, Tensor]) -> bool:
+        return 2 * len(keys & state.keys()) >= max(1, len(keys))
 
-    Returns:
-        The tensors, and the key that they were stored under, empty for none.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Weight file {path} does not exist. Check the path, or pass {HUB!r} to download weights."
-        )
-    content = _read(path)
-    for wrapper in wrappers:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            return _check_tensors(content[wrapper], path), wrapper
-    return _check_tensors(content, path), ""
-
-
-def _check_tensors(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
-        return dict(content)
-    raise ValueError(f"{path} is not a state dict: expected tensors by name. Save it with torch.save(m.state_dict()).")
+    return fits
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -71,8 +50,9 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds no weights, or keys or shapes differ, with counts and examples.
     """
-    state = read_weights(path)
-    check_weights(module.state_dict(), state, path)
+    own = module.state_dict()
+    state = without_scalars(read_weights(path, covers(own.keys())), own)
+    check_weights(own, state, path)
     module.load_state_dict(state)
 
 
@@ -131,28 +111,7 @@ class ImagePreprocessor(nn.Module):
         return (x - self.mean.to(x)) / self.std.to(x)
 
 
-def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            tensors: object = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole safetensors file ({error}). Download it again.") from error
-        return tensors
-    try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError and others for bad files
-        raise ValueError(
-            f"{path} cannot be read as weights ({type(error).__name__}). Accepted are whole .safetensors and state "
-            "dicts that hold tensors only. Other pickles are refused because loading them can run code; a file that "
-            "was cut short has to be fetched again."
-        ) from error
-    return content
-
-
-def _count(keys: Collection[str], fault: str) -> str:
+def _count(keys: AbstractSet[str], fault: str) -> str:
     """Number of keys with a fault, and the first three; empty where there are none."""
     if not keys:
         return ""

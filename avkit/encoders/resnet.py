@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, read_weights
+from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, covers, read_weights
 from avkit.errors import AvkitError
 
 #: Prefixes of keys that a weight file may hold in addition: a classifier, and first convolutions for other inputs.
@@ -68,8 +68,9 @@ class ResNet18(nn.Module):
         if weights == HUB:
             state = _timm().create_model("resnet18.tv_in1k", pretrained=True).state_dict()
         else:
-            state = read_weights(weights)
-            check_weights(self.network.state_dict(), state, weights, _ADDITIONAL)
+            own = self.network.state_dict()
+            state = read_weights(weights, covers(own.keys()))
+            check_weights(own, state, weights, _ADDITIONAL)
         self.network.load_state_dict({key: x for key, x in state.items() if not key.startswith(_ADDITIONAL)})
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visual encoders of the timm library: pyramids such as PVT v2, and vision transformers."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,7 @@ import timm
 from torch import Tensor
 
 from avkit.encoders.base import VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, read_weights
+from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, covers, read_weights
 from avkit.nn.recompute import Recomputable
 
 
@@ -119,11 +120,23 @@ def _create(name: str, pretrained: str | Path | bool | None, **options: Any) -> 
 
 def _read(name: str, path: str | Path) -> dict[str, Tensor]:
     """Weights with timm's keys, checked against the whole model, since `features_only` ignores keys that do not fit."""
-    state = read_weights(path)
     whole = timm.create_model(name, num_classes=0)
-    convert = vars(import_module(type(whole).__module__)).get("checkpoint_filter_fn")
-    if convert is not None:
-        state = convert(state, whole)
+    filter_checkpoint = vars(import_module(type(whole).__module__)).get("checkpoint_filter_fn")
+    has_keys = covers(whole.state_dict().keys())
+
+    def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state by timm's keys."""
+        return dict(state if filter_checkpoint is None else filter_checkpoint(dict(state), whole))
+
+    def fits(state: Mapping[str, Tensor]) -> bool:
+        try:
+            return has_keys(convert(state))
+        except (KeyError, IndexError, ValueError, RuntimeError, AttributeError):  # weights of something else
+            return False
+
+    state = read_weights(path, fits)
+    if fits(state):
+        state = convert(state)
     classifier = whole.pretrained_cfg.get("classifier") or ()
     prefixes = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     check_weights(whole.state_dict(), state, path, prefixes)

@@ -2,9 +2,7 @@
 """Official weights in and out: every key of the authors' model is one of ours, or listed as unused."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,9 +10,11 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from avkit.encoders.pretrained import read_tensors
+from avkit.encoders.state_choice import without_prefixes, without_scalars
 from avkit.errors import DataError
 from avkit.files import atomic
+from avkit.systems.official_files import weights_of, weights_of_another
+from avkit.systems.official_keys import check_keys
 
 #: Prefix of unused official tensors in a converted file: kept for the way back, never read.
 UNUSED = "unused."
@@ -122,13 +122,17 @@ class OfficialNetwork(nn.Module):
             DataError: If they are the weights of something else, an option contradicts them, or keys are missing, too
                 many, or of other shapes.
         """
-        state = without_wrapper(state)
+        state = without_prefixes(state, weights_of(cls))
         try:
             facts = cls.recognise(state)
         except KeyError as error:
             raise DataError(f"These weights of {cls.name} have no key {error}; the file is not whole.") from error
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"These weights of {cls.name} have tensors of other shapes than theirs ({error})."
+            ) from error
         if facts is None:
-            raise _not_of(cls.name, state)
+            raise weights_of_another(cls.name, state)
         differing = [
             f"{key} {facts[key]}, and {value} was given"
             for key, value in options.items()
@@ -148,13 +152,11 @@ class OfficialNetwork(nn.Module):
         Raises:
             DataError: If keys or shapes differ, with what each is and what to pass.
         """
-        state = without_wrapper(state)
         ours = self.state_dict()
         official = {key: self.official_name(key) for key in ours}
-        shapes = {theirs: tuple(self.to_official_tensor(key, ours[key]).shape) for key, theirs in official.items()}
-        shapes |= self.unused_keys()
-        shapes |= {copy: shapes[key] for copy, key in self.official_copies().items()}
-        _check_keys(self.name, shapes, state)
+        shapes = self.official_shapes()
+        state = without_scalars(without_prefixes(state, weights_of(type(self))), shapes)
+        check_keys(self.name, shapes, state)
         self.load_state_dict(
             {
                 key: self.from_official_tensor(key, _to_float32(state[theirs]), ours[key])
@@ -162,6 +164,14 @@ class OfficialNetwork(nn.Module):
             }
         )
         self.unused = {key: _to_float32(state[key]) for key in self.unused_keys()}
+
+    def official_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all tensors of an official checkpoint, by official key."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for key, tensor in self.state_dict().items():
+            shapes[self.official_name(key)] = tuple(self.to_official_tensor(key, tensor).shape)
+        shapes |= self.unused_keys()
+        return shapes | {copy: shapes[key] for copy, key in self.official_copies().items()}
 
     def to_official(self) -> dict[str, Tensor]:
         """The weights as a whole official state dict; unused tensors are zeros where none were loaded."""
@@ -226,103 +236,6 @@ def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]
     return facts, state
 
 
-def rename(key: str, prefixes: Mapping[str, str]) -> str:
-    """The key with the first matching prefix replaced."""
-    for ours, theirs in prefixes.items():
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    return key
-
-
-def count_numbers(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbers, counted from 0, the first group of a pattern has among the keys."""
-    matches = [re.match(pattern, key) for key in state]
-    return 1 + max((int(match[1]) for match in matches if match), default=-1)
-
-
-def short(value: Any) -> str:
-    """A value as text; for long lists their length."""
-    if isinstance(value, list) and len(value) > 8:
-        return f"({len(value)} of them)"
-    return str(value)
-
-
-def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors without the `module.` of a network trained on several GPUs."""
-    if state and all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): x for key, x in state.items()}
-    return dict(state)
-
-
-def read_official(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights of an official checkpoint file, and notes about them for the user.
-
-    Where the file has averaged weights too (`state_dict_ema`), those, unless `raw`: the authors test with them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds more than weights; nothing in it is run.
-    """
-    wrappers = ("state_dict_ema", "state_dict", "model_state_dict", "model")
-    state, key = read_tensors(path, wrappers[1:] if raw else wrappers)
-    notes = [f"weights under {key!r}"] if key else []
-    if any(x.dtype in (torch.float16, torch.bfloat16) for x in state.values()):
-        notes.append("half precision, made float32")
-    if state and all(name.startswith("module.") for name in state):
-        notes.append("'module.' taken off every key")
-    return without_wrapper(state), notes
-
-
-def recognise(state: Mapping[str, Tensor]) -> str | None:
-    """The system whose official weights these are."""
-    from avkit.systems import NETWORKS, find_network
-
-    for name in NETWORKS:
-        with suppress(KeyError):  # only a part of the system's weights
-            if find_network(name).recognise(state) is not None:
-                return name
-    return None
-
-
-def _not_of(name: str, state: Mapping[str, Tensor]) -> DataError:
-    """The error for weights of something else."""
-    other = recognise(state)
-    advice = f"They are those of {other}: avkit convert {other} FILE" if other else "Check the file"
-    examples = ", ".join(map(repr, sorted(state)[:3]))
-    return DataError(
-        f"These are no official weights of {name}: none of its keys are among their {len(state)}, such as "
-        f"{examples}. {advice}."
-    )
-
-
 def _to_float32(x: Tensor) -> Tensor:
     """Floating-point tensors in float32; counts, such as those of batch norm, as they are."""
     return x.float() if x.is_floating_point() else x
-
-
-def _check_keys(name: str, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
-    """Raise DataError unless a state dict has exactly the keys of these shapes."""
-    common = [key for key in shapes if key in state]
-    wrong = [
-        f"{key} {tuple(state[key].shape)} instead of {shapes[key]}"
-        for key in common
-        if tuple(state[key].shape) != shapes[key]
-    ]
-    parts = [
-        *_list_some(sorted(shapes.keys() - state.keys()), "missing"),
-        *_list_some(sorted(state.keys() - shapes.keys()), "unknown"),
-        *_list_some(wrong, "of another shape"),
-    ]
-    if parts:
-        raise DataError(
-            f"These weights do not fit {name}, which has {len(shapes)} keys: {'; '.join(parts)}. Sizes are read from "
-            "the weights unless they are given; pass those that they were trained with."
-        )
-
-
-def _list_some(keys: Sequence[str], what: str) -> list[str]:
-    """`["3 missing (a, b, c)"]`, or nothing where there are none."""
-    if not keys:
-        return []
-    more = ", ..." if len(keys) > 3 else ""
-    return [f"{len(keys)} {what} ({', '.join(keys[:3])}{more})"]

@@ -18,8 +18,9 @@ from avkit.nn.event_decoding import decode_events
 from avkit.nn.event_levels import EventLevel
 from avkit.nn.event_options import EventLossOptions
 from avkit.systems.base import Encoded, RunContext
-from avkit.systems.checkpoints import OfficialNetwork, count_numbers
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem
+from avkit.systems.official_keys import count_numbers
 
 #: Our names of parts, as patterns, and the official ones; applied in this order.
 _NAMES = (

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from avkit.batch import Batch, FeatureWidths, Vocabulary
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
+from avkit.encoders.state_choice import check_finite
 from avkit.errors import DataError
 from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, freeze_pretrained
-from avkit.systems.checkpoints import OfficialNetwork, own_options, short
+from avkit.systems.checkpoints import OfficialNetwork, own_options
+from avkit.systems.official_keys import short
 from avkit.tasks.base import Task
 
 #: Arguments of networks that the data decide, and no option.
@@ -87,6 +89,7 @@ class NetworkSystem(System):
             DataError: If they are of a network that was built otherwise, with what to pass.
         """
         loaded = type(self.network).load(path)
+        check_finite(loaded.state_dict(), path, "Convert a checkpoint from before that.")
         own = self.network.built_with
         differing = {
             name: value

@@ -11,8 +11,8 @@ from avkit.batch import Batch, Losses, Prediction
 from avkit.nn.attentive_pooling import ParsingOutput
 from avkit.nn.parsing import parsing_loss, parsing_values
 from avkit.systems.base import Encoded
-from avkit.systems.checkpoints import rename
 from avkit.systems.features import FeatureConfig, FeatureSystem, valid_or_none
+from avkit.systems.official_keys import rename
 
 #: Official names of the parts that both networks have.
 _NAMES = {

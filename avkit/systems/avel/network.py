@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from avkit.errors import unknown_name
 from avkit.nn.audio_guided_attention import AudioGuidedAttention, BimodalLSTM
-from avkit.systems.checkpoints import OfficialNetwork, rename
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.clip_events import ATTENTION_NAMES, AttentionOptions
+from avkit.systems.official_keys import rename
 
 #: How both modalities are fused.
 FUSIONS = ("concat", "residual")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from avkit.nn.query_mask import QueryMaskDecoder, QueryMasks
-from avkit.systems.checkpoints import rename
+from avkit.systems.official_keys import rename
 from avkit.systems.pictures import PictureNetwork, TrunkOptions, count_children, pvt_name, recognise_pvt
 
 

@@ -15,7 +15,8 @@ from avkit.nn.answers import QuestionOutput
 from avkit.nn.masked_mean import masked_mean
 from avkit.nn.query_attention import QueryAttention, query_attention_names
 from avkit.systems.avst.question_encoder import WORDS, QuestionEncoder
-from avkit.systems.checkpoints import OfficialNetwork, rename
+from avkit.systems.checkpoints import OfficialNetwork
+from avkit.systems.official_keys import rename
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.encoders.resnet import resnet_name
-from avkit.systems.checkpoints import rename
+from avkit.systems.official_keys import rename
 from avkit.systems.sources import TwoStreamNetwork, init_like_the_authors
 
 

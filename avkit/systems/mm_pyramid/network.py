@@ -10,8 +10,9 @@ from torch import Tensor
 
 from avkit.nn.attentive_pooling import AttentivePooling, ParsingOutput
 from avkit.nn.clip_projection import ClipProjection
-from avkit.systems.checkpoints import OfficialNetwork, count_numbers
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.mm_pyramid.window_pyramid import WindowPyramid
+from avkit.systems.official_keys import count_numbers
 from avkit.systems.parsing import shared_arguments, shared_name
 
 

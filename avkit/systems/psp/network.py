@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.nn.audio_guided_attention import AudioGuidedAttention, BimodalLSTM
-from avkit.systems.checkpoints import OfficialNetwork, rename
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.clip_events import ATTENTION_NAMES, AttentionOptions
+from avkit.systems.official_keys import rename
 from avkit.systems.psp.propagation import PositiveSamplePropagation
 
 #: Width of each direction of the recurrent networks, and of the layers before them.

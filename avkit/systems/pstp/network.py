@@ -14,7 +14,8 @@ from avkit.nn.fast_attention import EncoderLayer
 from avkit.nn.hybrid_attention import HybridAttention
 from avkit.nn.masked_mean import masked_mean
 from avkit.nn.query_attention import QueryAttention
-from avkit.systems.checkpoints import OfficialNetwork, rename
+from avkit.systems.checkpoints import OfficialNetwork
+from avkit.systems.official_keys import rename
 from avkit.systems.pstp.official_names import NAMES, unused_shapes
 from avkit.systems.pstp.selection import RegionSelection, SegmentSelection, gather_regions
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from avkit.systems.checkpoints import rename
+from avkit.systems.official_keys import rename
 from avkit.systems.pictures import PictureNetwork, TrunkOptions, pvt_name, recognise_pvt
 from avkit.systems.tpavi.attention import PixelAudioAttention
 from avkit.systems.tpavi.fusion import FusionDecoder, MultiDilatedConv

@@ -15,7 +15,8 @@ from avkit.nn.fast_attention import EncoderLayer
 from avkit.nn.hybrid_attention import HybridAttention, hybrid_attention_names
 from avkit.nn.masked_mean import masked_mean
 from avkit.nn.query_attention import KeySteps, QueryAttention, check_step_count, query_attention_names
-from avkit.systems.checkpoints import OfficialNetwork, rename
+from avkit.systems.checkpoints import OfficialNetwork
+from avkit.systems.official_keys import rename
 from avkit.systems.tspm.options import TSPMOptions
 from avkit.systems.tspm.selection import Selection, repeat_last
 
