@@ -2,7 +2,7 @@
 """Weights of encoders, and preprocessing of images for pretrained networks."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class ImagePreprocessor(nn.Module):
         return (x - self.mean.to(x)) / self.std.to(x)
 
 
-def _count(keys: AbstractSet[str], fault: str) -> str:
+def _count(keys: Collection[str], fault: str) -> str:
     """Number of keys with a fault, and the first three; empty where there are none."""
     if not keys:
         return ""
