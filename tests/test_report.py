@@ -19,16 +19,18 @@ from avkit.report import (
     Result,
     Row,
     RunReport,
+    open_console,
     overlay_frames,
+    print_scores,
     save_result,
-    terminal_table,
     write_report,
 )
 from avkit.report import run as run_module
 from avkit.report.files import markdown, strict_json
 from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline, warm
 from avkit.report.overlay import wrap
-from avkit.report.run import loss_curve, row_cells, smooth
+from avkit.report.rows import row_cells
+from avkit.report.run import loss_curve, smooth
 from avkit.report.timeline import sound_levels, timeline
 
 EVIL = '<script>alert("1")</script> [link](https://example.org) | $\\frac{'
@@ -146,9 +148,9 @@ def test_error_removed(changes, removed, shown):
 
 
 def test_numbers_are_rounded_and_signed():
-    cells = row_cells(row(value=0.71349, baseline=0.0, silence=0.60004, swapped=0.71349, published=0.8))
+    cells = row_cells(row(value=0.71349, baseline=0.0, silence=0.60004, published=0.8, source="Table 2"))
     assert (cells["value"], cells["baseline"], cells["published"]) == ("71.3", "0.0", "80.0")
-    assert (cells["silence_change"], cells["swapped_change"]) == ("\N{MINUS SIGN}11.3", "0.0")
+    assert cells["silence"] == "60.0"
     assert row_cells(row(value=0.87149, unit="number"))["value"] == "0.871"
     assert cells["clips"] == "3 of 4"
 
@@ -160,7 +162,6 @@ def test_missing_score_is_not_run(value):
     assert missing.value is None
     assert cells["value"] == "not run"
     assert cells["silence"] == cells["error_removed"] == "\N{EN DASH}"
-    assert cells["silence_change"] == ""
 
 
 def test_row_refuses_percent_and_too_many_clips():
@@ -172,13 +173,95 @@ def test_row_refuses_percent_and_too_many_clips():
         row(clips=5)
 
 
-def test_terminal_table_shows_names_literally():
-    console = Console(width=160, file=io.StringIO())
-    console.print(terminal_table([row(task="[red]avs[/red]"), row(value=None)]))
-    text = console.file.getvalue()
-    assert "[red]avs[/red]" in text
-    assert "75.0" in text
-    assert "not run" in text
+#: A score with all that is said about it.
+SURE = {"n": 1234, "counted": "questions", "low": 0.7, "high": 0.8, "baseline_low": 0.4, "baseline_high": 0.6}
+
+
+def printed(rows, **console):
+    """What `print_scores` prints."""
+    console = Console(file=io.StringIO(), color_system=None, **console)
+    print_scores(console, rows)
+    return console.file.getvalue()
+
+
+def test_intervals_are_cut_where_a_score_is_missing_and_refused_where_it_lies_outside():
+    assert (row(value=None, low=0.1, high=0.9).low, row(low=float("nan"), high=0.9).high) == (None, None)
+    with pytest.raises(ValueError, match=r"value is 0\.75, outside of its interval from 0\.1 to 0\.2"):
+        row(low=0.1, high=0.2)
+    with pytest.raises(ValueError, match=r"baseline is 0\.5, outside of its interval"):
+        row(baseline_low=0.6, baseline_high=0.7)
+    cells = row_cells(row(**SURE))
+    assert (cells["value_interval"], cells["n"], cells["counted"]) == ("70.0\N{EN DASH}80.0", "1,234", "questions")
+    assert row_cells(row(value=1.0, low=0.9, high=1.0))["value_interval"] == "90.0\N{EN DASH}100"
+    number = row(value=0.8, low=0.714, high=0.9, unit="number")
+    assert row_cells(number)["value_interval"] == "0.71\N{EN DASH}0.90"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "good"),
+        ({"value": 0.2, "low": 0.1, "high": 0.3}, "bad"),
+        ({"value": 0.2, "low": 0.1, "high": 0.3, "better": "lower"}, "good"),
+        ({"baseline_high": 0.71}, ""),
+        ({"value": 0.5, "low": 0.5, "high": 0.5}, ""),
+        ({"baseline_high": None}, ""),
+    ],
+)
+def test_a_baseline_is_beaten_only_where_intervals_are_apart(changes, verdict):
+    assert row(**SURE | changes).verdict == verdict
+
+
+def test_a_published_score_needs_a_source_and_is_placed_by_the_interval():
+    with pytest.raises(ValueError, match=r"published is 0\.8 without a source\. Pass source="):
+        row(published=0.8)
+    whole = SURE | {"clips": 4, "source": "Table 2"}
+    places = [row_cells(row(**whole, published=p))["published_place"] for p in (0.6, 0.8, 0.9)]
+    assert places == ["below the interval", "inside the interval", "above the interval"]
+    part = row_cells(row(published=0.8, source="Table 2"))["published_place"]
+    assert part == "not comparable: 3 of 4 samples were scored"
+
+
+def test_scores_in_a_terminal_of_80_columns_break_no_word():
+    names = ["AVSS mIoU_noBg", "Audio-Visual Comparative", "segment/Event", "cIoU_adaptive"]
+    wide = SURE | {"value": 1.0, "low": 0.987, "high": 1.0, "silence": 0.75, "silence_low": 0.7, "silence_high": 0.8}
+    rows = [row(task=task, metric=name, **wide) for task in ("avss", "avqa") for name in names]
+    text = printed(rows, width=80, force_terminal=True)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for word in " ".join([*names, "questions", "1,234", "98.7\N{EN DASH}100", "100.0", "100.0 %"]).split():
+        assert word in text.split()
+    assert set(text) <= set("\n\N{EN DASH}\N{MINUS SIGN}") | {chr(c) for c in range(32, 127)}  # no box art
+
+
+def test_scores_in_a_pipe_have_a_line_each_with_all_columns():
+    text = printed([row(**SURE), row(metric="Audio-Visual Comparative", value=None)], width=500)
+    head, first, second = text.splitlines()
+    assert head.split()[:6] == ["task", "data", "split", "metric", "n", "counted"]
+    assert first.split()[3:10] == [
+        "mIoU",
+        "1,234",
+        "questions",
+        "75.0",
+        "70.0\N{EN DASH}80.0",
+        "50.0",
+        "40.0\N{EN DASH}60.0",
+    ]
+    assert "Audio-Visual Comparative" in second
+    assert "not run" in second
+    assert "\x1b" not in text
+
+
+def test_a_pipe_is_never_cut_at_80_columns(capsys):
+    open_console().print("x" * 300)
+    assert "x" * 300 in capsys.readouterr().out
+
+
+def test_terminal_shows_names_literally():
+    for console in ({"width": 160}, {"width": 160, "force_terminal": True}):
+        text = printed([row(task="[red]avs[/red]"), row(value=None)], **console)
+        assert "[red]avs[/red]" in text
+        assert "75.0" in text
+        assert "not run" in text
 
 
 # --- run report
@@ -211,7 +294,7 @@ def test_run_report_markdown_table(tmp_path):
     assert len(lines) == 2
     # unescaped bars: one more than there are columns, whatever the note holds
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
-    assert "| 75.0 | 50.0 | 50.0 % |" in lines[0]
+    assert "| 75.0 | \N{EN DASH} | 50.0 | 50.0 % |" in lines[0]
     assert "| not run |" in lines[1]
     assert "<script" not in text
     assert "[link](" not in text
@@ -229,7 +312,21 @@ def test_published_column_only_where_there_is_one(tmp_path):
     page = write_report(tmp_path, RunReport("a", rows=[row(published=0.8, source="Table 2")])).read_text(
         encoding="utf-8"
     )
-    assert "80.0<small>Table 2</small>" in page
+    assert "80.0 <small>Table 2</small> <small>not comparable: 3 of 4 samples were scored</small>" in page
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "80.0 Table 2; not comparable: 3 of 4 samples were scored" in text
+
+
+def test_every_score_of_a_report_stands_beside_its_interval(tmp_path):
+    of_silence = {"silence": 0.72, "silence_low": 0.71, "silence_high": 0.73}
+    rows = [row(**SURE | of_silence)]
+    page = write_report(tmp_path, RunReport("a", rows=rows)).read_text(encoding="utf-8")
+    markdown_text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for text in ("70.0\N{EN DASH}80.0", "40.0\N{EN DASH}60.0", "71.0\N{EN DASH}73.0", "1,234", "questions"):
+        assert text in page
+        assert text in markdown_text
+    record = load(tmp_path / "report.json")["rows"][0]
+    assert (record["n"], record["low"], record["high"], record["silence_low"]) == (1234, 0.7, 0.8, 0.71)
 
 
 def test_example_refuses_lists_of_other_length():

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.provenance import versions
 from avkit.cli.trainer import AVCLI
-from avkit.report import Curve, Row, RunReport, efficiency_table, terminal_table, write_report
+from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
 from avkit.training.evaluator import Evaluator, fit_baselines
@@ -60,8 +59,8 @@ def report_run(
         notes=notes(model),
     )
     path = write_report(run.path, report)
-    console = Console()
-    console.print(terminal_table(rows))
+    console = open_console()
+    print_scores(console, rows)
     console.print(efficiency_table(report.efficiency))
     for note in report.notes:
         console.print(note, style="dim", highlight=False, markup=False)
@@ -171,7 +170,8 @@ def hardware() -> str:
     """The device's name."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU {platform.machine()}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, str]:

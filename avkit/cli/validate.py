@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit validate RUN`: the scores by which training chose its best checkpoint."""
 
-from rich.console import Console
-
 from avkit.cli.trainer import open_run
-from avkit.report import terminal_table
+from avkit.report import open_console, print_scores
 
 
 def run(args: list[str]) -> int:
@@ -15,5 +13,5 @@ def run(args: list[str]) -> int:
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
     sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.tasks}
-    Console().print(terminal_table(list(score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes))))
+    print_scores(open_console(), list(score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes)))
     return 0

@@ -2,11 +2,13 @@
 """Reports: what a run scored, and what a model answers about one clip."""
 
 from avkit.report.overlay import overlay_frames
-from avkit.report.records import Curve, Example, Result, Row, RunReport
+from avkit.report.records import Curve, Example, Result, RunReport
 from avkit.report.renderers import JSONRenderer, Renderer, Sample, register
 from avkit.report.result import save_result
-from avkit.report.run import efficiency_table, terminal_table, write_report
+from avkit.report.rows import Row
+from avkit.report.run import write_report
 from avkit.report.stream import StreamWriter
+from avkit.report.tables import efficiency_table, open_console, print_scores
 from avkit.report.terminal import terminal_lines
 
 __all__ = [
@@ -20,10 +22,11 @@ __all__ = [
     "Sample",
     "StreamWriter",
     "efficiency_table",
+    "open_console",
     "overlay_frames",
+    "print_scores",
     "register",
     "save_result",
     "terminal_lines",
-    "terminal_table",
     "write_report",
 ]

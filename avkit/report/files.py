@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avkit.report.records import finite
+from avkit.report.numbers import finite
 
 if TYPE_CHECKING:
     from jinja2 import Environment

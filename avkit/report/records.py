@@ -7,82 +7,17 @@ Letters as in `avkit.batch`: T steps of `hop` seconds, H W pixels.
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.answers import Answer, StepGrid
 from avkit.report.efficiency import Efficiency
+from avkit.report.rows import Row
 
 A = TypeVar("A", bound=Answer)
 Array = NDArray[Any]
-
-
-@dataclass
-class Row:
-    """One score: what was measured on what, beside what it has to beat.
-
-    A score that is None or NaN counts as not run.
-
-    Attributes:
-        value: The score of the model, in [0, 1] where `unit` is a fraction.
-        baseline: The score of answering without looking or listening, described by `baseline_name`.
-        silence: The score of the same model with the sound replaced by silence.
-        swapped: The score of the same model with the sound of another clip.
-        clips: Clips that were scored.
-        of: Clips of the split.
-        better: Which direction is better.
-        published: The score in the literature, from `source`.
-        unit: `fraction` is shown in percent; `number`, such as CIDEr, has no upper end, so no error to remove.
-
-    Raises:
-        ValueError: If a fraction lies outside [0, 1], or more clips were scored than there are.
-    """
-
-    task: str
-    dataset: str
-    split: str
-    metric: str
-    value: float | None
-    baseline: float | None = None
-    baseline_name: str = ""
-    silence: float | None = None
-    swapped: float | None = None
-    clips: int = 0
-    of: int = 0
-    note: str = ""
-    better: Literal["higher", "lower"] = "higher"
-    published: float | None = None
-    source: str = ""
-    unit: Literal["fraction", "number"] = "fraction"
-
-    def __post_init__(self) -> None:
-        where = f"Row {self.task}/{self.dataset}/{self.split} {self.metric}"
-        scores = vars(self)
-        for name in ("value", "baseline", "silence", "swapped", "published"):
-            score = finite(scores[name])
-            scores[name] = score
-            if score is not None and self.unit == "fraction" and not 0 <= score <= 1:
-                raise ValueError(
-                    f"{where}: {name} is {score:g}; a fraction lies in [0, 1]. "
-                    "Divide percent by 100, or pass unit='number' for a metric without an upper end."
-                )
-        if self.clips > self.of:
-            raise ValueError(f"{where}: clips={self.clips} exceeds of={self.of}, the clips of the split.")
-
-    @property
-    def error_removed(self) -> float | None:
-        """The share of the baseline's error that the model removes: 1 is perfect, 0 no better, below 0 worse."""
-        if self.value is None or self.baseline is None or self.unit == "number":
-            return None
-        if self.better == "higher":
-            gain = self.value - self.baseline
-            error = 1 - self.baseline
-        else:
-            gain = self.baseline - self.value
-            error = self.baseline
-        return gain / error if error else None
 
 
 @dataclass
@@ -262,8 +197,3 @@ class Result:
         """The first answer of a kind, None if there is none."""
         answers = self.of(kind)
         return answers[0] if answers else None
-
-
-def finite(x: float | None) -> float | None:
-    """The number itself, or None where it is missing, NaN or infinite."""
-    return float(x) if x is not None and math.isfinite(x) else None

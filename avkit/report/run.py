@@ -3,24 +3,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.answers.encoding import Record
 from avkit.files import write_file
-from avkit.report.efficiency import METHOD, Efficiency
+from avkit.report.efficiency import METHOD
 from avkit.report.figure import THEMES, save_figure
 from avkit.report.files import render, strict_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
-from avkit.report.records import EXAMPLE_MAPS, Array, Curve, Example, Row, RunReport
+from avkit.report.records import EXAMPLE_MAPS, Array, Curve, Example, RunReport
+from avkit.report.rows import group_rows, row_cells
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_MISSING = "\N{EN DASH}"
-_MINUS = "\N{MINUS SIGN}"
 _IMAGE_WIDTH = 320  # pixels; shown at half that, so that it is sharp on dense screens
 
 
@@ -43,6 +38,8 @@ def write_report(folder: Path, report: RunReport) -> Path:
     values: Record = {
         "report": report,
         "rows": list(zip(report.rows, cells, strict=True)),
+        "groups": [[(row, row_cells(row)) for row in group] for group in group_rows(report.rows)],
+        "published": any(row.published is not None for row in report.rows),
         "method": METHOD,
     }
     contents = {
@@ -54,94 +51,6 @@ def write_report(folder: Path, report: RunReport) -> Path:
     }
     paths = [write_file(folder / name, content) for name, content in contents.items()]
     return paths[-1]
-
-
-def terminal_table(rows: Sequence[Row]) -> "Table":
-    """The scores as table for the terminal, the columns as in the report."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="Scores (fractions in percent)", title_justify="left", header_style="bold")
-    for heading in ("task", "data", "metric"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("value", "baseline", "error removed", "silent sound", "other sound", "clips"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in rows:
-        cells = row_cells(row)
-        # Text, not str: a name in square brackets is no markup
-        table.add_row(
-            Text(short_name(row.task)),
-            Text(f"{short_name(row.dataset)} {row.split}"),
-            Text(row.metric),
-            Text(cells["value"], style="dim" if row.value is None else "bold"),
-            Text(cells["baseline"]),
-            Text(cells["error_removed"]),
-            Text(cells["silence"]),
-            Text(cells["swapped"]),
-            Text(cells["clips"]),
-        )
-    return table
-
-
-def efficiency_table(rows: Sequence[Efficiency]) -> "Table":
-    """What answers cost, as table for the terminal."""
-    from rich.table import Table
-
-    table = Table(
-        title="Efficiency (one clip at a time; the report says how)", title_justify="left", header_style="bold"
-    )
-    headings = list(rows[0].cells()) if rows else []
-    table.add_column("task")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(short_name(row.task), *row.cells().values())
-    return table
-
-
-def short_name(name: str) -> str:
-    """The name of a task or dataset in a narrow table: of `package.module:Class`, which is from outside, the class."""
-    return name.rpartition(":")[2]
-
-
-def row_cells(row: Row) -> dict[str, str]:
-    """The numbers of a row as text: fractions in percent with one decimal, other numbers with three.
-
-    Returns:
-        Texts of `value`, `baseline`, `published`, `error_removed`, `silence`, `swapped`, `silence_change`,
-        `swapped_change` (from `value`, in points) and `clips`. A score that is missing is a dash, a value `not run`.
-    """
-    removed = row.error_removed
-    return {
-        "baseline": number(row.baseline, row.unit),
-        "published": number(row.published, row.unit),
-        "silence": number(row.silence, row.unit),
-        "swapped": number(row.swapped, row.unit),
-        "silence_change": _change(row, row.silence),
-        "swapped_change": _change(row, row.swapped),
-        "value": "not run" if row.value is None else number(row.value, row.unit),
-        "error_removed": _MISSING if removed is None else f"{number(removed, 'fraction')} %",
-        "clips": f"{row.clips} of {row.of}" if row.of else _MISSING,
-    }
-
-
-def _change(row: Row, score: float | None) -> str:
-    """A score minus the row's value, in points; empty if one of them is missing."""
-    if score is None or row.value is None:
-        return ""
-    return number(score - row.value, row.unit, sign=True)
-
-
-def number(x: float | None, unit: str, sign: bool = False) -> str:
-    """A score as text, in percent with one decimal if it is a fraction; a dash where there is none."""
-    if x is None:
-        return _MISSING
-    text = f"{100 * x:.1f}" if unit == "fraction" else f"{x:.3f}"
-    if float(text) == 0:
-        return text.lstrip("-")
-    if sign and float(text) > 0:
-        return "+" + text
-    return text.replace("-", _MINUS)
 
 
 def _record(report: RunReport) -> Record:
