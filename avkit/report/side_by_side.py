@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.report.files import markdown
-from avkit.report.run import number
+from avkit.report.numbers import number
 from avkit.report.transfer import Scores
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from avkit.answers.encoding import Record
 from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.report.files import render, strict_json
-from avkit.report.run import number
+from avkit.report.numbers import number
 
 if TYPE_CHECKING:
     from rich.table import Table
