@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs of a clip: stored features where there are any, pictures and sound where there are none."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +12,40 @@ from avkit.datasets.annotations import Annotation
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.media_reader import MediaReader
-from avkit.features.base import Array, Features
+from avkit.errors import DataError
+from avkit.features.base import Array, FeatureFacts, Features
 from avkit.features.combined import average_rows
+from avkit.features.sidecar import sidecar_path
+from avkit.media.decode import probe
 
 #: Rows that features may have beyond their clip's steps: windows of a clip that is longer than it is taken to be.
 _EXTRA_ROWS = 2
+#: Share of its clip's length, and number of rows, by which features may be longer or shorter before their hop is wrong.
+_LENGTH_SHARE = 0.2
+_LENGTH_ROWS = 3
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Stored features of one clip in one modality.
+
+    Attributes:
+        features: Where they are from.
+        facts: How they were made; hop 0 if that is not known.
+        rows: Features, (R, ...).
+    """
+
+    features: Features
+    facts: FeatureFacts
+    rows: Array
+
+    @property
+    def seconds(self) -> float:
+        """Length by number of rows and hop."""
+        return self.facts.seconds(len(self.rows))
+
+    def __str__(self) -> str:
+        return f"{self.features.path}: {len(self.rows)} rows of hop {self.facts.hop:g} s last {self.seconds:.2f} s"
 
 
 class ClipReader:
@@ -28,6 +58,7 @@ class ClipReader:
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
         self.media = MediaReader(options)
+        self._durations: dict[tuple[Path, float | None, float | None], float] = {}
 
     def key(self, annotation: Annotation) -> tuple[object, ...]:
         """What the inputs of a clip depend on; clips of one key have the same inputs."""
@@ -58,15 +89,14 @@ class ClipReader:
         return inputs if max_steps is None else inputs.first_steps(max_steps)
 
     def _read_whole(self, annotation: Annotation) -> ClipInputs:
-        visual = _read_features(self.options.visual, annotation)
-        audio = _read_features(self.options.audio, annotation)
-        if visual is None and audio is None:
+        visual_stream = self._read_stream(self.options.visual, annotation)
+        audio_stream = self._read_stream(self.options.audio, annotation)
+        streams = [stream for stream in (visual_stream, audio_stream) if stream is not None]
+        if not streams:
             return self.media.read(annotation, None, frames=True, audio=True)
-        grid = self._feature_grid(annotation, [rows for rows in (visual, audio) if rows is not None])
-        if visual is not None:
-            visual = fit_rows(visual, grid.steps, annotation)
-        if audio is not None:
-            audio = fit_rows(audio, grid.steps, annotation)
+        grid = self._feature_grid(annotation, streams)
+        visual = None if visual_stream is None else fit_rows(visual_stream.rows, grid.steps, annotation)
+        audio = None if audio_stream is None else fit_rows(audio_stream.rows, grid.steps, annotation)
         inputs = ClipInputs(grid)
         if visual is None or audio is None:
             inputs = self.media.read(annotation, grid, frames=visual is None, audio=audio is None)
@@ -77,21 +107,48 @@ class ClipReader:
             inputs.audio = torch.from_numpy(audio)
         return inputs
 
-    def _feature_grid(self, annotation: Annotation, arrays: list[Array]) -> Grid:
-        """Steps of stored features: the number that the dataset fixes, or else as many as there are rows."""
+    def _read_stream(self, features: Features | None, annotation: Annotation) -> _Stream | None:
+        """Features of a clip; None where pictures or sound are read instead."""
+        if features is None:
+            return None
+        rows = features.read(feature_name(features, annotation))
+        return _Stream(features, stream_facts(features, self.options), rows)
+
+    def _feature_grid(self, annotation: Annotation, streams: list[_Stream]) -> Grid:
+        """Steps of stored features: the number that the dataset fixes, or else as many as there are rows.
+
+        Raises:
+            DataError: If rows and hop of a stream contradict the length of the clip, or that of the other stream.
+        """
         steps = self.options.steps_of(annotation)
         hop = self.options.hop
         if steps is not None:
+            _check_lengths(annotation, streams, steps * hop)
             return Grid(steps, hop, steps * hop)
-        features = self.options.audio if self.options.visual is None else self.options.visual
-        assert features is not None
-        offset = 0.0
-        if features.facts.hop:
-            hop = features.facts.hop
-            offset = features.facts.offset
-        steps = min(len(rows) for rows in arrays)
-        duration = steps * hop + offset if annotation.duration is None else annotation.duration
-        return Grid(steps, hop, float(duration), offset)
+        for stream in streams:
+            require_hop(stream.features, self.options)
+        duration = self._clip_duration(annotation)
+        _check_lengths(annotation, streams, duration)
+        slowest = max(streams, key=lambda stream: stream.facts.hop).facts
+        steps = min(len(stream.rows) for stream in streams)
+        if duration is None:
+            duration = steps * slowest.hop + slowest.offset
+        return Grid(steps, slowest.hop, float(duration), slowest.offset)
+
+    def _clip_duration(self, annotation: Annotation) -> float | None:
+        """Length of a clip in seconds by its annotation, or else by its media; None where neither is there."""
+        if annotation.duration is not None:
+            return annotation.duration
+        if annotation.start is not None and annotation.end is not None:
+            return annotation.end - annotation.start
+        name = annotation.video or annotation.audio
+        if name is None:
+            return None
+        key = (annotation.root / name, annotation.start, annotation.end)
+        if key not in self._durations:
+            length = probe(key[0]).duration if annotation.end is None else annotation.end
+            self._durations[key] = length - (annotation.start or 0)
+        return self._durations[key]
 
 
 def feature_name(features: Features, annotation: Annotation) -> str:
@@ -99,9 +156,53 @@ def feature_name(features: Features, annotation: Annotation) -> str:
     return annotation.id if annotation.id in features.names else annotation.media
 
 
-def _read_features(features: Features | None, annotation: Annotation) -> Array | None:
-    """Features of a clip; None where pictures or sound are read instead."""
-    return None if features is None else features.read(feature_name(features, annotation))
+def stream_facts(features: Features, options: ReadOptions) -> FeatureFacts:
+    """How features were made; where they do not say their hop, it is that of the options.
+
+    Raises:
+        DataError: If the hop of the options is another than that of the features.
+    """
+    facts = features.facts
+    if not facts.hop:
+        return replace(facts, hop=options.feature_hop or 0.0)
+    if options.feature_hop is not None and abs(facts.hop - options.feature_hop) > 1e-6:
+        raise DataError(
+            f"{features.path} has a hop of {facts.hop:g} s, and --data.hop (hop in Python) says "
+            f"{options.feature_hop:g} s. Leave the option out: it is for features that do not say their hop."
+        )
+    return facts
+
+
+def require_hop(features: Features, options: ReadOptions) -> None:
+    """Refuse features of which nobody says how many seconds lie between two rows.
+
+    Raises:
+        DataError: If neither the features nor the options say it.
+    """
+    if not stream_facts(features, options).hop:
+        raise DataError(
+            f"{features.path} does not say how many seconds lie between two rows of its features. Say it with "
+            "--data.hop SECONDS (--hop of avkit check, hop in Python), or write it, and the seconds that a row covers, "
+            f'into {sidecar_path(features.path)}: {{"hop": 0.32, "window": 0.96}}.'
+        )
+
+
+def _check_lengths(annotation: Annotation, streams: list[_Stream], duration: float | None) -> None:
+    """Refuse features whose rows and hop contradict the length of their clip, or each other."""
+    timed = [stream for stream in streams if stream.facts.hop]
+    for stream in timed:
+        if duration is not None and not _is_near(stream, duration):
+            raise annotation.error(
+                "", f"{stream}; its clip lasts {duration:.2f} s. Give the hop that they were made with."
+            )
+    for stream in timed[1:]:
+        if not _is_near(stream, timed[0].seconds):
+            raise annotation.error("", f"{timed[0]}; {stream}. Give the hops that they were made with.")
+
+
+def _is_near(stream: _Stream, duration: float) -> bool:
+    tolerance = max(_LENGTH_ROWS * stream.facts.hop, _LENGTH_SHARE * duration)
+    return abs(stream.seconds - duration) <= tolerance
 
 
 def fit_rows(rows: Array, steps: int, annotation: Annotation) -> Array:

@@ -9,7 +9,7 @@ from avkit.batch import Item, Targets, Vocabulary
 from avkit.datasets.annotations import FIELDS_BY_KEY, QUESTION_FIELDS, Annotation
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
-from avkit.datasets.clip_reader import ClipReader
+from avkit.datasets.clip_reader import ClipReader, require_hop
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.targets import TargetBuilder
@@ -65,6 +65,18 @@ class ClipDataset(Dataset):
                 self.samples.append(Sample(clip, None))
             for question in range(len(annotation.questions or ())):
                 self.samples.append(Sample(clip, question))
+
+    def require_hops(self) -> None:
+        """Refuse stored features without a hop, unless the dataset fixes the number of steps of every clip.
+
+        Raises:
+            DataError: If neither the features nor the options say the hop.
+        """
+        if all(self.options.steps_of(annotation) is not None for annotation in self.annotations):
+            return
+        for features in (self.visual, self.audio):
+            if features is not None:
+                require_hop(features, self.options)
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -27,6 +27,7 @@ class ReadOptions:
         short_ok: Repeat the last picture, and be silent, where a clip is shorter than it should be.
         visual: Stored features to read instead of pictures.
         audio: Stored features to read instead of sound.
+        feature_hop: Seconds between two rows of stored features that do not say it themselves.
         cache_bytes: Memory for what was read, per loader process.
 
     Raises:
@@ -43,6 +44,7 @@ class ReadOptions:
     short_ok: bool = False
     visual: Features | None = None
     audio: Features | None = None
+    feature_hop: float | None = None
     cache_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:

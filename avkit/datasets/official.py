@@ -32,7 +32,7 @@ class Official(ClipDataset):
         split: One of `splits`.
         image_size: Height and width of pictures and masks in pixels.
         release: One of `releases`; the first by default.
-        hop: Seconds per step, where the benchmark leaves it open.
+        hop: Seconds per step, where the benchmark leaves it open, and between two rows of features that do not say it.
         visual: Features to read instead of pictures: a name in `released`, several joined by `+`, a feature store, or a
             folder of `.npy` files.
         audio: Features to read instead of sound, likewise.
@@ -118,10 +118,12 @@ class Official(ClipDataset):
             short_ok=allow_missing,
             visual=self._features(visual, "visual"),
             audio=self._features(audio, "audio"),
+            feature_hop=hop,
             cache_bytes=cache_bytes,
         )
         super().__init__(self.all_annotations, vocabulary, options)
         if find_media:
+            self.require_hops()
             self._leave_out_missing()
 
     @abstractmethod

@@ -43,6 +43,10 @@ class FeatureFacts:
             return 0.0
         return (self.window - self.hop) / 2
 
+    def seconds(self, rows: int) -> float:
+        """Length of a clip of so many rows: from the start of the first window to the end of the last."""
+        return (rows - 1) * self.hop + (self.window or self.hop)
+
 
 class Features(Protocol):
     """Features of many clips, read by the clip's name."""

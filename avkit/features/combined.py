@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features put together from several places."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from avkit.errors import DataError
 from avkit.features.base import Array, FeatureFacts, Features, missing_clip_error
+
+#: Rows by which parts may differ beyond multiples: the last windows of a clip.
+_EXTRA_ROWS = 3
 
 
 class ConcatenatedFeatures:
     """Several features of the same clips, concatenated along the last dimension.
 
     The result has the rows of the part with fewest: a part with a multiple of them is averaged over groups of rows,
-    others are cut. A vector per row is repeated for every token where another part has tokens.
+    others are cut by at most a few rows. A vector per row is repeated for every token where another part has tokens.
 
     Args:
         parts: Features to concatenate, such as RGB and flow.
@@ -24,7 +29,11 @@ class ConcatenatedFeatures:
     def __init__(self, parts: Sequence[Features]) -> None:
         self.parts = parts
         self.path = parts[0].path
-        self.facts = parts[0].facts
+
+    @cached_property
+    def facts(self) -> FeatureFacts:
+        """Facts of the part with the longest hop, whose rows the result has; of one without a hop if there is one."""
+        return max((part.facts for part in self.parts), key=lambda facts: facts.hop or math.inf)
 
     @cached_property
     def names(self) -> Collection[str]:
@@ -35,10 +44,22 @@ class ConcatenatedFeatures:
         return names
 
     def read(self, name: str) -> Array:
-        """Features of a clip, (T, ..., D1 + D2 + ...)."""
+        """Features of a clip, (T, ..., D1 + D2 + ...).
+
+        Raises:
+            DataError: If the parts have numbers of rows that do not belong to one clip.
+        """
         arrays = [part.read(name) for part in self.parts]
         steps = min(map(len, arrays))
-        aligned = [average_rows(array, steps)[:steps] for array in arrays]
+        aligned = []
+        for part, array in zip(self.parts, arrays, strict=True):
+            averaged = average_rows(array, steps)
+            if len(averaged) > steps + _EXTRA_ROWS:
+                raise DataError(
+                    f"{part.path}: clip {name!r} has {len(array)} rows where another part has {steps}. Join features "
+                    "of one hop, or of hops that are multiples of each other."
+                )
+            aligned.append(averaged[:steps])
         return np.concatenate(_repeat_vectors(aligned), -1)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from avkit.errors import DataError
 from avkit.features.base import Array, FeatureFacts, missing_clip_error, unreadable_error
+from avkit.features.sidecar import read_sidecar
 
 
 class NpyFolder:
@@ -19,13 +20,13 @@ class NpyFolder:
     Args:
         folder: The folder.
         ending: Suffix of the files after the clip's name, such as `_rgb.npy`.
-        facts: How the features were made.
+        facts: How the features were made; by default what a `features.json` in the folder says.
     """
 
     def __init__(self, folder: str | Path, ending: str = ".npy", facts: FeatureFacts | None = None) -> None:
         self.path = Path(folder)
         self.ending = ending
-        self.facts = facts or FeatureFacts()
+        self.facts = facts or read_sidecar(self.path)
 
     @cached_property
     def names(self) -> Collection[str]:
@@ -55,7 +56,7 @@ class RowFile:
         path: The file.
         names: Name of the clip of each row.
         key: Name of the array in the file.
-        facts: How the features were made.
+        facts: How the features were made; by default what a JSON file of the same name beside it says.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class RowFile:
     ) -> None:
         self.path = Path(path)
         self.key = key
-        self.facts = facts or FeatureFacts()
+        self.facts = facts or read_sidecar(self.path)
         self.rows: Mapping[str, int] = {name: row for row, name in enumerate(names)}
         self._open: tuple[int, Any] | None = None
 
@@ -80,7 +81,7 @@ class RowFile:
         if name not in self.rows:
             raise missing_clip_error(self.path, name, self.names)
         row: Array = self._values()[self.rows[name]]
-        return row
+        return usable_array(row, f"{self.path}, clip {name!r}")
 
     def _values(self) -> Any:
         """The array; it is opened again after a fork, because a process cannot use the HDF5 handle of another."""
@@ -116,6 +117,35 @@ def load_array(path: Path) -> Array:
         ) from error
     if not isinstance(array, np.ndarray):  # an archive of several arrays
         raise DataError(f"{path} is no array of features: {type(array).__name__}.")
-    if array.dtype.kind not in "fiu" or array.ndim < 1 or not array.size:
-        raise DataError(f"{path} is no array of features: {array.dtype} {array.shape}.")
-    return array
+    return usable_array(array, str(path))
+
+
+def usable_array(array: Array, where: str) -> Array:
+    """Features in the byte order and with the number types of this machine.
+
+    Args:
+        array: Features as a file holds them.
+        where: File and clip, for messages.
+
+    Returns:
+        The same values, (T, ...), copied only where byte order or type must change.
+
+    Raises:
+        DataError: If they are no numbers, have no row or no width, or some are NaN or infinite.
+    """
+    if array.dtype.kind not in "fiu" or array.ndim < 2 or not array.size:
+        raise DataError(
+            f"{where} is no array of features: {array.dtype} {array.shape}. Give numbers of shape (steps, width) or "
+            "(steps, ..., width)."
+        )
+    if array.dtype.kind == "f":
+        is_finite = np.isfinite(array)
+        if not is_finite.all():
+            raise DataError(
+                f"{where}: {array.size - int(is_finite.sum())} of {array.size} values are NaN or infinite. Extract "
+                "this clip again, or leave it out."
+            )
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    return array.astype(dtype, copy=False)
