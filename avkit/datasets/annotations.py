@@ -166,7 +166,8 @@ class Annotation(AnnotationRecord):
         id: Name of the clip, unique in its split.
         where: File and line that it was read from, for messages.
         root: Folder that its paths start from.
-        split: Split that the clip is used in; every split if None.
+        split: Split that the clip is used in; drawn by video if None, see `avkit.datasets.splits`.
+        group: What the clip belongs to, such as a recording or a person; clips of one group go to one split.
         video: Path of a video.
         picture: Path of a picture that is shown for as long as `audio` lasts.
         audio: Path of an audio file that is used in place of the video's own track.
@@ -191,6 +192,7 @@ class Annotation(AnnotationRecord):
     where: str
     root: Path
     split: str | None = None
+    group: str | None = None
     video: str | None = None
     picture: str | None = None
     audio: str | None = None

@@ -2,14 +2,15 @@
 """The contract of a dataset: what loaders and commands ask of every reader, and how a reader is opened."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from avkit.batch import Item, Vocabulary
+from avkit.datasets.splits import SplitFacts, SplitOptions
 from avkit.features.base import Features
 
 
@@ -27,6 +28,9 @@ class DatasetOptions:
         image_size: Height and width of pictures and masks in pixels.
         size: Number of clips, for datasets that generate them.
         seed: Seed of datasets that generate their clips.
+        hop: Seconds per step where the dataset leaves it open, and between two rows of features that do not say it.
+        silent_ok: Use silence for videos without sound.
+        splits: How clips are split where the dataset does not say it.
     """
 
     root: Path | None = None
@@ -38,6 +42,9 @@ class DatasetOptions:
     image_size: int = 96
     size: int | None = None
     seed: int = 0
+    hop: float | None = None
+    silent_ok: bool = False
+    splits: SplitOptions = field(default_factory=SplitOptions)
 
 
 class Dataset(ABC):
@@ -51,6 +58,7 @@ class Dataset(ABC):
         audio: Stored features that are read instead of sound, or None.
         missing: What is missing of each clip that was left out, by the id of its sample.
         untrimmed: Whether clips are long, of different lengths, and hold several events.
+        split_facts: How the splits were made, where the dataset does not say it; else None.
     """
 
     #: Name on the command line; empty for a dataset from outside avkit, which is named `package.module:Class`.
@@ -60,13 +68,19 @@ class Dataset(ABC):
     audio: Features | None = None
     missing: Mapping[str, str] = MappingProxyType({})
     untrimmed: bool = False
+    split_facts: SplitFacts | None = None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader of figures must know of the data, one sentence each."""
+        return ()
 
     @classmethod
     def open(cls, split: str, options: DatasetOptions) -> "Dataset":
         """Open a split.
 
         By default the class is built with the keywords of official datasets: `root`, `split`, `image_size`, `release`,
-        `visual`, `audio` and `allow_missing`. Override this for a dataset that is built in another way.
+        `visual`, `audio` and `allow_missing`, and with `hop` and `silent_ok` where they are given. Override this for a dataset that is built in another way.
 
         Raises:
             ValueError: If `options` has no root.
@@ -84,6 +98,10 @@ class Dataset(ABC):
             "audio": options.audio,
             "allow_missing": options.allow_missing,
         }
+        if options.hop is not None:
+            keywords["hop"] = options.hop
+        if options.silent_ok:
+            keywords["silent_ok"] = True
         try:
             signature(cls).bind(**keywords)
         except TypeError as error:

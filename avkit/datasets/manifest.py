@@ -6,10 +6,15 @@ from pathlib import Path
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import FIELDS_BY_KEY, Annotation, annotation_texts
 from avkit.datasets.base import DatasetOptions
+from avkit.datasets.class_names import similar_names
 from avkit.datasets.clips import ClipDataset
+from avkit.datasets.faults import Faults
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.manifest_lines import read_manifest
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
+from avkit.datasets.released import open_named
+from avkit.datasets.splits import SplitOptions, split_lines, too_few_error
+from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 from avkit.text.tokenizer import unique_words
@@ -23,21 +28,27 @@ class Manifest(ClipDataset):
     Args:
         path: The JSON Lines file.
         root: Folder of the paths in it; by default the folder of the file.
-        split: `train`, `val` or `test`; lines without a split belong to all three.
+        split: `train`, `val` or `test`.
         image_size: Height and width of pictures and masks in pixels.
-        hop: Seconds per step.
+        hop: Seconds per step, 1 by default, and between two rows of features that do not say it.
         max_steps: Read at most this many steps from the start of each clip.
         silent_ok: Use silence for videos without an audio track.
         vocabulary: Names to use instead of the file's own, such as those that a model was trained with.
         visual: Stored features to read instead of pictures, by the ids of the lines.
         audio: Stored features to read instead of sound.
         cache_bytes: Memory for decoded clips and masks, per loader process.
+        splits: How lines without a split are split.
+        allow_missing: Leave out lines whose media are missing, empty or have no sound, and count them in `missing`.
+        faults: Takes the faults of all lines, to check them; by default the first one is raised.
 
     Attributes:
         annotations: The checked lines of this split.
+        all_lines: The lines of all splits.
+        split_facts: What was done about splits.
 
     Raises:
-        DataError: At the first fault in the file, naming line and field, or if no line belongs to `split`.
+        DataError: At the first fault in the file, naming line and field, if no line belongs to `split`, or if a clip is
+            in two splits.
     """
 
     name = "manifest"
@@ -48,33 +59,52 @@ class Manifest(ClipDataset):
         root: str | Path | None = None,
         split: str = "train",
         image_size: int = 96,
-        hop: float = 1.0,
+        hop: float | None = None,
         max_steps: int | None = None,
         silent_ok: bool = False,
         vocabulary: Vocabulary | None = None,
         visual: Features | None = None,
         audio: Features | None = None,
         cache_bytes: int = 512 * 2**20,
+        splits: SplitOptions = SplitOptions(),
+        allow_missing: bool = False,
+        faults: Faults | None = None,
     ) -> None:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
         self.path = Path(path)
         self.split = split
-        lines = read_manifest(self.path, self.path.parent if root is None else Path(root))
-        annotations = [line for line in lines if line.split in (None, split)]
-        if not annotations:
-            splits = sorted({line.split for line in lines if line.split is not None})
-            raise DataError(f"{path}: no line belongs to split {split!r}, only to {splits}.")
+        missing: dict[str, str] = {}
+        self.all_lines = read_manifest(
+            self.path, self.path.parent if root is None else Path(root), faults, missing if allow_missing else None
+        )
+        by_split, self.split_facts = split_lines(self.all_lines, splits, self.path.name)
+        if not by_split[split]:
+            raise too_few_error(str(path), split, self.all_lines)
         options = ReadOptions(
             image_size=image_size,
-            hop=hop,
+            hop=1.0 if hop is None else hop,
             max_steps=max_steps,
             silent_ok=silent_ok,
+            short_ok=allow_missing,
             visual=visual,
             audio=audio,
+            feature_hop=hop,
             cache_bytes=cache_bytes,
         )
-        super().__init__(annotations, vocabulary or _train_vocabulary(lines), options)
+        if allow_missing:
+            present = [line for line in by_split[split] if line.id not in missing]
+            missing |= unreadable_clips(present, options)
+        self.missing = {line.id: missing[line.id] for line in by_split[split] if line.id in missing}
+        annotations = [line for line in by_split[split] if line.id not in missing]
+        if not annotations:
+            first, lack = next(iter(self.missing.items()))
+            raise DataError(
+                f"{path}: no clip of split {split!r} can be read; {first!r}, for one, lacks {lack}. Check the paths."
+            )
+        own_vocabulary = _vocabulary(self.all_lines if self.split_facts.drawn else by_split["train"] or self.all_lines)
+        super().__init__(annotations, vocabulary or own_vocabulary, options)
+        self.require_hops()
 
     @classmethod
     def open(cls, split: str, options: DatasetOptions) -> "Manifest":
@@ -85,7 +115,33 @@ class Manifest(ClipDataset):
         """
         if options.manifest is None:
             raise ValueError("Dataset 'manifest' needs a file. Name it with --data.manifest FILE.jsonl.")
-        return cls(options.manifest, options.root, split, options.image_size)
+        root = options.root or options.manifest.parent
+        return cls(
+            options.manifest,
+            root,
+            split,
+            options.image_size,
+            hop=options.hop,
+            silent_ok=options.silent_ok,
+            visual=None if options.visual is None else open_named(options.visual, root),
+            audio=None if options.audio is None else open_named(options.audio, root),
+            splits=options.splits,
+            allow_missing=options.allow_missing,
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done about splits, and class names that are nearly equal."""
+        notes = [self.split_facts.note] if self.split_facts.note else []
+        names: set[str] = set()
+        for line in self.all_lines:
+            names |= line.class_names
+        for group in similar_names(names):
+            notes.append(
+                f"{self.path.name}: the class names {', '.join(map(repr, group))} differ only slightly and count as "
+                f"{len(group)} classes; write them alike if they are one"
+            )
+        return notes
 
     def _no_sample_error(self, fields: frozenset[str]) -> DataError:
         where = f"{self.path}: no line of split {self.split!r}"
@@ -105,12 +161,11 @@ class Manifest(ClipDataset):
         )
 
 
-def _train_vocabulary(lines: list[Annotation]) -> Vocabulary:
-    """Classes, answers and words of the train lines, each sorted; of all lines where none is for training."""
-    train = [line for line in lines if line.split in (None, "train")] or lines
+def _vocabulary(lines: list[Annotation]) -> Vocabulary:
+    """Classes, answers and words of some lines, each sorted."""
     classes: set[str] = set()
     answers: set[str] = set()
-    for line in train:
+    for line in lines:
         classes |= line.class_names
         answers.update(question.answer for question in line.questions or ())
-    return Vocabulary(classes=sorted(classes), answers=sorted(answers), words=unique_words(annotation_texts(train)))
+    return Vocabulary(classes=sorted(classes), answers=sorted(answers), words=unique_words(annotation_texts(lines)))

@@ -7,34 +7,60 @@ from pathlib import Path
 from typing import Any
 
 from avkit.datasets.annotations import Annotation, FrameAnnotation, SpanAnnotation
+from avkit.datasets.class_names import strip_names
+from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.manifest_schema import SCHEMA, check_value
 from avkit.errors import DataError
 
 
-def read_manifest(path: Path, root: Path) -> list[Annotation]:
+def read_manifest(
+    path: Path, root: Path, faults: Faults | None = None, missing: dict[str, str] | None = None
+) -> list[Annotation]:
     """Read every line of a manifest.
 
     Args:
         path: The JSON Lines file.
         root: Folder of the paths in it.
+        faults: Takes the faults of all lines, if it collects; by default they are raised.
+        missing: Takes the clips of which a file is not there, and what that is, by id; by default that is a fault.
+
+    Returns:
+        The lines that have no fault in their form.
 
     Raises:
-        DataError: At the first fault, naming file, line and field; if the file is empty, or an id occurs twice.
+        DataError: If the file cannot be read or is empty, or at the first fault, naming file, line and field, and how
+            many more there are.
     """
+    collected = Faults(collect=True)
+    annotations = _read_lines(path, root, collected, missing)
+    if faults is not None and faults.collect:
+        faults.errors += collected.errors
+        return annotations
+    if collected.errors:
+        count = len(collected.errors) - 1
+        more = f" {count} more faults: 'avkit check manifest --manifest {path}' lists them all." if count else ""
+        raise DataError(f"{collected.errors[0]}{more}")
+    return annotations
+
+
+def _read_lines(path: Path, root: Path, faults: Faults, missing: dict[str, str] | None) -> list[Annotation]:
     annotations: list[Annotation] = []
     line_of_id: dict[str, int] = {}
+    is_empty = True
     for number, text in enumerate(_read_text(path).split("\n"), 1):
         if not text.strip():
             continue
-        annotation = parse_line(text, f"{path}, line {number}", root)
-        if annotation.id in line_of_id:
-            raise annotation.error(
-                "id",
-                f"{annotation.id!r} is already the id of line {line_of_id[annotation.id]}. Give each line its own.",
-            )
-        line_of_id[annotation.id] = number
-        annotations.append(annotation)
-    if not annotations:
+        is_empty = False
+        with faults:
+            annotation = parse_line(text, f"{path}, line {number}", root, faults, missing)
+            if annotation.id in line_of_id:
+                raise annotation.error(
+                    "id",
+                    f"{annotation.id!r} is already the id of line {line_of_id[annotation.id]}. Give each line its own.",
+                )
+            line_of_id[annotation.id] = number
+            annotations.append(annotation)
+    if is_empty:
         raise DataError(f'{path} is empty. Write one JSON object per line, such as {{"id": "a", "video": "a.mp4"}}.')
     return annotations
 
@@ -50,29 +76,49 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
 
 
-def parse_line(text: str, where: str, root: Path) -> Annotation:
+def parse_line(
+    text: str, where: str, root: Path, faults: Faults = RAISE, missing: dict[str, str] | None = None
+) -> Annotation:
     """Read one line: check it against `SCHEMA`, then what a schema cannot say.
 
+    Args:
+        text: The line.
+        where: File and line, for messages.
+        root: Folder of its paths.
+        faults: Takes the faults in what the line says, where it collects.
+        missing: Takes the line's id where a file of its clip is not there; by default that is a fault.
+
     Raises:
-        DataError: At the first fault, naming file, line and field.
+        DataError: At the first fault, naming file, line and field; where faults are collected, only if the form of the
+            line is so faulty that it cannot be read.
     """
     values = _parse_json(text, where)
-    check_value(values, SCHEMA, where)
-    annotation = Annotation.from_dict(values, where, root)
-    _check_media(annotation)
+    form = Faults(collect=faults.collect)
+    with form:
+        check_value(values, SCHEMA, where, faults=form)
+    if form.errors:
+        faults.errors += form.errors[:-1]
+        raise form.errors[-1]
+    annotation = Annotation.from_dict(strip_names(values), where, root)
+    _check_media(annotation, faults, missing)
     for k, caption in enumerate(annotation.captions or ()):
-        _check_span(annotation, caption, f"captions[{k}].")
+        with faults:
+            _check_span(annotation, caption, f"captions[{k}].")
     for k, event in enumerate(annotation.events or ()):
-        _check_span(annotation, event, f"events[{k}].")
+        with faults:
+            _check_span(annotation, event, f"events[{k}].")
     if annotation.end is not None:
-        _check_order(annotation, annotation.start or 0, annotation.end, "")
+        with faults:
+            _check_order(annotation, annotation.start or 0, annotation.end, "")
     for k, mask in enumerate(annotation.masks or ()):
-        _check_place(annotation, mask, f"masks[{k}]")
+        with faults:
+            _check_place(annotation, mask, f"masks[{k}]")
     for k, box in enumerate(annotation.boxes or ()):
-        _check_place(annotation, box, f"boxes[{k}]")
-    _check_masks(annotation)
-    _check_boxes(annotation)
-    _check_captions(annotation)
+        with faults:
+            _check_place(annotation, box, f"boxes[{k}]")
+    _check_masks(annotation, faults, missing)
+    _check_boxes(annotation, faults)
+    _check_captions(annotation, faults)
     return annotation
 
 
@@ -84,26 +130,41 @@ def _parse_json(text: str, where: str) -> Any:
             f"{where}: not JSON at column {error.colno} ({error.msg}). "
             "Each line holds one whole object in braces, with no list around the lines."
         ) from error
+    except RecursionError as error:
+        raise DataError(f"{where}: lists or objects lie too deep within each other. See docs/manifest.md.") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{where}: not JSON ({error}).") from error
 
 
-def _check_file(annotation: Annotation, field: str, name: str) -> None:
-    if not (annotation.root / name).is_file():
-        raise annotation.error(
-            field,
-            f"{name!r} does not exist under root {str(annotation.root)!r}. "
-            "Mend the path, or pass as root the folder it starts from.",
-        )
+def _check_file(annotation: Annotation, field: str, name: str, missing: dict[str, str] | None) -> None:
+    try:
+        is_there = (annotation.root / name).is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise annotation.error(field, f"{name[:80]!r} is no path ({error}). Mend the path.") from error
+    if is_there:
+        return
+    if missing is not None:
+        missing[annotation.id] = f"{field} {name!r}"
+        return
+    raise annotation.error(
+        field,
+        f"{name!r} does not exist under root {str(annotation.root)!r}. "
+        "Mend the path, or pass as root the folder it starts from.",
+    )
 
 
-def _check_media(annotation: Annotation) -> None:
-    if (annotation.video is None) == (annotation.picture is None):
-        raise annotation.error("", "give either 'video' or 'picture', one of the two.")
-    if annotation.picture is not None and annotation.audio is None:
-        raise annotation.error("picture", "a picture has no sound; give the sound file as 'audio'.")
+def _check_media(annotation: Annotation, faults: Faults, missing: dict[str, str] | None) -> None:
+    with faults:
+        if (annotation.video is None) == (annotation.picture is None):
+            raise annotation.error("", "give either 'video' or 'picture', one of the two.")
+    with faults:
+        if annotation.picture is not None and annotation.audio is None:
+            raise annotation.error("picture", "a picture has no sound; give the sound file as 'audio'.")
     paths = {"video": annotation.video, "picture": annotation.picture, "audio": annotation.audio}
     for key, name in paths.items():
         if name is not None:
-            _check_file(annotation, key, name)
+            with faults:
+                _check_file(annotation, key, name, missing)
 
 
 def _check_span(annotation: Annotation, record: SpanAnnotation, prefix: str) -> None:
@@ -120,38 +181,45 @@ def _check_place(annotation: Annotation, record: FrameAnnotation, field: str) ->
         raise annotation.error(field, "give either 'time' in seconds or 'step', one of the two.")
 
 
-def _check_masks(annotation: Annotation) -> None:
+def _check_masks(annotation: Annotation, faults: Faults, missing: dict[str, str] | None) -> None:
     numbers: dict[tuple[str, float], int] = {}
     for k, mask in enumerate(annotation.masks or ()):
-        _check_file(annotation, f"masks[{k}].file", mask.file)
-        if mask.classes is not None and mask.foreground is not None:
-            raise annotation.error(
-                f"masks[{k}]", "give 'classes' or 'foreground', one of the two; a class that is null is background."
-            )
+        with faults:
+            _check_file(annotation, f"masks[{k}].file", mask.file, missing)
+        with faults:
+            if mask.classes is not None and mask.foreground is not None:
+                raise annotation.error(
+                    f"masks[{k}]", "give 'classes' or 'foreground', one of the two; a class that is null is background."
+                )
+        if (mask.time is None) == (mask.step is None):
+            continue
         name, value = mask.place
-        if mask.place in numbers:
-            raise annotation.error(
-                f"masks[{k}].{name}",
-                f"{value} is that of masks[{numbers[mask.place]}] too; draw both into one PNG.",
-            )
+        with faults:
+            if mask.place in numbers:
+                raise annotation.error(
+                    f"masks[{k}].{name}",
+                    f"{value} is that of masks[{numbers[mask.place]}] too; draw both into one PNG.",
+                )
         numbers[mask.place] = k
 
 
-def _check_boxes(annotation: Annotation) -> None:
+def _check_boxes(annotation: Annotation, faults: Faults) -> None:
     for k, record in enumerate(annotation.boxes or ()):
         x1, y1, x2, y2 = record.box
-        if x2 <= x1 or y2 <= y1:
-            raise annotation.error(
-                f"boxes[{k}].box", f"{record.box} has no area; give x1, y1, x2, y2 with x1 < x2 and y1 < y2."
-            )
+        with faults:
+            if x2 <= x1 or y2 <= y1:
+                raise annotation.error(
+                    f"boxes[{k}].box", f"{record.box} has no area; give x1, y1, x2, y2 with x1 < x2 and y1 < y2."
+                )
 
 
-def _check_captions(annotation: Annotation) -> None:
+def _check_captions(annotation: Annotation, faults: Faults) -> None:
     """Refuse captions that overlap."""
     spans = sorted((caption.start, caption.end, k) for k, caption in enumerate(annotation.captions or ()))
     for (_, end, i), (start, _, k) in pairwise(spans):
-        if start < end:
-            raise annotation.error(
-                f"captions[{k}].start",
-                f"{start} s lies within captions[{i}], which ends at {end} s; one sentence holds at a time.",
-            )
+        with faults:
+            if start < end:
+                raise annotation.error(
+                    f"captions[{k}].start",
+                    f"{start} s lies within captions[{i}], which ends at {end} s; one sentence holds at a time.",
+                )

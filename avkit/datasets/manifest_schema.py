@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from avkit.datasets.annotations import field_error
+from avkit.datasets.faults import RAISE, Faults
 from avkit.errors import unknown_name
 
 SPLITS = ("train", "val", "test")
@@ -102,7 +103,8 @@ SCHEMA: dict[str, Any] = _object(
     video=_key("string", "path of a video file"),
     picture=_key("string", "path of a picture, shown for as long as 'audio' lasts"),
     audio=_key("string", "path of a sound file, in place of the video's own sound"),
-    split=_key("string", "where the clip is used; left out, it is used in every split", enum=list(SPLITS)),
+    split=_key("string", "where the clip is used; left out, it is drawn by video", enum=list(SPLITS)),
+    group=_key("string", "what the clip belongs to, such as a recording or a person; a group goes to one split"),
     start=_key("number", "second of the media file at which the clip starts", minimum=0),
     end=_key("number", "second of the media file at which the clip ends", minimum=0),
     masks=_key("array", "masks of what sounds; steps without one count as not annotated", items=_MASK, minItems=1),
@@ -142,7 +144,7 @@ def _has_type(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name][0]) and not isinstance(value, bool)
 
 
-def check_value(value: Any, schema: dict[str, Any], where: str, field: str = "") -> None:
+def check_value(value: Any, schema: dict[str, Any], where: str, field: str = "", faults: Faults = RAISE) -> None:
     """Check a value against the part of `SCHEMA` for it.
 
     Args:
@@ -150,18 +152,19 @@ def check_value(value: Any, schema: dict[str, Any], where: str, field: str = "")
         schema: Its schema.
         where: File and line, for messages.
         field: Path of the value within the line, such as `masks[0].file`; empty for the whole line.
+        faults: Takes the faults of parts of the value, where it collects.
 
     Raises:
-        DataError: At the first fault, naming line and field.
+        DataError: At the first fault, naming line and field; where faults are collected, if the value itself is faulty.
     """
     if "anyOf" in schema:
         schema = _fitting_branch(value, schema, where, field)
     if not _has_type(value, schema["type"]):
         raise field_error(where, field, f"{value!r} is not {_TYPES[schema['type']][1]}; give {schema['description']}.")
     if isinstance(value, dict):
-        _check_object(value, schema, where, field)
+        _check_object(value, schema, where, field, faults)
     elif isinstance(value, list):
-        _check_array(value, schema, where, field)
+        _check_array(value, schema, where, field, faults)
     else:
         _check_scalar(value, schema, where, field)
 
@@ -175,7 +178,7 @@ def _fitting_branch(value: Any, schema: dict[str, Any], where: str, field: str) 
     raise field_error(where, field, f"{value!r} is not accepted; give {schema['description']}.")
 
 
-def _check_array(value: list[Any], schema: dict[str, Any], where: str, field: str) -> None:
+def _check_array(value: list[Any], schema: dict[str, Any], where: str, field: str, faults: Faults) -> None:
     min_items = schema.get("minItems", 0)
     max_items = schema.get("maxItems", math.inf)
     if not min_items <= len(value) <= max_items:
@@ -186,25 +189,28 @@ def _check_array(value: list[Any], schema: dict[str, Any], where: str, field: st
             f"has {len(value)} entries and takes {count}; give {schema['description']}, or leave the key out.",
         )
     for k, entry in enumerate(value):
-        check_value(entry, schema["items"], where, f"{field}[{k}]")
+        with faults:
+            check_value(entry, schema["items"], where, f"{field}[{k}]", faults)
 
 
-def _check_object(value: dict[str, Any], schema: dict[str, Any], where: str, field: str) -> None:
+def _check_object(value: dict[str, Any], schema: dict[str, Any], where: str, field: str, faults: Faults) -> None:
     prefix = f"{field}." if field else ""
     properties = schema.get("properties", {})
     additional = schema["additionalProperties"]
     for key in schema.get("required", ()):
-        if key not in value:
-            meaning = properties[key]["description"]
-            raise field_error(where, field, f"the key {key!r} is missing; give {meaning}.")
+        with faults:
+            if key not in value:
+                meaning = properties[key]["description"]
+                raise field_error(where, field, f"the key {key!r} is missing; give {meaning}.")
     if len(value) < schema.get("minProperties", 0):
         raise field_error(where, field, f"is empty; give {schema['description']}, or leave the key out.")
     for key, entry in value.items():
-        if "propertyNames" in schema:
-            _check_scalar(key, schema["propertyNames"], where, field)
-        if key not in properties and additional is False:
-            raise field_error(where, field, str(unknown_name("key", key, properties)))
-        check_value(entry, properties.get(key, additional), where, prefix + key)
+        with faults:
+            if "propertyNames" in schema:
+                _check_scalar(key, schema["propertyNames"], where, field)
+            if key not in properties and additional is False:
+                raise field_error(where, field, str(unknown_name("key", key, properties)))
+            check_value(entry, properties.get(key, additional), where, prefix + key, faults)
 
 
 def _check_scalar(value: Any, schema: dict[str, Any], where: str, field: str) -> None:

@@ -12,6 +12,7 @@ from avkit.datasets.clips import ClipDataset, Sample
 from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
+from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 from avkit.features.combined import ConcatenatedFeatures
@@ -36,11 +37,12 @@ class Official(ClipDataset):
         visual: Features to read instead of pictures: a name in `released`, several joined by `+`, a feature store, or a
             folder of `.npy` files.
         audio: Features to read instead of sound, likewise.
-        allow_missing: Leave out clips whose media are missing, count them in `missing`, and hold the last picture of
-            videos that are too short; else both are errors.
+        allow_missing: Leave out clips whose media are missing, empty or without picture or sound, count them in
+            `missing`, and hold the last picture of videos that are too short; else all are errors.
         max_steps: Read at most this many steps from the start of each clip.
         cache_bytes: Memory for decoded clips and masks, per loader process.
         find_media: Whether to look for the media of each clip. False lists clips only, to count or check them.
+        silent_ok: Use silence for videos without sound.
 
     Attributes:
         all_annotations: Every row of the split by the official files, whether its media are present or not.
@@ -89,6 +91,7 @@ class Official(ClipDataset):
         max_steps: int | None = None,
         cache_bytes: int = 512 * 2**20,
         find_media: bool = True,
+        silent_ok: bool = False,
     ) -> None:
         if split not in self.splits:
             raise unknown_name(f"split of {self.title}", split, self.splits)
@@ -115,6 +118,7 @@ class Official(ClipDataset):
             max_steps=max_steps,
             frame_offset=self.frame_offset,
             centred_audio=self.centred_audio,
+            silent_ok=silent_ok,
             short_ok=allow_missing,
             visual=self._features(visual, "visual"),
             audio=self._features(audio, "audio"),
@@ -244,6 +248,10 @@ class Official(ClipDataset):
                 missing[annotation.id] = lack
             else:
                 present[index] = len(present)
+        if self.allow_missing:
+            missing |= unreadable_clips([self.annotations[index] for index in present], self.options)
+            kept = [index for index in present if self.annotations[index].id not in missing]
+            present = {index: place for place, index in enumerate(kept)}
         self.missing = missing
         if not missing:
             return

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from avkit.datasets.folder import Folder
 from avkit.features.base import FeatureFacts, Features
+from avkit.features.combined import ConcatenatedFeatures
 from avkit.features.files import NpyFolder, RowFile
 from avkit.features.store import Store
 
@@ -63,6 +64,28 @@ def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:
     if path.suffix not in (".h5", ".hdf5"):
         raise ValueError(f"{path} is no feature store (.h5) and no folder of .npy files.")
     return Store(path) if is_store(path) else RowFile(path, row_ids())
+
+
+def open_named(names: str, root: Path) -> Features:
+    """Features at paths from here or from a folder, several of them joined by `+`.
+
+    Args:
+        names: Feature stores, or folders of `.npy` files.
+        root: The folder.
+
+    Raises:
+        ValueError: If there is nothing at a path.
+    """
+    parts: list[Features] = []
+    for name in names.split("+"):
+        paths = [path for path in (Path(name.strip()), root / name.strip()) if path.exists()]
+        if not paths:
+            raise ValueError(
+                f"There are no features at {name.strip()!r}, from here or from {str(root)!r}. Give the path of a "
+                "feature store, or of a folder of .npy files."
+            )
+        parts.append(open_path(paths[0], lambda: ()))
+    return parts[0] if len(parts) == 1 else ConcatenatedFeatures(parts)
 
 
 def is_store(path: Path) -> bool:

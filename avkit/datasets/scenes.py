@@ -89,7 +89,13 @@ class Scenes(Dataset):
 
     @classmethod
     def open(cls, split: str, options: DatasetOptions) -> "Scenes":
-        """Open a split; clips of the train split come with all of their questions."""
+        """Open a split; clips of the train split come with all of their questions.
+
+        Raises:
+            ValueError: If another hop than that of scenes is asked for.
+        """
+        if options.hop not in (None, 1.0):
+            raise ValueError(f"data.hop is {options.hop}; scenes have steps of 1 s. Name other datasets, as llp=0.5.")
         return cls(split, options.size, options.seed, options.image_size, all_questions=split == "train")
 
     @cached_property

@@ -130,6 +130,16 @@ def probe(path: str | Path) -> MediaInfo:
         return info
 
 
+def has_tracks(path: str | Path) -> tuple[bool, bool]:
+    """Whether a file has pictures, and whether it has sound, by its header alone.
+
+    Raises:
+        MediaError: As `probe`.
+    """
+    with open_media(path) as container:
+        return video_stream(container) is not None, audio_stream(container) is not None
+
+
 def _image_info(path: Path) -> MediaInfo:
     height, width = load_image(path).shape[:2]
     return MediaInfo(

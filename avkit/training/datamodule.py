@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lightning's data module: datasets to batches of one task each, in an order that survives being killed."""
 
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import lightning as L
 from avkit.batch import Batch, Vocabulary, join_vocabularies
 from avkit.collate import collate
 from avkit.datasets import Dataset, DatasetOptions
+from avkit.datasets.splits import SplitOptions
 from avkit.tasks import split_names
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.loader import OrderedLoader, PlanLoader
@@ -44,7 +46,12 @@ class AVDataModule(L.LightningDataModule):
         manifest: A JSON Lines file of your own clips.
         release: Release of the annotations, for one dataset or for several such as ave=weak,llp=official.
         features: Stored features to read instead of pictures and sound.
-        allow_missing: Leave out clips that are not on disk; the report says how many there were.
+        allow_missing: Leave out clips that are not on disk, empty, or without picture or sound; the report says how
+            many there were.
+        silent_ok: Use silence for videos without sound.
+        hop: Seconds per step where a dataset leaves it open, and between two rows of stored features that do not say it;
+            for one dataset, or for several such as unav100=0.32,manifest=1.
+        splits: How clips of a manifest are split where its lines do not say it.
         image_size: Height and width of pictures in pixels.
         batch_size: Clips per training step.
         crop: Longest training clips.
@@ -67,6 +74,9 @@ class AVDataModule(L.LightningDataModule):
         release: str | None = None,
         features: FeatureOptions = FeatureOptions(),
         allow_missing: bool = False,
+        silent_ok: bool = False,
+        hop: float | str | None = None,
+        splits: SplitOptions = SplitOptions(),
         image_size: int = 64,
         batch_size: BatchSizeOptions = BatchSizeOptions(),
         crop: CropOptions = CropOptions(),
@@ -92,9 +102,12 @@ class AVDataModule(L.LightningDataModule):
             visual=features.visual,
             audio=features.audio,
             allow_missing=allow_missing,
+            silent_ok=silent_ok,
+            splits=splits,
             image_size=image_size,
             seed=seed,
         )
+        self.hop = None if hop is None else str(hop)
         self.scenes = scenes
         self.expert = open_expert(features.expert) if features.expert else None
         self.batch_size = batch_size
@@ -119,8 +132,24 @@ class AVDataModule(L.LightningDataModule):
         name = first if task is None else self.dataset_names[task]
         if (name, split) not in self._splits:
             names = self.dataset_names.values()
-            self._splits[name, split] = open_dataset(name, split, self.sources, self.scenes, names)
+            self._splits[name, split] = open_dataset(name, split, self.sources, self.scenes, names, self.hop)
         return self._splits[name, split]
+
+    def notes(self) -> list[str]:
+        """What a reader of figures must know of the data, one sentence each."""
+        notes: dict[str, None] = {}
+        for name in dict.fromkeys(self.dataset_names.values()):
+            task = next(task for task, dataset in self.dataset_names.items() if dataset == name)
+            notes |= dict.fromkeys(self.split("train", task).notes)
+        return list(notes)
+
+    def drawn_splits(self) -> dict[str, dict[str, object]]:
+        """How splits were made that the datasets do not state, by name of the dataset."""
+        facts = {}
+        for (name, _), dataset in self._splits.items():
+            if dataset.split_facts is not None:
+                facts[name] = asdict(dataset.split_facts)
+        return facts
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which dataset each task reads, and how datasets are opened."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -49,7 +50,12 @@ def _named_datasets(tasks: Collection[str], dataset: str | None) -> dict[str, st
 
 
 def open_dataset(
-    name: str, split: str, options: DatasetOptions, scenes: SceneOptions, names: Collection[str]
+    name: str,
+    split: str,
+    options: DatasetOptions,
+    scenes: SceneOptions,
+    names: Collection[str],
+    hop: str | None = None,
 ) -> Dataset:
     """A split of a dataset.
 
@@ -59,6 +65,7 @@ def open_dataset(
         options: Where data come from; texts such as `llp=res152,ave=vgg19` may name several datasets.
         scenes: Sizes of splits that are generated.
         names: All datasets of the run.
+        hop: Seconds per step, as a text such as `1` or `unav100=0.32,manifest=1`.
 
     Raises:
         ValueError: If an option that the dataset needs is missing or names something unknown.
@@ -70,8 +77,21 @@ def open_dataset(
         visual=value_for(name, options.visual, names, "data.features.visual"),
         audio=value_for(name, options.audio, names, "data.features.audio"),
         size=scenes.size(split),
+        hop=_seconds(value_for(name, hop, names, "data.hop")),
     )
     return find_dataset(name).open(split, own_options)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        hop = float(text)
+    except ValueError:
+        hop = 0.0
+    if not 0 < hop < math.inf:
+        raise ValueError(f"data.hop is {text!r}; it is a number of seconds above 0, or DATASET=SECONDS,...")
+    return hop
 
 
 def value_for(dataset: str, text: str | None, names: Collection[str], option: str) -> str | None:
