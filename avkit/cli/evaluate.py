@@ -6,7 +6,8 @@ import math
 import platform
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from avkit.cli.trainer import AVCLI
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
+from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import Evaluator, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
@@ -43,7 +45,7 @@ def report_run(
     cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
     sizes = {task: data.coverage("test", task) for task in model.tasks}
-    rows = list(score_rows(model, data.dataset_names, "test", sizes))
+    rows = label_splits(data, score_rows(model, data.dataset_names, "test", sizes))
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -56,7 +58,7 @@ def report_run(
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
-        notes=notes(model),
+        notes=[*data.notes(), *notes(model)],
     )
     path = write_report(run.path, report)
     console = open_console()
@@ -93,6 +95,11 @@ def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: d
                 note=metric_notes.get(metric, ""),
                 unit="number" if metric == "CIDEr" else "fraction",
             )
+
+
+def label_splits(data: AVDataModule, rows: Iterable[Row]) -> list[Row]:
+    """Rows whose split says that it was drawn, where it was, such as `test, drawn`."""
+    return [replace(row, split=data.split_label(row.split, row.task)) for row in rows]
 
 
 def best_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> str | None:

@@ -56,6 +56,8 @@ def _print_start(cli: AVCLI, run: RunFolder) -> None:
     if cli.others.others:
         device += f" in {len(cli.others.others) + 1} processes"
     print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {device}, into {run.path}")
+    for note in cli.datamodule.notes():
+        print(f"note: {note}")
 
 
 def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:

@@ -15,6 +15,7 @@ from avkit.cli.model_options import chosen_system, model_class, reads_whole_clip
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
+from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
@@ -164,6 +165,7 @@ class AVCLI(LightningCLI):
             "features": self.model.features,
             "expert": self.model.expert,
             "image_size": self.datamodule.sources.image_size,
+            "splits": self.datamodule.split_facts(),
             "seed": self.config.seed_everything,
             "commit": commit(),
             "versions": versions(),
@@ -213,5 +215,23 @@ def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
     facts = run.read_facts()
     cli = make_cli(["--config", str(run.config), "--ckpt_path", "null", *args[1:]])
     check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
+    check_drawn_splits(facts, cli.datamodule)
     cli.attach(run, training=False)
     return cli, run
+
+
+def check_drawn_splits(facts: RunFacts, data: AVDataModule) -> None:
+    """Refuse to score a run on test clips that were drawn anew from a manifest that has changed.
+
+    Raises:
+        RunError: If the test clips are others than those that were left out of training.
+    """
+    for name, now in data.split_facts().items():
+        then = facts.get("splits", {}).get(name)
+        if then is None or not then["drawn"] or then["path"] != now["path"] or then["digest"] == now["digest"]:
+            continue
+        raise RunError(
+            f"The lines of {now['path']} have changed since the run, so other clips are drawn for test, and the run "
+            "may have been trained on some. Give the lines their 'split', or name a manifest of test clips with "
+            "--data.manifest FILE."
+        )

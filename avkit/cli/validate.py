@@ -8,10 +8,11 @@ from avkit.report import open_console, print_scores
 def run(args: list[str]) -> int:
     """Validate; `args` are a run folder and options that replace those of its config."""
     cli, run = open_run("validate", args)
-    from avkit.cli.evaluate import score_rows
+    from avkit.cli.evaluate import label_splits, score_rows
 
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
     sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.tasks}
-    print_scores(open_console(), list(score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes)))
+    rows = score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes)
+    print_scores(open_console(), label_splits(cli.datamodule, rows))
     return 0

@@ -80,7 +80,8 @@ class Dataset(ABC):
         """Open a split.
 
         By default the class is built with the keywords of official datasets: `root`, `split`, `image_size`, `release`,
-        `visual`, `audio` and `allow_missing`, and with `hop` and `silent_ok` where they are given. Override this for a dataset that is built in another way.
+        `visual`, `audio` and `allow_missing`, and with `hop` and `silent_ok` where they are given. Override this for a
+        dataset that is built in another way.
 
         Raises:
             ValueError: If `options` has no root.

@@ -168,7 +168,8 @@ def stream_facts(features: Features, options: ReadOptions) -> FeatureFacts:
     if options.feature_hop is not None and abs(facts.hop - options.feature_hop) > 1e-6:
         raise DataError(
             f"{features.path} has a hop of {facts.hop:g} s, and --data.hop (hop in Python) says "
-            f"{options.feature_hop:g} s. Leave the option out: it is for features that do not say their hop."
+            f"{options.feature_hop:g} s. Leave the option out, and write the hop of features that do not say theirs "
+            "beside them, into features.json."
         )
     return facts
 

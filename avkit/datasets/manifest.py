@@ -78,7 +78,8 @@ class Manifest(ClipDataset):
         self.all_lines = read_manifest(
             self.path, self.path.parent if root is None else Path(root), faults, missing if allow_missing else None
         )
-        by_split, self.split_facts = split_lines(self.all_lines, splits, self.path.name)
+        by_split, split_facts = split_lines(self.all_lines, splits, self.path)
+        self.split_facts = split_facts
         if not by_split[split]:
             raise too_few_error(str(path), split, self.all_lines)
         options = ReadOptions(
@@ -102,7 +103,7 @@ class Manifest(ClipDataset):
             raise DataError(
                 f"{path}: no clip of split {split!r} can be read; {first!r}, for one, lacks {lack}. Check the paths."
             )
-        own_vocabulary = _vocabulary(self.all_lines if self.split_facts.drawn else by_split["train"] or self.all_lines)
+        own_vocabulary = _vocabulary(self.all_lines if split_facts.drawn else by_split["train"] or self.all_lines)
         super().__init__(annotations, vocabulary or own_vocabulary, options)
         self.require_hops()
 
@@ -132,7 +133,9 @@ class Manifest(ClipDataset):
     @property
     def notes(self) -> list[str]:
         """What was done about splits, and class names that are nearly equal."""
-        notes = [self.split_facts.note] if self.split_facts.note else []
+        notes = []
+        if self.split_facts is not None and self.split_facts.note:
+            notes.append(self.split_facts.note)
         names: set[str] = set()
         for line in self.all_lines:
             names |= line.class_names

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.manifest_schema import SPLITS
@@ -45,6 +46,7 @@ class SplitFacts:
     """What was done about the splits of a manifest.
 
     Attributes:
+        path: The manifest.
         note: What a reader of figures must know, as one sentence; empty where every line says its split.
         drawn: Whether the split of some lines was drawn.
         seed: Seed of the draw.
@@ -52,6 +54,7 @@ class SplitFacts:
         digest: Hash of the ids of all test clips.
     """
 
+    path: str
     note: str
     drawn: bool
     seed: int
@@ -60,7 +63,7 @@ class SplitFacts:
 
 
 def split_lines(
-    lines: Sequence[Annotation], options: SplitOptions, name: str
+    lines: Sequence[Annotation], options: SplitOptions, path: Path
 ) -> tuple[dict[str, list[Annotation]], SplitFacts]:
     """The lines of each split.
 
@@ -71,7 +74,7 @@ def split_lines(
     Args:
         lines: All lines of a manifest.
         options: Shares and seed.
-        name: The manifest, for messages.
+        path: The manifest.
 
     Returns:
         Lines by split, in the order of the file, and what was done.
@@ -86,10 +89,10 @@ def split_lines(
         note = ""
         if shared:
             note = (
-                f"{name}: {shared} clips are in more than one split (data.splits.allow_shared), so its figures say "
-                "nothing about other clips"
+                f"{path.name}: {shared} clips are in more than one split (data.splits.allow_shared), so its figures "
+                "say nothing about other clips"
             )
-        return by_split, _facts(by_split, note, options, drawn=False)
+        return by_split, _facts(by_split, path, note, options, drawn=False)
     units = _units(lines)
     chosen, parted = _given_splits(units)
     free = [number for number in range(len(units)) if number not in chosen]
@@ -108,28 +111,30 @@ def split_lines(
         )
     if parted:
         notes.append(f"{parted} videos have parts in several splits, so the splits are not independent")
-    note = f"{name}: {'; '.join(notes)}" if notes else ""
-    return by_split, _facts(by_split, note, options, drawn=undecided > 0)
+    note = f"{path.name}: {'; '.join(notes)}" if notes else ""
+    return by_split, _facts(by_split, path, note, options, drawn=undecided > 0)
 
 
 def too_few_error(name: str, split: str, lines: Sequence[Annotation]) -> DataError:
     """The error for a split without a line."""
     if any(line.split is None for line in lines):
         return DataError(
-            f"{name}: nothing is left for split {split!r}: its {len(lines)} lines are of {len(_units(lines))} videos or "
-            "groups, and each goes to one split as a whole. Add videos, or give each line its 'split'; to train and "
+            f"{name}: nothing is left for split {split!r}: its {len(lines)} lines are of {len(_units(lines))} videos "
+            "or groups, and each goes to one split as a whole. Add videos, or give each line its 'split'; to train and "
             "test on the same clips, say --data.splits.allow_shared true (--allow-shared of avkit check)."
         )
     splits = sorted({str(line.split) for line in lines})
-    return DataError(f"{name}: no line belongs to split {split!r}, only to {', '.join(splits)}. Give some lines this 'split'.")
+    return DataError(
+        f"{name}: no line belongs to split {split!r}, only to {', '.join(splits)}. Give some lines this 'split'."
+    )
 
 
 def _facts(
-    by_split: dict[str, list[Annotation]], note: str, options: SplitOptions, *, drawn: bool
+    by_split: dict[str, list[Annotation]], path: Path, note: str, options: SplitOptions, *, drawn: bool
 ) -> SplitFacts:
     counts = {split: len(lines) for split, lines in by_split.items()}
     ids = "\n".join(sorted(line.id for line in by_split["test"]))
-    return SplitFacts(note, drawn, options.seed, counts, hashlib.sha256(ids.encode()).hexdigest()[:16])
+    return SplitFacts(str(path), note, drawn, options.seed, counts, hashlib.sha256(ids.encode()).hexdigest()[:16])
 
 
 def _shared_ids(by_split: dict[str, list[Annotation]]) -> int:
@@ -232,7 +237,7 @@ def _shared_clips(lines: Sequence[Annotation]) -> list[tuple[Annotation, Annotat
 
 
 def _draw(units: Sequence[Sequence[Annotation]], free: Sequence[int], options: SplitOptions) -> dict[int, str]:
-    """A split for each of some units, by shares of their number; classes of all of them stay in training if possible."""
+    """A split for each of some units, by shares of their number; each class stays in training too if possible."""
     ranked = sorted(free, key=lambda number: _rank(units[number], options.seed))
     wanted = {split: _count(share, len(free)) for split, share in (("test", options.test), ("val", options.val))}
     if len(free) <= sum(wanted.values()):

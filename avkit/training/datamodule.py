@@ -49,8 +49,8 @@ class AVDataModule(L.LightningDataModule):
         allow_missing: Leave out clips that are not on disk, empty, or without picture or sound; the report says how
             many there were.
         silent_ok: Use silence for videos without sound.
-        hop: Seconds per step where a dataset leaves it open, and between two rows of stored features that do not say it;
-            for one dataset, or for several such as unav100=0.32,manifest=1.
+        hop: Seconds per step where a dataset leaves it open, and between two rows of stored features that do not say
+            it; for one dataset, or for several such as unav100=0.32,manifest=1.
         splits: How clips of a manifest are split where its lines do not say it.
         image_size: Height and width of pictures in pixels.
         batch_size: Clips per training step.
@@ -143,12 +143,18 @@ class AVDataModule(L.LightningDataModule):
             notes |= dict.fromkeys(self.split("train", task).notes)
         return list(notes)
 
-    def drawn_splits(self) -> dict[str, dict[str, object]]:
+    def split_label(self, split: str, task: str) -> str:
+        """Name of a task's split for tables, which says so where the split was drawn."""
+        facts = self.split(split, task).split_facts
+        return f"{split}, drawn" if facts is not None and facts.drawn else split
+
+    def split_facts(self) -> dict[str, dict[str, object]]:
         """How splits were made that the datasets do not state, by name of the dataset."""
         facts = {}
-        for (name, _), dataset in self._splits.items():
-            if dataset.split_facts is not None:
-                facts[name] = asdict(dataset.split_facts)
+        for task, name in self.dataset_names.items():
+            split_facts = self.split("train", task).split_facts
+            if split_facts is not None:
+                facts[name] = asdict(split_facts)
         return facts
 
     @cached_property

@@ -24,6 +24,7 @@ class RunFacts(TypedDict):
         features: Widths of stored visual and audio features by task, 0 for pictures and sound.
         expert: Width of the features of a large vision-language model; None if there are none.
         image_size: Height and width of pictures in pixels.
+        splits: How splits were made that a dataset does not state, see `avkit.datasets.splits.SplitFacts`, by its name.
         seed: Seed of the run.
         commit: Commit of avkit's checkout; empty outside of one.
         versions: Versions of avkit, Python and libraries.
@@ -37,6 +38,7 @@ class RunFacts(TypedDict):
     features: dict[str, list[int]]
     expert: int | None
     image_size: int
+    splits: dict[str, dict[str, Any]]
     seed: int | bool
     commit: str
     versions: dict[str, str]
