@@ -90,6 +90,7 @@ class Item:
         targets: Ground truth by field name, see `avkit.fields`; with several questions `answer` and `question_type` are
             lists of as many.
         expert: Features of a large vision-language model, (M, E), or None.
+        place: Number of the sample in its dataset; None where it is of none.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Item:
     targets: Targets = field(default_factory=dict)
     offset: float = 0.0
     expert: Tensor | None = None
+    place: int | None = None
 
     @property
     def steps(self) -> int:
@@ -130,6 +132,7 @@ class Batch:
         offset: Seconds from the start of a clip to the start of step 0.
         expert: (C, M, E), zeros where unknown, or None where no clip has any.
         expert_known: bool (C, M).
+        places: Number of each clip in its dataset, C of them, or None where they are of none.
     """
 
     task: str
@@ -147,6 +150,7 @@ class Batch:
     offset: float = 0.0
     expert: Tensor | None = None
     expert_known: Tensor | None = None
+    places: list[int] | None = None
 
     def __len__(self) -> int:
         """Number of samples B."""

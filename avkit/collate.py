@@ -87,8 +87,14 @@ def collate(items: Sequence[Item], task: str) -> Batch:
         clip=torch.arange(len(items)).repeat_interleave(torch.tensor(counts)) if max(counts) > 1 else None,
         expert=expert,
         expert_known=expert_known,
+        places=_collate_places(items),
         **{name: _stack([getattr(item, name) for item in items], name, items) for name in _STACKED},
     )
+
+
+def _collate_places(items: Sequence[Item]) -> list[int] | None:
+    places = [item.place for item in items if item.place is not None]
+    return places if len(places) == len(items) else None
 
 
 def _check_alike(item: Item, first: Item) -> None:

@@ -31,7 +31,7 @@ MAY: dict[str, str] = {
     "extraction": "media encoders datasets features batch errors files avkit fields collate reading",  # avkit: version
     "tasks": "answers nn metrics text batch errors fields reading",
     "systems": "encoders backbone heads nn tasks media metrics text batch errors files fields reading",
-    "training": "systems heads tasks nn datasets features text batch errors files fields collate reading",
+    "training": "systems heads tasks metrics nn datasets features text batch errors files fields collate reading",
     "report": "answers media batch errors files reading",
     "inference": "answers training systems tasks report nn media text batch errors files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",

@@ -5,12 +5,14 @@ Source:
     YapengTian/AVE-ECCV18 at commit 93f843fed72f, `compute_acc`; jasongief/PSP_CVPR_2021 at commit ddd20f3b0a17.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats
 
 
 def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:
@@ -57,8 +59,11 @@ class SegmentAccuracy(ScoreMetric):
         self.softmax = softmax
         for name in ("right", "total"):
             self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_blocks(2)
 
-    def update(self, scores: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+    def update(
+        self, scores: Tensor, target: Tensor, valid: Tensor | None = None, clips: Sequence[str] | None = None
+    ) -> None:
         """Add videos.
 
         Args:
@@ -66,6 +71,7 @@ class SegmentAccuracy(ScoreMetric):
             target: Class of every segment, integers (B, T), or one-hot rows (B, T, K); a row of zeros is class 0, and a
                 row of several ones the lowest of them, as in the official code.
             valid: bool (B, T), False on padding. None keeps all.
+            clips: Names of the videos, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If shapes do not fit, a score is NaN or a class is out of range.
@@ -89,10 +95,17 @@ class SegmentAccuracy(ScoreMetric):
             )
         correct = segment_labels(scores, self.softmax) == target
         keep = torch.ones_like(correct) if valid is None else valid.bool()
-        self.right += (correct & keep).sum()
-        self.total += keep.sum()
+        right = (correct & keep).sum(1)
+        total = keep.sum(1)
+        self.right += right.sum()
+        self.total += total.sum()
+        self.add_clips(torch.stack([right, total], 1), clips, total > 0)
 
     def compute(self) -> dict[str, float]:
         """`accuracy` in [0, 1]; NaN before the first segment."""
         total = int(self.total)
         return {"accuracy": int(self.right) / total if total else float("nan")}
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """Accuracy of drawn videos."""
+        return {"accuracy": sums[:, 1] / sums[:, 2]}

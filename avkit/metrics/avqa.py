@@ -8,13 +8,15 @@ Source:
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats
 
 #: The nine question types by modality, in the order of the published tables.
 QUESTION_TYPES: dict[str, tuple[str, ...]] = {
@@ -57,19 +59,19 @@ def question_type(text: str) -> str:
         ) from None
 
 
-def count_answers(correct: Tensor, types: Sequence[str]) -> Tensor:
-    """Count correct answers and questions of every type.
+def answer_rows(correct: Tensor, types: Sequence[str]) -> Tensor:
+    """What each question adds to the counts of its type.
 
     Args:
         correct: bool (B,), whether each question is answered correctly.
         types: Question type of each, see `question_type`.
 
     Returns:
-        int64 (10, 2), correct answers and questions of the nine types in table order, then of all other types.
+        int64 (B, 10, 2), correct answers and questions of the nine types in table order, then of all other types.
     """
-    rows = torch.tensor([_ROW.get(question_type(t), _OTHER) for t in types], dtype=torch.long, device=correct.device)
-    counts = torch.zeros(_OTHER + 1, 2, dtype=torch.long, device=correct.device)
-    return counts.index_add_(0, rows, torch.stack([correct.long(), torch.ones_like(rows)], 1))
+    kinds = torch.tensor([_ROW.get(question_type(t), _OTHER) for t in types], dtype=torch.long, device=correct.device)
+    of_type = torch.nn.functional.one_hot(kinds, _OTHER + 1)
+    return torch.stack([of_type * correct.long()[:, None], of_type], 2)
 
 
 def accuracies(counts: Tensor) -> dict[str, float]:
@@ -78,7 +80,7 @@ def accuracies(counts: Tensor) -> dict[str, float]:
     The average of a modality is pooled over its questions; it is not the mean of its types.
 
     Args:
-        counts: int64 (10, 2), see `count_answers`.
+        counts: int64 (10, 2), see `answer_rows`, summed.
 
     Returns:
         Fractions in [0, 1] by name: the nine types, `Audio Avg`, `Visual Avg`, `Audio-Visual Avg` each after its
@@ -104,19 +106,23 @@ class AnswerAccuracy(ScoreMetric):
     The published tables show percent; values here are fractions.
     """
 
-    counts: Tensor
+    counted = "questions"
+    #: Correct answers and questions of each type, int64 (10, 2), see `answer_rows`.
+    answered: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("counts", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("answered", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_blocks(2 * (_OTHER + 1))
 
-    def update(self, scores: Tensor, target: Tensor, types: Sequence[str]) -> None:
+    def update(self, scores: Tensor, target: Tensor, types: Sequence[str], clips: Sequence[str] | None = None) -> None:
         """Add questions.
 
         Args:
             scores: Score of every answer, float (B, answers); the highest is the answer, the first one on ties.
             target: Index of the correct answer, integers (B,); -1 for one outside the vocabulary: wrong.
             types: Question type of each, see `question_type`.
+            clips: Names of the clips that are asked about, for the interval of `Macro`, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If lengths differ, a score is NaN or a target is not an index of `scores`.
@@ -133,15 +139,50 @@ class AnswerAccuracy(ScoreMetric):
             )
         if bool(scores.isnan().any()):
             raise ValueError("scores has NaN; a question without a highest score cannot be answered.")
-        self.counts += count_answers(scores.argmax(1) == target, types)
+        rows = answer_rows(scores.argmax(1) == target, types)
+        self.answered += rows.sum(0)
+        self.add_clips(rows.flatten(1), clips)
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1] by name, see `accuracies`."""
-        return accuracies(self.counts)
+        return accuracies(self.answered)
+
+    def shares(self) -> Mapping[str, tuple[float, int]]:
+        """Correct answers and questions of all figures but `Macro`."""
+        rows = dict(zip([*_NAMES, "other"], self.answered.tolist(), strict=True))
+        parts = {name: [name] for name in _NAMES}
+        for modality in QUESTION_TYPES:
+            parts[f"{modality} Avg"] = _names_of(modality)
+        parts["Overall"] = list(rows)
+        shares = {}
+        for figure, names in parts.items():
+            correct = sum(rows[name][0] for name in names)
+            questions = sum(rows[name][1] for name in names)
+            if questions:
+                shares[figure] = (float(correct), questions)
+        return shares
+
+    def counts(self) -> Mapping[str, int]:
+        """Questions of the nine types, which `Macro` is the mean of; none for figures without questions."""
+        return {"Macro": int(self.answered[:_OTHER, 1].sum()), "": 0}
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """The same of drawn clips with their questions."""
+        correct, asked = sums[:, 1:].reshape(-1, _OTHER + 1, 2).transpose(2, 1, 0)
+        figures = {"Overall": correct.sum(0) / asked.sum(0)}
+        for modality in QUESTION_TYPES:
+            rows = [_ROW[name] for name in _names_of(modality)]
+            figures[f"{modality} Avg"] = correct[rows].sum(0) / asked[rows].sum(0)
+        for name, row in _ROW.items():
+            figures[name] = correct[row] / asked[row]
+        known = asked[:_OTHER] > 0
+        accuracy = np.where(known, correct[:_OTHER] / asked[:_OTHER], 0.0)
+        figures["Macro"] = accuracy.sum(0) / known.sum(0)
+        return figures
 
 
 def _ratio(rows: list[list[int]]) -> float:
-    """Correct answers over questions of some rows of `count_answers`."""
+    """Correct answers over questions of some rows of counts."""
     correct = 0
     questions = 0
     for row in rows:

@@ -8,14 +8,16 @@ Source:
     OpenNLPLab/AVSBench at commit f7414aff6aed, see `avkit.metrics.mask_scores`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats
 from avkit.metrics.mask_scores import THRESHOLDS, check_masks, f_curves, has_source, iou, overlap, shape_message
 
 
@@ -39,15 +41,19 @@ class _VideoMetric(ScoreMetric):
         self.videos_per_call = videos_per_call
         self.variant = variant
         # flat, because torchmetrics gathers a one-dimensional tensor from a rank without data
-        self.add_state("records", default=[], dist_reduce_fx="cat")
+        self.add_list_state("records", torch.zeros(0))
+        self.add_blocks(1 if variant == "official" else 1 + self.width)
 
-    def update(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+    def update(
+        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, clips: Sequence[str] | None = None
+    ) -> None:
         """Add clips.
 
         Args:
             logits: Scores before the sigmoid, float (B, T, H, W).
             target: 1 where something visible sounds, 0 elsewhere, (B, T, H, W).
             valid: bool (B, T), False on frames to leave out: padding, or not annotated. None keeps all.
+            clips: Names of the clips, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If shapes differ, or `logits` is not of a float type, or `target` is not 0 or 1 on valid frames.
@@ -63,21 +69,43 @@ class _VideoMetric(ScoreMetric):
         values, counted = self._frame_values(logits, target)
         rows = values.new_zeros((*valid.shape, 1 + self.width))
         rows[valid] = torch.cat([torch.ones_like(values[:, :1]), values], 1) * counted[:, None]
-        self.records.append(rows.sum(1)[valid.any(1)].flatten())
+        scored = valid.any(1)
+        sums = rows.sum(1)
+        self.records.append(sums[scored].flatten())
+        if self.variant == "official":
+            self.add_clips(_best(sums)[:, None] * scored[:, None], clips, scored)
+        else:
+            self.add_clips(sums, clips, sums[:, 0] > 0)
 
     def compute(self) -> Tensor:
         """The score so far, a float32 scalar in [0, 1]; NaN if there is no frame that counts."""
-        if isinstance(self.records, list) and not self.records:
+        rows = self.joined("records").to(self.device).view(-1, 1 + self.width)
+        if not len(rows):
             return torch.tensor(torch.nan, device=self.device)
-        rows = dim_zero_cat(self.records).view(-1, 1 + self.width)
         if self.variant == "clean":
-            calls = rows.sum(0, keepdim=True)
-            count = calls[:, :1]  # 0 in a set of empty targets alone, which has no clean score
-        else:
-            calls = self._grouped(rows)
-            count = calls[:, :1].clamp(min=1)  # an official call without frames that count scores 0
-        best: Tensor = (calls[:, 1:] / count).amax(1)
-        return best.mean()
+            pool = rows.sum(0)
+            return (pool[1:] / pool[0]).amax()  # NaN for a set of empty targets alone, which has no clean score
+        return _best(self._grouped(rows)).mean()
+
+    def units(self) -> Floats:
+        """As in `ScoreMetric`; of official calls of several videos each call, whose videos are scored together."""
+        if self.variant != "official" or self.videos_per_call == 1:
+            return super().units()
+        rows = self.joined("records").view(-1, 1 + self.width)
+        calls = _best(self._grouped(rows)).cpu().double().numpy()
+        return np.stack([np.ones_like(calls), calls], 1)
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """The same of drawn clips."""
+        if self.variant == "official":
+            return {"": sums[:, 1] / sums[:, 0]}
+        if self.variant == "pooled":
+            return {"": sums[:, 2] / sums[:, 3]}
+        return {"": (sums[:, 2:] / sums[:, 1:2]).max(1)}
+
+    def counts(self) -> Mapping[str, int]:
+        """Clips with frames that count."""
+        return {"": round(float(super().units()[:, 0].sum()))}
 
     def _grouped(self, rows: Tensor) -> Tensor:
         """Rows of videos summed for each official call; the last call may have fewer videos."""
@@ -111,14 +139,15 @@ class MaskIoU(_VideoMetric):
     variants = ("official", "clean", "pooled")
 
     def __init__(self, videos_per_call: int = 1, variant: str = "official", **kwargs: Any) -> None:
-        super().__init__(videos_per_call, variant, **kwargs)
         self.width = 2 if variant == "pooled" else 1  # intersection and union, or the IoU
+        super().__init__(videos_per_call, variant, **kwargs)
 
     def compute(self) -> Tensor:
         """The score so far, a float32 scalar in [0, 1]; NaN if there is no frame that counts."""
-        if self.variant != "pooled" or (isinstance(self.records, list) and not self.records):
+        rows = self.joined("records")
+        if self.variant != "pooled" or not len(rows):
             return super().compute()
-        shared, union = dim_zero_cat(self.records).view(-1, 3)[:, 1:].double().sum(0)
+        shared, union = rows.view(-1, 3)[:, 1:].double().sum(0)
         return (shared / union).float()
 
     def _frame_values(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,6 +181,11 @@ class MaskFScore(_VideoMetric):
 
     def _frame_values(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return f_curves(logits, target), has_source(target)
+
+
+def _best(calls: Tensor) -> Tensor:
+    """Score of official calls (N,) from their number of frames and sums of values, (N, 1 + width); 0 without frames."""
+    return (calls[:, 1:] / calls[:, :1].clamp(min=1)).amax(1)
 
 
 def _valid_frames(logits: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ Source:
     `calc_color_miou_fscore` and the accumulation of AVSegFormer's AVSS test script.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats
 
 BETA_SQUARED = 0.3
 
@@ -152,14 +154,18 @@ class SemanticMask(ScoreMetric):
         for name in ("iou_sum", "f_sum", "count"):
             self.add_state(name, default=torch.zeros(num_classes), dist_reduce_fx="sum")
         self.add_state("pixels", default=torch.zeros(3, num_classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_blocks(3 * num_classes)
 
-    def update(self, preds: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+    def update(
+        self, preds: Tensor, target: Tensor, valid: Tensor | None = None, clips: Sequence[str] | None = None
+    ) -> None:
         """Add clips.
 
         Args:
             preds: Logits, float (B, T, K, H, W), or labels, integers (B, T, H, W).
             target: True labels in [0, K), integers (B, T, H, W).
             valid: bool (B, T), False on frames to leave out. None keeps all.
+            clips: Names of the clips, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If shapes, types or labels do not fit.
@@ -167,9 +173,12 @@ class SemanticMask(ScoreMetric):
         _check_clips(preds, target, valid, self.num_classes)
         if preds.ndim == 5:
             preds = predict_labels(preds)
+        videos = len(target)
+        clip_of_frame = torch.arange(len(target)).repeat_interleave(target.shape[1])
         if valid is not None:
             preds = preds[valid]
             target = target[valid]
+            clip_of_frame = clip_of_frame[valid.flatten().cpu()]
         size = target.shape[-2:]
         counts = class_counts(preds.reshape(-1, *size), target.reshape(-1, *size), self.num_classes)
         iou, f, present = scores_of_counts(*counts)
@@ -177,6 +186,10 @@ class SemanticMask(ScoreMetric):
         self.iou_sum += iou.sum(0)
         self.f_sum += f.sum(0)
         self.count += present.sum(0)
+        parts = counts if self.variant == "pooled" else (iou, f, present)
+        sums = torch.zeros(videos, 3 * self.num_classes, dtype=torch.double, device=iou.device)
+        sums.index_add_(0, clip_of_frame.to(iou.device), torch.cat([part.double() for part in parts], 1))
+        self.add_clips(sums, clips, sums.any(1))
 
     def compute(self) -> dict[str, float]:
         """`mIoU`, `F`, `mIoU_noBg` and `F_noBg` in [0, 1]; NaN before the first frame."""
@@ -187,14 +200,28 @@ class SemanticMask(ScoreMetric):
             scores = torch.stack([iou_of_all, f_of_all]).masked_fill(~present, torch.nan)
         else:
             scores = torch.stack([self.iou_sum, self.f_sum]) / self.count
+        return {name: value.item() for name, value in self._means(scores).items()}
+
+    def _means(self, scores: Tensor) -> dict[str, Tensor]:
+        """The four figures from IoU and F of each class, (2, ..., K), NaN where it never occurs."""
         if self.variant == "official":
             scores = scores.nan_to_num(0.0)
-            foreground = scores[:, :-1]
+            foreground = scores[..., :-1]
         else:
-            foreground = scores[:, 1:]
-        iou, f = scores.nanmean(1).tolist()
-        iou_without_background, f_without_background = foreground.nanmean(1).tolist()
+            foreground = scores[..., 1:]
+        iou, f = scores.nanmean(-1)
+        iou_without_background, f_without_background = foreground.nanmean(-1)
         return {"mIoU": iou, "F": f, "mIoU_noBg": iou_without_background, "F_noBg": f_without_background}
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """The same of drawn clips."""
+        parts = torch.from_numpy(sums[:, 1:]).unflatten(1, (3, self.num_classes)).unbind(1)
+        if self.variant == "pooled":
+            iou, f, present = scores_of_counts(*parts)
+            scores = torch.stack([iou, f]).masked_fill(~present, torch.nan)
+        else:
+            scores = torch.stack(parts[:2]) / parts[2]
+        return {name: value.numpy() for name, value in self._means(scores).items()}
 
 
 def _confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:

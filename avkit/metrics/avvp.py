@@ -5,15 +5,17 @@ Source:
     YapengTian/AVVP-ECCV20 at commit fde56118f2c2, `utils/eval_metrics.py` and `eval` of its main script.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats
 
 #: The four scores of a video, in the official order.
 KINDS = ("A", "V", "Event", "AV")
@@ -170,6 +172,7 @@ class ParsingF1(ScoreMetric):
         self.add_state("scores", default=torch.zeros(2, 4, dtype=torch.double), dist_reduce_fx="sum")
         self.add_state("counts", default=torch.zeros(2, 4, num_classes, 3, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("videos", default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_blocks(self.scores.numel() if variant == "official" else self.counts.numel())
 
     def update(
         self,
@@ -179,6 +182,7 @@ class ParsingF1(ScoreMetric):
         target_visual: Tensor,
         video: Tensor | None = None,
         valid: Tensor | None = None,
+        clips: Sequence[str] | None = None,
     ) -> None:
         """Add videos.
 
@@ -190,6 +194,7 @@ class ParsingF1(ScoreMetric):
             video: Probability of each class in the video, (B, K); classes below the threshold are removed from all
                 segments, as in the official code. None uses the segments alone.
             valid: bool (B, T), False on padding. None keeps all.
+            clips: Names of the videos, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If shapes do not fit, or a value is no probability or no 0 or 1.
@@ -200,14 +205,18 @@ class ParsingF1(ScoreMetric):
         visual = parse(visual, video, self.threshold) & keep
         target_audio = target_audio.bool() & keep
         target_visual = target_visual.bool() & keep
+        rows = []
         for level, count in enumerate((segment_counts, event_counts)):
             of_audio = count(audio, target_audio)
             of_visual = count(visual, target_visual)
             of_both = count(audio & visual, target_audio & target_visual)
             for kind, counts in enumerate((of_audio, of_visual, of_audio + of_visual, of_both)):
-                self.scores[level, kind] += f_scores(counts).sum()
+                scores = f_scores(counts)
+                self.scores[level, kind] += scores.sum()
                 self.counts[level, kind] += counts.sum(0)
+                rows.append(scores[:, None] if self.variant == "official" else counts.flatten(1))
         self.videos += len(audio)
+        self.add_clips(torch.cat(rows, 1), clips)
 
     def compute(self) -> dict[str, float]:
         """`segment/A`, `segment/V`, `segment/AV`, `segment/Type`, `segment/Event`, and the same of `event/`.
@@ -220,6 +229,27 @@ class ParsingF1(ScoreMetric):
             f["Type"] = (f["A"] + f["V"] + f["AV"]) / 3
             values |= {f"{name}/{kind}": f[kind] for kind in ("A", "V", "AV", "Type", "Event")}
         return values
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """The same of drawn videos."""
+        values: dict[str, Floats] = {}
+        levels = self._levels_of_sums(sums)
+        for level, name in enumerate(("segment", "event")):
+            f = dict(zip(KINDS, levels[level], strict=True))
+            f["Type"] = (f["A"] + f["V"] + f["AV"]) / 3
+            values |= {f"{name}/{kind}": f[kind] for kind in f}
+        return values
+
+    def _levels_of_sums(self, sums: Floats) -> Floats:
+        """The four scores of both levels in each of R sets, (2, 4, R)."""
+        if self.variant == "official":
+            means = (sums[:, 1:] / sums[:, :1]).T
+            return np.asarray(means.reshape(2, len(KINDS), -1))
+        counts = sums[:, 1:].reshape(-1, 2, len(KINDS), self.num_classes, 3).transpose(1, 2, 0, 3, 4)
+        if self.variant == "micro":
+            counts = counts.sum(3, keepdims=True)
+        rows = torch.from_numpy(np.ascontiguousarray(counts))
+        return f_scores(rows.flatten(0, 2)).view(2, len(KINDS), -1).numpy()
 
     def _level(self, level: int) -> list[float]:
         if not self.videos:

@@ -6,15 +6,18 @@ Source:
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avkit.errors import unknown_name
-from avkit.metrics.base import ScoreMetric
+from avkit.metrics.base import ScoreMetric, clip_number
+from avkit.metrics.intervals import Floats
 from avkit.metrics.java import JavaError
 from avkit.metrics.meteor import meteor_scores
 from avkit.metrics.ptb_tokenizer import plain_tokens, ptb_tokens
@@ -34,11 +37,14 @@ class CaptionResult:
         values: Score of the whole set by name; NaN for an empty set and for scores that could not be run.
         notes: By score name: why it was not run, or that its tokens are not the official ones.
         per_caption: Score of each caption by name.
+        bleu_counts: What each caption adds to the counts that BLEU is made of, float64 (N, 10): n-grams made and correct
+            of n = 1 to 4, length of the caption and of its closest reference.
     """
 
     values: dict[str, float]
     notes: dict[str, str] = field(default_factory=dict)
     per_caption: dict[str, list[float]] = field(default_factory=dict)
+    bleu_counts: Floats = field(default_factory=lambda: np.zeros((0, 10)))
 
 
 def score_captions(
@@ -56,6 +62,9 @@ def score_captions(
     BLEU-n and METEOR come from statistics of the whole set, ROUGE-L and CIDEr are means over captions. CIDEr ranges
     from 0 to 10, takes its document frequencies from these references, and is 0 for a single caption. The official
     tokeniser and METEOR need Java; without it the plain tokeniser is used, METEOR is NaN, and `notes` say so.
+
+    The official tokeniser reads all captions as one stream, see `ptb_tokens`: it is called twice, on all references and
+    on all predictions, each in the order given, which for official numbers is that of the data.
 
     Args:
         predictions: N captions; an empty one is scored, not left out.
@@ -101,6 +110,9 @@ def score_captions(
 class CaptionScores(ScoreMetric):
     """Scores of captions as a metric, see `score_captions`.
 
+    Captions are scored in the order of the data, however they were batched, ordered or distributed, if `update` is told
+    their places; else in the order of updates, those of several processes in turn.
+
     After `compute`, `notes` holds the limitations by score name, such as why METEOR was not run. For validation during
     training, `CaptionScores("plain", meteor=False, rouge=False, cider=False)` needs no Java.
 
@@ -115,6 +127,8 @@ class CaptionScores(ScoreMetric):
     Raises:
         ValueError: If the tokeniser is unknown.
     """
+
+    unbounded = ("CIDEr",)
 
     #: Lines of JSON in UTF-8 as uint8, since ranks can gather tensors only.
     captions: list[Tensor]
@@ -139,43 +153,78 @@ class CaptionScores(ScoreMetric):
             "timeout": timeout,
         }
         self.notes: dict[str, str] = {}
-        self.add_state("captions", default=[], dist_reduce_fx="cat")
+        self.add_list_state("captions", torch.zeros(0, dtype=torch.uint8))
+        self._result = CaptionResult({})
+        #: Clip of each caption of `_result`.
+        self._clips: list[str] = []
 
-    def update(self, predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> None:
+    def update(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[str | Sequence[str]],
+        clips: Sequence[str] | None = None,
+        places: Sequence[int] | None = None,
+    ) -> None:
         """Add captions.
 
         Args:
             predictions: N captions.
             references: One or several references for each caption.
+            clips: Name of the clip of each caption, for the interval. None takes every caption for a clip of its own.
+            places: Place in the data of each caption, or of its clip; captions of one place stay in their order. Give
+                them in all updates or in none.
 
         Raises:
-            ValueError: If lengths differ or a caption has no reference.
+            ValueError: If lengths differ, a caption has no reference, or only some updates have places.
             TypeError: If a caption is not a string.
         """
-        lines = "".join(json.dumps(pair) + "\n" for pair in _pair(predictions, references))
-        if lines:
-            self.captions.append(torch.frombuffer(bytearray(lines, "utf-8"), dtype=torch.uint8).to(self.device))
+        pairs = _pair(predictions, references)
+        _check_lengths(len(pairs), clips=clips, places=places)
+        if not pairs:
+            return
+        numbers = self.running_numbers(len(pairs)) if places is None else [int(place) for place in places]
+        names = [""] * len(pairs) if clips is None else [str(clip) for clip in clips]
+        lines = []
+        for place, name, pair in zip(numbers, names, pairs, strict=True):
+            lines.append(json.dumps([places is not None, place, name, *pair]) + "\n")
+        text = bytearray("".join(lines), "utf-8")
+        self.captions.append(torch.frombuffer(text, dtype=torch.uint8).to(self.device))
 
     def compute(self) -> dict[str, float]:
         """Scores by name; NaN for an empty set and for scores that could not be run, see `notes`."""
-        updates = self.captions if isinstance(self.captions, list) else [self.captions]
-        predictions = []
-        references = []
-        for update in updates:
-            for line in update.cpu().numpy().tobytes().splitlines():
-                prediction, own_references = json.loads(line)
-                predictions.append(prediction)
-                references.append(own_references)
-        result = score_captions(predictions, references, **self.options)
-        self.notes = result.notes
-        return result.values
+        records = [json.loads(line) for line in self.joined("captions").cpu().numpy().tobytes().splitlines()]
+        if len({placed for placed, *_ in records}) > 1:
+            raise ValueError("Some captions were given with places and some without; give places in all updates.")
+        records.sort(key=lambda record: record[1])
+        predictions = [record[3] for record in records]
+        references = [record[4] for record in records]
+        self._clips = [record[2] or f"caption {number}" for number, record in enumerate(records)]
+        self.counted = "clips" if any(record[2] for record in records) else "captions"
+        self._result = score_captions(predictions, references, **self.options)
+        self.notes = self._result.notes
+        return self._result.values
 
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the captions of all ranks."""
-        if isinstance(self.captions, list) and not self.captions:
-            # for a rank without data torchmetrics would gather float32, which does not fit the other ranks' uint8
-            self.captions.append(torch.zeros(0, dtype=torch.uint8, device=self.device))
-        super().sync(*args, **kwargs)
+    def units(self) -> Floats:
+        """Clips with the sums of their captions: captions, counts of BLEU, and the score of each by name."""
+        columns = [np.ones(len(self._clips))[:, None], self._result.bleu_counts]
+        columns += [np.asarray(scores)[:, None] for scores in self._result.per_caption.values()]
+        captions = np.concatenate(columns, 1) if self._clips else np.zeros((0, 1))
+        names, unit = np.unique([clip_number(clip) for clip in self._clips], return_inverse=True)
+        sums = np.zeros((len(names), captions.shape[1]))
+        np.add.at(sums, unit, captions)
+        return np.concatenate([np.ones((len(sums), 1)), sums], 1)
+
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
+        """The same of drawn clips; METEOR as the mean of captions, and CIDEr with the weights of words in the whole set."""
+        means = (sums[:, 12:] / sums[:, 1:2]).T
+        draws = dict(zip(self._result.per_caption, means, strict=True))
+        return draws | dict(zip(BLEU, bleu_of_counts(sums[:, 2:12]), strict=True))
+
+
+def _check_lengths(captions: int, **given: Sequence[object] | None) -> None:
+    for name, values in given.items():
+        if values is not None and len(values) != captions:
+            raise ValueError(f"{len(values)} {name} for {captions} captions; give one for each, or leave {name} out.")
 
 
 def _pair(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[Pair]:
@@ -214,28 +263,25 @@ class _Tokenized:
 
 
 def _tokenize_pairs(pairs: list[Pair], tokenizer: str, timeout: float) -> _Tokenized:
-    texts = []
-    for prediction, references in pairs:
-        texts += [prediction, *references]
+    predictions = [prediction for prediction, _ in pairs]
+    references = [reference for _, own_references in pairs for reference in own_references]
+
+    def tokens(tokenize: Callable[[list[str]], list[str]]) -> list[Pair]:
+        of_references = iter(tokenize(references))
+        of_predictions = tokenize(predictions)
+        regrouped = []
+        for prediction, (_, own_references) in zip(of_predictions, pairs, strict=True):
+            regrouped.append((prediction, list(islice(of_references, len(own_references)))))
+        return regrouped
+
     if tokenizer == "plain":
-        return _Tokenized(_regroup(plain_tokens(texts), pairs), "plain tokeniser")
+        return _Tokenized(tokens(plain_tokens), "plain tokeniser")
     try:
-        return _Tokenized(_regroup(ptb_tokens(texts, timeout), pairs))
+        return _Tokenized(tokens(lambda texts: ptb_tokens(texts, timeout)))
     except JavaError as error:
         if tokenizer == "ptb":
             raise
-        return _Tokenized(_regroup(plain_tokens(texts), pairs), f"plain tokeniser ({error})", str(error))
-
-
-def _regroup(texts: list[str], pairs: list[Pair]) -> list[Pair]:
-    """A flat list of captions and references, grouped as `pairs` are."""
-    regrouped = []
-    start = 0
-    for _, references in pairs:
-        end = start + 1 + len(references)
-        regrouped.append((texts[start], texts[start + 1 : end]))
-        start = end
-    return regrouped
+        return _Tokenized(tokens(plain_tokens), f"plain tokeniser ({error})", str(error))
 
 
 def _by_number(pairs: list[Pair]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
@@ -249,11 +295,30 @@ def _by_number(pairs: list[Pair]) -> tuple[dict[int, list[str]], dict[int, list[
 
 
 def _add_bleu(result: CaptionResult, pairs: list[Pair]) -> None:
-    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-    totals, per_caption = Bleu(len(BLEU)).compute_score(*_by_number(pairs), verbose=0)
+    scorer = BleuScorer(n=len(BLEU))
+    for prediction, references in pairs:
+        scorer += (prediction, references)
+    totals, per_caption = scorer.compute_score(option="closest", verbose=0)
     result.values.update(zip(BLEU, totals, strict=True))
     result.per_caption.update(zip(BLEU, per_caption, strict=True))
+    counts = []
+    for caption in scorer.ctest:
+        length = caption["testlen"]
+        closest = min((abs(reference - length), reference) for reference in caption["reflen"])[1]
+        counts.append([*caption["guess"], *caption["correct"], length, closest])
+    result.bleu_counts = np.array(counts, np.float64)
+
+
+def bleu_of_counts(counts: Floats) -> Floats:
+    """BLEU-1 to BLEU-4 of R sets, (4, R), from sums of `CaptionResult.bleu_counts`, (R, 10)."""
+    made, correct = counts[:, :4].T, counts[:, 4:8].T
+    length, reference = counts[:, 8:].T
+    order = np.arange(1, len(BLEU) + 1)[:, None]
+    bleu = ((correct + 1e-15) / (made + 1e-9)).cumprod(0) ** (1 / order)
+    ratio = (length + 1e-15) / (reference + 1e-9)
+    return np.asarray(bleu * np.exp(np.minimum(0.0, 1 - 1 / ratio)))
 
 
 def _add_rouge(result: CaptionResult, pairs: list[Pair]) -> None:

@@ -5,7 +5,6 @@ Source:
     ttgeng233/UnAV at commit 1609deba4fba, `libs/utils/metrics.py` (`ANETdetection`), which CCNet shares.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,16 +13,19 @@ import torch
 from torch import Tensor
 
 from avkit.errors import unknown_name
-from avkit.metrics.base import ScoreMetric
+from avkit.metrics.base import BLOCKS, ScoreMetric, clip_number
 from avkit.metrics.event_precision import (
     THRESHOLDS,
     EventTable,
     Floats,
+    Ints,
     Ties,
     Unknown,
     average_precision,
+    resampled_precision,
     without_duplicates,
 )
+from avkit.metrics.intervals import resample_counts
 
 
 class EventDetectionMAP(ScoreMetric):
@@ -48,6 +50,10 @@ class EventDetectionMAP(ScoreMetric):
     #: Number of the video of each row, (N,).
     preds_video: list[Tensor]
     target_video: list[Tensor]
+    #: Numbers of all videos, those without events too.
+    videos: list[Tensor]
+
+    counted = "videos"
 
     def __init__(
         self,
@@ -67,8 +73,10 @@ class EventDetectionMAP(ScoreMetric):
             raise ValueError(f"thresholds={thresholds}; give a list of temporal IoUs above 0 and up to 1.")
         self.ties: Ties = ties
         self.unknown: Unknown = unknown
-        for name in ("preds", "target", "preds_video", "target_video"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        for name in ("preds", "target"):
+            self.add_list_state(name, torch.zeros(0, 4, dtype=torch.double))
+        for name in ("preds_video", "target_video", "videos"):
+            self.add_list_state(name, torch.zeros(0, dtype=torch.long))
 
     def update(
         self,
@@ -94,7 +102,7 @@ class EventDetectionMAP(ScoreMetric):
                 "video."
             )
         for name, detections, events in zip(videos, preds, target, strict=True):
-            number = _video_number(name)
+            number = clip_number(name)
             detected = _rows(f"preds[{name!r}]", detections, scored=True)
             true = _rows(f"target[{name!r}]", events, scored=False)
             keep = without_duplicates(true[:, :2].cpu().numpy(), true[:, 2].long().cpu().numpy())
@@ -103,6 +111,7 @@ class EventDetectionMAP(ScoreMetric):
             self.preds_video.append(torch.full((len(detected),), number, device=self.device))
             self.target.append(true.to(self.device))
             self.target_video.append(torch.full((len(true),), number, device=self.device))
+            self.videos.append(torch.tensor([number], device=self.device))
 
     def compute(self) -> dict[str, float]:
         """`mAP@0.1` to `mAP@0.9` and `Avg` in [0, 1]; NaN where there is no target."""
@@ -115,40 +124,37 @@ class EventDetectionMAP(ScoreMetric):
         values["Avg"] = float(means.mean())
         return values
 
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the events of all ranks."""
-        # for a rank without data torchmetrics would gather float32, which does not fit the other ranks' dtypes
-        for rows in (self.preds, self.target):
-            if isinstance(rows, list) and not rows:
-                rows.append(torch.zeros(0, 4, dtype=torch.double, device=self.device))
-        for videos in (self.preds_video, self.target_video):
-            if isinstance(videos, list) and not videos:
-                videos.append(torch.zeros(0, dtype=torch.long, device=self.device))
-        super().sync(*args, **kwargs)
+    def counts(self) -> Mapping[str, int]:
+        """Videos."""
+        return {"": len(self.joined("videos"))}
+
+    def draws(self) -> Mapping[str, Floats]:
+        """The same of drawn videos; matches within a video are those of the whole set."""
+        blocks = np.unique(self.joined("videos").cpu().numpy() % BLOCKS)
+        preds, target = self.events()
+        if len(blocks) < 2 or not len(target.video):
+            return {}
+        counts = resample_counts(len(blocks))
+
+        def unit_of(video: Ints) -> Ints:
+            return np.searchsorted(blocks, video % BLOCKS)
+
+        means = resampled_precision(preds, target, counts, unit_of, self.thresholds, self.ties, self.unknown)
+        draws = {f"mAP@{threshold:g}": mean for threshold, mean in zip(self.thresholds, means, strict=True)}
+        return {**draws, "Avg": means.mean(0)}
 
     def events(self) -> tuple[EventTable, EventTable]:
         """All detections and all targets so far, in the order of the names of videos."""
-        return _event_table(self.preds, self.preds_video), _event_table(self.target, self.target_video)
+        return self._table("preds"), self._table("target")
+
+    def _table(self, name: str) -> EventTable:
+        return _event_table(self.joined(name).cpu().numpy(), self.joined(f"{name}_video").cpu().numpy())
 
 
-def _event_table(rows: list[Tensor] | Tensor, videos: list[Tensor] | Tensor) -> EventTable:
-    joined = _joined(rows, torch.zeros(0, 4, dtype=torch.double)).numpy()
-    video = _joined(videos, torch.zeros(0, dtype=torch.long)).numpy()
+def _event_table(joined: Floats, video: Ints) -> EventTable:
     order = np.argsort(video, kind="stable")
     joined = joined[order]
     return EventTable(video[order], joined[:, :2], joined[:, 2].astype(np.int64), joined[:, 3])
-
-
-def _joined(state: list[Tensor] | Tensor, empty: Tensor) -> Tensor:
-    """A state of torchmetrics as one tensor: a list before it is reduced over processes, a tensor after."""
-    if isinstance(state, Tensor):
-        return state.cpu()
-    return torch.cat([part.cpu() for part in state]) if state else empty
-
-
-def _video_number(name: str) -> int:
-    """A number for a video's name, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def _rows(what: str, events: Mapping[str, Tensor], *, scored: bool) -> Tensor:

@@ -5,7 +5,7 @@ Source:
     ttgeng233/UnAV at commit 1609deba4fba, `libs/utils/metrics.py` (`ANETdetection`), which CCNet shares.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
 #: Two targets of a class whose ends both differ by no more are duplicates, in seconds.
 _DUPLICATE = 1e-3
+#: Numbers of one array of a bootstrap that are held at a time.
+_CELLS = 2**22
 
 Ties = Literal["later_first", "earlier_first"]
 Unknown = Literal["official", "drop"]
@@ -71,6 +73,64 @@ def average_precision(
         float64 (M, K) for the K classes of the targets, and the labels of these, int64 (K,), ascending.
     """
     classes = np.unique(target.label)
+    table = np.zeros((len(thresholds), len(classes)))
+    for column, matched in enumerate(_match_by_class(preds, target, classes, thresholds, ties, unknown)):
+        table[:, column] = _area(matched.hit, len(matched.target_video))
+    return table, classes
+
+
+def resampled_precision(
+    preds: EventTable,
+    target: EventTable,
+    counts: Floats,
+    unit_of: Callable[[Ints], Ints],
+    thresholds: Floats = THRESHOLDS,
+    ties: Ties = "later_first",
+    unknown: Unknown = "official",
+) -> Floats:
+    """Mean of `average_precision` over classes in sets of videos that are drawn from one.
+
+    Videos are matched once: what is drawn is how often each counts. A class whose targets are in no drawn video is left
+    out of the mean of that draw.
+
+    Args:
+        preds: Detections in row order.
+        target: Targets without duplicates.
+        counts: How often each unit of videos is taken in each draw, (R, N).
+        unit_of: From numbers of videos to numbers of their units.
+        thresholds: As in `average_precision`.
+        ties: Likewise.
+        unknown: Likewise.
+
+    Returns:
+        float64 (M, R); NaN for a draw without targets.
+    """
+    classes = np.unique(target.label)
+    total = np.zeros((len(thresholds), len(counts)))
+    present = np.zeros(len(counts))
+    for matched in _match_by_class(preds, target, classes, thresholds, ties, unknown):
+        targets = counts[:, unit_of(matched.target_video)].sum(1)
+        present += targets > 0
+        units = unit_of(matched.video)
+        step = max(1, _CELLS // max(1, len(units)))
+        for start in range(0, len(counts), step):
+            draws = slice(start, start + step)
+            total[:, draws] += _weighted_areas(matched.hit, counts[draws][:, units], targets[draws])
+    return np.divide(total, present, out=np.full_like(total, np.nan), where=present > 0)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """The detections of a class by rank: whether each is correct, bool (n, M), its video, and the targets' videos."""
+
+    hit: Flags
+    video: Ints
+    target_video: Ints
+
+
+def _match_by_class(
+    preds: EventTable, target: EventTable, classes: Ints, thresholds: Floats, ties: Ties, unknown: Unknown
+) -> Iterator[_Matched]:
     preds, kind = _renumbered(preds, classes, unknown)
     order = _ranked(preds.score, ties)
     order = order[np.argsort(kind[order], kind="stable")]  # by class, within it by rank
@@ -79,11 +139,26 @@ def average_precision(
     target_kind = np.searchsorted(classes, target.label)
     hit = _match(preds, kind, target, target_kind, thresholds)
     bounds = np.searchsorted(kind, np.arange(len(classes) + 1))
-    counts = np.bincount(target_kind, minlength=len(classes))
-    table = np.zeros((len(thresholds), len(classes)))
-    for column, count in enumerate(counts):
-        table[:, column] = _area(hit[bounds[column] : bounds[column + 1]], count)
-    return table, classes
+    for column in range(len(classes)):
+        rows = slice(bounds[column], bounds[column + 1])
+        yield _Matched(hit[rows], preds.video[rows], target.video[target_kind == column])
+
+
+def _weighted_areas(hit: Flags, weights: Floats, targets: Floats) -> Floats:
+    """Average precision (M, R) of detections in rank order, bool (n, M), that count `weights` (R, n) times each.
+
+    The precision is highest at correct detections, so the others matter by their number alone.
+    """
+    areas = np.zeros((hit.shape[1], len(weights)))
+    ranks = weights.cumsum(1)
+    for row, correct in enumerate(hit.T):
+        places = np.flatnonzero(correct)
+        gained = weights[:, places]
+        below = np.maximum(ranks[:, places], 1e-300)
+        precision = gained.cumsum(1) / below
+        envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+        areas[row] = (gained * envelope).sum(1)
+    return np.divide(areas, targets, out=np.zeros_like(areas), where=targets > 0)
 
 
 def _renumbered(preds: EventTable, classes: Ints, unknown: Unknown) -> tuple[EventTable, Ints]:

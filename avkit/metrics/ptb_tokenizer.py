@@ -18,10 +18,15 @@ PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--
 
 #: Characters that the Stanford tokeniser reads as the end of a line; one of them would shift all later captions.
 _LINE_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
+#: What is never without a token.
+_WORD = re.compile("[A-Za-z0-9]")
 
 
 def ptb_tokens(captions: Sequence[str], timeout: float = 120.0) -> list[str]:
     """Tokens by the official tokeniser, which needs Java.
+
+    It reads all captions as one stream, so what it makes of the end of one may depend on the next: `plays a.` is `plays
+    a.` before `the dog` and `plays a .` before `The dog`. Give the captions that an official call has, in its order.
 
     Args:
         captions: N captions; line breaks inside one count as spaces.
@@ -38,11 +43,13 @@ def ptb_tokens(captions: Sequence[str], timeout: float = 120.0) -> list[str]:
     jar = find_jar("tokenizer", "stanford-corenlp-3.4.1.jar")
     options = ["-encoding", "UTF-8", "-preserveLines", "-lowerCase"]
     process = JavaProcess("-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", *options)
-    output = process.run("".join(_LINE_BREAKS.sub(" ", caption) + "\n" for caption in captions), timeout)
-    lines = output.split("\n")[:-1]
-    if len(lines) != len(captions):
-        raise JavaError(f"the tokeniser gave {len(lines)} lines for {len(captions)} captions")
-    return [_join(line.split()) for line in lines]
+    # no break after the last: before the end of its input the tokeniser splits some tokens that it else does not
+    lines = process.run("\n".join(_LINE_BREAKS.sub(" ", caption) for caption in captions), timeout).split("\n")
+    cut = not lines[-1] and _WORD.search(captions[-1]) is not None
+    if cut or len(lines) != len(captions):
+        raise JavaError(f"the tokeniser gave {len(lines) - cut} lines for {len(captions)} captions")
+    # one space, not any white space: some tokens, such as 1 1/2, have a no-break space inside
+    return [_join(line.rstrip().split(" ")) for line in lines]
 
 
 def plain_tokens(captions: Sequence[str]) -> list[str]:

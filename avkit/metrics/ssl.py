@@ -7,6 +7,7 @@ Source:
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import Floats as Sums
 from avkit.nn.heatmap import HEATMAP_SIZE, Floats, HeatmapProtocol, heatmap_rows, resize_heatmaps
 
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
 _CURVE = torch.arange(21, dtype=torch.double) * 0.05
+#: Sums of a clip: maps; those that reach each threshold, and 0.5; cIoU; `cIoU_adaptive`, `pixel_AP`, maps with a target.
+_WIDTH = 1 + len(_CURVE) + 1 + 1 + 3
 
 
 def boxes_to_map(boxes: Tensor, size: int = HEATMAP_SIZE) -> Tensor:
@@ -219,14 +223,17 @@ class SourceLocalization(ScoreMetric):
         self.add_state("extra", default=torch.zeros(2, dtype=torch.double), dist_reduce_fx="sum")
         for name in ("maps", "ranked"):
             self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_blocks(_WIDTH)
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
+    def update(self, preds: Tensor, target: Tensor, clips: Sequence[str] | None = None) -> None:
         """Add heat maps.
 
         Args:
             preds: One map per picture, (B, h, w) of any size; high where the source is. Half precision is converted to
                 float32.
             target: Weights, (B, size, size), see `boxes_to_map` and `annotators_to_map`.
+            clips: Name of the clip of each map, for the interval, see `ScoreMetric.add_clips`. Without it every map is
+                a clip of its own.
 
         Raises:
             ValueError: If shapes do not fit, a map is not finite or a weight is outside [0, 1].
@@ -246,11 +253,16 @@ class SourceLocalization(ScoreMetric):
         maps = resize_heatmaps(preds, self.size, self.protocol)
         scores = consensus_iou(regions(maps, self.protocol), target).to(self.total.device)
         levels = torch.cat([_CURVE, _CURVE.new_tensor([0.5])]).to(scores.device)
-        self.passed += (scores[:, None] >= levels).sum(0)
+        passed = scores[:, None] >= levels
+        extra = torch.zeros(len(scores), 3, dtype=torch.double, device=scores.device)
+        if self.clean:
+            extra = self._clean_scores(maps, target).to(scores.device)
+        self.passed += passed.sum(0)
         self.total += scores.sum()
         self.maps += len(scores)
-        if self.clean:
-            self._add_clean(maps, target)
+        self.extra += extra[:, :2].sum(0)
+        self.ranked += extra[:, 2].sum().long()
+        self.add_clips(torch.cat([torch.ones_like(scores)[:, None], passed, scores[:, None], extra], 1), clips)
 
     def compute(self) -> dict[str, float]:
         """`cIoU@0.5`, `AUC` and `mean_cIoU`, and the clean ones where asked for; NaN before the first map."""
@@ -270,13 +282,31 @@ class SourceLocalization(ScoreMetric):
             values["pixel_AP"] = float(self.extra[1]) / ranked if ranked else float("nan")
         return values
 
-    def _add_clean(self, maps: Tensor, target: Tensor) -> None:
+    def shares(self) -> Mapping[str, tuple[float, int]]:
+        """Maps that pass, where no two are of one clip."""
+        maps = int(self.maps)
+        if not maps or maps != self.counts()[""]:
+            return {}
+        return {"cIoU@0.5": (float(self.passed[-1]), maps)}
+
+    def scores_of_sums(self, sums: Sums) -> Mapping[str, Sums]:
+        """The same of drawn clips."""
+        count = sums[:, 1]
+        rates = sums[:, 2 : 2 + len(_CURVE) + 1] / count[:, None]
+        total, adaptive, precision, ranked = sums[:, -4:].T
+        area = np.asarray(torch.trapezoid(torch.from_numpy(rates[:, :-1]), _CURVE))
+        values = {"cIoU@0.5": rates[:, -1], "AUC": area, "mean_cIoU": total / count}
+        if self.clean:
+            values |= {"cIoU_adaptive": adaptive / count, "pixel_AP": precision / ranked}
+        return values
+
+    def _clean_scores(self, maps: Tensor, target: Tensor) -> Tensor:
+        """For each map `cIoU_adaptive`, `pixel_AP` (0 without a target) and whether there is a target, (B, 3)."""
         pixels = (target > 0).flatten(1).sum(1)
         ranks = maps.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         region = (ranks < pixels[:, None]).view_as(maps)
-        self.extra[0] += consensus_iou(region, target).sum().to(self.extra.device)
-        self.extra[1] += pixel_precision(maps, target).nansum()
-        self.ranked += (pixels > 0).sum()
+        adaptive = consensus_iou(region, target).to(maps.device)
+        return torch.stack([adaptive, pixel_precision(maps, target).nan_to_num(0.0), (pixels > 0).double()], 1)
 
 
 def _check_boxes(boxes: Tensor) -> None:

@@ -42,7 +42,7 @@ class EventLocalization(Task):
         """Score the steps that have one event or none."""
         scores = prediction["event_scores"]
         target, counts = event_targets(batch)
-        metrics[""].update(scores, target.to(scores.device), counts.to(scores.device))
+        metrics[""].update(scores, target.to(scores.device), counts.to(scores.device), batch.id)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The commonest class of a step, which is nearly always background; and the commonest event."""

@@ -56,7 +56,7 @@ class QuestionAnswering(Task):
         """Score one answer per question."""
         scores = prediction["answer_scores"]
         target = answer_targets(batch, self.index).to(scores.device)
-        metrics[""].update(scores, target, batch.targets["question_type"])
+        metrics[""].update(scores, target, batch.targets["question_type"], batch.id)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The commonest training answer, over all questions and per question type."""

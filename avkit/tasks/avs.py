@@ -52,7 +52,8 @@ class Segmentation(Task):
         """Score annotated steps; classes where the batch has them and the prediction names them."""
         score_masks(metrics, prediction, batch)
         if "AVSS" in metrics and "class_mask" in batch.targets and "class_scores" in prediction.values:
-            metrics["AVSS"].update(prediction["class_scores"], batch.targets["class_mask"], known_steps(batch))
+            known = known_steps(batch)
+            metrics["AVSS"].update(prediction["class_scores"], batch.targets["class_mask"], known, batch.id)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant masks; as classes everything is background."""

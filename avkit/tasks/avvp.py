@@ -45,6 +45,7 @@ class VideoParsing(Task):
             batch.targets["visual_segments"].to(audio.device),
             prediction["clip_scores"].clamp(0, 1),
             batch.valid.to(audio.device),
+            batch.id,
         )
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:

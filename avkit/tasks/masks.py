@@ -25,7 +25,7 @@ def mask_metrics() -> dict[str, Metric]:
 def score_masks(metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
     """Update mIoU and F with the annotated steps of a batch."""
     for name in MASK_METRICS:
-        metrics[name].update(prediction["mask_logits"], batch.targets["mask"], known_steps(batch))
+        metrics[name].update(prediction["mask_logits"], batch.targets["mask"], known_steps(batch), batch.id)
 
 
 def constant_masks(batches: Sequence[Batch]) -> dict[str, Callable[[Batch], Tensor]]:

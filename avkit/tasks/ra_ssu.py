@@ -100,12 +100,15 @@ def score_captions(metric: Metric, prediction: Prediction, batch: Batch) -> None
     """Score the steps that have a written caption."""
     predicted = []
     references = []
-    for captions, written in zip(prediction["caption"], batch.targets["caption"], strict=True):
+    rows = []
+    for row, (captions, written) in enumerate(zip(prediction["caption"], batch.targets["caption"], strict=True)):
         for caption, reference in zip(captions, written, strict=False):  # a padded clip has more predictions
             if reference:
                 predicted.append(caption)
                 references.append(reference)
-    metric.update(predicted, references)
+                rows.append(row)
+    places = None if batch.places is None else [batch.places[row] for row in rows]
+    metric.update(predicted, references, [batch.id[row] for row in rows], places)
 
 
 def typical_caption(texts: list[str], candidates: int = 200) -> str:

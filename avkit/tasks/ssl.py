@@ -54,7 +54,8 @@ class SoundLocalization(Task):
         target = batch.targets["source"].to(heat.device)
         sounding = batch.valid.to(heat.device) & target.flatten(2).any(2)
         resized = F.interpolate(target[sounding][None], (HEATMAP_SIZE, HEATMAP_SIZE), mode="nearest")[0]
-        metrics[""].update(heat[sounding], resized)
+        clips = [batch.id[row] for row in sounding.nonzero()[:, 0].tolist()]
+        metrics[""].update(heat[sounding], resized, clips)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The middle of the picture, and the mean place of sources in training."""

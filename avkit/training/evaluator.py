@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Official metrics of every task, for the model and for what it is compared with."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.batch import Batch, Prediction
+from avkit.metrics.base import ScoreMetric
+from avkit.metrics.intervals import ScoreRow
 from avkit.tasks.base import Baseline, Task
 
 #: The contestant whose scores are the run's; others are baselines, and the model with silent or swapped audio.
@@ -27,8 +30,9 @@ class Evaluator:
         self.tasks = dict(tasks)
         self.quick = quick
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
-        #: Clips that the model was scored on, by task.
+        #: Samples that the model was scored on, by task.
         self.clips: dict[str, int] = {}
+        self._names = {name: hashlib.blake2b(digest_size=8) for name in tasks}
 
     def update(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> None:
         """Score one prediction. Contestants other than the model get the quick metrics only."""
@@ -37,6 +41,8 @@ class Evaluator:
         self.tasks[batch.task].score(on_device, prediction, batch)
         if contestant == MODEL:
             self.clips[batch.task] = self.clips.get(batch.task, 0) + len(batch)
+            for name in batch.id:
+                self._names[batch.task].update(f"{name}\n".encode())
 
     def compute(self, task: str, contestant: str = MODEL) -> dict[str, float]:
         """Scores by name. A metric that returns several puts its own name before theirs.
@@ -47,11 +53,27 @@ class Evaluator:
             self._metrics(task, contestant)
         scores: dict[str, float] = {}
         for name, metric in self.metrics.get((task, contestant), {}).items():
-            value = metric.compute()
-            parts = value if isinstance(value, Mapping) else {"": value}
-            for part, score in parts.items():
-                scores[f"{name} {part}".strip()] = float(score)
+            for part, score in _parts(metric).items():
+                scores[f"{name} {part}".strip()] = score
         return scores
+
+    def compute_rows(self, task: str, contestant: str = MODEL) -> dict[str, ScoreRow]:
+        """As `compute`, each score with what it counts and its 95 % interval, which only metrics of avkit give."""
+        if contestant == MODEL:
+            self._metrics(task, contestant)
+        rows: dict[str, ScoreRow] = {}
+        for name, metric in self.metrics.get((task, contestant), {}).items():
+            if isinstance(metric, ScoreMetric):
+                parts = metric.compute_rows()
+            else:
+                parts = {part: ScoreRow(score, 0, counted="") for part, score in _parts(metric).items()}
+            for part, row in parts.items():
+                rows[f"{name} {part}".strip()] = row
+        return rows
+
+    def clips_digest(self, task: str) -> str:
+        """What tells whether two runs were scored on the same samples: their number, and a digest of their names."""
+        return f"{self.clips.get(task, 0)} {self._names[task].hexdigest()}"
 
     def contestants(self, task: str) -> list[str]:
         """Who was scored on a task."""
@@ -69,6 +91,13 @@ class Evaluator:
         if key not in self.metrics:
             self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != MODEL)
         return self.metrics[key]
+
+
+def _parts(metric: Metric) -> dict[str, float]:
+    """The scores of a metric by name, `""` for the only one."""
+    value = metric.compute()
+    parts = value if isinstance(value, Mapping) else {"": value}
+    return {part: float(score) for part, score in parts.items()}
 
 
 def fit_baselines(tasks: Mapping[str, Task], batches: Mapping[str, Sequence[Batch]]) -> dict[str, dict[str, Baseline]]:

@@ -64,6 +64,7 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         task, number, draw = key
         spec = self.specs[task]
         item = self.datasets[task].item(number, self.fields[task])
+        item.place = number
         if self.expert is not None and "caption" in spec.targets:
             item.expert = expert_features(self.expert, self.datasets[task].media(number), item)
         return task, self._crop(item, spec, draw)
