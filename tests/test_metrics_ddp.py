@@ -34,8 +34,8 @@ def make_metrics():
     ]
 
 
-def update(metrics, clips, change=lambda x: x):
-    """Score some of three clips; `change` is applied to every tensor of floats on its way in."""
+def update(metrics, clips, change=lambda x: x, named=False):
+    """Score some of three clips, by their names if so; `change` is applied to every tensor of floats on its way in."""
     iou, f, semantic, answers, captions, segments, parsing, places, events = metrics
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(3, 2, 6, 6, generator=generator)
@@ -44,17 +44,18 @@ def update(metrics, clips, change=lambda x: x):
     texts = ["a dog barks at a man", "a cat meows — softly", "two women sing"]
     for i in clips:
         row = slice(i, i + 1)
-        iou.update(logits[row], target[row] > 0)
-        f.update(logits[row], target[row] > 0)
-        semantic.update((target[row] + i) % 3, target[row])
-        answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"])
-        segments.update(logits[row, 0], target[row, 0, 0] * 2)
-        parsing.update(audible[row], visible[row], target[row, 0] > 0, target[row, 1] > 0)
-        places.update(logits[row, 0, :4, :4], change((target[row, 0] > 0).float()))
+        clip = {"clips": [f"clip {i}"]} if named else {}
+        iou.update(logits[row], target[row] > 0, **clip)
+        f.update(logits[row], target[row] > 0, **clip)
+        semantic.update((target[row] + i) % 3, target[row], **clip)
+        answers.update(logits[row].flatten(1), target[row].flatten()[:1], ["Audio Counting"], **clip)
+        segments.update(logits[row, 0], target[row, 0, 0] * 2, **clip)
+        parsing.update(audible[row], visible[row], target[row, 0] > 0, target[row, 1] > 0, **clip)
+        places.update(logits[row, 0, :4, :4], change((target[row, 0] > 0).float()), **clip)
         spans, labels = change(torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])), torch.tensor([0, 1]).to(logits.device)
         guess = {"segments": spans, "labels": labels, "scores": change(torch.tensor([0.5, 0.5]))}
         events.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
-        captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]])
+        captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]], **clip, **({"places": [i]} if named else {}))
 
 
 def values(metrics):

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,11 +19,13 @@ from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.provenance import versions
 from avkit.cli.trainer import AVCLI
+from avkit.files import atomic
+from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.training.callbacks import History, read_history
 from avkit.training.datamodule import AVDataModule
-from avkit.training.evaluator import Evaluator, fit_baselines
+from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
 
@@ -31,6 +35,8 @@ COUNTED = 256
 SHOWN = 4
 #: How names of baselines begin among the contestants of an `Evaluator`.
 _BASELINE = "baseline: "
+#: What stands for a score that was not run.
+_NOT_RUN = ScoreRow(math.nan, 0)
 
 
 def report_run(
@@ -60,6 +66,7 @@ def report_run(
         },
         notes=[*data.notes(), *notes(model)],
     )
+    write_draws(run.path / "resamples.npz", model)
     path = write_report(run.path, report)
     console = open_console()
     print_scores(console, rows)
@@ -74,26 +81,39 @@ def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: d
     """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
     evaluator = model.evaluator
     for name, task in model.tasks.items():
-        scores = {contestant: evaluator.compute(name, contestant) for contestant in evaluator.contestants(name)}
+        scores = {contestant: evaluator.compute_rows(name, contestant) for contestant in evaluator.contestants(name)}
         metric_notes = evaluator.notes(name)
-        figures = scores["model"]
+        figures = scores[MODEL]
         others = [metric for metric in figures if metric not in task.headline]
         for metric in [*task.headline, *others]:
-            baseline = best_baseline(scores, metric)
+            name_of_baseline = best_baseline(scores, metric)
+            baseline = scores.get(f"{_BASELINE}{name_of_baseline}", {}).get(metric, _NOT_RUN)
+            silence = scores.get("silence", {}).get(metric, _NOT_RUN)
+            swapped = scores.get("swapped", {}).get(metric, _NOT_RUN)
             yield Row(
                 name,
                 datasets[name],
                 split,
                 metric,
-                figures[metric],
-                baseline=None if baseline is None else scores[f"{_BASELINE}{baseline}"][metric],
-                baseline_name=baseline or "",
-                silence=scores.get("silence", {}).get(metric),
-                swapped=scores.get("swapped", {}).get(metric),
+                figures[metric].value,
+                baseline=baseline.value,
+                baseline_name=name_of_baseline or "",
+                silence=silence.value,
+                swapped=swapped.value,
                 clips=evaluator.clips[name],
                 of=sizes[name],
                 note=metric_notes.get(metric, ""),
                 unit="number" if metric == "CIDEr" else "fraction",
+                n=figures[metric].n,
+                counted=figures[metric].counted,
+                low=figures[metric].low,
+                high=figures[metric].high,
+                baseline_low=baseline.low,
+                baseline_high=baseline.high,
+                silence_low=silence.low,
+                silence_high=silence.high,
+                swapped_low=swapped.low,
+                swapped_high=swapped.high,
             )
 
 
@@ -102,7 +122,23 @@ def label_splits(data: AVDataModule, rows: Iterable[Row]) -> list[Row]:
     return [replace(row, split=data.split_label(row.split, row.task)) for row in rows]
 
 
-def best_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> str | None:
+def write_draws(path: Path, model: AVModel) -> None:
+    """Write what a paired comparison of runs needs as `.npz`.
+
+    By `task/metric` the score in each draw of the bootstrap, float32 (R,); by `clips/task` which samples were scored,
+    a string. Scores of two runs with equal `clips` can be subtracted draw by draw.
+    """
+    arrays: dict[str, Any] = {}
+    for task in model.tasks:
+        arrays[f"clips/{task}"] = np.array([model.evaluator.clips_digest(task)])
+        for metric, row in model.evaluator.compute_rows(task).items():
+            if row.draws is not None:
+                arrays[f"{task}/{metric}"] = row.draws.astype(np.float32)
+    with atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def best_baseline(scores: Mapping[str, Mapping[str, ScoreRow]], metric: str) -> str | None:
     """Name of the baseline with the highest score, the first of equal ones; None if none was scored.
 
     Args:
@@ -111,9 +147,8 @@ def best_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> str
     """
     values: dict[str, float] = {}
     for contestant, figures in scores.items():
-        value = figures.get(metric, math.nan)
-        if contestant.startswith(_BASELINE) and not math.isnan(value):
-            values[contestant.removeprefix(_BASELINE)] = value
+        if contestant.startswith(_BASELINE) and metric in figures and not math.isnan(figures[metric].value):
+            values[contestant.removeprefix(_BASELINE)] = figures[metric].value
     return max(values, key=lambda name: values[name]) if values else None
 
 

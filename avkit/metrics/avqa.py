@@ -108,11 +108,11 @@ class AnswerAccuracy(ScoreMetric):
 
     counted = "questions"
     #: Correct answers and questions of each type, int64 (10, 2), see `answer_rows`.
-    answered: Tensor
+    counts: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("answered", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("counts", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
         self.add_blocks(2 * (_OTHER + 1))
 
     def update(self, scores: Tensor, target: Tensor, types: Sequence[str], clips: Sequence[str] | None = None) -> None:
@@ -140,16 +140,16 @@ class AnswerAccuracy(ScoreMetric):
         if bool(scores.isnan().any()):
             raise ValueError("scores has NaN; a question without a highest score cannot be answered.")
         rows = answer_rows(scores.argmax(1) == target, types)
-        self.answered += rows.sum(0)
+        self.counts += rows.sum(0)
         self.add_clips(rows.flatten(1), clips)
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1] by name, see `accuracies`."""
-        return accuracies(self.answered)
+        return accuracies(self.counts)
 
     def shares(self) -> Mapping[str, tuple[float, int]]:
         """Correct answers and questions of all figures but `Macro`."""
-        rows = dict(zip([*_NAMES, "other"], self.answered.tolist(), strict=True))
+        rows = dict(zip([*_NAMES, "other"], self.counts.tolist(), strict=True))
         parts = {name: [name] for name in _NAMES}
         for modality in QUESTION_TYPES:
             parts[f"{modality} Avg"] = _names_of(modality)
@@ -162,9 +162,9 @@ class AnswerAccuracy(ScoreMetric):
                 shares[figure] = (float(correct), questions)
         return shares
 
-    def counts(self) -> Mapping[str, int]:
+    def sizes(self) -> Mapping[str, int]:
         """Questions of the nine types, which `Macro` is the mean of; none for figures without questions."""
-        return {"Macro": int(self.answered[:_OTHER, 1].sum()), "": 0}
+        return {"Macro": int(self.counts[:_OTHER, 1].sum()), "": 0}
 
     def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
         """The same of drawn clips with their questions."""

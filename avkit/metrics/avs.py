@@ -103,7 +103,7 @@ class _VideoMetric(ScoreMetric):
             return {"": sums[:, 2] / sums[:, 3]}
         return {"": (sums[:, 2:] / sums[:, 1:2]).max(1)}
 
-    def counts(self) -> Mapping[str, int]:
+    def sizes(self) -> Mapping[str, int]:
         """Clips with frames that count."""
         return {"": round(float(super().units()[:, 0].sum()))}
 

@@ -111,7 +111,7 @@ class ScoreMetric(Metric):  # type: ignore[misc]
         units = self.units()
         return bootstrap(units, self.scores_of_sums) if len(units) > 1 else {}
 
-    def counts(self) -> Mapping[str, int]:
+    def sizes(self) -> Mapping[str, int]:
         """How many clips (see `counted`) make up each score, by name; the name `""` stands for all others."""
         return {"": round(float(self.units()[:, 0].sum()))}
 
@@ -123,19 +123,19 @@ class ScoreMetric(Metric):  # type: ignore[misc]
         """Every score of `compute` by name, with how many clips make it up and its 95 % interval.
 
         A share of n independent answers has Wilson's interval. Other scores have one of a bootstrap over clips; where
-        all draws are equal, as for clips that are all right, that of a share of as many clips, which is the widest. With
-        several processes all must call it.
+        all draws are equal, as for clips that are all right, that of a share of as many clips, which is the widest.
+        With several processes all must call it.
         """
         with self._gathered():
             value = type(self).compute(self)
             values = dict(value) if isinstance(value, Mapping) else {"": value}
             draws = self.draws()
             shares = self.shares()
-            counts = self.counts()
+            sizes = self.sizes()
         rows = {}
         for name, score in values.items():
             share = shares.get(name)
-            count = share[1] if share else counts.get(name, counts.get("", 0))
+            count = share[1] if share else sizes.get(name, sizes.get("", 0))
             rows[name] = self._row(name, float(score), count, share, draws.get(name))
         return rows
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avkit.errors import unknown_name
-from avkit.metrics.base import ScoreMetric, clip_number
+from avkit.metrics.base import BLOCKS, ScoreMetric, clip_number
 from avkit.metrics.intervals import Floats
 from avkit.metrics.java import JavaError
 from avkit.metrics.meteor import meteor_scores
@@ -37,8 +37,8 @@ class CaptionResult:
         values: Score of the whole set by name; NaN for an empty set and for scores that could not be run.
         notes: By score name: why it was not run, or that its tokens are not the official ones.
         per_caption: Score of each caption by name.
-        bleu_counts: What each caption adds to the counts that BLEU is made of, float64 (N, 10): n-grams made and correct
-            of n = 1 to 4, length of the caption and of its closest reference.
+        bleu_counts: What each caption adds to the counts of BLEU, float64 (N, 10): n-grams made and correct for n from
+            1 to 4, length of the caption and of its closest reference.
     """
 
     values: dict[str, float]
@@ -209,13 +209,13 @@ class CaptionScores(ScoreMetric):
         columns = [np.ones(len(self._clips))[:, None], self._result.bleu_counts]
         columns += [np.asarray(scores)[:, None] for scores in self._result.per_caption.values()]
         captions = np.concatenate(columns, 1) if self._clips else np.zeros((0, 1))
-        names, unit = np.unique([clip_number(clip) for clip in self._clips], return_inverse=True)
+        names, unit = np.unique([clip_number(clip) % BLOCKS for clip in self._clips], return_inverse=True)
         sums = np.zeros((len(names), captions.shape[1]))
         np.add.at(sums, unit, captions)
         return np.concatenate([np.ones((len(sums), 1)), sums], 1)
 
     def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
-        """The same of drawn clips; METEOR as the mean of captions, and CIDEr with the weights of words in the whole set."""
+        """The same of drawn clips; METEOR as the mean of captions, CIDEr with word weights of the whole set."""
         means = (sums[:, 12:] / sums[:, 1:2]).T
         draws = dict(zip(self._result.per_caption, means, strict=True))
         return draws | dict(zip(BLEU, bleu_of_counts(sums[:, 2:12]), strict=True))

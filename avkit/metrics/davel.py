@@ -124,7 +124,7 @@ class EventDetectionMAP(ScoreMetric):
         values["Avg"] = float(means.mean())
         return values
 
-    def counts(self) -> Mapping[str, int]:
+    def sizes(self) -> Mapping[str, int]:
         """Videos."""
         return {"": len(self.joined("videos"))}
 

@@ -21,6 +21,8 @@ SEED = 20_180_910
 _Z = 1.959963984540054
 #: Ends of the interval in percent.
 _ENDS = (2.5, 50.0, 97.5)
+#: Draws that differ by less say nothing about how certain a score is.
+_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def bootstrap(sums: Floats, score: Callable[[Floats], Mapping[str, Floats]]) -> 
 
 
 def bootstrap_interval(value: float, draws: Floats) -> tuple[float, float] | None:
-    """The 95 % interval of a score from its draws; None where the draws do not differ.
+    """The 95 % interval of a score from its draws; None where they do not differ by a ten-thousandth of a percent.
 
     The quantiles are moved so that their median is the score: where drawing itself moves a score, such as one that
     counts classes that are in no drawn clip as 0, the interval still lies about it.
@@ -100,7 +102,7 @@ def bootstrap_interval(value: float, draws: Floats) -> tuple[float, float] | Non
         draws: The score in each draw, (R,); NaN where a draw has none.
     """
     finite = draws[np.isfinite(draws)]
-    if not math.isfinite(value) or len(finite) < 2 or np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
+    if not math.isfinite(value) or len(finite) < 2 or np.ptp(finite) < _SPREAD:
         return None
     low, middle, high = np.percentile(finite, _ENDS).tolist()
     return value + low - middle, value + high - middle

@@ -22,7 +22,7 @@ from avkit.nn.heatmap import HEATMAP_SIZE, Floats, HeatmapProtocol, heatmap_rows
 
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
 _CURVE = torch.arange(21, dtype=torch.double) * 0.05
-#: Sums of a clip: maps; those that reach each threshold, and 0.5; cIoU; `cIoU_adaptive`, `pixel_AP`, maps with a target.
+#: Sums of a clip: maps, those that reach each threshold and 0.5, cIoU, `cIoU_adaptive`, `pixel_AP`, targets.
 _WIDTH = 1 + len(_CURVE) + 1 + 1 + 3
 
 
@@ -285,7 +285,7 @@ class SourceLocalization(ScoreMetric):
     def shares(self) -> Mapping[str, tuple[float, int]]:
         """Maps that pass, where no two are of one clip."""
         maps = int(self.maps)
-        if not maps or maps != self.counts()[""]:
+        if not maps or maps != self.sizes()[""]:
             return {}
         return {"cIoU@0.5": (float(self.passed[-1]), maps)}
 
