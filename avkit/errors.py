@@ -36,10 +36,10 @@ def file_error(path: str | Path, problem: str, advice: str) -> FileError:
 
     Args:
         path: The file, and the line in it where one is at fault.
-        problem: What is wrong, without a full stop.
+        problem: What is wrong, with its verb and without a full stop, such as `is cut off`.
         advice: What to do, as a sentence.
     """
-    return FileError(f"{path}: {problem}. {advice}")
+    return FileError(f"{path} {problem}. {advice}")
 
 
 def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> ValueError:

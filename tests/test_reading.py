@@ -52,13 +52,13 @@ class TestText:
     def test_gzip_that_unpacks_to_an_unlikely_size(self, tmp_path):
         path = tmp_path / "a.gz"
         path.write_bytes(gzip.compress(bytes(2**26), 9))
-        with pytest.raises(FileError, match="unpack to more than"):
+        with pytest.raises(FileError, match="unpacks from"):
             read_text(path)
 
     def test_text_that_is_no_utf8(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_bytes(b"first\ncaf\xe9\n")
-        with pytest.raises(FileError, match=r"a\.txt: it is not UTF-8 text \(line 2, byte 9\)"):
+        with pytest.raises(FileError, match=r"a\.txt is not UTF-8 text \(byte 9\) in line 2"):
             read_text(path)
 
     @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class TestText:
             ("a: [1", "line 1"),
             ("a: 2020-13-45", "month must be in"),
             ("[" * 20_000, "nested too deeply"),
-            ("&a [*a]", "aliases stand for"),
+            ("&a [*a]", "aliases that stand for"),
             ("\n".join(["l0: &l0 [1, 1]"] + [f"l{k}: &l{k} [*l{k - 1}, *l{k - 1}]" for k in range(1, 40)]), "aliases"),
             ("!!python/object/apply:os.system [ls]", "constructor"),
             ("a: \x00", "special characters"),
@@ -101,7 +101,7 @@ class TestText:
 
     def test_a_table_with_a_quote_that_nothing_closes(self):
         text = 'a,b\n"' + "x" * 140_000
-        with pytest.raises(FileError, match=r"a\.csv, line 2: .*field limit"):
+        with pytest.raises(FileError, match=r"a\.csv, line 2 is no table .*field limit"):
             list(table_rows(text, "a.csv"))
 
 
@@ -264,7 +264,7 @@ def test_records_carry_their_checksum():
     record = with_checksum({"b": [1.5, None], "a": "\u00e9"})
     check_record(json.loads(json.dumps(record)), "r.json")
     check_record({"a": 1}, "r.json")
-    with pytest.raises(FileError, match=r"r\.json: .*checksum"):
+    with pytest.raises(FileError, match=r"r\.json has changed"):
         check_record({**record, "b": [1.25, None]}, "r.json")
 
 

@@ -5,17 +5,32 @@ Time zero of a file is the time stamp of its first frame; of a file without vide
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avkit.errors import MediaError
+from avkit.media.clock import Clock, ClockReader, Shifts
+from avkit.media.container import (
+    audio_stream,
+    decode_packet,
+    is_picture,
+    not_media,
+    open_media,
+    video_stream,
+)
 from avkit.media.image import load_image
 
 #: Formats whose header states the duration; that of other formats is an estimate, too rough to show that a file is cut.
 _STATES_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf")
+#: Seconds that any file may last, and the fewest bytes of a second of a longer one: a still picture and silence.
+_SHORT = 60.0
+_MIN_BYTES_PER_SECOND = 25
+#: Bytes of a second where the header states a much shorter duration.
+_USUAL_BYTES_PER_SECOND = 2000
 #: A file that ends before this share of its stated duration is cut off.
 _WHOLE = 0.9
 
@@ -36,6 +51,8 @@ class MediaInfo:
         has_video: Whether there is a video track or a still image; cover art of music does not count.
         has_audio: Whether there is an audio track.
         is_image: Whether the file is a still image.
+        restarts: Whether the format's clock may restart, as that of MPEG transport streams.
+        shifts: Where the clocks of tracks restart, by the index of the track.
     """
 
     path: Path
@@ -49,6 +66,12 @@ class MediaInfo:
     has_video: bool
     has_audio: bool
     is_image: bool
+    restarts: bool = False
+    shifts: Mapping[int, Shifts] = field(default_factory=dict)
+
+    def clock(self, stream: Any) -> Clock:
+        """What corrects the time stamps of a track."""
+        return Clock(self.shifts.get(stream.index, ()), restarts=self.restarts)
 
     @property
     def is_cut(self) -> bool:
@@ -96,38 +119,64 @@ def probe(path: str | Path) -> MediaInfo:
         MediaError: If the file is missing, empty, cut off at its index, or not a media file.
     """
     path = Path(path)
+    if path.is_file() and is_picture(path):  # FFmpeg would look for a sequence of pictures
+        return _image_info(path)
     with open_media(path) as container:
-        format_name = container.format.name
         video = video_stream(container)
         audio = audio_stream(container)
-        if (video is None and audio is None) or format_name == "tty":
-            raise MediaError(_not_media(path))
-        if format_name.endswith("_pipe") or format_name == "image2":
-            return _image_info(path)
-        first, last = _scan(container, video, audio)
-        start = _start(first, video or audio)
-        end = max(start, last)
-        declared: float | None = None
-        if format_name.split(",")[0] in _STATES_DURATION and container.duration:
-            declared = container.duration / 1e6
-        info = MediaInfo(
-            path=path,
-            duration=end - start,
-            declared=declared,
-            start=start,
-            end=end,
-            fps=0.0,
-            size=None,
-            rotation=0,
-            has_video=video is not None,
-            has_audio=audio is not None,
-            is_image=False,
+        if video is None and audio is None:
+            raise not_media(path)
+        info = _track_info(path, container, video, audio)
+    _check_duration(info)
+    return info
+
+
+def _track_info(path: Path, container: Any, video: Any, audio: Any) -> MediaInfo:
+    """Facts of a file with tracks."""
+    from av.format import Flags
+
+    restarts = Flags.ts_discont in Flags(container.format.flags)
+    clock = ClockReader(restarts=restarts)
+    first, last = _scan(container, video, audio, clock)
+    start = _start(first, video or audio)
+    end = max(start, last)
+    declared: float | None = None
+    if container.format.name.split(",")[0] in _STATES_DURATION and container.duration:
+        declared = container.duration / 1e6
+    info = MediaInfo(
+        path=path,
+        duration=end - start,
+        declared=declared,
+        start=start,
+        end=end,
+        fps=0.0,
+        size=None,
+        rotation=0,
+        has_video=video is not None,
+        has_audio=audio is not None,
+        is_image=False,
+        restarts=restarts,
+        shifts={stream.index: clock.shifts(stream) for stream in (video, audio) if stream is not None},
+    )
+    if video is not None:
+        info = replace(info, fps=frame_rate(video))
+    if first is not None:
+        info = replace(info, size=upright_size(first, video), rotation=_rotation(orientation(first)))
+    return info
+
+
+def _check_duration(info: MediaInfo) -> None:
+    """Refuse time stamps that reach further than the bytes of a file can."""
+    size = info.path.stat().st_size
+    limit = max(_SHORT, size / _MIN_BYTES_PER_SECOND)
+    if info.declared is not None and info.duration > _SHORT + 2 * info.declared:
+        limit = max(_SHORT, size / _USUAL_BYTES_PER_SECOND)
+    if info.duration > limit:
+        stated = "" if info.declared is None else f"its header states {info.declared:.2f} s, "
+        raise MediaError(
+            f"{info.path} is damaged: {stated}its time stamps reach to {info.duration:.2f} s, which is more than its "
+            f"{size} bytes can hold. Download or export it again."
         )
-        if video is not None:
-            info = replace(info, fps=frame_rate(video))
-        if first is not None:
-            info = replace(info, size=upright_size(first, video), rotation=_rotation(orientation(first)))
-        return info
 
 
 def has_tracks(path: str | Path) -> tuple[bool, bool]:
@@ -155,45 +204,6 @@ def _image_info(path: Path) -> MediaInfo:
         has_audio=False,
         is_image=True,
     )
-
-
-def open_media(path: str | Path) -> Any:
-    """Open a file as a PyAV container; use it in a `with` statement.
-
-    Raises:
-        MediaError: If the file cannot be opened, with the reason.
-    """
-    import av
-
-    path = Path(path)
-    if not path.exists():
-        raise MediaError(f"{path} does not exist. Check the spelling of the path.")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder. Pass one media file.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty (0 bytes). Download or export it again.")
-    try:
-        # "file:" keeps a colon in a name from being read as a protocol
-        return av.open(f"file:{path}")
-    except av.error.InvalidDataError as error:
-        raise MediaError(_not_media(path)) from error
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{path} cannot be opened: {error.strerror}.") from error
-
-
-def video_stream(container: Any) -> Any:
-    """The first video stream that is not cover art, or None."""
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if Disposition.attached_pic not in stream.disposition:
-            return stream
-    return None
-
-
-def audio_stream(container: Any) -> Any:
-    """The first audio stream, or None."""
-    return next(iter(container.streams.audio), None)
 
 
 def frame_rate(stream: Any) -> float:
@@ -231,7 +241,7 @@ def _rotation(signs: tuple[int, int, int, int]) -> int:
     return round(math.degrees(-math.atan2(b, a))) % 360
 
 
-def _scan(container: Any, video: Any, audio: Any) -> tuple[Any, float]:
+def _scan(container: Any, video: Any, audio: Any, clock: ClockReader) -> tuple[Any, float]:
     """The first frame that decodes, and the time stamp at which the last packet of either track ends, in seconds."""
     import av
 
@@ -240,6 +250,8 @@ def _scan(container: Any, video: Any, audio: Any) -> tuple[Any, float]:
     unstamped = 0
     try:
         for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
+            if packet.size:
+                clock.read(packet)
             if packet.stream is video and first is None:
                 first = next(iter(decode_packet(packet)), None)
             stamp = packet.pts if packet.pts is not None else packet.dts
@@ -251,16 +263,6 @@ def _scan(container: Any, video: Any, audio: Any) -> tuple[Any, float]:
     except av.error.FFmpegError:
         pass  # the file ends here; `is_cut` tells whether much of it is missing
     return first, max(ends)
-
-
-def decode_packet(packet: Any) -> list[Any]:
-    """Frames of a packet; none where it is damaged."""
-    import av
-
-    try:
-        return list(packet.decode())
-    except av.error.FFmpegError:
-        return []
 
 
 def _length(packet: Any) -> float:
@@ -278,15 +280,3 @@ def _start(first: Any, stream: Any) -> float:
     if stream.start_time is not None:
         return float(stream.start_time * stream.time_base)
     return 0.0
-
-
-def _not_media(path: Path) -> str:
-    """The error text for a file without tracks: an MP4 whose index is missing, or another kind of file."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return (
-            f"{path} is a cut off MP4: its index (the 'moov' box, written last) is missing, so nothing of it can be "
-            "read. Download or record it again."
-        )
-    return f"{path} is not a media file: neither picture nor sound is found in it. Pass a video, sound or picture file."

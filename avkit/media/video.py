@@ -9,16 +9,9 @@ import torch
 from torch import Tensor
 
 from avkit.media.clip import ClipSource, open_clip
+from avkit.media.container import decode_packet, open_media, video_stream
 from avkit.media.image import ImageArray, load_image
-from avkit.media.probe import (
-    MediaInfo,
-    decode_packet,
-    frame_rate,
-    open_media,
-    orientation,
-    upright_size,
-    video_stream,
-)
+from avkit.media.probe import MediaInfo, frame_rate, orientation, upright_size
 
 #: A frame counts as shown this many seconds early, so that rounding of time stamps does not select its predecessor.
 _EARLY = 1e-6
@@ -173,12 +166,15 @@ def _decode(info: MediaInfo) -> Iterator[tuple[float, Any, Any]]:
         step = 1 / frame_rate(stream)
         last = -step
         earliest = -np.inf
+        clock = info.clock(stream)
         packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, av.error.FFmpegError):
                 return
+            if packet.size:
+                clock.correct(packet)
             for frame in decode_packet(packet):
                 time = last + step if frame.time is None else frame.time - info.start
                 last = max(time, earliest)

@@ -19,6 +19,8 @@ from avkit.reading.checksums import SEAL_BYTES, Seal, read_seal
 #: Bytes that an array of an HDF5 file may have whatever it takes in the file, and bytes per byte that it takes there.
 _ALWAYS_READ = 2**24
 _MAX_RATIO = 200
+#: What to do about a damaged array.
+_ADVICE = "Copy or extract it again."
 #: Bytes that the arrays of an `.npz` may have together.
 _MAX_ARCHIVE = 2**28
 
@@ -32,7 +34,10 @@ def read_npy(path: str | Path) -> NDArray[Any]:
     """
     path = Path(path)
     size = _size(path)
-    with file_errors(path, "an array of numbers", "Copy or extract it again."), path.open("rb") as file:
+    with (
+        file_errors(path, "cannot be read as an array of numbers", _ADVICE),
+        path.open("rb") as file,
+    ):
         shape, fortran, dtype = _read_header(path, file)
         start = file.tell()
         nbytes = _check_numbers(path, shape, dtype)
@@ -40,7 +45,7 @@ def read_npy(path: str | Path) -> NDArray[Any]:
         file.seek(start)
         values = np.empty(nbytes // dtype.itemsize, dtype)
         if file.readinto(values.data.cast("B")) < nbytes:
-            raise file_error(path, "it is cut off", "Copy or extract it again.")
+            raise file_error(path, "is cut off", _ADVICE)
         if seal is not None:
             seal.check(path, _bytes_before(file, start), values.data.cast("B"))
     return _shaped(values, shape, fortran=fortran)
@@ -60,7 +65,9 @@ def _check_length(path: Path, present: int, stated: int, file: BinaryIO) -> Seal
             return seal
     if present != stated:
         raise file_error(
-            path, f"its header states {stated} bytes of numbers and {present} are there", "Copy or extract it again."
+            path,
+            f"is damaged: its header states {stated} bytes of numbers and {present} are there",
+            _ADVICE,
         )
     return None
 
@@ -72,7 +79,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:  # 3.0 is for names of fields in records
-        raise file_error(path, f"it is of version {version} and holds no plain numbers", "Write it by numpy.save.")
+        raise file_error(path, f"is of version {version} and holds no plain numbers", "Write it by numpy.save.")
     shape, fortran, dtype = readers[version](file)
     return shape, fortran, dtype
 
@@ -80,9 +87,9 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
 def _check_numbers(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Bytes of an array of numbers; refuses others."""
     if dtype.hasobject:
-        raise file_error(path, "it holds Python objects, which can run code", "Save numbers only.")
+        raise file_error(path, "holds Python objects, which can run code", "Save numbers only.")
     if dtype.kind not in "biuf" or any(length < 0 for length in shape):
-        raise file_error(path, f"it is {dtype} {tuple(shape)} and no array of numbers", "Copy or extract it again.")
+        raise file_error(path, f"is {dtype} {tuple(shape)} and no array of numbers", _ADVICE)
     return math.prod(shape) * dtype.itemsize
 
 
@@ -99,14 +106,14 @@ def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     advice = "Download it again."
-    with file_errors(path, "arrays (.npz)", advice), zipfile.ZipFile(path) as archive:
+    with file_errors(path, "cannot be read as arrays (.npz)", advice), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         missing = sorted(set(names) - members.keys())
         if missing:
-            raise file_error(path, f"it lacks {', '.join(missing)}; it holds {', '.join(members) or 'nothing'}", advice)
+            raise file_error(path, f"lacks {', '.join(missing)}; it holds {', '.join(members) or 'nothing'}", advice)
         total = sum(members[name].file_size for name in names)
         if total > _MAX_ARCHIVE:
-            raise file_error(path, f"it states {total} bytes, and {_MAX_ARCHIVE} are accepted", advice)
+            raise file_error(path, f"states {total} bytes, and {_MAX_ARCHIVE} are accepted", advice)
         arrays: dict[str, NDArray[Any]] = {}
         for name in names:
             data = archive.read(members[name])
@@ -114,7 +121,9 @@ def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             shape, fortran, dtype = _read_header(path, file)
             nbytes = _check_numbers(path, shape, dtype)
             if len(data) - file.tell() != nbytes:
-                raise file_error(path, f"{name} states {nbytes} bytes and has {len(data) - file.tell()}", advice)
+                raise file_error(
+                    path, f"is damaged: {name} states {nbytes} bytes and has {len(data) - file.tell()}", advice
+                )
             arrays[name] = _shaped(np.frombuffer(file.read(), dtype), shape, fortran=fortran)
     return arrays
 
@@ -124,7 +133,10 @@ def open_hdf5(path: str | Path, advice: str = "Copy or download it again.") -> I
     """An HDF5 file, for reading; whatever h5py raises in the block becomes a `FileError`."""
     import h5py
 
-    with file_errors(path, "HDF5: it is cut off, damaged or another file", advice), h5py.File(path, "r") as file:
+    with (
+        file_errors(path, "cannot be read as HDF5: it is cut off, damaged or another file", advice),
+        h5py.File(path, "r") as file,
+    ):
         yield file
 
 
@@ -150,19 +162,19 @@ def open_dataset(file: Any, path: Path, key: str) -> Any:
     values = file.get(key) if isinstance(link, h5py.HardLink) else None
     if not isinstance(values, h5py.Dataset):
         held = ", ".join(sorted(file)[:10]) or "nothing"
-        raise file_error(path, f"it has no array {key!r}; it holds {held}", "Copy or download it again.")
+        raise file_error(path, f"has no array {key!r}; it holds {held}", "Copy or download it again.")
     if values.is_virtual or values.external:
-        raise file_error(path, f"its array {key!r} lies in other files", "Copy all into one file.")
+        raise file_error(path, f"is not all: its array {key!r} lies in other files", "Copy all into one file.")
     stated = math.prod(values.shape or ()) * values.dtype.itemsize
     if stated > max(_ALWAYS_READ, _MAX_RATIO * values.id.get_storage_size()):
         raise file_error(
             path,
-            f"its array {key!r} states {stated} bytes and takes {values.id.get_storage_size()} in the file",
+            f"is damaged: its array {key!r} states {stated} bytes and takes {values.id.get_storage_size()} in the file",
             "Copy or download it again.",
         )
     return values
 
 
 def _size(path: Path) -> int:
-    with file_errors(path, "an array of numbers"):
+    with file_errors(path, "cannot be read as an array of numbers"):
         return path.stat().st_size

@@ -14,7 +14,7 @@ _MAX_REASON = 160
 
 @contextmanager
 def file_errors(
-    path: str | Path, what: str, advice: str = "Copy or download it again.", kind: type[AvkitError] = FileError
+    path: str | Path, problem: str, advice: str = "Copy or download it again.", kind: type[AvkitError] = FileError
 ) -> Iterator[None]:
     """Turn every exception of a block that reads one file into one error; put nothing but the reading into it.
 
@@ -22,7 +22,7 @@ def file_errors(
 
     Args:
         path: The file.
-        what: What the file should be, after "as", such as `YAML`.
+        problem: What is wrong then, with its verb, such as `cannot be read as HDF5`.
         advice: What to do about it, as a sentence.
         kind: The error to raise.
 
@@ -36,7 +36,7 @@ def file_errors(
     except FileNotFoundError as error:
         raise kind(f"{path} does not exist. Check the spelling of the path.") from error
     except Exception as error:
-        raise kind(f"{path} cannot be read as {what} ({reason_of(error)}). {advice}") from error
+        raise kind(f"{path} {problem} ({reason_of(error)}). {advice}") from error
 
 
 def reason_of(error: BaseException) -> str:
@@ -56,11 +56,11 @@ def reason_of(error: BaseException) -> str:
     return line or type(error).__name__
 
 
-def read_bytes(path: str | Path, what: str = "a file") -> bytes:
+def read_bytes(path: str | Path) -> bytes:
     """The bytes of a file.
 
     Raises:
         FileError: If it cannot be read.
     """
-    with file_errors(path, what):
+    with file_errors(path, "cannot be read"):
         return Path(path).read_bytes()

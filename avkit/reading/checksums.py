@@ -68,7 +68,7 @@ def read_seal(tail: bytes) -> Seal | None:
 def changed_error(path: str | Path) -> FileError:
     """The error for a file whose content does not fit its checksum."""
     return file_error(
-        path, "its content does not fit its checksum: it has changed since it was written", "Copy or make it again."
+        path, "has changed since it was written: its content does not fit its checksum", "Copy or make it again."
     )
 
 

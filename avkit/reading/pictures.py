@@ -28,9 +28,10 @@ def open_picture(path: str | Path) -> Iterator["Image"]:
     """
     from PIL import Image
 
-    formats = [name for name in _FORMATS if name in Image.registered_extensions().values()]
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
     with (
-        file_errors(path, "a picture: it is damaged", "Download or export it again.", MediaError),
+        file_errors(path, "is a damaged picture", "Download or export it again.", MediaError),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of large pictures, which are refused below, and of damaged metadata

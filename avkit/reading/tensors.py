@@ -38,7 +38,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
-    with file_errors(path, "tensors (.safetensors)", _ADVICE), safe_open(path, "pt") as file:
+    with file_errors(path, "cannot be read as .safetensors", _ADVICE), safe_open(path, "pt") as file:
         facts = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     stated = facts.pop(KEY, None)
@@ -67,7 +67,10 @@ def read_torch(path: str | Path) -> object:
     Raises:
         FileError: If the file is missing, damaged, or holds other objects.
     """
-    with file_errors(path, "a PyTorch file of tensors and plain values", _ADVICE), warnings.catch_warnings():
+    with (
+        file_errors(path, "cannot be read as a PyTorch file of tensors and plain values", _ADVICE),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # of what else a damaged file may be
         if zipfile.is_zipfile(path):
             _check_archive(Path(path))
@@ -80,7 +83,7 @@ def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         stated = sum(info.file_size for info in archive.infolist())
         if stated > path.stat().st_size:  # PyTorch does not compress
-            raise file_error(path, f"its parts state {stated} bytes, more than the file has", _ADVICE)
+            raise file_error(path, f"is damaged: its parts state {stated} bytes, more than the file has", _ADVICE)
         damaged = archive.testzip()
     if damaged is not None:
         raise changed_error(path)

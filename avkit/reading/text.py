@@ -34,25 +34,29 @@ def read_text(path: str | Path) -> str:
         FileError: If it cannot be read, is cut off, is no UTF-8, or unpacks to an unlikely size.
     """
     path = Path(path)
-    data = read_bytes(path, "text")
+    data = read_bytes(path)
     if path.suffix == ".gz":
         data = _unpack(path, data)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise file_error(
-            path, f"it is not UTF-8 text (line {line}, byte {error.start})", "Save it again as UTF-8."
-        ) from error
+        problem = f"is not UTF-8 text (byte {error.start}) in line {line}"
+        raise file_error(path, problem, "Save it again as UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _unpack(path: Path, data: bytes) -> bytes:
     most = min(_MAX_UNPACKED, max(_ALWAYS_UNPACKED, _MAX_RATIO * len(data)))
-    with file_errors(path, "gzip", "Download it again."), gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+    with (
+        file_errors(path, "cannot be unpacked as gzip", "Download it again."),
+        gzip.GzipFile(fileobj=io.BytesIO(data)) as file,
+    ):
         unpacked = file.read(most + 1)
     if len(unpacked) > most:
-        raise file_error(path, f"its {len(data)} bytes unpack to more than {most}", "Unpack it yourself and name that.")
+        raise file_error(
+            path, f"unpacks from {len(data)} to more than {most} bytes", "Unpack it yourself and name that."
+        )
     return unpacked
 
 
@@ -80,11 +84,11 @@ def parse_json(text: str, where: str, *, finite: bool = True, advice: str = "Dow
         _check_depth(text, values)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise file_error(where, f"it is no whole JSON ({place}: {error.msg})", advice) from error
+        raise file_error(where, f"is no whole JSON ({place}: {error.msg})", advice) from error
     except UnicodeEncodeError as error:
-        raise file_error(where, f"it holds half of a character ({error.object[error.start]!r})", advice) from error
+        raise file_error(where, f"holds half of a character ({error.object[error.start]!r})", advice) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise file_error(where, f"it is no usable JSON ({reason_of(error)})", advice) from error
+        raise file_error(where, f"is no usable JSON ({reason_of(error)})", advice) from error
     return values
 
 
@@ -128,18 +132,22 @@ def parse_yaml(text: str, where: str) -> Any:
     import yaml
 
     if len(text) > _MAX_YAML_CHARACTERS:
-        raise file_error(where, f"its {len(text)} characters are more than YAML is read of", "Name a shorter file.")
+        raise file_error(
+            where,
+            f"has {len(text)} characters, and YAML of up to {_MAX_YAML_CHARACTERS} is read",
+            "Name a shorter file.",
+        )
     try:
         values = yaml.safe_load(text)
         count = _count_values(values, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-        raise file_error(where, f"it is no YAML ({place}{error.problem})", "Correct it there.") from error
+        raise file_error(where, f"is no YAML ({place}{error.problem})", "Correct it there.") from error
     except Exception as error:  # dates out of range, recursion, and others
-        raise file_error(where, f"it is no YAML ({reason_of(error)})", "Correct or write it again.") from error
+        raise file_error(where, f"is no YAML ({reason_of(error)})", "Correct or write it again.") from error
     if count > _MAX_YAML_VALUES:
-        raise file_error(where, f"its aliases stand for more than {_MAX_YAML_VALUES} values", "Write them out.")
+        raise file_error(where, f"has aliases that stand for more than {_MAX_YAML_VALUES} values", "Write them out.")
     return values
 
 
@@ -179,7 +187,7 @@ def table_rows(text: str, where: str, delimiter: str = ",") -> Iterator[tuple[in
         except csv.Error as error:
             raise file_error(
                 f"{where}, line {reader.line_num}",
-                f"it is no table ({error})",
+                f"is no table ({error})",
                 "Take the file as its authors publish it.",
             ) from error
         yield reader.line_num, cells
