@@ -16,8 +16,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import torchvision
 from torch import Tensor, nn
+
+from avkit.systems.lvs.network import tri_map
 
 #: Top modules that a checkout brings along.
 MODULES = ("nets", "configs", "model", "models", "ops", "net_avst", "visual_net", "config")
@@ -105,8 +106,10 @@ def _avst(folder: Path) -> nn.Module:
 
 
 def _ez_vsl(folder: Path) -> nn.Module:
-    bare = torchvision.models.resnet18
-    with patch.object(torchvision.models, "resnet18", lambda pretrained=False: bare(weights=None)):
+    from torchvision import models  # checkouts of EZ-VSL need it, ours does not
+
+    bare = models.resnet18
+    with patch.object(models, "resnet18", lambda pretrained=False: bare(weights=None)):
         made: nn.Module = importlib.import_module("model").EZVSL(0.03, 512)
     return made
 
@@ -154,47 +157,69 @@ def _clips(count: int) -> list[Tensor]:
     return [torch.randn(count, 60, 128), torch.randn(count, 60, 768), torch.randn(count, 60, 14, 1024)]
 
 
-def _run_tpavi(network: Any, given: list[Tensor]) -> list[Tensor]:
-    found = network([x.unflatten(0, (-1, 5)) for x in network.visual.network(given[0])], given[1].unflatten(0, (-1, 5)))
-    return [found.logits.flatten(0, 1), *found.maps]
+def _normalised(pictures: Tensor) -> Tensor:
+    """Pictures with values in [0, 1] by ImageNet's mean and deviation, as our encoders do themselves."""
+    mean = pictures.new_tensor([0.485, 0.456, 0.406])[:, None, None]
+    deviation = pictures.new_tensor([0.229, 0.224, 0.225])[:, None, None]
+    return (pictures - mean) / deviation
 
 
-def _their_tpavi(network: Any, given: list[Tensor]) -> list[Tensor]:
-    masks, maps, _ = network(*given)
+def _run_tpavi(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    pictures, audio = inputs
+    maps = [level.unflatten(0, (-1, 5)) for level in network.levels(network.visual(pictures))]
+    output = network(maps, audio.unflatten(0, (-1, 5)))
+    return [output.logits.flatten(0, 1), *output.maps]
+
+
+def _their_tpavi(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    pictures, audio = inputs
+    masks, maps, _ = network(_normalised(pictures), audio)
     return [masks, *maps]
 
 
-def _run_avsegformer(network: Any, given: list[Tensor]) -> list[Tensor]:
+def _run_avsegformer(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    log_mel, pictures = inputs
     with torch.no_grad():
-        heard = network.audio.network(given[0])
-    found = network(network.visual.network(given[1]), heard)
-    return [found.logits, found.features]
+        audio = network.audio.network(log_mel)
+    output = network(network.levels(network.visual(pictures)), audio)
+    return [output.logits, output.features]
 
 
-def _run_source(network: Any, given: list[Tensor]) -> list[Tensor]:
-    return [torch.einsum("nchw,mc->nmhw", network.see(given[0]), network.hear(given[1])) / 0.03]
+def _their_avsegformer(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    log_mel, pictures = inputs
+    return list(network(log_mel, _normalised(pictures)))
 
 
-def _their_ez_vsl(network: Any, given: list[Tensor]) -> list[Tensor]:
-    image = torch.nn.functional.normalize(network.img_proj(network.imgnet(given[0]).unflatten(1, (512, 7, 7))), dim=1)
-    sound = torch.nn.functional.normalize(network.aud_proj(network.audnet(given[1])), dim=1)
+def _run_ez_vsl(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    pictures, sounds = inputs
+    similarity = torch.einsum("nchw,mc->nmhw", network.embed_pictures(pictures), network.embed_sounds(sounds))
+    return [similarity / 0.03]
+
+
+def _their_ez_vsl(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    pictures, sounds = inputs
+    maps = network.imgnet(pictures).unflatten(1, (512, 7, 7))
+    image = torch.nn.functional.normalize(network.img_proj(maps), dim=1)
+    sound = torch.nn.functional.normalize(network.aud_proj(network.audnet(sounds)), dim=1)
     return [network.max_xmil_loss(image, sound)[1]]
 
 
-def _their_lvs(network: Any, given: list[Tensor]) -> list[Tensor]:
-    return [network(*given, None)[1]]
+def _run_lvs(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    pictures, sounds = inputs
+    positions = network.embed_pictures(pictures).permute(0, 2, 3, 1)
+    return [tri_map(network.embed_sounds(sounds), positions).logits]
 
 
-def _run_lvs(network: Any, given: list[Tensor]) -> list[Tensor]:
-    from avkit.systems.lvs.network import tri_map
-
-    return [tri_map(network.hear(given[1]), network.see(given[0]).permute(0, 2, 3, 1)).logits]
+def _their_lvs(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    return [network(*inputs, None)[1]]
 
 
-def _run_avst(network: Any, given: list[Tensor]) -> list[Tensor]:
-    audio, own, other, question = given
-    found = network(audio, own.flatten(3).transpose(2, 3), question, other.flatten(3).transpose(2, 3))
-    return [found.logits, found.match, found.mismatch]
+def _run_avst(network: Any, inputs: list[Tensor]) -> list[Tensor]:
+    audio, own, other, question = inputs
+    own = own.flatten(3).transpose(2, 3)
+    other = other.flatten(3).transpose(2, 3)
+    output = network(audio, own, question, other)
+    return [output.logits, output.match, output.mismatch]
 
 
 ADAPTERS = {
@@ -234,7 +259,7 @@ ADAPTERS = {
         _ez_vsl,
         lambda n: [torch.randn(n, 3, 224, 224), torch.randn(n, 1, 257, 200)],
         _their_ez_vsl,
-        _run_source,
+        _run_ez_vsl,
     ),
     "lvs": Adapter(
         "Localizing-Visual-Sounds-the-Hard-Way",
@@ -248,7 +273,7 @@ ADAPTERS = {
         "AVSBench",
         1,
         _tpavi,
-        lambda n: [torch.randn(5 * n, 3, 224, 224), torch.randn(5 * n, 128).abs()],
+        lambda n: [torch.rand(5 * n, 3, 224, 224), torch.randn(5 * n, 128).abs()],
         _their_tpavi,
         _run_tpavi,
     ),
@@ -256,8 +281,8 @@ ADAPTERS = {
         "AVSegFormer",
         2,
         _avsegformer,
-        lambda n: [torch.randn(5 * n, 1, 96, 64), torch.randn(5 * n, 3, 224, 224)],
-        lambda net, x: list(net(*x)),
+        lambda n: [torch.randn(5 * n, 1, 96, 64), torch.rand(5 * n, 3, 224, 224)],
+        _their_avsegformer,
         _run_avsegformer,
     ),
 }
