@@ -190,3 +190,44 @@ def test_script_saves_modules_and_dictionaries(tmp_path, monkeypatch, capsys):
     torch.save({"epoch": 3}, "none")
     made = subprocess.run([sys.executable, "save.py", "none", "out.pt"], check=False, capture_output=True, text=True)
     assert made.stderr.strip() == "none holds no weights by name."
+
+
+class TestWeightFiles:
+    @pytest.mark.parametrize(
+        "wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"model_state_dict": s}]
+    )
+    def test_usual_wrappings(self, tmp_path, wrap):
+        module = nn.Linear(2, 3)
+        torch.save(wrap({f"module.{k}": v for k, v in module.state_dict().items()}), tmp_path / "w.pt")
+        other = nn.Linear(2, 3)
+        load_weights(other, tmp_path / "w.pt")
+        torch.testing.assert_close(other.weight, module.weight)
+
+    def test_misfit(self, tmp_path):
+        torch.save(nn.Linear(2, 4).state_dict() | {"scale": torch.ones(1)}, tmp_path / "w.pt")
+        shapes = r"2 of another shape \(bias \(4,\) instead of \(3,\), weight \(4, 2\) instead of \(3, 2\)\)"
+        message = rf"1 unexpected \(scale\); {shapes}.*has 2 keys, the file 3"
+        with pytest.raises(ValueError, match=message):
+            load_weights(nn.Linear(2, 3), tmp_path / "w.pt")
+
+    def test_code_in_a_pickle_does_not_run(self, tmp_path):
+        import pickle
+
+        class Trap:
+            def __reduce__(self):
+                return (exec, (f"open({str(tmp_path / 'sprung')!r}, 'w').close()",))
+
+        (tmp_path / "trap.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
+        with pytest.raises(ValueError, match=r"cannot be read as weights.*loading them can run code"):
+            read_weights(tmp_path / "trap.pt")
+        assert not (tmp_path / "sprung").exists()
+
+    def test_other_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist.*'hub'"):
+            read_weights(tmp_path / "none.pt")
+        (tmp_path / "short.safetensors").write_bytes(b"1234567890")
+        with pytest.raises(ValueError, match=r"short\.safetensors cannot be read"):
+            read_weights(tmp_path / "short.safetensors")
+        torch.save([torch.ones(1)], tmp_path / "list.pt")
+        with pytest.raises(ValueError, match="not a state dict"):
+            read_weights(tmp_path / "list.pt")

@@ -3,7 +3,6 @@
 
 import io
 import pickletools
-import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
@@ -13,6 +12,9 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
+
+from avkit.errors import AvkitError
+from avkit.reading.tensors import read_tensors, read_torch
 
 #: Bytes that a file of `torch.save` begins with since torch 1.6: it is a zip archive.
 _ZIP = b"PK\x03\x04"
@@ -54,42 +56,27 @@ def read_weight_file(path: Path) -> object:
             f"Weight file {path} does not exist. Check the path, or pass 'hub' to download weights."
         )
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        try:
+            return read_tensors(path)[1]
+        except AvkitError as error:
+            raise UnreadableWeights(str(error)) from error
     try:
-        return _load(path)
+        return read_torch(path)
     except Exception as first:  # torch raises UnpicklingError, RuntimeError, EOFError and others for bad files
         try:
             return _load_with_placeholders(path)
-        except Exception as error:
+        except Exception:
             raise UnreadableWeights(
-                f"{path} cannot be read as weights ({type(error).__name__}). Accepted are whole .safetensors and files "
+                f"{path} cannot be read as weights. Accepted are whole .safetensors and files "
                 "of torch.save that hold weights, with or without plain values beside them. Other pickles are refused "
                 "because loading them can run code; a file that was cut short has to be fetched again."
             ) from first
 
 
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: object = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UnreadableWeights(f"{path} is not a whole safetensors file ({error}). Download it again.") from error
-    return tensors
-
-
-def _load(path: Path) -> object:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected pickle protocol")
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    return content
-
-
 def _load_with_placeholders(path: Path) -> object:
     """The content with a placeholder for each class that torch's reader does not know."""
     with torch.serialization.safe_globals([(_Placeholder, name) for name in _class_names(path)]):
-        return _load(path)
+        return read_torch(path)
 
 
 def _class_names(path: Path) -> set[str]:
