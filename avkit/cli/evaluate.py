@@ -23,6 +23,7 @@ from avkit.files import atomic
 from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
+from avkit.systems.encoder_weights import WeightsFacts
 from avkit.training.callbacks import History, read_history
 from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
@@ -60,7 +61,7 @@ def report_run(
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={
-            "model": model_facts(model),
+            "model": model_facts(model) | weights_rows(run),
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
@@ -175,6 +176,14 @@ def model_facts(model: AVModel) -> dict[str, str]:
         if count_parameters(module):
             facts[name] = f"{count_parameters(module):,}"
     return facts
+
+
+def weights_rows(run: RunFolder) -> dict[str, str]:
+    """What the encoders and other loaded parts began with, and whether they were trained."""
+    rows = {}
+    for facts in run.read_facts().get("weights", []):
+        rows[f"weights of {facts['name']}"] = WeightsFacts(**facts).description
+    return rows
 
 
 def count_parameters(*modules: nn.Module) -> int:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from avkit.cli.processes import process_rank, receive
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.errors import AvkitError
+from avkit.systems.encoder_weights import check_encoder_weights
 from avkit.training.callbacks import History
 from avkit.training.run_folder import RunFolder, new_run, newest_run
 
@@ -34,6 +35,8 @@ def run(args: list[str]) -> int:
 def _train_together(cli: AVCLI, args: Sequence[str]) -> RunFolder:
     """Train in this process and in those that were started with it; returns the folder of the run."""
     try:
+        if not cli.config.ckpt_path:
+            check_encoder_weights(cli.model.system)
         run, checkpoint = _choose_folder(cli)
         run.create()
         cli.write_facts(run, args)

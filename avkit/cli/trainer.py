@@ -17,6 +17,7 @@ from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.errors import RunError
 from avkit.files import write_file
+from avkit.systems.encoder_weights import weights_facts
 from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
@@ -169,6 +170,7 @@ class AVCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "commit": commit(),
             "versions": versions(),
+            "weights": [asdict(facts) for facts in weights_facts(self.model.system)],
         }
         write_file(run.facts, json.dumps(facts, indent=1))
 

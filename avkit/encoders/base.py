@@ -4,7 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -45,7 +45,27 @@ class TextFeatures:
     pooled: Tensor
 
 
-class VisualEncoder(nn.Module, ABC):
+class Encoder(nn.Module):
+    """What all encoders share: where their weights come from.
+
+    Attributes:
+        weights_from: `hub`, a tag, a path, or `a checkpoint`; None while the weights are random. `build_visual_encoder`
+            and its like set it, and so does loading a state dict.
+    """
+
+    #: Whether it is small enough to be trained from random weights together with a system; others are pretrained.
+    from_scratch: ClassVar[bool] = False
+
+    weights_from: str | None = None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
+        """Note that weights are loaded, also where a module around this one loads them."""
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        if self.weights_from is None and any(key.startswith(prefix) for key in state_dict):
+            self.weights_from = "a checkpoint"
+
+
+class VisualEncoder(Encoder, ABC):
     """Encodes each image by itself.
 
     A subclass calls `super().__init__()`, sets `width`, and sets the other attributes where they differ from their
@@ -59,9 +79,6 @@ class VisualEncoder(nn.Module, ABC):
             coarsest one.
         input_size: Height and width in pixels that images are resized to; None (default) where they keep their size.
     """
-
-    #: Whether it is small enough to be trained from random weights together with a system; others are pretrained.
-    from_scratch: ClassVar[bool] = False
 
     width: int
     pyramid_widths: list[int]
@@ -86,14 +103,12 @@ class VisualEncoder(nn.Module, ABC):
         """Encode images (N, 3, H, W), uint8 or float in [0, 1]."""
 
 
-class VideoEncoder(nn.Module, ABC):
+class VideoEncoder(Encoder, ABC):
     """Encodes all frames of one video together.
 
     Attributes:
         width: Width D of the tokens.
     """
-
-    from_scratch: ClassVar[bool] = False
 
     width: int
 
@@ -107,14 +122,12 @@ class VideoEncoder(nn.Module, ABC):
         """Encode the frames of one video, uint8 (T, 3, H, W), to M tokens (M, D)."""
 
 
-class AudioEncoder(nn.Module, ABC):
+class AudioEncoder(Encoder, ABC):
     """Encodes a waveform to one vector per step.
 
     Attributes:
         width: Width D of the vectors.
     """
-
-    from_scratch: ClassVar[bool] = False
 
     width: int
 
@@ -128,7 +141,7 @@ class AudioEncoder(nn.Module, ABC):
         """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); T is `steps`, `hop` is seconds per step."""
 
 
-class TextEncoder(nn.Module, ABC):
+class TextEncoder(Encoder, ABC):
     """Encodes sentences to a vector per token and one per sentence.
 
     A subclass that is `from_scratch` takes `words`, its vocabulary, in its constructor.
@@ -136,8 +149,6 @@ class TextEncoder(nn.Module, ABC):
     Attributes:
         width: Width D of the vectors.
     """
-
-    from_scratch: ClassVar[bool] = False
 
     width: int
 

@@ -161,12 +161,15 @@ def _build(kind: Kind, name: str, pretrained: str | None, options: Mapping[str, 
     entry = _find_entry(kind, name)
     encoder_class = _import_class(kind, name, entry)
     if not encoder_class.from_scratch:
-        return encoder_class(pretrained=pretrained, **entry.arguments, **options)
+        encoder = encoder_class(pretrained=pretrained, **entry.arguments, **options)
+        encoder.weights_from = str(pretrained) if pretrained else None
+        return encoder
     _check_own_weights(kind, name, pretrained)
     vocabulary = {"words": words} if kind == "text" else {}
     encoder = encoder_class(**vocabulary, **entry.arguments, **options)
     if pretrained:
         load_weights(encoder, pretrained)
+        encoder.weights_from = str(pretrained)
     return encoder
 
 

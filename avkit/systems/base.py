@@ -208,6 +208,10 @@ class System(nn.Module, ABC):
         """Modules that answer a task, for counting parameters."""
         return [self]
 
+    def loaded_parts(self) -> dict[str, str]:
+        """Parts beside the encoders that weights were loaded into, and where these come from."""
+        return {}
+
     def parts(self) -> dict[str, nn.Module]:
         """Parts whose size a report tells beside the whole, by name."""
         return {}

@@ -17,6 +17,7 @@ from avkit.encoders.state_choice import check_finite
 from avkit.errors import DataError
 from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork, own_options
+from avkit.systems.encoder_weights import encoders_in
 from avkit.systems.official_keys import short
 from avkit.tasks.base import Task
 
@@ -80,7 +81,12 @@ class FeatureConfig(NetworkConfig):
 class NetworkSystem(System):
     """A paper's network in a run; subclasses set `network`, and say what it reads of a batch."""
 
+    config: NetworkConfig
     network: OfficialNetwork
+
+    def loaded_parts(self) -> dict[str, str]:
+        """The network, where it starts from converted weights."""
+        return {"network": self.config.weights} if self.config.weights else {}
 
     def start_from(self, path: str) -> None:
         """Take converted weights.
@@ -98,6 +104,8 @@ class NetworkSystem(System):
         }
         if not differing:
             self.network.load_state_dict(loaded.state_dict())
+            for encoder in encoders_in(self.network).values():
+                encoder.weights_from = path
             return
         options = own_options(self.config, type(self.network).Options).keys()
         pairs = [f"{name} {short(value)} and not {short(own.get(name))}" for name, value in differing.items()]

@@ -203,6 +203,15 @@ class LocalizationSystem(NetworkSystem):
             heat = combined.unflatten(0, heat.shape[:2])
         return Prediction(batch.task, batch.id, {"heat": heat})
 
+    def loaded_parts(self) -> dict[str, str]:
+        """The network or its visual stream, and the object prior, where weights were loaded into them."""
+        parts = super().loaded_parts()
+        if self.config.visual_weights and not parts:
+            parts["network.picture"] = self.config.visual_weights
+        if self.config.prior:
+            parts["prior"] = self.config.prior
+        return parts
+
     def encoders(self) -> list[nn.Module]:
         """The object prior, which is frozen."""
         return [] if self.prior is None else [self.prior]

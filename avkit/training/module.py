@@ -14,6 +14,7 @@ from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary
 from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.systems import make_config
 from avkit.systems.base import Encoded, RunContext, SystemConfig
+from avkit.systems.encoder_weights import check_encoder_weights
 from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.text.tokenizer import unique_words
@@ -212,6 +213,7 @@ class AVModel(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a schedule per step; `--optimizer` and `--lr_scheduler` replace them."""
+        check_encoder_weights(self.system)
         total = self._total_steps()
         rise = max(1, round(self.warmup * total))
         factor = SCHEDULES[self.schedule]

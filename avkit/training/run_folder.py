@@ -12,7 +12,18 @@ from avkit.errors import RunError
 FORMAT = 2
 
 
-class RunFacts(TypedDict):
+class AddedFacts(TypedDict, total=False):
+    """What `run.json` holds too, unless an earlier avkit wrote it.
+
+    Attributes:
+        weights: Where the weights of encoders and other loaded parts come from, each a record of
+            `avkit.systems.encoder_weights.WeightsFacts`.
+    """
+
+    weights: list[dict[str, Any]]
+
+
+class RunFacts(AddedFacts):
     """What `run.json` holds.
 
     Attributes:
