@@ -5,7 +5,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from avkit.cli.clips import find_clips, one_clip
 from avkit.errors import AvkitError
+from avkit.files import WriteError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "more videos: videos that are in the index are left out.",
     )
     p.add_argument("run", help="folder of a run with task ra_ssu, or owner/name on the hub")
-    p.add_argument("videos", nargs="+", type=Path, help="videos, or folders with some at any depth")
+    p.add_argument("videos", nargs="+", type=Path, help="videos, folders with some at any depth, or patterns in quotes")
     p.add_argument("--out", type=Path, default=Path("index"), help="folder of the index")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
@@ -30,7 +32,6 @@ def run(args: list[str]) -> int:
     from rich.progress import track
 
     from avkit.cli.lightning_setup import no_gpu, quiet
-    from avkit.extraction.sources import videos_in
     from avkit.inference.embedding import index_video
     from avkit.inference.index import IndexFolder
     from avkit.inference.predictor import load
@@ -38,20 +39,23 @@ def run(args: list[str]) -> int:
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
-    paths: list[Path] = []
-    for path in options.videos:
-        paths += videos_in(path) if path.is_dir() else [path]
+    paths, errors = find_clips(options.videos, options.out)
+    for error in errors:
+        print(f"avkit index: {error}", file=sys.stderr)
     predictor = load(options.run, options.device)
     folder = IndexFolder(options.out)
     folder.create(predictor.provenance)
-    failures = 0
+    failures = len(errors)
     added = 0
     for path in track(paths, "watching"):
         try:
             if path.exists() and folder.has(path):
                 continue
-            folder.add(index_video(predictor, path, options.silent_ok))
+            with one_clip(path):
+                folder.add(index_video(predictor, path, options.silent_ok))
             added += 1
+        except WriteError:
+            raise  # the next one could not be written either
         except AvkitError as e:
             print(f"avkit index: {e}", file=sys.stderr)
             failures += 1
@@ -60,5 +64,5 @@ def run(args: list[str]) -> int:
     print(f"{len(videos)} videos, {added} of them new, {steps} steps in {options.out}")
     print(f'search them: avkit search {options.out} "a dog barks on the left"')
     if failures:
-        print(f"avkit index: {failures} of {len(paths)} videos could not be read.", file=sys.stderr)
+        print(f"avkit index: {failures} of {len(paths) + len(errors)} videos could not be read.", file=sys.stderr)
     return 1 if failures else 0

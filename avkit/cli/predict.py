@@ -3,23 +3,37 @@
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.clips import find_clips, one_clip
 from avkit.errors import AvkitError
+from avkit.files import WriteError
 
 if TYPE_CHECKING:
     from avkit.inference.predictor import Predictor
+    from avkit.inference.result_folders import Request
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = argparse.ArgumentParser(prog="avkit predict", description="Masks, captions and answers for videos.")
     p.add_argument("run", help="folder of a run, or owner/name on the hub")
-    p.add_argument("clips", nargs="+", type=Path, help="videos, or a still picture with --audio")
+    p.add_argument(
+        "clips",
+        nargs="+",
+        type=Path,
+        help="videos, folders with some at any depth, patterns in quotes, or a still picture with --audio",
+    )
     p.add_argument("--tasks", help="task names, separated by commas; all of the run by default")
     p.add_argument("--question", action="append", help="a question, for tasks such as avqa; may be given several times")
-    p.add_argument("--out", type=Path, default=Path("predictions"), help="folder; each clip gets one of its own inside")
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("predictions"),
+        help="folder; each result gets one of its own inside, named after its clip",
+    )
     p.add_argument("--hop", type=float, default=1.0, help="seconds per step")
     p.add_argument("--audio", type=Path, help="sound file to use instead of the video's own track")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
@@ -52,29 +66,58 @@ def run(args: list[str]) -> int:
     predictor = load(options.run, options.device)
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
-    failures = 0
-    for clip in options.clips:
+    clips, errors = find_clips(options.clips, options.out)
+    count = len(clips) + len(errors)
+    if count == 1 and errors:
+        raise errors[0]
+    failures = len(errors)
+    for error in errors:
+        print(f"avkit predict: {error}", file=sys.stderr)
+    for clip in clips:
         try:
-            if options.stream:
-                _stream(predictor, clip, options)
-            else:
-                _predict(predictor, clip, options)
+            with one_clip(clip):
+                if options.stream:
+                    _stream(predictor, clip, options)
+                else:
+                    _predict(predictor, clip, options)
+        except WriteError:
+            raise  # the next result could not be written either
         except AvkitError as e:
-            if len(options.clips) == 1:
+            if count == 1:
                 raise
             print(f"avkit predict: {e}", file=sys.stderr)
             failures += 1
+    if count > 1:
+        print(f"{count - failures} of {count} clips predicted, under {options.out}")
     if failures:
-        print(f"avkit predict: {failures} of {len(options.clips)} clips could not be read.", file=sys.stderr)
+        print(f"avkit predict: {failures} of {count} clips could not be read.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> "Request":
+    """What the result of a clip answers."""
+    from avkit.inference.result_folders import Request
+
+    dependent = {
+        "tasks": options.tasks,
+        "question": options.question,
+        "hop": options.hop,
+        "audio": str(options.audio.resolve()) if options.audio else None,
+        "silent_ok": options.silent_ok,
+        "stream": options.stream,
+        "caption_change_threshold": options.caption_change_threshold,
+    }
+    return Request.of(clip, predictor.provenance, dependent)
 
 
 def _predict(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> None:
     """Predict a video, write the answers and print them."""
+    from avkit.inference.result_folders import claim_folder
     from avkit.report import terminal_lines
 
     result = predictor.predict(clip, options.tasks, options.question, options.hop, options.audio, options.silent_ok)
-    paths = result.save(options.out / clip.stem, video=not options.no_video)
+    folder = claim_folder(options.out, _request(predictor, clip, options))
+    paths = result.save(folder, video=not options.no_video)
     print(f"{clip}:")
     for line in terminal_lines(result):
         print(f"  {line}")
@@ -84,14 +127,18 @@ def _predict(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
 def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> None:
     """Predict a video window by window; a caption is printed when it differs from the one before."""
     from avkit.answers import Caption
+    from avkit.inference.result_folders import claim_folder
     from avkit.report import StreamWriter
 
     if options.question:
         raise ValueError("A question is about a whole video and cannot be streamed. Leave out --stream or --question.")
+    windows = predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok)
+    first = next(windows)  # a clip that cannot be read gets no folder
+    folder = claim_folder(options.out, _request(predictor, clip, options))
     print(f"{clip}:")
     last = ""
-    with StreamWriter(options.out / clip.stem) as writer:
-        for start, result in predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok):
+    with StreamWriter(folder) as writer:
+        for start, result in chain([first], windows):
             writer.write(start, result)
             for caption in result.of(Caption):
                 for begin, _, text in caption.spans():

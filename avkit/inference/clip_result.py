@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from avkit.errors import AvkitError
+from avkit.files import WriteError
 from avkit.media.decode import Clip, iter_frames, open_clip, write_video
+from avkit.reading.text import read_json
 from avkit.report import Result, overlay_frames, save_result
 from avkit.report.images import Pixels
 
@@ -22,23 +25,44 @@ class ClipResult(Result):
     fps: float = 0.0
     media: Clip | None = None
 
-    def save(self, folder: Path | str, video: bool = True) -> dict[str, Path]:
+    def save(self, folder: Path | str, video: bool = True, overwrite: bool = False) -> dict[str, Path]:
         """Write result.json, timeline.png, report.html, masks, and overlay.mp4 with the clip's own sound.
 
         Args:
             folder: Where; made when absent.
             video: Write the overlay too.
+            overwrite: Replace the result of another clip or run in the folder.
 
         Returns:
             Paths by name: `result`, `timeline`, `report`, `masks`, `overlay` and so on, those that were written.
+
+        Raises:
+            WriteError: If the folder holds another result, or cannot be written to.
         """
         folder = Path(folder)
+        if not overwrite:
+            self._check_folder(folder)
         paths = save_result(folder, self)
         if video:
             clip = self.media or open_clip(self.source)
             frames = overlay_frames(self._frames_at_full_size(clip), self)
             paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
         return paths
+
+    def _check_folder(self, folder: Path) -> None:
+        """Refuse a folder that holds the result of another clip, run or choice of tasks."""
+        try:
+            record = read_json(folder / "result.json")
+        except AvkitError:
+            return
+        if not isinstance(record, dict):
+            return
+        for name, value in (("source", str(self.source)), ("provenance", self.provenance), ("tasks", self.tasks)):
+            if record.get(name) != value:
+                raise WriteError(
+                    f"{folder} holds another result: its {name} is {record.get(name)}, and not {value}. Choose another "
+                    "folder, or pass overwrite=True."
+                )
 
     def _frames_at_full_size(self, clip: Clip) -> Iterator[tuple[float, Pixels]]:
         """The source's frames with their times in seconds; a still picture once per step."""
