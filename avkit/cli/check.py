@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from avkit.datasets.check import TaskFields
     from avkit.datasets.check_state import DatasetState, Problem
 
 
@@ -24,8 +25,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--root", type=Path, help="folder of the dataset")
     p.add_argument("--manifest", type=Path, help="the JSON Lines file, for dataset manifest")
     p.add_argument("--release", help="release of the annotations")
+    p.add_argument("--tasks", help="tasks that are to be trained, separated by commas: is there what each reads?")
     p.add_argument("--visual", help="features to be read instead of pictures: a name, a store, or a folder of .npy")
     p.add_argument("--audio", help="features to be read instead of sound")
+    p.add_argument("--hop", type=float, help="seconds per step, and between two rows of features that do not say it")
+    p.add_argument("--silent-ok", action="store_true", help="use silence for videos without sound")
+    p.add_argument("--allow-missing", action="store_true", help="of a manifest: leave out clips that are not there")
+    p.add_argument("--allow-shared", action="store_true", help="of a manifest: allow clips in several splits")
     p.add_argument("--quick", action="store_true", help="look at names alone, open no media")
     p.add_argument("--json", action="store_true", help="print JSON instead of tables")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -51,12 +57,16 @@ def run(args: list[str]) -> int:
 
 
 def _check(options: argparse.Namespace, on_file: Callable[[], None]) -> "DatasetState":
-    from avkit.datasets import find_dataset
-    from avkit.datasets.check import check_annotations, check_dataset
+    from avkit.datasets import DatasetOptions, find_dataset
+    from avkit.datasets.check import check_dataset
+    from avkit.datasets.check_manifest import check_manifest
     from avkit.datasets.manifest import Manifest
-    from avkit.datasets.manifest_lines import read_manifest
     from avkit.datasets.official import Official
+    from avkit.datasets.splits import SplitOptions
 
+    if options.hop is not None and not 0 < options.hop < float("inf"):
+        raise ValueError(f"--hop is {options.hop}; it is a number of seconds above 0.")
+    tasks = _task_fields(options.tasks) if options.tasks else {}
     dataset = find_dataset(options.dataset)
     if issubclass(dataset, Official):
         if options.root is None:
@@ -67,6 +77,9 @@ def _check(options: argparse.Namespace, on_file: Callable[[], None]) -> "Dataset
             options.release,
             options.visual,
             options.audio,
+            hop=options.hop,
+            silent_ok=options.silent_ok,
+            tasks=tasks,
             open_files=not options.quick,
             on_file=on_file,
         )
@@ -75,10 +88,30 @@ def _check(options: argparse.Namespace, on_file: Callable[[], None]) -> "Dataset
             f"{options.dataset!r} lists no files, so it needs no check. Manifests and classes of "
             "avkit.datasets.official.Official can be checked."
         )
-    if options.manifest is None:
-        raise ValueError("Name the file with --manifest.")
-    root = options.root or options.manifest.parent
-    return check_annotations(read_manifest(options.manifest, root), "manifest", root, on_file)
+    manifest = DatasetOptions(
+        root=options.root,
+        manifest=options.manifest,
+        visual=options.visual,
+        audio=options.audio,
+        hop=options.hop,
+        silent_ok=options.silent_ok,
+        allow_missing=options.allow_missing,
+        splits=SplitOptions(allow_shared=options.allow_shared),
+    )
+    return check_manifest(manifest, tasks, open_files=not options.quick, on_file=on_file)
+
+
+def _task_fields(tasks: str) -> "dict[str, TaskFields]":
+    """What tasks ask of the data, by their names."""
+    from avkit.datasets.check import TaskFields
+    from avkit.tasks import split_names
+    from avkit.training.task_spec import task_specs
+
+    fields = {}
+    for name, spec in task_specs(split_names(tasks)).items():
+        by_split = {split: spec.targets_of(split) for split in ("train", "val", "test")}
+        fields[name] = TaskFields(by_split, spec.required_for_training)
+    return fields
 
 
 def show(state: "DatasetState") -> None:
@@ -95,6 +128,8 @@ def show(state: "DatasetState") -> None:
     for problem in state.problems:
         mark = "[red]x[/]" if problem.fatal else "[yellow]note[/]"
         console.print(f"{mark} {escape(_problem_text(problem))}", highlight=False)
+        for fault in problem.faults:
+            console.print(f"    {escape(fault)}", highlight=False, soft_wrap=True)
     if any(split.missing for split in state.splits):
         console.print(f"get what is missing from: {escape(state.source)}", highlight=False)
     if state.ok:

@@ -1,16 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a dataset is on disk: which clips are missing, which files cannot be read, which features do not fit."""
+"""What of a dataset is on disk: which clips are missing, which cannot be read, which features do not fit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.check_features import check_features
+from avkit.datasets.check_items import ClipCheck, check_items, unlike_clips
 from avkit.datasets.check_media import check_media
 from avkit.datasets.check_state import DatasetState, Problem, SplitState, problem_of
-from avkit.datasets.inputs import ReadOptions
+from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import AbsentError, Official
 from avkit.errors import DataError
+
+
+@dataclass(frozen=True)
+class TaskFields:
+    """What a task asks of the data.
+
+    Attributes:
+        by_split: Targets that each split must have, by its name.
+        required: Targets that a sample must have to be used.
+    """
+
+    by_split: Mapping[str, frozenset[str]]
+    required: frozenset[str]
 
 
 def check_dataset(
@@ -20,10 +35,13 @@ def check_dataset(
     visual: str | None = None,
     audio: str | None = None,
     *,
+    hop: float | None = None,
+    silent_ok: bool = False,
+    tasks: Mapping[str, TaskFields] | None = None,
     open_files: bool = True,
     on_file: Callable[[], None] | None = None,
 ) -> DatasetState:
-    """Check a dataset on disk.
+    """Check a dataset on disk, by reading every clip of every split as training reads it.
 
     Args:
         cls: Its class.
@@ -31,8 +49,11 @@ def check_dataset(
         release: Release of the annotations; the usual one by default.
         visual: Features that are to be read instead of pictures, as in `Official`.
         audio: Features that are to be read instead of sound.
+        hop: Seconds per step, as in `Official`.
+        silent_ok: Use silence for videos without sound.
+        tasks: What the tasks ask that are to be trained, by their names.
         open_files: Whether to open every file; else only names are looked at.
-        on_file: Called after each file.
+        on_file: Called after each file and each clip.
 
     Raises:
         ValueError: If release or features are unknown.
@@ -43,36 +64,98 @@ def check_dataset(
     errors: list[DataError] = []
     for split in cls.splits:
         try:
-            readers.append(cls(root, split, release=release, visual=visual, audio=audio, find_media=False))
+            readers.append(
+                cls(
+                    root,
+                    split,
+                    release=release,
+                    visual=visual,
+                    audio=audio,
+                    hop=hop,
+                    silent_ok=silent_ok,
+                    find_media=False,
+                )
+            )
         except DataError as error:
             errors.append(error)
             state.problems.append(Problem(split, str(error), 0, fatal=not isinstance(error, AbsentError)))
     if not readers:
         raise errors[0]
+    all_checks = []
     for reader in readers:
         present = _check_split(reader, state)
+        for name, fields in (tasks or {}).items():
+            state.problems += check_task(reader, reader.split, name, fields)
         if open_files:
-            state.problems += check_media(reader.split, present, reader.options, on_file)
+            problems, faulty_files = check_media(reader.split, present, reader.options, on_file)
+            state.problems += problems
+            checks = check_items(reader, present, on_file)
+            state.problems += item_problems(reader.split, checks, faulty_files)
+            all_checks += checks
+    state.problems += unlike_problems(all_checks)
+    state.problems += check_hops(readers)
     state.problems += _check_shared_videos(readers)
     state.features, problems = check_features(readers, open_files=open_files)
     state.problems += problems
     return state
 
 
-def check_annotations(
-    annotations: list[Annotation], name: str, root: str | Path, on_file: Callable[[], None] | None = None
-) -> DatasetState:
-    """Check the media of a list of clips, such as a manifest, whose lines have been checked as they were read.
+def check_hops(readers: Iterable[ClipDataset]) -> list[Problem]:
+    """Stored features of which nobody says how many seconds lie between two rows, each once."""
+    faults = {}
+    for reader in readers:
+        try:
+            reader.require_hops()
+        except DataError as error:
+            faults[str(error)] = Problem("", str(error), 1)
+    return list(faults.values())
+
+
+def check_task(reader: ClipDataset, split: str, name: str, fields: TaskFields) -> list[Problem]:
+    """Whether a split has what a task asks of it."""
+    missing = sorted(fields.by_split[split] - reader.provides)
+    if missing:
+        return [Problem(split, f"task {name!r} reads {', '.join(missing)}, which no clip has", 0)]
+    try:
+        reader.indices(fields.required)
+    except DataError as error:
+        return [Problem(split, f"task {name!r}: {error}", 0)]
+    return []
+
+
+def item_problems(split: str, checks: Sequence[ClipCheck], reported_files: Sequence[str] = ()) -> list[Problem]:
+    """The problems of clips that were read.
 
     Args:
-        annotations: The clips.
-        name: Name of the dataset.
-        root: Folder of their media.
-        on_file: Called after each file.
+        split: Their split.
+        checks: What reading them brought to light.
+        reported_files: Names of files whose faults are reported already.
     """
-    state = DatasetState(name, str(root), "", [SplitState("all", len(annotations), None, len(annotations))])
-    state.problems = check_media("all", annotations, ReadOptions(), on_file)
-    return state
+    names = []
+    faults = []
+    for check in checks:
+        own = [fault for fault in check.faults if not any(_mentions(fault, name) for name in reported_files)]
+        if own:
+            names.append(check.annotation.id)
+            faults += own
+    if not names:
+        return []
+    return [problem_of(split, "clips cannot be read as training reads them", names, faults=faults)]
+
+
+def unlike_problems(checks: Sequence[ClipCheck]) -> list[Problem]:
+    """The problem of clips, of whatever split, that cannot stand in one batch with the others."""
+    faults = unlike_clips(checks)
+    if not faults:
+        return []
+    return [
+        Problem("", "clips are unlike the others, and cannot stand in one batch with them", len(faults), faults=faults)
+    ]
+
+
+def _mentions(fault: str, file: str) -> bool:
+    """Whether a fault is about a file, by its name."""
+    return any(form in fault for form in (f"/{file}", f"'{file}'", f" {file} "))
 
 
 def _check_split(reader: Official, state: DatasetState) -> list[Annotation]:

@@ -22,7 +22,7 @@ _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 def check_media(
     split: str, annotations: Iterable[Annotation], options: ReadOptions, on_file: Callable[[], None] | None
-) -> list[Problem]:
+) -> tuple[list[Problem], list[str]]:
     """Open all files of some clips.
 
     Args:
@@ -30,26 +30,31 @@ def check_media(
         annotations: The clips.
         options: How they are read, which says how long they are.
         on_file: Called after each file.
+
+    Returns:
+        The problems, and the names of all files that have one.
     """
     durations: dict[Path, float] = {}
     for annotation in annotations:
-        durations |= _expected_durations(annotation, options)
-    damaged = []
-    short = []
+        for path, duration in _expected_durations(annotation, options).items():
+            durations[path] = max(duration, durations.get(path, 0.0))
+    damaged = {}
+    short = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for path, fault in zip(durations, pool.map(_find_fault, durations, durations.values()), strict=True):
-            if fault == "damaged":
-                damaged.append(path.name)
-            if fault == "short":
-                short.append(path.name)
+        for path, (kind, text) in zip(durations, pool.map(_find_fault, durations, durations.values()), strict=True):
+            if kind == "damaged":
+                damaged[path.name] = text
+            if kind == "short":
+                short[path.name] = text
             if on_file is not None:
                 on_file()
     problems = []
     if damaged:
-        problems.append(problem_of(split, "files cannot be read", damaged))
+        problems.append(problem_of(split, "files cannot be read", list(damaged), faults=list(damaged.values())))
     if short:
-        problems.append(problem_of(split, "files end more than a second before their labels", short))
-    return problems
+        what = "files end more than a second before their labels"
+        problems.append(problem_of(split, what, list(short), faults=list(short.values())))
+    return problems, [*damaged, *short]
 
 
 def _expected_durations(annotation: Annotation, options: ReadOptions) -> dict[Path, float]:
@@ -72,15 +77,16 @@ def _expected_durations(annotation: Annotation, options: ReadOptions) -> dict[Pa
     return durations
 
 
-def _find_fault(path: Path, duration: float) -> Literal["", "damaged", "short"]:
-    """What is wrong with a file that should last some seconds."""
+def _find_fault(path: Path, duration: float) -> tuple[Literal["", "damaged", "short"], str]:
+    """What is wrong with a file that should last some seconds, and the same in words."""
     try:
         if path.suffix.lower() in _IMAGE_ENDINGS:
             load_image(path)
-            return ""
+            return "", ""
         info = probe(path)
-    except (MediaError, OSError):
-        return "damaged"
-    if info.is_cut:
-        return "damaged"
-    return "short" if info.duration < duration - _SHORTFALL else ""
+        info.require()
+    except (MediaError, OSError) as error:
+        return "damaged", str(error)
+    if info.duration < duration - _SHORTFALL:
+        return "short", f"{path} lasts {info.duration:.2f} s and its labels {duration:g} s. Download it again."
+    return "", ""

@@ -19,6 +19,7 @@ class Problem:
         count: Number of clips or files that have it.
         examples: Some of their names.
         fatal: Whether the dataset cannot be used as it is; else the fault is only worth knowing.
+        faults: Every single fault with file, line and field, where they differ.
     """
 
     split: str
@@ -26,11 +27,14 @@ class Problem:
     count: int
     examples: list[str] = field(default_factory=list)
     fatal: bool = True
+    faults: list[str] = field(default_factory=list)
 
 
-def problem_of(split: str, what: str, names: Sequence[str], *, fatal: bool = True) -> Problem:
+def problem_of(
+    split: str, what: str, names: Sequence[str], *, fatal: bool = True, faults: Sequence[str] = ()
+) -> Problem:
     """The problem that clips or files of some names have, the first of them as examples."""
-    return Problem(split, what, len(names), list(names[:_MAX_EXAMPLES]), fatal)
+    return Problem(split, what, len(names), list(names[:_MAX_EXAMPLES]), fatal, list(faults))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 """A dataset of annotated clips on disk: from annotations to items."""
 
 import math
+from copy import copy
 from functools import cached_property
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from avkit.datasets.annotations import FIELDS_BY_KEY, QUESTION_FIELDS, Annotatio
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
 from avkit.datasets.clip_reader import ClipReader, require_hop
+from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.targets import TargetBuilder
@@ -150,6 +152,20 @@ class ClipDataset(Dataset):
                 f"sample {index} does not give {sorted(fields - carried)}. Take samples from 'indices'.",
             )
         inputs = self._cache.get(self.reader.key(annotation), lambda: self.reader.read(annotation), ClipInputs.tensors)
+        return self.make_item(sample, inputs, fields, unknown)
+
+    def collecting(self, faults: Faults) -> "ClipDataset":
+        """The same clips, whose items give faults of annotations to `faults`; nothing of them is kept in memory."""
+        dataset = copy(self)
+        dataset.target_builder = self.target_builder.collecting(faults)
+        dataset._cache = TensorCache(0)
+        return dataset
+
+    def make_item(
+        self, sample: Sample, inputs: ClipInputs, fields: frozenset[str], unknown: frozenset[str] = frozenset()
+    ) -> Item:
+        """The item of a sample, of what was read of its clip; of targets in `unknown` nothing is known."""
+        annotation = self.annotations[sample.clip]
         grid = inputs.grid
         targets = self._targets(self.complete(annotation, grid), grid, fields, unknown)
         targets |= _question_targets(annotation, sample.question)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from avkit.datasets.annotations import Annotation, FrameAnnotation, SpanAnnotation
 
+#: Seconds by which an event or caption may end after its clip: labels count in whole seconds, codecs end in frames.
+_MAX_OVERHANG = 1.0
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -75,12 +78,18 @@ def steps_of(record: SpanAnnotation, grid: Grid, annotation: Annotation, field: 
         bool (T,).
 
     Raises:
-        DataError: If it lies beyond the clip.
+        DataError: If it lies beyond the clip, or ends more than a second after it.
     """
     start = record.start
     end = min(record.end, grid.end)
     if start >= end:
         raise annotation.error(f"{field}.start", f"{start} s is beyond the clip, which lasts {grid.duration:.2f} s.")
+    if math.inf > record.end > grid.end + _MAX_OVERHANG:
+        raise annotation.error(
+            f"{field}.end",
+            f"{record.end} s is after the end of the clip, which lasts {grid.duration:.2f} s. Correct it, or leave "
+            "'end' out for the end of the clip.",
+        )
     covered: NDArray[np.bool_] = (grid.middles >= start) & (grid.middles < end)
     if not covered.any():
         middle = int(((start + end) / 2 - grid.offset) / grid.hop)

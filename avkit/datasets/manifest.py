@@ -105,11 +105,17 @@ class Manifest(ClipDataset):
             )
         own_vocabulary = _vocabulary(self.all_lines if split_facts.drawn else by_split["train"] or self.all_lines)
         super().__init__(annotations, vocabulary or own_vocabulary, options)
-        self.require_hops()
+        if faults is None:
+            self.require_hops()
 
     @classmethod
-    def open(cls, split: str, options: DatasetOptions) -> "Manifest":
+    def open(cls, split: str, options: DatasetOptions, faults: Faults | None = None) -> "Manifest":
         """Open a split of `options.manifest`.
+
+        Args:
+            split: `train`, `val` or `test`.
+            options: The manifest, and how it is read.
+            faults: Takes the faults of all lines, to check them; by default the first one is raised.
 
         Raises:
             ValueError: If no manifest is named.
@@ -128,6 +134,7 @@ class Manifest(ClipDataset):
             audio=None if options.audio is None else open_named(options.audio, root),
             splits=options.splits,
             allow_missing=options.allow_missing,
+            faults=faults,
         )
 
     @property

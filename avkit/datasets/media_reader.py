@@ -2,6 +2,7 @@
 """Pictures and sound of clips, from videos, pictures and audio files."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -45,6 +46,8 @@ class MediaReader:
         path = annotation.root / (annotation.video or annotation.picture or "")
         audio_path = None if annotation.audio is None else annotation.root / annotation.audio
         clip = decode.open_clip(path, audio_path)
+        if audio and audio_path is not None and not clip.info.is_image:
+            self._check_sound_length(annotation, clip)
         if annotation.start is None and annotation.end is None:
             decoded = self._read_whole(annotation, clip, grid, frames=frames)
         else:
@@ -145,14 +148,29 @@ class MediaReader:
         duration = len(waveform) / SAMPLE_RATE
         return Grid(decode.count_steps(duration, hop), hop, duration)
 
+    def _check_sound_length(self, annotation: Annotation, clip: decode.Clip) -> None:
+        """Refuse a sound file that ends well before the video that it belongs to."""
+        sound = clip.audio_info.duration
+        wanted = min(clip.info.duration, self._duration(annotation) or clip.info.duration)
+        if annotation.end is not None:
+            wanted = min(wanted, annotation.end)
+        if not self.options.short_ok and sound < max(wanted - _SHORTFALL, wanted / 2):
+            raise annotation.error(
+                "audio",
+                f"the sound {annotation.audio!r} lasts {sound:.2f} s and its video {clip.info.duration:.2f} s. "
+                "Export it again, or use silence for the rest with --data.allow_missing true (allow_missing=True in "
+                "Python).",
+            )
+
     def _check_length(self, annotation: Annotation, duration: float) -> None:
         """Refuse a file that is much shorter than its clip should be."""
         expected = self._duration(annotation) or 0
+        name = Path(annotation.audio or annotation.video or annotation.picture or "").name
         if not self.options.short_ok and duration < expected - _SHORTFALL:
             raise annotation.error(
                 "",
-                f"its file lasts {duration:.2f} s and its labels {expected:g} s. Download it again, or "
-                "pass allow_missing=True to hold its last picture as the official code does.",
+                f"its file {name} lasts {duration:.2f} s and its labels {expected:g} s. Download it again, or hold its "
+                "last picture as the official code does with --data.allow_missing true (allow_missing=True in Python).",
             )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avkit.batch import Targets
 from avkit.datasets.annotations import Annotation, EventAnnotation, MaskAnnotation
+from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
 from avkit.datasets.pixels import pixel_number, pixel_text, read_pixels
 from avkit.errors import unknown_name
@@ -27,19 +28,28 @@ class TargetBuilder:
     Args:
         classes: Names of classes in index order.
         image_size: Height and width of masks in pixels.
+        faults: Takes the faults of annotations, where it collects; by default the first one is raised.
     """
 
-    def __init__(self, classes: list[str], image_size: int) -> None:
+    def __init__(self, classes: list[str], image_size: int, faults: Faults = RAISE) -> None:
         self.class_indices = {name: index for index, name in enumerate(classes)}
         self.image_size = image_size
+        self.faults = faults
+
+    def collecting(self, faults: Faults) -> "TargetBuilder":
+        """The same builder, which gives faults to `faults` and leaves out what is faulty."""
+        builder = TargetBuilder([], self.image_size, faults)
+        builder.class_indices = self.class_indices
+        return builder
 
     def captions(self, annotation: Annotation, grid: Grid) -> Targets:
         """The field `caption`; sentences that hold at the same time are joined by "and"."""
         captions = [""] * grid.steps
         for k, record in enumerate(annotation.captions or ()):
-            for step in np.flatnonzero(steps_of(record, grid, annotation, f"captions[{k}]")):
-                before = captions[step]
-                captions[step] = f"{before} and {record.text}" if before else record.text
+            with self.faults:
+                for step in np.flatnonzero(steps_of(record, grid, annotation, f"captions[{k}]")):
+                    before = captions[step]
+                    captions[step] = f"{before} and {record.text}" if before else record.text
         return {"caption": captions}
 
     def events(self, annotation: Annotation, grid: Grid) -> Targets:
@@ -50,21 +60,29 @@ class TargetBuilder:
         """
         segments = torch.zeros(2, grid.steps, len(self.class_indices), dtype=torch.uint8)
         video_labels = torch.zeros(len(self.class_indices), dtype=torch.uint8)
+        valid_events = []
         for k, event in enumerate(annotation.events or ()):
-            index = self._class_index(event.label, annotation, f"events[{k}].label")
-            steps = torch.from_numpy(steps_of(event, grid, annotation, f"events[{k}]"))
-            video_labels[index] = 1
-            if event.modality != "visual":
-                segments[0, steps, index] = 1
-            if event.modality != "audio":
-                segments[1, steps, index] = 1
+            index = None
+            with self.faults:
+                index = self._class_index(event.label, annotation, f"events[{k}].label")
+            with self.faults:
+                steps = torch.from_numpy(steps_of(event, grid, annotation, f"events[{k}]"))
+                if index is None:  # its label is a fault that was collected
+                    continue
+                video_labels[index] = 1
+                if event.modality != "visual":
+                    segments[0, steps, index] = 1
+                if event.modality != "audio":
+                    segments[1, steps, index] = 1
+                valid_events.append(event)
         for label in annotation.labels or ():
-            video_labels[self._class_index(label, annotation, "labels")] = 1
+            with self.faults:
+                video_labels[self._class_index(label, annotation, "labels")] = 1
         return {
             "audio_segments": segments[0],
             "visual_segments": segments[1],
             "video_labels": video_labels,
-            "events": self._audio_visual_events(annotation.events or [], grid),
+            "events": self._audio_visual_events(valid_events, grid),
         }
 
     def _audio_visual_events(self, events: list[EventAnnotation], grid: Grid) -> Tensor:
@@ -80,8 +98,9 @@ class TargetBuilder:
         """The fields `boxes`, and `source`, which is 1 inside of them."""
         rows: dict[int, list[list[float]]] = {}
         for k, record in enumerate(annotation.boxes or ()):
-            step = step_of(record, grid, annotation, f"boxes[{k}]")
-            rows.setdefault(step, []).append(record.box)
+            with self.faults:
+                step = step_of(record, grid, annotation, f"boxes[{k}]")
+                rows.setdefault(step, []).append(record.box)
         max_boxes = max((len(row) for row in rows.values()), default=0)
         boxes = torch.full((grid.steps, max_boxes, 4), math.nan)
         for step, row in rows.items():
@@ -101,13 +120,25 @@ class TargetBuilder:
         }
         if "class_mask" in annotation.fields:
             targets["class_mask"] = torch.zeros(size, dtype=torch.uint8)
-        for step, k in _nearest_masks(annotation, grid).items():
-            mask, classes = self._read_mask(annotation, grid, k)
-            targets["mask"][step] = torch.from_numpy(mask)
-            targets["mask_known"][step] = True
-            if "class_mask" in targets:
-                targets["class_mask"][step] = torch.from_numpy(classes)
+        for step, k in self._nearest_masks(annotation, grid).items():
+            with self.faults:
+                mask, classes = self.read_mask(annotation, grid, k)
+                targets["mask"][step] = torch.from_numpy(mask)
+                targets["mask_known"][step] = True
+                if "class_mask" in targets:
+                    targets["class_mask"][step] = torch.from_numpy(classes)
         return targets
+
+    def _nearest_masks(self, annotation: Annotation, grid: Grid) -> dict[int, int]:
+        """The number of the mask to use for each step that has one."""
+        nearest: dict[int, tuple[float, int]] = {}
+        for k, mask in enumerate(annotation.masks or ()):
+            with self.faults:
+                step = step_of(mask, grid, annotation, f"masks[{k}]")
+                middle = (step + 0.5) * grid.hop
+                distance = 0.0 if mask.time is None else abs(mask.time - middle)
+                nearest[step] = min(nearest.get(step, (math.inf, k)), (distance, k))
+        return {step: k for step, (_, k) in nearest.items() if step < grid.steps}
 
     def unknown_masks(self, grid: Grid) -> Targets:
         """The fields of masks for a clip of which no mask is known."""
@@ -115,7 +146,7 @@ class TargetBuilder:
         mask_known = torch.zeros(grid.steps, dtype=torch.bool)
         return {"mask": empty, "class_mask": empty, "mask_known": mask_known, "source": empty.float()}
 
-    def _read_mask(self, annotation: Annotation, grid: Grid, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def read_mask(self, annotation: Annotation, grid: Grid, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Sounding or not, and class index + 1 or 0, of the k-th mask, each (image_size, image_size)."""
         assert annotation.masks is not None
         record = annotation.masks[k]
@@ -158,17 +189,6 @@ def _audio_visual_spans(events: list[EventAnnotation]) -> list[tuple[float, floa
             if visible.label == audible.label:
                 spans.append((max(audible.start, visible.start), min(audible.end, visible.end), audible.label))
     return spans
-
-
-def _nearest_masks(annotation: Annotation, grid: Grid) -> dict[int, int]:
-    """The number of the mask to use for each step that has one."""
-    nearest: dict[int, tuple[float, int]] = {}
-    for k, mask in enumerate(annotation.masks or ()):
-        step = step_of(mask, grid, annotation, f"masks[{k}]")
-        middle = (step + 0.5) * grid.hop
-        distance = 0.0 if mask.time is None else abs(mask.time - middle)
-        nearest[step] = min(nearest.get(step, (math.inf, k)), (distance, k))
-    return {step: k for step, (_, k) in nearest.items() if step < grid.steps}
 
 
 def _resize_nearest(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
