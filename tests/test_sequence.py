@@ -112,7 +112,7 @@ class TestRoundTrip:
         found = codec.decode("boxes", sure(every_row(codec, "boxes", given)), given)["boxes"]
         for rows, true in zip(found.flatten(0, 1), given.targets["boxes"].flatten(0, 1), strict=True):
             there = true[true.isfinite().all(-1) & (true.sum(-1) > 0)]  # padded steps hold zeros
-            torch.testing.assert_close(rows[: len(there)], there, atol=0.5 / codec.bins + 1e-6, rtol=0)
+            torch.testing.assert_close(rows[: len(there)], there, atol=0.5 / codec.alphabet.bins + 1e-6, rtol=0)
 
     def test_heat_is_highest_in_the_box_and_falls_with_the_distance(self):
         codec, given = Codec(VOCABULARY), batch("ssl", 1)
@@ -227,7 +227,7 @@ class TestGrammar:
 
     def test_refusals(self):
         codec = Codec(VOCABULARY, steps=8)
-        with pytest.raises(ValueError, match=r"10 steps; sequences tell 8 apart\. Cut it, .*interface heads"):
+        with pytest.raises(ValueError, match=r"10 steps; sequences have tokens for 8\. Cut it, .*interface heads"):
             codec.encode("events", {}, batch("ave"))
         with pytest.raises(ValueError, match=r"Unknown form of a sequence 'mask'.*masks"):
             codec.form("mask")
@@ -355,7 +355,7 @@ def test_refusals():
     net = model("ave").eval()
     item = SCENES.item(0, frozenset({"audio_segments", "visual_segments"}))
     long = Item("long", 70.0, 1.0, item.frames.repeat(7, 1, 1, 1), item.waveform.repeat(7))
-    with pytest.raises(ValueError, match=r"70 steps; sequences tell 64 apart"), torch.no_grad():
+    with pytest.raises(ValueError, match=r"70 steps; sequences have tokens for 64"), torch.no_grad():
         net(collate([long], "ave"))
 
 

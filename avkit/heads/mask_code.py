@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class MaskCode(nn.Module):
     """A fixed code: a mask is cut into blocks, and each is empty, full, or split by a straight edge.
 
-    Nothing is learnt and nothing depends on the data. A block is looked at in `cells` squared cells; the edge that
-    differs from it in the fewest is its code. Masks of any size go through a grid of blocks times cells on each side.
+    Nothing is learnt and nothing depends on the data. A block has `cells` squared cells; its code is the edge that
+    differs from it in the fewest cells. Masks are resized to blocks times cells on each side first.
 
     Args:
         blocks: Blocks on each side of a mask.
@@ -32,7 +32,8 @@ class MaskCode(nn.Module):
         for name, count in {"blocks": blocks, "cells": cells, "angles": angles, "offsets": offsets}.items():
             if count < 1:
                 raise ValueError(f"{name}={count}; a mask code needs 1 or more.")
-        self.blocks, self.cells = blocks, cells
+        self.blocks = blocks
+        self.cells = cells
         middle = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells * 2 - 1
         turn = torch.arange(angles, dtype=torch.float64) * (2 * math.pi / angles)
         along = turn.cos()[:, None, None] * middle + turn.sin()[:, None, None] * middle[:, None]

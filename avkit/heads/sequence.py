@@ -19,13 +19,13 @@ from avkit.nn.position import time_code
 
 
 class SequenceDecoder(nn.Module):
-    """Autoregressive Transformer decoder over sound, picture and words, with one vocabulary for all forms of answers.
+    """Autoregressive Transformer decoder over audio, visual and text tokens, with one vocabulary for all answers.
 
-    Rows about a step look at that step alone, rows about a clip at all of its steps and at the question or prompt.
+    Rows about a step attend to that step alone, rows about a clip to all of its steps and to the question or prompt.
 
     Args:
         width: Width D of the tokens.
-        codec: What tokens mean.
+        codec: The vocabulary of tokens.
         forms: Names of the forms that will be written.
         layers: Decoder layers.
         heads: Attention heads.
@@ -37,72 +37,77 @@ class SequenceDecoder(nn.Module):
 
     def __init__(self, width: int, codec: Codec, forms: Sequence[str], layers: int = 3, heads: int = 4) -> None:
         super().__init__()
-        self.codec, self.forms = codec, tuple(forms)
+        self.codec = codec
+        self.forms = tuple(forms)
         self.embed = nn.Embedding(len(codec), width, padding_idx=PAD)
         self.position = nn.Parameter(torch.randn(codec.longest(forms), width) * 0.5)
         self.kind = nn.Parameter(torch.randn(4, width) * 0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, len(codec))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, len(codec))
 
     def per_step(self, forms: Sequence[str]) -> bool:
-        """Whether any of the forms has a row for every step, which looks at pictures closely."""
+        """Whether any of the forms has a row for every step, which needs patches in full resolution."""
         return any(self.codec.form(form).per_step for form in forms)
 
     def memory(self, tokens: Tokens, form: str) -> tuple[Tensor, Tensor]:
-        """What rows of a form may look at, (N, M, D), and what of it there is, bool (N, 1, 1, M)."""
-        sound, picture = tokens.audio[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]
-        seen = torch.cat([sound, picture, tokens.patches + self.kind[2]], 2)
+        """Tokens that the rows of a form attend to, (N, M, D), and which of them are valid, bool (N, 1, 1, M)."""
+        audio = tokens.audio[:, :, None] + self.kind[0]
+        frame = tokens.frame[:, :, None] + self.kind[1]
+        memory = torch.cat([audio, frame, tokens.patches + self.kind[2]], 2)
         if self.codec.form(form).per_step:
-            seen = seen.flatten(0, 1)
-            return seen, torch.ones(len(seen), 1, 1, seen.shape[1], dtype=torch.bool, device=seen.device)
-        size = seen.shape[2]
-        seen = rearrange(seen + time_code(tokens.audio)[:, None], "b t m d -> b (t m) d")
-        there = tokens.valid.repeat_interleave(size, 1)
+            memory = memory.flatten(0, 1)
+            return memory, torch.ones(len(memory), 1, 1, memory.shape[1], dtype=torch.bool, device=memory.device)
+        size = memory.shape[2]
+        memory = rearrange(memory + time_code(tokens.audio)[:, None], "b t m d -> b (t m) d")
+        valid = tokens.valid.repeat_interleave(size, 1)
         if tokens.text is not None and tokens.text_valid is not None:
-            seen = torch.cat([seen, tokens.text + self.kind[3]], 1)
-            there = torch.cat([there, tokens.text_valid], 1)
-        return seen, there[:, None, None]
+            memory = torch.cat([memory, tokens.text + self.kind[3]], 1)
+            valid = torch.cat([valid, tokens.text_valid], 1)
+        return memory, valid[:, None, None]
 
-    def forward(self, memory: Tensor, there: Tensor, rows: Tensor) -> Tensor:
-        """Logits of what comes after each token of rows (N, L): (N, L, vocabulary)."""
+    def forward(self, memory: Tensor, valid: Tensor, rows: Tensor) -> Tensor:
+        """Logits of the token after each token of rows (N, L): (N, L, vocabulary)."""
         x = self.embed(rows) + self.position[: rows.shape[1]]
         for layer in self.layers:
-            x = layer(x, memory, there, causal=True)
+            x = layer(x, memory, valid, causal=True)
         logits: Tensor = self.out(self.norm(x))
         return logits
 
     def loss(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> Tensor:
         """Cross-entropy of the next token, mean over all tokens of the rows; 0 where nothing is annotated."""
         rows, kept = self.codec.encode(form, fields, batch)
-        memory, there = (x[kept.flatten()] for x in self.memory(tokens, form))
-        logits = self(memory, there, rows[:, :-1])
+        memory, valid = self.memory(tokens, form)
+        rows_kept = kept.flatten()
+        logits = self(memory[rows_kept], valid[rows_kept], rows[:, :-1])
         target = rows[:, 1:]
         total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
         return mean_of(total, (target != PAD).sum())
 
     @torch.no_grad()
     def write(self, tokens: Tokens, form: str, cache: bool = True) -> Written:
-        """The likeliest token at each turn among those that may come, until every row has ended.
+        """Write the likeliest of the allowed tokens, one by one, until every row has ended.
 
         Args:
-            tokens: What there is to see and hear.
-            form: What to write, a row per clip or per step.
-            cache: Keep keys and values of earlier tokens; without it the same rows come, more slowly.
+            tokens: Tokens of the backbone.
+            form: Name of the form, which has a row per clip or per step.
+            cache: Keep keys and values of earlier tokens; the same rows are written without, but more slowly.
         """
-        memory, there = self.memory(tokens, form)
+        memory, valid = self.memory(tokens, form)
         steps = tokens.valid.sum(1)
         if self.codec.form(form).per_step:
             steps = steps.repeat_interleave(tokens.valid.shape[1])
         rows = torch.full((len(memory), 1), self.codec.start(form), device=memory.device)
-        chances, first = [torch.ones_like(rows, dtype=memory.dtype)], None
-        caches = [Cache() for _ in self.layers] if cache else [None] * len(self.layers)
+        chances = [torch.ones_like(rows, dtype=memory.dtype)]
+        first = None
+        caches: list[Cache | None] = [Cache() if cache else None for _ in self.layers]
         ended = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         while not ended.all():
             turn = rows.shape[1] - 1
             x = self.embed(rows[:, turn:] if cache else rows)
             x = x + (self.position[turn] if cache else self.position[: turn + 1])
             for layer, kept in zip(self.layers, caches, strict=True):
-                x = layer(x, memory, there, causal=not cache, cache=kept)
+                x = layer(x, memory, valid, causal=not cache, cache=kept)
             logits = self.out(self.norm(x[:, -1])).float()
             allowed = self.codec.allowed(form, rows, steps)
             allowed[ended] = False
@@ -117,14 +122,14 @@ class SequenceDecoder(nn.Module):
         return Written(rows, torch.cat(chances, 1), first)
 
     def predict(self, tokens: Tokens, form: str, batch: Batch) -> dict[str, Any]:
-        """What a form says about a batch, as the values of a `Prediction`."""
+        """Values of a `Prediction` that a form gives for a batch."""
         self.codec.check(batch)
         return self.codec.decode(form, self.write(tokens, form), batch)
 
 
 @dataclass
 class SequenceOutput:
-    """What rows are written from.
+    """What the rows of a batch are written from.
 
     Attributes:
         tokens: Tokens of the backbone.
@@ -138,12 +143,12 @@ class SequenceOutput:
 class SequenceHead(Head):
     """Answers a task as rows of tokens, written by a decoder that all tasks share.
 
-    Where labels do not say all that is answered, the task's own head is trained too and makes the decoder's targets.
+    Where labels do not cover all of the answer, the task's own head is trained too and makes the decoder's targets.
 
     Args:
         decoder: The shared decoder. It is a module of the system, not of this head.
         forms: Forms of the task's rows, see `avkit.heads.forms`.
-        usual: The head class that the task has without sequences; it says what tokens the task may be given.
+        usual: The head class that the task has without sequences; it declares which tokens the task may be given.
         teacher: A head of that class, for a weakly supervised task.
     """
 
