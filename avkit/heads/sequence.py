@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses, Output, Prediction, Tokens
 from avkit.heads.base import Head
-from avkit.heads.codec import END, PAD, Codec, Written
+from avkit.heads.codec import END, PAD, Codec
+from avkit.heads.forms.base import Written
 from avkit.nn.decoder_layer import Cache, DecoderLayer
 from avkit.nn.losses import mean_of
 from avkit.nn.position import time_code
