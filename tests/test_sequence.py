@@ -10,8 +10,8 @@ from avkit.batch import Item, Prediction, Vocabulary
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.heads.codec import END, PAD, Codec
-from avkit.heads.forms.base import Written
 from avkit.heads.forms import FORMS
+from avkit.heads.forms.base import Written
 from avkit.heads.mask_code import MaskCode
 from avkit.nn.event_labels import event_targets
 from avkit.systems.av_unified.system import AVUnifiedConfig
