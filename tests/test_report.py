@@ -6,6 +6,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ from avkit.report import (
     overlay_frames,
     print_scores,
     save_result,
+    write_gallery,
     write_report,
 )
 from avkit.report import run as run_module
 from avkit.report.files import markdown, strict_json
-from avkit.report.images import Layer, fit_labels, outline, palette, picture, strip, tint, truth_outline, warm
+from avkit.report.images import Layer, fit_labels, outline, palette, picture, png, strip, tint, truth_outline, warm
 from avkit.report.overlay import wrap
 from avkit.report.rows import row_cells
 from avkit.report.run import loss_curve, smooth
@@ -513,6 +515,16 @@ def test_overlay_text_stays_at_the_ends(tmp_path):
     assert not rows[80:120].any()
 
 
+@pytest.mark.parametrize("height", [6, 64, 90, 120, 180, 224, 360, 1080])
+def test_overlay_text_covers_a_third_of_a_picture_at_most(tmp_path, height):
+    answers = [caption(*["many words " * 60] * 3), *[Choice("avqa", "why " * 99, "so")] * 9]
+    (_, image), *_ = given = frames([0.0], height, 2 * height)
+    (drawn,) = overlay_frames(given, result(tmp_path, answers=answers))
+    covered = (drawn != image).any(axis=(1, 2)).mean()
+    assert covered <= 0.35
+    assert (covered > 0) == (height >= 90)
+
+
 def test_overlay_of_a_tiny_frame_and_of_no_text(tmp_path):
     (drawn,) = overlay_frames(frames([0.0], 6, 8), result(tmp_path))
     assert drawn.shape == (6, 8, 3)
@@ -549,6 +561,62 @@ def test_wrap_cuts_with_an_ellipsis():
 
 
 # --- result
+
+
+def test_pictures_have_the_shape_of_the_source(tmp_path):
+    wide = result(tmp_path, size=(90, 160), pictures={1: np.zeros((9, 16, 3), np.uint8)})
+    assert wide.picture(1) is wide.pictures[1]
+    assert wide.picture(0).shape == (40, 71, 3)  # frames of 40 x 60, shown as 16 : 9
+    assert result(tmp_path, frames=None).picture(0) is None
+    page = save_result(tmp_path / "out", wide)["report"].read_text(encoding="utf-8")
+    sizes = [opened(base64.b64decode(uri)).size for uri in re.findall(r"base64,([^\"]+)\" loading", page)]
+    assert sizes == [(71, 40), (16, 9), (71, 40)]
+    assert opened(tmp_path / "out" / "thumbnail.jpg").size == (16, 9)
+
+
+def test_the_page_holds_the_timeline_once(tmp_path):
+    paths = save_result(tmp_path / "out", result(tmp_path))
+    page = paths["report"].read_text(encoding="utf-8")
+    assert page.count("data:image/") == 4  # the timeline, and three frames
+    assert "srcset" not in page
+    assert len(page) < paths["timeline"].stat().st_size * 2 + 60_000
+
+
+class TestGallery:
+    """One page for many results."""
+
+    def save(self, folder, tmp_path, *answers, **changes):
+        save_result(folder, result(tmp_path, answers=list(answers), **changes))
+
+    def text_of(self, page):
+        return Tags(page.read_text(encoding="utf-8"))
+
+    def test_the_least_certain_video_comes_first(self, tmp_path):
+        out = tmp_path / "out"
+        self.save(out / "a sure", tmp_path, Choice("avqa", "who", "two", {"two": 0.9}))
+        self.save(out / "sub" / "unsure", tmp_path, Events("davel", [Event("davel", "both", "dog", 0, 1, 0.3)]))
+        self.save(out / "z none", tmp_path, caption("a dog", "a dog", "a cat"), notes=["own note", EVIL])
+        tags = self.text_of(write_gallery(out, ["bad & <b>.mp4 has no picture"]))
+        order = [tags.text.index(name) for name in ("bad & <b>.mp4", "sub/unsure", "a sure", "z none")]
+        assert order == sorted(order)
+        for text in ("dog", "who two", "90 %", "a cat", "own note", "4 videos"):
+            assert text in tags.text
+        assert tags.text.count(EVIL) == 1  # a note of all results
+        assert "a%20sure/report.html" in tags.addresses
+        assert "sub/unsure/thumbnail.jpg" in tags.addresses
+        assert tags.tags.isdisjoint({"script", "b"})
+        assert all((out / unquote(address)).exists() for address in tags.addresses)
+
+    @pytest.mark.parametrize("content", ["{", "[]", "null", '{"captions": 3}', "[" * 100_000])
+    def test_a_file_that_is_no_result_is_named(self, tmp_path, content):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "result.json").write_text(content)
+        assert "result.json is not readable" in self.text_of(write_gallery(tmp_path)).text
+
+    def test_a_page_of_many_videos_stays_small(self, tmp_path):
+        for number in range(17):
+            self.save(tmp_path / "out" / str(number), tmp_path, *all_answers())
+        assert write_gallery(tmp_path / "out").stat().st_size < 40_000
 
 
 def test_events_and_heat_are_written(tmp_path):
@@ -629,7 +697,9 @@ def test_result_classes(tmp_path):
 
 
 def test_shorter_result_removes_old_masks_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("avkit.report.result.timeline", lambda *args: b"")  # drawing takes a second
+    monkeypatch.setattr(
+        "avkit.report.result.timeline", lambda *args: png(np.zeros((1, 1, 3), np.uint8))
+    )  # drawing takes a second
     save_result(tmp_path, result(tmp_path))
     (tmp_path / "masks" / "mine.png").write_bytes(b"")
     save_result(tmp_path, result(tmp_path, steps=1))
@@ -650,7 +720,7 @@ def test_result_with_nothing(tmp_path):
 def test_result_takes_tensors(tmp_path, monkeypatch):
     import torch
 
-    monkeypatch.setattr("avkit.report.result.timeline", lambda *args: b"")
+    monkeypatch.setattr("avkit.report.result.timeline", lambda *args: png(np.zeros((1, 1, 3), np.uint8)))
 
     given = result(tmp_path, answers=[Mask("avs", torch.ones(3, 4, 4))], waveform=torch.zeros(16000))
     assert isinstance(given.first(Mask).maps, np.ndarray)
@@ -675,8 +745,8 @@ def test_long_clip_lists_captions_and_limits_frames(tmp_path):
     long = result(tmp_path, answers=answers, frames=np.zeros((steps, 3, 8, 8), np.uint8))
     long.duration = 80.0
     page = Tags(save_result(tmp_path, long)["report"].read_text(encoding="utf-8"))
-    assert len(page.addresses) == 60 + 2
-    assert "60 of 80" not in page.text  # stands beside the masks, of which there are none
+    assert len(page.addresses) == 40 + 1
+    assert "40 of 80" not in page.text  # stands beside the masks, of which there are none
     assert opened(tmp_path / "timeline.png").size[1] > 600  # the list of captions under the axis
 
 
@@ -705,4 +775,4 @@ def test_sound_levels_finds_the_tone_and_shows_silence_as_silent():
 def test_pictures_in_the_page_decode(tmp_path):
     tags = Tags(save_result(tmp_path, result(tmp_path))["report"].read_text(encoding="utf-8"))
     sizes = [opened(base64.b64decode(a.split(",")[1])).size for a in tags.addresses]
-    assert sizes[2:] == [(60, 40)] * 3
+    assert sizes[1:] == [(60, 40)] * 3

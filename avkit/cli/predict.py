@@ -70,7 +70,7 @@ def run(args: list[str]) -> int:
     count = len(clips) + len(errors)
     if count == 1 and errors:
         raise errors[0]
-    failures = len(errors)
+    problems = [str(error) for error in errors]
     for error in errors:
         print(f"avkit predict: {error}", file=sys.stderr)
     for clip in clips:
@@ -86,12 +86,16 @@ def run(args: list[str]) -> int:
             if count == 1:
                 raise
             print(f"avkit predict: {e}", file=sys.stderr)
-            failures += 1
+            problems.append(str(e))
     if count > 1:
-        print(f"{count - failures} of {count} clips predicted, under {options.out}")
-    if failures:
-        print(f"avkit predict: {failures} of {count} clips could not be read.", file=sys.stderr)
-    return 1 if failures else 0
+        print(f"{count - len(problems)} of {count} clips predicted, under {options.out}")
+        if not options.stream:
+            from avkit.report import write_gallery
+
+            print(f"all videos: {write_gallery(options.out, problems)}")
+    if problems:
+        print(f"avkit predict: {len(problems)} of {count} clips could not be read.", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> "Request":

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avkit.errors import AvkitError
+from avkit.errors import AvkitError, MediaError
 from avkit.files import WriteError
 from avkit.media.decode import Clip, iter_frames, open_clip, write_video
+from avkit.media.video import read_frames
 from avkit.reading.text import read_json
 from avkit.report import Result, overlay_frames, save_result
+from avkit.report.figure import thumbnail_steps
 from avkit.report.images import Pixels
+from avkit.report.result import IMAGE_WIDTH, page_steps
 
 
 @dataclass
@@ -42,9 +45,10 @@ class ClipResult(Result):
         folder = Path(folder)
         if not overwrite:
             self._check_folder(folder)
+        clip = self.media or open_clip(self.source)
+        self._read_pictures(clip)
         paths = save_result(folder, self)
         if video:
-            clip = self.media or open_clip(self.source)
             frames = overlay_frames(self._frames_at_full_size(clip), self)
             paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
         return paths
@@ -63,6 +67,20 @@ class ClipResult(Result):
                     f"{folder} holds another result: its {name} is {record.get(name)}, and not {value}. Choose another "
                     "folder, or pass overwrite=True."
                 )
+
+    def _read_pictures(self, clip: Clip) -> None:
+        """Fill `pictures` with what the page and the timeline show; of a source that fails the model's frames stay."""
+        if self.frames is None or self.size is None:
+            return
+        height, width = self.size
+        shown = min(width, IMAGE_WIDTH)
+        steps = sorted({*page_steps(self), *thumbnail_steps(self)})
+        times = [(step + 0.5) * self.hop for step in steps]
+        try:
+            frames = read_frames(clip, times, size=(max(1, round(height * shown / width)), shown), partial_ok=True)
+        except MediaError:
+            return
+        self.pictures = dict(zip(steps, frames.permute(0, 2, 3, 1).numpy(), strict=True))
 
     def _frames_at_full_size(self, clip: Clip) -> Iterator[tuple[float, Pixels]]:
         """The source's frames with their times in seconds; a still picture once per step."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports: what a run scored, and what a model answers about one clip."""
 
+from avkit.report.gallery import write_gallery
 from avkit.report.overlay import overlay_frames
 from avkit.report.records import Curve, Example, Result, RunReport
 from avkit.report.renderers import JSONRenderer, Renderer, Sample, register
@@ -28,5 +29,6 @@ __all__ = [
     "register",
     "save_result",
     "terminal_lines",
+    "write_gallery",
     "write_report",
 ]

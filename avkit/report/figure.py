@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from avkit.report.images import Pixels, palette, strip
+from avkit.report.images import Pixels, palette, resize, strip
 from avkit.report.records import Result
 
 if TYPE_CHECKING:
@@ -104,9 +104,10 @@ def save_figure(figure: "Figure", theme: Theme) -> bytes:
 
 def thumbnails_row(result: Result, theme: Theme, make: Callable[[int], Pixels], label: str = "") -> TimelineRow:
     """A strip of pictures, made for evenly chosen steps; without a label the axis has no frame."""
-    count = min(result.steps, _MAX_THUMBNAILS)
-    steps = ((np.arange(count) + 0.5) * result.steps / count).astype(int).tolist()
-    pictures = strip([make(step) for step in steps], color=tuple(bytes.fromhex(theme["paper"][1:])))
+    steps = thumbnail_steps(result)
+    images = [make(step) for step in steps]
+    images = [resize(image, images[0].shape[:2]) for image in images]
+    pictures = strip(images, color=tuple(bytes.fromhex(theme["paper"][1:])))
     inches = TIME_INCHES * pictures.shape[0] / pictures.shape[1]
 
     def draw(axis: "Axes") -> None:
@@ -120,6 +121,13 @@ def thumbnails_row(result: Result, theme: Theme, make: Callable[[int], Pixels], 
         axis.spines[["left", "bottom"]].set_visible(False)
 
     return TimelineRow(min(inches, 3.0), draw)
+
+
+def thumbnail_steps(result: Result) -> list[int]:
+    """The steps whose pictures a strip shows."""
+    count = min(result.steps, _MAX_THUMBNAILS)
+    steps: list[int] = ((np.arange(count) + 0.5) * result.steps / count).astype(int).tolist()
+    return steps
 
 
 def bars_row(names: Sequence[str], bars: Sequence[Bar], label: str = "", min_height: float = 0.0) -> TimelineRow:

@@ -44,6 +44,11 @@ def markdown(text: str) -> str:
     return str(text).translate(_MARKDOWN)
 
 
+def seconds(time: float) -> str:
+    """A time in seconds with as many of two decimals as it needs."""
+    return f"{time:.2f}".rstrip("0").rstrip(".")
+
+
 def render(template: str, **values: Any) -> str:
     """Fill one of the templates; in HTML everything that comes from data is escaped."""
     return _environment().get_template(template).render(**values)
@@ -68,4 +73,5 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters["md"] = markdown
+    environment.filters["seconds"] = seconds
     return environment

@@ -16,7 +16,11 @@ from avkit.report.renderers.table import Regions, group_answers, step_regions, s
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _SHADE = (0, 0, 0, 150)
-_MAX_SHARE = 0.3  # of the height: text never hides more than that at either end
+#: Shares of the height that text hides at most; where not even a line fits, there is none.
+_TOP_SHARE = 0.15
+_BOTTOM_SHARE = 0.2
+#: Height in pixels of the smallest letters that can be read.
+_SMALLEST = 8
 
 
 def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> Iterator[Pixels]:
@@ -28,7 +32,8 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
 
     Yields:
         uint8 (H, W, 3), the frame with the mask of its step tinted and bordered, the classes and the caption of the
-        step at the bottom, questions and answers at the top. A frame without anything to draw is unchanged.
+        step at the bottom, questions and answers at the top. Text covers no more than a third of a picture, and is left
+        out where it would have to. A frame without anything to draw is unchanged.
     """
 
     @lru_cache(maxsize=4)
@@ -102,11 +107,14 @@ def _count_fitting(word: str, font: Font, width: float) -> int:
 def _write(canvas: Image.Image, paragraphs: Sequence[ColoredLine], top: bool) -> None:
     """Write paragraphs on a dark strip at one end of an RGBA canvas."""
     width, height = canvas.size
-    size = max(10, height // 20)
+    size = max(_SMALLEST, height // 24)
     font = ImageFont.load_default(size)
     pitch = round(size * 1.3)
     margin = size // 2
-    max_lines = max(1, int(height * _MAX_SHARE) // pitch)
+    room = int(height * (_TOP_SHARE if top else _BOTTOM_SHARE))
+    max_lines = (room - margin) // pitch
+    if max_lines < 1:
+        return
     lines = _break_lines(paragraphs, font, width - 2 * margin, max_lines)
     if not lines:
         return

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from avkit.answers import Answer, StepGrid
 from avkit.report.efficiency import Efficiency
+from avkit.report.images import Pixels, stretch
 from avkit.report.rows import Row
 
 A = TypeVar("A", bound=Answer)
@@ -130,6 +131,7 @@ class Result:
         notes: Sentences that a reader of the answers needs.
         provenance: Where the answers come from, by name.
         size: Height and width of the source in pixels; by default that of `frames`, else that of the masks.
+        pictures: Pictures of some steps as the source shows them, uint8 (H, W, 3); of the others `frames` are shown.
 
     Raises:
         ValueError: If the parts disagree about T, or duration or hop is not positive.
@@ -145,6 +147,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    pictures: dict[int, Pixels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):
@@ -188,6 +191,15 @@ class Result:
     def span(self, step: int) -> tuple[float, float]:
         """Start and end of a step in seconds; the last one ends with the clip."""
         return self.grid.span(step)
+
+    def picture(self, step: int) -> Pixels | None:
+        """The picture of a step in the shape of the source, uint8 (H, W, 3); None without pictures."""
+        if step in self.pictures:
+            return self.pictures[step]
+        if self.frames is None:
+            return None
+        image = self.frames[step].transpose(1, 2, 0)
+        return stretch(image, self.size or image.shape[:2])
 
     def of(self, kind: type[A]) -> list[A]:
         """The answers of a kind, in order of tasks."""

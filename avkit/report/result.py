@@ -10,8 +10,9 @@ import numpy as np
 from avkit.answers import Answer
 from avkit.answers.encoding import Record
 from avkit.files import write_file
-from avkit.report.files import render, strict_json, trusted_html
-from avkit.report.images import jpeg_uri, picture, png_uri, warm
+from avkit.report.files import render, seconds, strict_json, trusted_html
+from avkit.report.gallery import THUMBNAIL
+from avkit.report.images import Pixels, jpeg, jpeg_uri, picture, png_as_jpeg_uri, warm
 from avkit.report.records import Result
 from avkit.report.renderers.base import Renderer
 from avkit.report.renderers.table import (
@@ -24,8 +25,10 @@ from avkit.report.renderers.table import (
 )
 from avkit.report.timeline import timeline
 
-_MAX_FRAMES = 60  # in report.html: more would make it too heavy for a phone
-_IMAGE_WIDTH = 480
+_MAX_FRAMES = 40  # in report.html: more would make it too heavy for a phone
+#: Width in pixels of pictures in report.html.
+IMAGE_WIDTH = 400
+_THUMBNAIL_WIDTH = 320
 
 #: Keys of a step in result.json that are null unless an answer fills them.
 _STEP_KEYS = ("caption", "mask", "classes", "class_file", "source", "heat_file")
@@ -47,6 +50,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     | `heat/00000.png` ... | one per step, at source size, 8 bit: from 0 to 255 at the likeliest source of the sound |
     | `timeline.png` | the clip over time |
     | `report.html` | all of it on one page that needs no other file |
+    | `thumbnail.jpg` | the picture in the middle, for the index of many results |
     | `result.json` | see below |
 
     result.json holds `format` ("avkit result"), `version` (1), `source`, `duration` and `hop` in seconds, `size`
@@ -74,12 +78,15 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     """
     groups = group_answers(result.answers)
     light = timeline(result)
+    small = _thumbnail(result)
     record = strict_json(_record(result, groups))
     page = render("result.html.j2", **_page_values(result, groups, light))
     answers_of = dict(groups)
     paths: dict[str, Path] = {}
     for renderer in sorted(all_renderers(), key=lambda renderer: renderer.rank):
         paths |= renderer.write_files(folder, answers_of.get(renderer, []), result)
+    if small is not None:
+        write_file(folder / THUMBNAIL, small)
     paths["timeline"] = write_file(folder / "timeline.png", light)
     paths["report"] = write_file(folder / "report.html", page)
     paths["result"] = write_file(folder / "result.json", record)
@@ -145,7 +152,7 @@ def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) ->
     return {
         "result": result,
         "name": Path(result.source).name,
-        "timeline": {"light": png_uri(light), "dark": png_uri(timeline(result, "dark"))},
+        "timeline": png_as_jpeg_uri(light),
         "blocks_above": above,
         "blocks_below": below,
         "frames": frames,
@@ -166,27 +173,53 @@ def _legends(result: Result, groups: Sequence[AnswerGroup], shown: int) -> list[
     return legends
 
 
-def _frames(result: Result) -> list[dict[str, str]]:
-    """The frames that report.html shows, evenly chosen where there are many."""
+def page_steps(result: Result) -> list[int]:
+    """The steps whose frames report.html shows, evenly chosen where there are many."""
     if result.frames is None:
         return []
     count = len(result.frames)
-    steps = np.unique(np.linspace(0, count - 1, min(count, _MAX_FRAMES)).astype(int))
-    return [_frame(result, int(step)) for step in steps]
+    return sorted(set(np.linspace(0, count - 1, min(count, _MAX_FRAMES)).astype(int).tolist()))
 
 
-def _frame(result: Result, step: int) -> dict[str, str]:
-    assert result.frames is not None
-    image = result.frames[step].transpose(1, 2, 0)
+def drawn_picture(result: Result, step: int) -> Pixels | None:
+    """The picture of a step with regions tinted and heat glowing; None without pictures."""
+    image = result.picture(step)
+    if image is None:
+        return None
     heat = step_glow(result, step)
     if heat is not None:
         image = warm(image, heat)
     regions = step_regions(result, step, image.shape[:2])
-    labels = None if regions is None else regions.labels
+    return picture(image, IMAGE_WIDTH, None if regions is None else regions.labels)
+
+
+def _thumbnail(result: Result) -> bytes | None:
+    """A small picture of the middle of the clip, as JPEG file; None without pictures."""
+    steps = page_steps(result)
+    if not steps:
+        return None
+    image = drawn_picture(result, steps[len(steps) // 2])
+    return None if image is None else jpeg(picture(image, _THUMBNAIL_WIDTH))
+
+
+def _frames(result: Result) -> list[dict[str, str]]:
+    """The frames that report.html shows."""
+    frames = []
+    for step in page_steps(result):
+        image = drawn_picture(result, step)
+        if image is not None:
+            frames.append(_frame(result, step, image))
+    return frames
+
+
+def _frame(result: Result, step: int, image: Pixels) -> dict[str, str]:
+    """A picture with what is written under it."""
+    start, end = result.span(step)
+    regions = step_regions(result, step, image.shape[:2])
     names = [] if regions is None else [regions.names[k - 1] for k in regions.present()]
     return {
-        "uri": jpeg_uri(picture(image, _IMAGE_WIDTH, labels)),
-        "label": "{:g} to {:g} s".format(*result.span(step)),
+        "uri": jpeg_uri(image),
+        "label": f"{seconds(start)} to {seconds(end)} s",
         "classes": ", ".join(names),
         "caption": step_subtitle(result, step),
     }

@@ -68,15 +68,15 @@ def sound_levels(waveform: NDArray[Any], rate: int = SAMPLE_RATE, columns: int =
 
 def _picture_rows(result: Result, theme: Theme) -> list[TimelineRow]:
     """Frames with regions tinted."""
-    frames = result.frames
-    if frames is None or not len(frames):
+    if result.frames is None or not len(result.frames):
         return []
-    height, width = frames.shape[-2:]
 
     def make(step: int) -> Pixels:
-        regions = step_regions(result, step, (height, width))
+        image = result.picture(step)
+        assert image is not None
+        regions = step_regions(result, step, image.shape[:2])
         labels = None if regions is None else regions.labels
-        return picture(frames[step].transpose(1, 2, 0), 200, labels)
+        return picture(image, 200, labels)
 
     return [thumbnails_row(result, theme, make)]
 

@@ -163,12 +163,13 @@ class HeatRenderer(MapsRenderer[Heat]):
 
     def timeline_rows(self, answers: Sequence[Heat], result: Result, theme: Theme) -> list[TimelineRow]:
         """Frames with the heat map on them."""
-        frames = result.frames
-        if frames is None:
+        if result.frames is None:
             return []
 
         def make(step: int) -> Pixels:
-            return warm(picture(frames[step].transpose(1, 2, 0), 200), answers[0].maps[step])
+            image = result.picture(step)
+            assert image is not None
+            return warm(picture(image, 200), answers[0].maps[step])
 
         return [thumbnails_row(result, theme, make, "source")]
 
