@@ -202,9 +202,10 @@ def stretch(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 def resize(image: Pixels, size: tuple[int, ...]) -> Pixels:
     """A frame at another height and width."""
+    height, width = size
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _encoded(image: NDArray[np.uint8], form: str, **options: Any) -> bytes:
