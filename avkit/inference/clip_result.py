@@ -45,10 +45,10 @@ class ClipResult(Result):
         folder = Path(folder)
         if not overwrite:
             self._check_folder(folder)
-        clip = self.media or open_clip(self.source)
-        self._read_pictures(clip)
+        self._read_pictures()
         paths = save_result(folder, self)
         if video:
+            clip = self.media or open_clip(self.source)
             frames = overlay_frames(self._frames_at_full_size(clip), self)
             paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
         return paths
@@ -68,7 +68,7 @@ class ClipResult(Result):
                     "folder, or pass overwrite=True."
                 )
 
-    def _read_pictures(self, clip: Clip) -> None:
+    def _read_pictures(self) -> None:
         """Fill `pictures` with what the page and the timeline show; of a source that fails the model's frames stay."""
         if self.frames is None or self.size is None:
             return
@@ -77,7 +77,8 @@ class ClipResult(Result):
         steps = sorted({*page_steps(self), *thumbnail_steps(self)})
         times = [(step + 0.5) * self.hop for step in steps]
         try:
-            frames = read_frames(clip, times, size=(max(1, round(height * shown / width)), shown), partial_ok=True)
+            size = (max(1, round(height * shown / width)), shown)
+            frames = read_frames(self.media or self.source, times, size=size, partial_ok=True)
         except MediaError:
             return
         self.pictures = dict(zip(steps, frames.permute(0, 2, 3, 1).numpy(), strict=True))
