@@ -4,5 +4,7 @@
 import sys
 
 from avkit.cli import main
+from avkit.outside import hide_current_folder
 
+hide_current_folder()
 sys.exit(main())

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 
@@ -54,23 +53,3 @@ def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> ValueError:
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
-
-
-def import_attribute(kind: str, path: str) -> object:
-    """What `package.module:Class` names.
-
-    Args:
-        kind: What it is, in the singular, such as `task`.
-        path: The name received.
-
-    Raises:
-        ValueError: If it cannot be imported.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Cannot load {kind} {path!r}: {error}. A {kind} from outside avkit is named package.module:Class, and its "
-            "package must be installed or in the folder that avkit is started from."
-        ) from error

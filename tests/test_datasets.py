@@ -74,7 +74,7 @@ def test_what_a_dataset_from_outside_lacks_is_named(package, tmp_path):
         ("outside_package:Tone", "Cannot load dataset 'outside_package:Tone': .*no attribute 'Tone'"),
         ("outside_package:", "Cannot load dataset 'outside_package:'"),
         (":Tones", "Cannot load dataset ':Tones'"),
-        ("outside_package:text", "text is no class of avkit.datasets.Dataset"),
+        ("outside_package:text", "text is no dataset. Derive it from avkit.datasets.base.Dataset"),
     ],
 )
 def test_a_name_that_leads_nowhere(package, name, message):

@@ -12,6 +12,7 @@ HOUSE = Path(__file__).parents[1] / "avkit"
 #: What each part may import of avkit beside itself; a change of this table is a change of the design.
 MAY: dict[str, str] = {
     "errors": "",
+    "outside": "errors",
     "fields": "errors",
     "batch": "fields errors",
     "collate": "batch fields errors",
@@ -24,20 +25,20 @@ MAY: dict[str, str] = {
     "metrics": "nn batch errors files fields reading",
     "scenes": "batch errors files fields reading",
     "backbone": "nn batch errors reading",
-    "encoders": "nn media text batch errors reading",
-    "heads": "nn text batch errors encoders reading",  # encoders: the contract, for annotations
+    "encoders": "nn media text batch errors outside reading",
+    "heads": "nn text batch errors outside encoders reading",  # encoders: the contract, for annotations
     "features": "errors files reading",
-    "datasets": "features media scenes text batch errors files fields collate reading",
+    "datasets": "features media scenes text batch errors outside files fields collate reading",
     "extraction": "media encoders datasets features batch errors files avkit fields collate reading",  # avkit: version
-    "tasks": "answers nn metrics text batch errors fields reading",
-    "systems": "encoders backbone heads nn tasks media metrics text batch errors files fields reading",
-    "training": "systems heads tasks metrics nn datasets features text batch errors files fields collate reading",
+    "tasks": "answers nn metrics text batch errors outside fields reading",
+    "systems": "encoders backbone heads nn tasks media metrics text batch errors outside files fields reading",
+    "training": "systems heads tasks metrics nn datasets features text batch errors outside files fields collate reading",
     "report": "answers media batch errors files reading",
-    "inference": "answers training systems tasks report nn media text batch errors files avkit collate reading",
+    "inference": "answers training systems tasks report nn media text batch errors outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference",
-    "__main__": "cli",
+    "__main__": "cli outside",
 }
 FILES = sorted(HOUSE.rglob("*.py"))
 

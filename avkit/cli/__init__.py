@@ -4,7 +4,7 @@
 import sys
 from importlib import import_module
 
-from avkit.errors import AvkitError, unknown_name
+from avkit.errors import unknown_name
 
 #: Name of each command, which is that of its module, and its line of help.
 COMMANDS: dict[str, str] = {
@@ -66,12 +66,16 @@ def main(args: list[str] | None = None) -> int:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         from avkit.cli.renamed import refuse_renamed_options
+        from avkit.cli.trust import command_policy
+        from avkit.outside import restricted
 
         refuse_renamed_options(name, rest)
-        return int(import_module(f"avkit.cli.{name}").run(rest) or 0)
-    except (AvkitError, ValueError, KeyError, FileNotFoundError) as e:
+        with restricted(command_policy(rest)):
+            return int(import_module(f"avkit.cli.{name}").run(rest) or 0)
+    except Exception as error:
         if "--debug" in rest:
             raise
-        message = e.args[0] if isinstance(e, KeyError) and e.args else e  # str of a KeyError has quotes around it
-        print(f"avkit {name}: {message}", file=sys.stderr)
+        from avkit.cli.failures import describe
+
+        print(f"avkit {name}: {describe(error)}", file=sys.stderr)
         return 2

@@ -81,8 +81,7 @@ def _report(cli: AVCLI, run: RunFolder, minutes: float) -> None:
     from avkit.cli.evaluate import report_run
 
     history = next(callback for callback in vars(cli.trainer)["callbacks"] if isinstance(callback, History))
-    if cli.trainer.world_size > 1:
-        cli.trainer = cli.single_process_trainer()
+    cli.trainer = cli.evaluation_trainer()
     report_run(cli, run, history, training_minutes=minutes)
 
 

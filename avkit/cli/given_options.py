@@ -48,6 +48,15 @@ def given_options(args: Sequence[str]) -> Iterator[GivenOption]:
             yield from _flatten(option.lstrip("-"), _parse(value))
 
 
+def config_files(args: Sequence[str]) -> Iterator[Path]:
+    """The config files that a command names."""
+    for word, following in pairwise([*args, ""]):
+        option, equals, value = word.partition("=")
+        path = value if equals else following
+        if option in ("--config", "-c") and not path.startswith("{"):  # which is the content itself
+            yield Path(path)
+
+
 def last_value(args: Sequence[str], name: str) -> YamlValue:
     """The value of an option that counts, the last one; None if it is not given."""
     value: YamlValue = None
@@ -58,6 +67,9 @@ def last_value(args: Sequence[str], name: str) -> YamlValue:
 
 
 def _options_of_file(path: str) -> Iterator[GivenOption]:
+    if path.startswith("{"):  # the content itself
+        yield from _flatten("", _parse(path), "the run's config")
+        return
     if not Path(path).is_file():
         return
     try:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from avkit.cli.clips import find_clips, one_clip
+from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError
 
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("index"), help="folder of the index")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
-    p.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_switches(p)
     return p
 
 
@@ -42,7 +43,7 @@ def run(args: list[str]) -> int:
     paths, errors = find_clips(options.videos, options.out)
     for error in errors:
         print(f"avkit index: {error}", file=sys.stderr)
-    predictor = load(options.run, options.device)
+    predictor = load(options.run, options.device, trust=options.trust)
     folder = IndexFolder(options.out)
     folder.create(predictor.provenance)
     failures = len(errors)

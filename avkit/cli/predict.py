@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avkit.cli.clips import find_clips, one_clip
+from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError
 
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="repeat a caption while its source changes by no more than X, such as 0.03; SSUFormer alone",
     )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
-    p.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_switches(p)
     return p
 
 
@@ -63,7 +64,7 @@ def run(args: list[str]) -> int:
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
-    predictor = load(options.run, options.device)
+    predictor = load(options.run, options.device, trust=options.trust)
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
     clips, errors = find_clips(options.clips, options.out)

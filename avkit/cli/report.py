@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.trust import add_switches
 from avkit.errors import RunError
 from avkit.training.run_folder import RunFolder
 
@@ -24,6 +25,7 @@ def run(args: list[str]) -> int:
     p.add_argument("runs", nargs="+", type=Path, help="run folders, such as runs/*")
     p.add_argument("--out", type=Path, default=Path("transfer"), help="folder of transfer.html, or of runs.md")
     p.add_argument("--all", action="store_true", help="print every metric, not only those that tasks are judged by")
+    add_switches(p)
     options = p.parse_args(args)
     from rich.console import Console
 

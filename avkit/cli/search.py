@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.trust import add_switches
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--show", type=Path, metavar="PAGE", help="write a page with pictures, such as hits.html")
     p.add_argument("--json", action="store_true", help="for scripts")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
-    p.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_switches(p)
     return p
 
 
@@ -68,7 +70,7 @@ def _embed_examples(folder: "IndexFolder", options: argparse.Namespace) -> list[
     from avkit.inference.predictor import load
 
     quiet()
-    predictor = load(options.run or folder.facts["run"], options.device)
+    predictor = load(options.run or folder.facts["run"], options.device, trust=options.trust)
     folder.create(predictor.provenance)
     examples = []
     if options.sound:

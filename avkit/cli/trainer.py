@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import lightning as L
 import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit.cli.lightning_setup import no_gpu, quiet
@@ -15,6 +16,8 @@ from avkit.cli.model_options import chosen_system, model_class, reads_whole_clip
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
+from avkit.cli.run_config import EVALUATION, check_config_files, evaluation_words
+from avkit.cli.trust import without_switches
 from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.systems.encoder_weights import weights_facts
@@ -35,8 +38,8 @@ TRAINER = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,
 }
-#: Options of the trainer that hold after training too.
-_KEPT_AFTER_TRAINING = ("accelerator", "precision", "enable_progress_bar", "default_root_dir", "limit_test_batches")
+
+register_type(torch.device, str, torch.device)  # so that a config that names a device can be read again
 
 
 class AVCLI(LightningCLI):
@@ -133,9 +136,9 @@ class AVCLI(LightningCLI):
                 )
         return int(devices)
 
-    def single_process_trainer(self) -> L.Trainer:
-        """A trainer of this process only, for what comes after training."""
-        options = {name: self.config.trainer[name] for name in _KEPT_AFTER_TRAINING}
+    def evaluation_trainer(self) -> L.Trainer:
+        """A trainer of this process only, without what acts on training, as `avkit test` makes one."""
+        options = {name: self.config.trainer[name] for name in EVALUATION}
         trainer = L.Trainer(**{**TRAINER, **options, "devices": 1})
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
@@ -186,8 +189,9 @@ def make_cli(args: Sequence[str], *, training: bool = False) -> AVCLI:
         ValueError: If an option has been renamed, or has a wrong value.
     """
     quiet()
-    refuse_renamed_fit_options(args)
-    return AVCLI(args, training_command=["fit", *args] if training else None)
+    words = without_switches(check_config_files(args))
+    refuse_renamed_fit_options(words)
+    return AVCLI(words, training_command=["fit", *args] if training else None)
 
 
 def run_name(cli: AVCLI) -> str:
@@ -215,7 +219,8 @@ def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
         raise ValueError(f"Name a run: avkit {command} runs/NAME [options].")
     run = RunFolder(args[0])
     facts = run.read_facts()
-    cli = make_cli(["--config", str(run.config), "--ckpt_path", "null", *args[1:]])
+    options = args[1:]
+    cli = make_cli([*evaluation_words(run, trust="--trust" in options), *options])
     check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
     check_drawn_splits(facts, cli.datamodule)
     cli.attach(run, training=False)

@@ -4,10 +4,9 @@
 A name is resolved when it is asked for, so that naming one dataset imports no other.
 """
 
-from importlib import import_module
-
 from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
+from avkit.outside import import_part
 
 __all__ = ["DATASETS", "Dataset", "DatasetOptions", "find_dataset"]
 
@@ -43,17 +42,4 @@ def find_dataset(name: str) -> type[Dataset]:
     if name not in DATASETS and ":" not in name:
         error = unknown_name("dataset", name, DATASETS)
         raise ValueError(f"{error} A dataset from outside avkit is named package.module:Class.")
-    module, _, attribute = DATASETS.get(name, name).partition(":")
-    try:
-        dataset = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Cannot load dataset {name!r}: {error}. A dataset from outside avkit is named package.module:Class, and "
-            "its package must be installed or in the folder that avkit is started from."
-        ) from error
-    if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
-        raise ValueError(
-            f"Cannot load dataset {name!r}: {attribute} is no class of avkit.datasets.Dataset. Derive it from Dataset, "
-            "or from avkit.datasets.official.Official for data in their authors' layout."
-        )
-    return dataset
+    return import_part("dataset", DATASETS.get(name, name), Dataset)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from avkit.batch import Item, Vocabulary
 from avkit.datasets.splits import SplitFacts, SplitOptions
 from avkit.features.base import Features
+from avkit.outside import PartError, line_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Dataset(ABC):
 
         Raises:
             ValueError: If `options` has no root.
-            TypeError: If the class does not take these keywords.
+            PartError: If the class does not take these keywords.
         """
         if options.root is None:
             raise ValueError(f"Dataset {cls.name or cls.__name__!r} needs a folder. Name it with --data.root FOLDER.")
@@ -106,9 +107,10 @@ class Dataset(ABC):
         try:
             signature(cls).bind(**keywords)
         except TypeError as error:
-            raise TypeError(
-                f"{cls.__module__}:{cls.__qualname__} cannot be built with {', '.join(keywords)}: {error}. Take these "
-                "keywords in its constructor, as avkit.datasets.official.Official does, or override Dataset.open."
+            raise PartError(
+                f"Dataset {cls.__module__}:{cls.__qualname__} ({line_of(cls)}) cannot be built with "
+                f"{', '.join(keywords)}: {error}. Take these keywords in its constructor, as "
+                "avkit.datasets.official.Official does, or override Dataset.open."
             ) from error
         return cls(**keywords)
 

@@ -12,6 +12,7 @@ import torch
 from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder
 from avkit.encoders.pretrained import load_weights
 from avkit.errors import AvkitError, unknown_name
+from avkit.outside import building, import_part
 
 Kind = Literal["visual", "video", "audio", "text"]
 
@@ -125,9 +126,8 @@ def build_visual_encoder(name: str, pretrained: str | None = None, **options: An
         options: Further arguments of the encoder's class.
 
     Raises:
-        ValueError: If the name is unknown, an encoder that is trained from scratch is asked for weights of the hub, or
-            the weights do not fit.
-        TypeError: If the class is not a `VisualEncoder`.
+        ValueError: If the name is unknown, an encoder that is trained from scratch is asked for weights of the hub,
+            the weights do not fit, or the class is no `VisualEncoder`.
         AvkitError: If the library behind the encoder cannot be imported.
     """
     return _build("visual", name, pretrained, options)
@@ -160,6 +160,19 @@ def build_text_encoder(
 def _build(kind: Kind, name: str, pretrained: str | None, options: Mapping[str, Any], words: Sequence[str] = ()) -> Any:
     entry = _find_entry(kind, name)
     encoder_class = _import_class(kind, name, entry)
+    with building(f"{kind} encoder", encoder_class):
+        return _construct(kind, name, entry, encoder_class, pretrained, options, words)
+
+
+def _construct(
+    kind: Kind,
+    name: str,
+    entry: EncoderEntry,
+    encoder_class: Any,
+    pretrained: str | None,
+    options: Mapping[str, Any],
+    words: Sequence[str],
+) -> Any:
     if not encoder_class.from_scratch:
         encoder = encoder_class(pretrained=pretrained, **entry.arguments, **options)
         encoder.weights_from = str(pretrained) if pretrained else None
@@ -182,6 +195,8 @@ def _find_entry(kind: Kind, name: str) -> EncoderEntry:
 
 
 def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
+    if ":" in name:
+        return import_part(f"{kind} encoder", name, _CONTRACTS[kind])
     try:
         module = import_module(entry.module)
     except (ImportError, RuntimeError) as error:  # torchvision built for another torch raises RuntimeError
@@ -189,19 +204,7 @@ def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
             f"{kind} encoder {name!r} needs a library that cannot be imported: {error}. Install it with "
             f"pip install 'avkit[{entry.extra}]', and a torchvision built for torch {torch.__version__}."
         ) from error
-    encoder_class = vars(module).get(entry.class_name)
-    if encoder_class is None:
-        raise ValueError(
-            f"{kind} encoder {name!r}: module {entry.module} has no class {entry.class_name!r}. Name an encoder from "
-            "outside avkit as package.module:Class."
-        )
-    contract = _CONTRACTS[kind]
-    if not isinstance(encoder_class, type) or not issubclass(encoder_class, contract):
-        raise TypeError(
-            f"{kind} encoder {name!r} is not a subclass of avkit.encoders.base.{contract.__name__}. Derive the class "
-            "from it."
-        )
-    return encoder_class
+    return vars(module)[entry.class_name]
 
 
 def _check_own_weights(kind: Kind, name: str, pretrained: str | None) -> None:

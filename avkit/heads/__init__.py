@@ -7,7 +7,8 @@ Importing a head needs torch and einops alone; `from avkit.heads import MaskHead
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from avkit.errors import import_attribute, unknown_name
+from avkit.errors import unknown_name
+from avkit.outside import building, import_part
 
 if TYPE_CHECKING:
     from avkit.heads.base import Head, HeadInputs
@@ -89,10 +90,7 @@ def find_head(task: str, name: str | None = None, default: str = "") -> "type[He
         )
     if ":" not in name and name not in known:
         raise unknown_name(f"head of task {task!r}", name, known)
-    found = import_attribute("head", known.get(name, name))
-    if not (isinstance(found, type) and issubclass(found, Head)):
-        raise ValueError(f"{name!r} is no head: it must be a subclass of avkit.heads.base.Head.")
-    return found
+    return import_part("head", known.get(name, name), Head)
 
 
 def create_head(task: str, name: str | None, inputs: "HeadInputs", default: str = "", **options: Any) -> "Head":
@@ -111,4 +109,5 @@ def create_head(task: str, name: str | None, inputs: "HeadInputs", default: str 
     from avkit.heads.base import make_options
 
     cls = find_head(task, name, default)
-    return cls(inputs, make_options(cls, options))
+    with building("head", cls):
+        return cls(inputs, make_options(cls, options))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from avkit import __version__
@@ -18,6 +17,8 @@ from avkit.inference.clip_result import ClipResult
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
+from avkit.outside import Policy, restricted
+from avkit.reading.text import read_yaml
 from avkit.systems import make_config
 from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
@@ -228,20 +229,29 @@ def _read_windows(kind: type[Answer], predictions: Sequence[Prediction], scopes:
     return answers
 
 
-def load(run: Path | str, device: str | None = None) -> Predictor:
+def load(run: Path | str, device: str | None = None, *, trust: bool = False) -> Predictor:
     """A trained run, from its folder or from a hub.
 
     Args:
         run: Folder that `avkit fit` made, or `owner/name` of a Hugging Face repository with the same files.
         device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
+        trust: Import the parts from outside avkit that the run names, and say which. They are code of whoever made the
+            run; without them, nothing of a run is executed.
 
     Raises:
         RunError: If it is no run, or its weights do not fit its config.
+        UntrustedError: If it names parts from outside and is not trusted.
     """
     folder = _find_run(str(run))
+    with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
+        return _load(str(run), folder, device)
+
+
+def _load(run: str, folder: RunFolder, device: str | None) -> Predictor:
+    """The predictor of a run that lies in a folder here."""
     facts = folder.read_facts()
     weights = folder.weights
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["model"]
+    config = read_yaml(folder.config)["model"]
     # the run's own weights are loaded below
     system = make_config({k: None if k.endswith("_weights") else v for k, v in (config.get("system") or {}).items()})
     model = AVModel(
@@ -258,9 +268,9 @@ def load(run: Path | str, device: str | None = None) -> Predictor:
         model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
     except RuntimeError as e:
         raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
-    predictor = Predictor(model, str(run), facts["image_size"], device)
+    predictor = Predictor(model, run, facts["image_size"], device)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    predictor.provenance = {"run": str(run), "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
+    predictor.provenance = {"run": run, "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
     return predictor
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from avkit.errors import import_attribute, unknown_name
+from avkit.errors import unknown_name
+from avkit.outside import import_part
 
 if TYPE_CHECKING:
     from avkit.systems.base import RunContext, System, SystemConfig
@@ -62,7 +63,9 @@ def find_network(name: str) -> "type[OfficialNetwork]":
     """
     if name not in NETWORKS:
         raise unknown_name("system", name, NETWORKS)
-    return import_attribute("system", NETWORKS[name])  # type: ignore[return-value]
+    from avkit.systems.checkpoints import OfficialNetwork
+
+    return import_part("system", NETWORKS[name], OfficialNetwork)
 
 
 def find_config(name: str) -> "type[SystemConfig]":
@@ -78,10 +81,7 @@ def find_config(name: str) -> "type[SystemConfig]":
 
     if name not in SYSTEMS and ":" not in name:
         raise unknown_name("system", name, SYSTEMS)
-    found = import_attribute("system", SYSTEMS.get(name, name))
-    if not (isinstance(found, type) and issubclass(found, SystemConfig)):
-        raise ValueError(f"{name!r} is no system: it must be a subclass of avkit.systems.base.SystemConfig.")
-    return found
+    return import_part("system", SYSTEMS.get(name, name), SystemConfig)
 
 
 def make_config(options: Mapping[str, Any] | None) -> "SystemConfig":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks, each in its file; a name is resolved when it is asked for."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from avkit.errors import unknown_name
+from avkit.outside import building, import_part
 
 if TYPE_CHECKING:
     from avkit.batch import Vocabulary
@@ -53,19 +53,18 @@ def find_task(name: str) -> type["Task"]:
     """The class of a task.
 
     Raises:
-        ValueError: If a task from outside is not where its name says.
+        ValueError: If a task from outside is not where its name says, or is no task.
     """
-    module, _, attribute = TASKS.get(name, name).partition(":")
-    try:
-        found: type[Task] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise ValueError(
-            f"Cannot load task {name!r}: {e}. A task from outside is named package.module:Class, and its package must "
-            "be installed or in the folder that avkit is started from."
-        ) from e
-    return found
+    from avkit.tasks.base import Task
+
+    return import_part("task", TASKS.get(name, name), Task)
 
 
 def build_tasks(names: list[str], vocabulary: "Vocabulary") -> dict[str, "Task"]:
     """The tasks by name, each given the vocabulary of its dataset."""
-    return {name: find_task(name)(vocabulary.of(name)) for name in names}
+    tasks = {}
+    for name in names:
+        task = find_task(name)
+        with building("task", task):
+            tasks[name] = task(vocabulary.of(name))
+    return tasks

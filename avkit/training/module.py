@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary
 from avkit.errors import DivergedError, RunError, unknown_name
+from avkit.outside import building
 from avkit.systems import make_config
 from avkit.systems.base import Encoded, RunContext, SystemConfig
 from avkit.systems.encoder_weights import check_encoder_weights
@@ -98,17 +99,17 @@ class AVModel(L.LightningModule):
         self.warmup = warmup
         self.schedule = schedule
         self.betas = betas
-        self.system = config.build(
-            RunContext(
-                tasks=self.tasks,
-                vocabulary=replace(self.vocabulary, words=self._all_words()),
-                features={name: FeatureWidths(*widths) for name, widths in self.features.items()},
-                expert_width=expert or 0,
-                prompts=self.prompts,
-                heads=heads or {},
-                interface=interface,
-            )
+        context = RunContext(
+            tasks=self.tasks,
+            vocabulary=replace(self.vocabulary, words=self._all_words()),
+            features={name: FeatureWidths(*widths) for name, widths in self.features.items()},
+            expert_width=expert or 0,
+            prompts=self.prompts,
+            heads=heads or {},
+            interface=interface,
         )
+        with building("system", type(config)):
+            self.system = config.build(context)
         self.evaluator = Evaluator(self.tasks, quick=True)
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}

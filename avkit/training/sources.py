@@ -8,6 +8,7 @@ from dataclasses import replace
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.errors import DataError, unknown_name
 from avkit.features.store import Store
+from avkit.outside import building
 from avkit.training.options import SceneOptions
 
 
@@ -79,7 +80,9 @@ def open_dataset(
         size=scenes.size(split),
         hop=_seconds(value_for(name, hop, names, "data.hop")),
     )
-    return find_dataset(name).open(split, own_options)
+    dataset = find_dataset(name)
+    with building("dataset", dataset):
+        return dataset.open(split, own_options)
 
 
 def _seconds(text: str | None) -> float | None:

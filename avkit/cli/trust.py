@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command may import: what its user typed, and with `--trust` what files of others name."""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from avkit.cli.given_options import config_files
+from avkit.outside import Policy
+from avkit.training.run_folder import RunFolder
+
+#: Words of every command that are not options of the command itself.
+SWITCHES = ("--trust", "--debug")
+_PART = re.compile(r"([A-Za-z_]\w*)[\w.]*:[A-Za-z_]\w*")
+
+
+def command_policy(args: Sequence[str]) -> Policy:
+    """The policy for the words of a command.
+
+    Args:
+        args: Words after the name of the command.
+    """
+    runs = [Path(word) for word in args if is_run(Path(word))]
+    runs += [path.parent for path in config_files(args) if is_run(path.parent)]
+    return Policy(
+        packages=frozenset(_typed_packages(args)),
+        trust="--trust" in args,
+        folders=tuple(runs),
+        source=", ".join(dict.fromkeys(str(run) for run in runs)) or "The run",
+    )
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, from whomever."""
+    try:
+        return RunFolder(path).facts.is_file()
+    except OSError:  # a word that is too long for a name
+        return False
+
+
+def without_switches(args: Sequence[str]) -> list[str]:
+    """The words that are options of the command itself."""
+    return [word for word in args if word not in SWITCHES]
+
+
+def add_switches(parser: argparse.ArgumentParser, *, trust: bool = True) -> None:
+    """Add `--debug`, and `--trust` to commands that read run folders."""
+    if trust:
+        parser.add_argument(
+            "--trust", action="store_true", help="import parts from outside avkit that the run names, and say which"
+        )
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def _typed_packages(args: Sequence[str]) -> Iterator[str]:
+    """Packages of the parts that are named in the words, and in config files of the user's own."""
+    texts = list(args)
+    for path in config_files(args):
+        if path.is_file() and not is_run(path.parent):
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+    for text in texts:
+        for match in _PART.finditer(text):
+            yield match.group(1)
