@@ -287,10 +287,10 @@ def test_fit_test_predict_and_report_run_with_outside_parts(run, request, tmp_pa
     (row,) = report["rows"]
     assert (row["task"], row["dataset"], row["metric"]) == (TASK, "countkit.dataset:Tones", "closeness")
     assert row["baseline_name"] == "mean"
-    assert main(["test", str(run.path)]) == 0
+    assert main(["test", str(run.path), "--trust"]) == 0
     assert "Count" in capsys.readouterr().out
     clip = write_clip(tmp_path / "clip.mp4", seconds=3)
-    assert main(["predict", str(run.path), str(clip), "--out", str(tmp_path / "out"), "--no_video"]) == 0
+    assert main(["predict", str(run.path), str(clip), "--out", str(tmp_path / "out"), "--no_video", "--trust"]) == 0
     out = tmp_path / "out" / "clip"
     (answer,) = json.loads((out / "result.json").read_text())["other_answers"]
     assert answer["kind"] == "counts"

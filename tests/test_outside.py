@@ -22,7 +22,7 @@ def test_a_task_is_trained_tested_and_resumed(tmp_path):
     assert run.read_facts()["tasks"] == ["avqa", TASK]
     rows = json.loads((run.path / "report.json").read_text())["rows"]
     assert {row["task"] for row in rows} == {"avqa", TASK}
-    assert main(["test", str(run.path)]) == 0
+    assert main(["test", str(run.path), "--trust"]) == 0
     again = ["--tasks", f"avqa,{TASK}", "--ckpt_path", "last", "--trainer.max_epochs", "2", "--report", "false"]
     assert fit(tmp_path, *again) == 0
 

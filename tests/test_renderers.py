@@ -52,7 +52,7 @@ def height(picture):
 def test_a_run_with_outside_kinds_is_shown_everywhere(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("avkit.systems.base.WINDOW", 2)
     clip = write_clip(tmp_path / "clip.mp4", seconds=3)
-    assert main(["predict", str(run.path), str(clip), "--out", str(tmp_path / "out"), "--no_video"]) == 0
+    assert main(["predict", str(run.path), str(clip), "--out", str(tmp_path / "out"), "--no_video", "--trust"]) == 0
     record = json.loads((tmp_path / "out" / "clip" / "result.json").read_text())
     cover, values = record["other_answers"]
     assert (cover["kind"], cover["task"]) == ("cover", COVER)
