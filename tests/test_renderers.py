@@ -75,7 +75,7 @@ def test_the_report_of_a_run_shows_outside_kinds_beside_the_truth(run):
 
 
 def test_outside_kinds_are_answered_from_python(run, tmp_path):
-    predictor = avkit.load(run.path, device="cpu")
+    predictor = avkit.load(run.path, device="cpu", trust=True)
     answers = predictor.predict(write_clip(tmp_path / "clip.mp4", seconds=2)).answers
     assert [type(answer) for answer in answers] == [Cover, Values]
     assert predictor.tasks_with(Cover) == [COVER]
