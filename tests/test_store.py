@@ -224,3 +224,29 @@ def test_the_hash_of_weights():
     assert weights_hash(a) != weights_hash({**a, "x": torch.ones(3, 2)})
     assert weights_hash(a) != weights_hash({**a, "x": torch.full((2, 3), 2.0)})
     assert len(weights_hash(a)) == 16
+
+
+def flipped(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << position % 8
+    path.write_bytes(data)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    clips = [("a", np.arange(24.0).reshape(4, 6)), ("b", np.ones((3, 6)))]
+    path = write_store(tmp_path / "s.h5", clips, FeatureFacts("x", hop=1.0))
+    data = path.read_bytes()
+    for position in range(0, len(data), 3):
+        path.write_bytes(data)
+        flipped(path, position)
+        with pytest.raises(DataError, match=r"s\.h5"):
+            [Store(path).read(name) for name in ("a", "b")]
+
+
+def test_a_store_without_checksums_is_read_as_before(tmp_path):
+    path = tmp_path / "s.h5"
+    write_store(path, [("a", np.arange(24.0).reshape(4, 6))], FeatureFacts("x", hop=1.0))
+    with h5py.File(path, "r+") as file:
+        del file["checksums"]
+    path.write_bytes(path.read_bytes()[:-28] if path.read_bytes()[-28:-20] == b"avkitgap" else path.read_bytes())
+    np.testing.assert_array_equal(Store(path).read("a"), np.arange(24.0).reshape(4, 6))

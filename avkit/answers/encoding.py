@@ -2,6 +2,7 @@
 """Values of answers in the types that JSON knows, and back; arrays keep every bit."""
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -9,6 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from avkit.errors import DataError
+from avkit.reading.boundary import reason_of
 
 #: An object of JSON.
 Record: TypeAlias = dict[str, Any]
@@ -50,9 +54,21 @@ def encode_array(array: NDArray[Any]) -> Record:
 
 
 def decode_array(record: Mapping[str, Any]) -> NDArray[Any]:
-    """The array that `encode_array` wrote."""
-    data = zlib.decompress(base64.b64decode(record["zlib"]))
-    return np.frombuffer(data, record["dtype"]).reshape(record["shape"]).copy()
+    """The array that `encode_array` wrote.
+
+    Raises:
+        DataError: If the record is damaged, or its bytes are not as many as its shape states.
+    """
+    try:
+        dtype = np.dtype(record["dtype"])
+        shape = [int(length) for length in record["shape"]]
+        stated = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or min(shape, default=0) < 0:
+            raise ValueError(f"{dtype} {shape} is no array of numbers")
+        data = zlib.decompressobj().decompress(base64.b64decode(record["zlib"]), stated + 1)
+        return np.frombuffer(data, dtype).reshape(shape).copy()
+    except Exception as error:  # damaged data raise nearly anything
+        raise DataError(f"An array of a result is damaged ({reason_of(error)}). Predict the clip again.") from error
 
 
 def shorten(value: Any, max_numbers: int = 64) -> Any:

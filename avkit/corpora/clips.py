@@ -22,6 +22,7 @@ from avkit.errors import AvkitError, DataError
 from avkit.files import write_file
 from avkit.media import decode
 from avkit.media.write import write_wave
+from avkit.reading.text import parse_json, read_text
 
 #: Loudness (root mean square) below which a sound counts as silent and is not amplified.
 _SILENCE = 1e-4
@@ -211,10 +212,9 @@ def _check_same(path: Path, facts: dict[str, object]) -> None:
     """Refuse a folder whose clips are of another dataset or format."""
     if not path.is_file():
         return
-    try:
-        existing = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is no JSON ({error.msg}). Move it away, or choose another --out.") from error
+    existing = parse_json(read_text(path), str(path), advice="Move it away, or choose another --out.")
+    if not isinstance(existing, dict):
+        raise DataError(f"{path} is no description of a dataset. Move it away, or choose another --out.")
     for key in ("name", "fps", "size", "seconds"):
         if existing.get(key, facts[key]) != facts[key]:
             raise DataError(

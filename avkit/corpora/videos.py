@@ -9,7 +9,7 @@ from pathlib import Path
 from avkit.datasets.annotations import QuestionAnnotation
 from avkit.datasets.folder import Folder
 from avkit.datasets.music_avqa import MusicAVQA
-from avkit.datasets.tables import parse_number, read_cells, read_text, safe_id
+from avkit.datasets.tables import parse_number, read_cells, safe_id
 from avkit.errors import DataError, unknown_name
 
 #: The instruments of MUSIC-AVQA, which are the keywords of f-Music.
@@ -101,7 +101,7 @@ def vggsound_videos(root: str | Path) -> list[SourceVideo]:
         raise DataError(f"VGGSound: vggsound.csv is not under root {str(root)!r}. Get it from hche11/VGGSound (data/).")
     table = folder.path / path
     labels: dict[str, tuple[str, ...]] = {}
-    for k, cells in enumerate(read_cells(read_text(table)), 1):
+    for k, cells in enumerate(read_cells(table), 1):
         where = f"{table}, line {k}"
         if len(cells) < 3:
             raise DataError(f"{where}: {len(cells)} fields instead of id, start, label and split, separated by commas.")

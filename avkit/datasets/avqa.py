@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """AVQA: questions about everyday clips with four answers to choose from."""
 
-from typing import Any
-
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
 from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.datasets.official import Official
-from avkit.datasets.tables import check_unique, read_json, safe_id
+from avkit.datasets.tables import check_unique, safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.text.tokenizer import unique_words
 
@@ -15,6 +14,8 @@ from avkit.text.tokenizer import unique_words
 TYPES = ("Which", "Come From", "Happening", "Where", "Why", "Before Next", "When", "Used For")
 #: Number of choices of a question.
 CHOICES = 4
+#: What a record has.
+_FORM = "A question has id, video_name, question_text, multi_choice, answer and question_type"
 
 
 class AVQA(Official):
@@ -43,9 +44,7 @@ class AVQA(Official):
         """Questions in the order of their file."""
         name = "train_qa.json" if split == "train" else "val_qa.json"
         path = self.annotation_file(name, f"annotation/{name}", f"data/annotation/{name}")
-        annotations = []
-        for k, record in enumerate(read_json(path)):
-            annotations.append(self._parse_record(record, f"{path}, record {k}"))
+        annotations = [self._parse_record(record) for record in read_records(path, _FORM)]
         check_unique([annotation.id for annotation in annotations], str(path))
         return annotations
 
@@ -61,30 +60,28 @@ class AVQA(Official):
                 texts += question.choices or ()
         return Vocabulary(answers=sorted(answers), words=unique_words(texts))
 
-    def _parse_record(self, record: Any, where: str) -> Annotation:
-        try:
-            media = safe_id(record["video_name"], where)
-            number = int(record["answer"])
-            choices = _parse_choices(record.get("multi_choice"))
-            question_type = record["question_type"]
-            text = record["question_text"]
-            name = str(record["id"])
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{where}: a question has id, video_name, question_text, multi_choice, answer and question_type; "
-                f"{error!r} in {str(record)[:80]}."
-            ) from error
+    def _parse_record(self, record: JsonRecord) -> Annotation:
+        where = record.where
+        media = safe_id(record.name("video_name"), where)
+        number = record.whole("answer")
+        choices = _parse_choices(record)
+        question_type = record.text("question_type")
         if question_type not in TYPES:
-            raise DataError(f"{where}: {unknown_name('question type', str(question_type), TYPES)}")
+            raise DataError(f"{where}: {unknown_name('question type', question_type, TYPES)}")
         if not 0 <= number < CHOICES or not choices[number]:
             raise DataError(f"{where}: answer {number} is none of the choices {choices}.")
         question = QuestionAnnotation(
-            question=text, answer=choices[number], choices=choices, type=question_type, id=name
+            question=record.text("question_text"),
+            answer=choices[number],
+            choices=choices,
+            type=question_type,
+            id=record.name("id"),
         )
-        return Annotation(id=name, where=where, root=self.root.path, media=media, questions=[question])
+        return Annotation(id=record.name("id"), where=where, root=self.root.path, media=media, questions=[question])
 
 
-def _parse_choices(values: Any) -> list[str]:
+def _parse_choices(record: JsonRecord) -> list[str]:
     """The four choices; those that are missing or null are empty."""
-    choices = ["" if value is None else str(value) for value in values or []][:CHOICES]
+    values = record.items("multi_choice") if record.values.get("multi_choice") is not None else []
+    choices = ["" if value is None else str(value) for value in values][:CHOICES]
     return choices + [""] * (CHOICES - len(choices))

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from avkit.datasets.annotations import Annotation, BoxAnnotation
 from avkit.datasets.sound_source import SIDE, SoundSource
-from avkit.datasets.tables import check_unique, read_cells, read_text, safe_id
+from avkit.datasets.tables import check_unique, read_cells, safe_id
 from avkit.errors import DataError
+from avkit.reading.text import read_text
 
 #: Height and width of the grid on which boxes are drawn, in pixels.
 _GRID = 256
+#: Sizes of the picture beyond which no corner lies.
+_FAR = 100
 
 
 class FlickrSoundNet(SoundSource):
@@ -43,7 +46,7 @@ class FlickrSoundNet(SoundSource):
             return self.read_training_list(f"{name}.txt", f"{name}.csv", f"ezvsl_{name}.txt")
         path = self.annotation_file("flickr_test.csv", "slavc_flickr_test.csv")
         annotations = []
-        for k, cells in enumerate(read_cells(read_text(path)), 1):
+        for k, cells in enumerate(read_cells(path), 1):
             where = f"{path}, line {k}"
             annotations.append(self.pair(safe_id(cells[0], where), where, boxes=[]))
         check_unique([annotation.id for annotation in annotations], str(path))
@@ -84,7 +87,7 @@ def read_boxes(path: Path) -> list[BoxAnnotation]:
             for element in person:
                 if element.tag == "bbox":
                     boxes.append(BoxAnnotation(step=0, box=_read_corners(element)))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, OverflowError) as error:
         raise DataError(f"{path} holds no boxes that can be read ({error}). Download it again.") from error
     return boxes
 
@@ -94,4 +97,6 @@ def _read_corners(element: ElementTree.Element) -> list[float]:
     corners = [int(float(child.text or "")) / _GRID for child in list(element)[1:5]]
     if len(corners) != 4:
         raise ValueError("a bbox has fewer than five parts")
+    if max(map(abs, corners)) > _FAR:
+        raise ValueError(f"a corner lies at {max(corners, key=abs):g} times the picture")
     return corners

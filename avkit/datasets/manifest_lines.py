@@ -10,7 +10,9 @@ from avkit.datasets.annotations import Annotation, FrameAnnotation, SpanAnnotati
 from avkit.datasets.class_names import strip_names
 from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.manifest_schema import SCHEMA, check_value
-from avkit.errors import DataError
+from avkit.errors import DataError, FileError
+from avkit.reading.boundary import reason_of
+from avkit.reading.text import parse_json, read_text
 
 
 def read_manifest(
@@ -66,14 +68,9 @@ def _read_lines(path: Path, root: Path, faults: Faults, missing: dict[str, str] 
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"The manifest {str(path)!r} cannot be read: {error.strerror}. Give the path of a JSON Lines file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
+    if not path.is_file():
+        raise DataError(f"The manifest {str(path)!r} cannot be read: No such file. Give the path of a JSON Lines file.")
+    return read_text(path)
 
 
 def parse_line(
@@ -124,16 +121,15 @@ def parse_line(
 
 def _parse_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text, where, finite=False)  # the schema tells which field it is
+    except FileError as error:
+        place = ""
+        if isinstance(error.__cause__, json.JSONDecodeError):
+            place = f" at column {error.__cause__.colno}"
         raise DataError(
-            f"{where}: not JSON at column {error.colno} ({error.msg}). "
+            f"{where}: not JSON{place} ({reason_of(error.__cause__ or error)}). "
             "Each line holds one whole object in braces, with no list around the lines."
         ) from error
-    except RecursionError as error:
-        raise DataError(f"{where}: lists or objects lie too deep within each other. See docs/manifest.md.") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise DataError(f"{where}: not JSON ({error}).") from error
 
 
 def _check_file(annotation: Annotation, field: str, name: str, missing: dict[str, str] | None) -> None:

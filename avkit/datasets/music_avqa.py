@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """MUSIC-AVQA: questions about who plays what, answered by one of 42 words."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
 from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.datasets.official import Official
 from avkit.datasets.released import ReleasedFeatures
-from avkit.datasets.tables import number_repeats, read_json, read_rows, safe_id
-from avkit.errors import DataError, unknown_name
+from avkit.datasets.tables import number_repeats, read_rows, safe_id
+from avkit.errors import DataError, FileError, unknown_name
 from avkit.features.base import FeatureFacts
+from avkit.reading.text import parse_json
 from avkit.scenes.question_templates import MUSIC_AVQA_TYPES
 from avkit.text.tokenizer import unique_words
 
@@ -34,6 +34,8 @@ _FILES = {
     "by-video": ("split_video_id/music_avqa_{split}.json", "music_avqa_{split}.json"),
     "v2": ("v2/{split}_balance.json", "{split}_balance.json", "v2/{split}.json"),
 }
+#: What a record has.
+_FORM = "A question has video_id, type, question_content, templ_values and anser"
 #: A slot of a question template.
 _SLOT = re.compile(r"<[A-Za-z]+>")
 
@@ -96,17 +98,15 @@ class MusicAVQA(Official):
     def read_annotations(self, split: str) -> list[Annotation]:
         """Questions in the order of their file."""
         path = self.annotation_file(*self._file_names(split))
-        records = read_json(path)
-        if not isinstance(records, list):
-            raise DataError(f"{path} holds {type(records).__name__} instead of a list of questions.")
         annotations = []
         questions = []
-        for k, record in enumerate(records):
-            where = f"{path}, record {k}"
-            question, video = _parse_question(record, where, k)
-            media = safe_id(video, where)
+        for k, record in enumerate(read_records(path, _FORM)):
+            question, video = _parse_question(record, k)
+            media = safe_id(video, record.where)
             questions.append(question)
-            annotations.append(Annotation(id="", where=where, root=self.root.path, media=media, questions=[question]))
+            annotations.append(
+                Annotation(id="", where=record.where, root=self.root.path, media=media, questions=[question])
+            )
         ids = number_repeats([str(question.id) for question in questions])
         for annotation, question, name in zip(annotations, questions, ids, strict=True):
             annotation.id = name
@@ -127,26 +127,18 @@ class MusicAVQA(Official):
         return [name.format(split=split) for name in _FILES[self.release]]
 
 
-def _parse_question(record: Any, where: str, k: int) -> tuple[QuestionAnnotation, str]:
+def _parse_question(record: JsonRecord, k: int) -> tuple[QuestionAnnotation, str]:
     """The question of a record, and the id of its video."""
-    try:
-        video = str(record["video_id"])
-        template = record["question_content"]
-        answer = record["anser"]
-        words = _parse_list(record["type"], where)
-        values = _parse_list(record["templ_values"], where)
-    except (TypeError, KeyError) as error:
-        raise DataError(
-            f"{where}: a question has video_id, type, question_content, templ_values and anser; {error!r} in "
-            f"{str(record)[:80]}."
-        ) from error
-    question_type = " ".join(words)
+    where = record.where
+    video = record.name("video_id")
+    answer = record.text("anser")
+    question_type = " ".join(_parse_list(record, "type"))
     if question_type not in MUSIC_AVQA_TYPES:
         raise DataError(f"{where}: {unknown_name('question type', question_type, MUSIC_AVQA_TYPES)}")
     if answer not in ANSWERS:
-        raise DataError(f"{where}: {unknown_name('answer', str(answer), ANSWERS)}")
-    text = fill_template(template, values, where)
-    name = str(record.get("question_id", f"{video}#{k}"))
+        raise DataError(f"{where}: {unknown_name('answer', answer, ANSWERS)}")
+    text = fill_template(record.text("question_content"), _parse_list(record, "templ_values"), where)
+    name = record.name("question_id", f"{video}#{k}")
     return QuestionAnnotation(question=text, answer=answer, type=question_type, id=name), video
 
 
@@ -168,14 +160,17 @@ def normalize_template(template: str) -> str:
     return template.replace("\uff1f", "?").strip()
 
 
-def _parse_list(text: Any, where: str) -> list[str]:
-    """A list that is written as JSON within a string."""
+def _parse_list(record: JsonRecord, key: str) -> list[str]:
+    """A list, which may be written as JSON within a string."""
+    if not isinstance(record.values.get(key), str):
+        return [str(value) for value in record.items(key)]
+    text = record.text(key)
     try:
-        values = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: {text!r} is no list written as JSON ({error.msg}).") from error
+        values = parse_json(text, f"{record.where}, field {key!r}")
+    except FileError as error:
+        raise DataError(f"{record.where}: {text[:80]!r} is no list written as JSON ({error}).") from error
     if not isinstance(values, list):
-        raise DataError(f"{where}: {text!r} is no list written as JSON.")
+        raise DataError(f"{record.where}: {text[:80]!r} is no list written as JSON.")
     return [str(value) for value in values]
 
 

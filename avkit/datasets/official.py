@@ -11,6 +11,7 @@ from avkit.datasets.annotations import Annotation, MaskAnnotation
 from avkit.datasets.clips import ClipDataset, Sample
 from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
+from avkit.datasets.json_records import annotation_errors
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
 from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
@@ -107,10 +108,12 @@ class Official(ClipDataset):
         self.allow_missing = allow_missing
         if not self.root.path.is_dir():
             raise DataError(f"The root {str(root)!r} of {self.title} is no folder. Check the path.")
-        self.all_annotations = self.read_annotations(split)
+        with annotation_errors(self.title, self.root.path):
+            self.all_annotations = self.read_annotations(split)
         self.total = len(self.all_annotations)
         self._check_release()
-        vocabulary = self.read_vocabulary()
+        with annotation_errors(self.title, self.root.path):
+            vocabulary = self.read_vocabulary()
         options = ReadOptions(
             image_size=image_size,
             hop=hop or self.default_hop,

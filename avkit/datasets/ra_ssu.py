@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """f-Music and f-Lifescene: the region that sounds and a sentence about it, frame by frame."""
 
-import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +10,11 @@ from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, CaptionAnnotation, MaskAnnotation
 from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.grid import Grid
+from avkit.datasets.json_records import JsonRecord
 from avkit.datasets.official import Official
-from avkit.datasets.tables import check_unique, read_json, read_lines, read_text, safe_id
+from avkit.datasets.tables import check_unique, read_lines, safe_id
 from avkit.errors import DataError, unknown_name
+from avkit.reading.text import parse_json, read_json, read_text
 from avkit.text.tokenizer import unique_words
 
 #: Kinds of clips: of one keyword, of several, with another's sound laid over, and of two side by side.
@@ -100,12 +101,14 @@ class RASSU(Official):
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.annotation_file("dataset.json")
-        facts = read_json(path)
-        if not isinstance(facts, dict) or not {"name", "fps", "classes"} <= facts.keys():
-            raise DataError(f"{path} lacks name, fps or classes.")
-        if facts["name"] != self.name:
-            raise DataError(f"{path} is of {facts['name']!r}, and {self.name!r} was asked for.")
-        return facts
+        record = JsonRecord(read_json(path), str(path), "It has name, fps and classes")
+        name = record.text("name")
+        classes = record.items("classes")
+        if name != self.name:
+            raise DataError(f"{path} is of {name!r}, and {self.name!r} was asked for.")
+        if not all(isinstance(value, str) for value in classes) or not record.number("fps") > 0:
+            raise DataError(f"{path}: classes are texts, and fps is greater than 0.")
+        return {"name": name, "fps": record.number("fps"), "classes": classes}
 
     def _read_clip(self, name: str, where: str, facts: dict[str, Any]) -> RegionAnnotation:
         folder = self._clip_folder(name)
@@ -113,16 +116,14 @@ class RASSU(Official):
         annotation = RegionAnnotation(id=name, where=where, root=self.root.path, fps=float(facts["fps"]))
         if not path.is_file():
             return annotation
-        meta = read_json(path)
-        try:
-            for entry in meta["sources"]:
-                annotation.sources[int(entry["source"])] = entry["label"]
-            annotation.duration = int(meta["num_frames"]) / annotation.fps
-            annotation.kind = meta["kind"]
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(f"{path} lacks kind, num_frames or sources: {error!r}.") from error
+        meta = JsonRecord(read_json(path), str(path), "A clip has kind, num_frames, and sources of source and label")
+        for k, values in enumerate(meta.items("sources")):
+            entry = JsonRecord(values, f"{path}, source {k}", meta.form)
+            annotation.sources[entry.whole("source")] = entry.text("label")
+        annotation.duration = meta.whole("num_frames") / annotation.fps
+        annotation.kind = meta.text("kind")
         if annotation.kind not in KINDS:
-            raise DataError(f"{path}: {unknown_name('kind', str(annotation.kind), KINDS)}")
+            raise DataError(f"{path}: {unknown_name('kind', annotation.kind, KINDS)}")
         annotation.labels = list(dict.fromkeys(annotation.sources.values()))
         for label in annotation.labels:
             if label not in facts["classes"]:
@@ -189,12 +190,9 @@ def read_sentences(folder: Path) -> list[Sentence]:
 
 
 def _parse_sentence(line: str, where: str) -> Sentence:
-    try:
-        entry = json.loads(line)
-        source = entry.get("source")
-        return Sentence(int(entry["frame"]), None if source is None else int(source), str(entry["text"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: a sentence has frame, source and text; {error!r}.") from error
+    record = JsonRecord(parse_json(line, where), where, "A sentence has frame, source and text")
+    source = None if record.values.get("source") is None else record.whole("source")
+    return Sentence(record.whole("frame"), source, record.text("text"))
 
 
 class FMusic(RASSU):

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from avkit.datasets.folder import Folder
+from avkit.errors import FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ConcatenatedFeatures
 from avkit.features.files import NpyFolder, RowFile
 from avkit.features.store import Store
+from avkit.reading.arrays import open_hdf5
 
 #: What features are of: pictures or sound.
 FeatureModality: TypeAlias = Literal["visual", "audio"]
@@ -90,10 +92,8 @@ def open_named(names: str, root: Path) -> Features:
 
 def is_store(path: Path) -> bool:
     """Whether an HDF5 file is a feature store; also True if it cannot be read, so that `Store` reports why."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return "avkit_features" in file.attrs
-    except OSError:
+    except FileError:
         return True

@@ -1,40 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotation files as people have them: gzipped or not, with a BOM, with CRLF, cut off, or saved by a spreadsheet."""
 
-import csv
-import gzip
-import io
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import DataError
+from avkit.reading.arrays import open_hdf5, read_dataset
+from avkit.reading.text import read_json as read_json
+from avkit.reading.text import read_text, table_rows
 
 _DELIMITER_NAMES = {"\t": "tabs", ",": "commas", "&": "'&'"}
-
-
-def read_text(path: Path) -> str:
-    """A text file as UTF-8 with plain line ends; `.gz` is unpacked.
-
-    Raises:
-        DataError: If it cannot be read, is cut off, or is no UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it again as UTF-8.") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Download it again.") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -59,10 +39,9 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
     """
     text = read_text(path)
     name = _DELIMITER_NAMES.get(delimiter, repr(delimiter))
-    reader = csv.reader(
-        io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    )
-    header = [cell.strip() for cell in next(reader, [])]
+    lines = table_rows(text, str(path), delimiter)
+    _, titles = next(lines, (0, []))
+    header = [cell.strip() for cell in titles]
     missing = [column for column in columns if column not in header]
     if missing:
         first = text.split("\n", 1)[0][:80]
@@ -71,22 +50,26 @@ def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> list[
             f"separated by {name}; take the file as its authors publish it, not saved again by a spreadsheet or editor."
         )
     rows = []
-    for cells in reader:
+    for line, cells in lines:
         if _is_blank(cells):
             continue
         if len(cells) != len(header):
             raise DataError(
-                f"{path}, line {reader.line_num}: {len(cells)} fields where the header has {len(header)}, separated by "
+                f"{path}, line {line}: {len(cells)} fields where the header has {len(header)}, separated by "
                 f"{name}: {delimiter.join(cells)[:80]!r}. Take the file as its authors publish it."
             )
         rows.append(dict(zip(header, cells, strict=True)))
     return rows
 
 
-def read_cells(text: str) -> list[list[str]]:
-    """Rows of a table without a header, separated by commas; blank rows are left out."""
+def read_cells(path: Path) -> list[list[str]]:
+    """Rows of a table without a header, separated by commas; blank rows are left out.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
     rows = []
-    for cells in csv.reader(io.StringIO(text)):
+    for _, cells in table_rows(read_text(path), str(path)):
         if not _is_blank(cells):
             rows.append([cell.strip() for cell in cells])
     return rows
@@ -96,37 +79,14 @@ def _is_blank(cells: list[str]) -> bool:
     return not any(cell.strip() for cell in cells)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file, `.gz` too.
-
-    Raises:
-        DataError: If it is no JSON.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is no whole JSON (line {error.lineno}, column {error.colno}: {error.msg}). Download it again."
-        ) from error
-
-
 def read_array(path: Path, key: str) -> NDArray[Any]:
     """An array of an HDF5 file.
 
     Raises:
         DataError: If the file is cut off or lacks the key.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            array: NDArray[Any] = np.asarray(file[key])
-            return array
-    except (OSError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read as HDF5 with the array {key!r}: it is cut off or another file ({error}). Download "
-            "it again."
-        ) from error
+    with open_hdf5(path, "Download it again.") as file:
+        return read_dataset(file, path, key)
 
 
 def safe_id(name: str, where: str) -> str:

@@ -3,19 +3,22 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, EventAnnotation
 from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.json_records import JsonRecord, as_number
 from avkit.datasets.official import Official
 from avkit.datasets.released import ReleasedFeatures
-from avkit.datasets.tables import read_json, safe_id
+from avkit.datasets.tables import safe_id
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import FeatureFacts
+from avkit.reading.text import read_json
 
 #: The official names of splits.
 _SUBSETS = {"train": "train", "val": "validation", "test": "test"}
+#: What a record has.
+_FORM = "A video has duration, subset and annotations of segment, label and label_id"
 #: I3D sees 24 pictures at 25 per second, every 8; VGGish hears 0.96 s every 0.32 s.
 _UNAV = FeatureFacts("", 8 / 25, 24 / 25, 25.0)
 #: ONE-PEACE sees 16 pictures at 16 per second, every 4; it hears 1 s every 0.25 s.
@@ -74,44 +77,47 @@ class UnAV100(Official):
     def _database(self) -> tuple[dict[str, list[Annotation]], list[str]]:
         """The videos of each official subset, and the names of classes in index order."""
         path = self.annotation_file(*self.marker_files)
-        content = read_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("database"), dict):
-            raise DataError(f"{path} has no 'database' of videos. Take the file as its authors publish it.")
+        content = JsonRecord(read_json(path), str(path), "Take the file as its authors publish it")
+        if not isinstance(content.values.get("database"), dict):
+            raise DataError(f"{path} has no 'database' of videos. {content.form}.")
         videos: dict[str, list[Annotation]] = {subset: [] for subset in _SUBSETS.values()}
         names: dict[int, str] = {}
-        for video, record in content["database"].items():
-            where = f"{path}, video {video!r}"
-            annotation = self._parse_video(video, record, where, names)
-            videos[record["subset"]].append(annotation)
+        for video, values in content.values["database"].items():
+            record = JsonRecord(values, f"{path}, video {video!r}", _FORM)
+            videos[self._subset(record)].append(self._parse_video(video, record, names))
         if sorted(names) != list(range(len(names))):
             raise DataError(
                 f"{path}: numbers of classes are {sorted(names)[:5]} ... and leave out some. Take it whole."
             )
         return videos, [names[k] for k in range(len(names))]
 
-    def _parse_video(self, name: str, record: Any, where: str, names: dict[int, str]) -> Annotation:
-        """A video; class names are added to `names` by their numbers."""
-        try:
-            subset = record["subset"]
-            duration = float(record["duration"])
-            numbers = [int(entry["label_id"]) for entry in record["annotations"]]
-            events = [_parse_event(entry) for entry in record["annotations"]]
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(
-                f"{where}: a video has duration, subset and annotations of segment, label and label_id; {error!r}."
-            ) from error
+    def _subset(self, record: JsonRecord) -> str:
+        subset = record.text("subset")
         if subset not in _SUBSETS.values():
-            raise DataError(f"{where}: {unknown_name('subset', str(subset), _SUBSETS.values())}")
-        for number, event in zip(numbers, events, strict=True):
+            raise DataError(f"{record.where}: {unknown_name('subset', subset, _SUBSETS.values())}")
+        return subset
+
+    def _parse_video(self, name: str, record: JsonRecord, names: dict[int, str]) -> Annotation:
+        """A video; class names are added to `names` by their numbers."""
+        where = record.where
+        duration = record.number("duration")
+        events = []
+        for k, values in enumerate(record.items("annotations")):
+            entry = JsonRecord(values, f"{where}, annotation {k}", _FORM)
+            number = entry.whole("label_id")
+            event = _parse_event(entry)
             if not 0 <= event.start < event.end <= duration + 0.01:
                 raise DataError(
                     f"{where}: an event lasts from {event.start:g} to {event.end:g} s; the video lasts {duration:g} s."
                 )
             if names.setdefault(number, event.label) != event.label:
                 raise DataError(f"{where}: class {number} is {event.label!r} here and {names[number]!r} before.")
+            events.append(event)
         return Annotation(id=safe_id(name, where), where=where, root=self.root.path, duration=duration, events=events)
 
 
-def _parse_event(entry: Any) -> EventAnnotation:
-    start, end = entry["segment"]
-    return EventAnnotation(start=float(start), end=float(end), label=entry["label"])
+def _parse_event(entry: JsonRecord) -> EventAnnotation:
+    times = [as_number(value) for value in entry.items("segment")]
+    if len(times) != 2 or times[0] is None or times[1] is None:
+        raise DataError(f"{entry.where}, field 'segment': {times} are not a start and an end in seconds.")
+    return EventAnnotation(start=times[0], end=times[1], label=entry.text("label"))

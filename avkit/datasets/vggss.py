@@ -2,15 +2,18 @@
 """VGG-SS: where in a picture the sound comes from; boxes for the test alone."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avkit.datasets.annotations import Annotation, BoxAnnotation
+from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.datasets.sound_source import SIDE, SoundSource
-from avkit.datasets.tables import check_unique, read_json, read_rows, safe_id
+from avkit.datasets.tables import check_unique, read_rows, safe_id
 from avkit.errors import DataError
+
+#: What a record has.
+_FORM = "A record has file, class and bbox: [[x1, y1, x2, y2], ...]"
 
 
 class VGGSS(SoundSource):
@@ -47,7 +50,7 @@ class VGGSS(SoundSource):
         if split == "train":
             return self._read_training()
         path = self.annotation_file("vggss.json")
-        annotations = [self._parse_record(record, f"{path}, record {k}") for k, record in enumerate(read_json(path))]
+        annotations = [self._parse_record(record) for record in read_records(path, _FORM)]
         check_unique([annotation.id for annotation in annotations], str(path))
         if self.release in ("heard", "unheard"):
             return self._select(annotations, path)
@@ -101,7 +104,7 @@ class VGGSS(SoundSource):
         """All clips with a picture and sound in `frames` and `audio`, by name, but those of the test."""
         pictures = self._names_in("frames", (".jpg", ".png"))
         sounds = self._names_in("audio", (".wav",))
-        test = {str(record["file"]) for record in read_json(self.annotation_file("vggss.json"))}
+        test = {record.text("file") for record in read_records(self.annotation_file("vggss.json"), _FORM)}
         names = sorted((pictures & sounds) - test)
         if not names:
             raise DataError(
@@ -118,15 +121,14 @@ class VGGSS(SoundSource):
             return set()
         return {file.stem for file in path.iterdir() if file.suffix in endings}
 
-    def _parse_record(self, record: Any, where: str) -> Annotation:
+    def _parse_record(self, record: JsonRecord) -> Annotation:
+        name = safe_id(record.text("file"), record.where)
         try:
-            name = safe_id(record["file"], where)
-            corners = np.array(record["bbox"], np.float64).reshape(-1, 4).clip(0, 1)
-        except (TypeError, KeyError, ValueError) as error:
-            raise DataError(
-                f"{where}: a record is {{'file', 'class', 'bbox': [[x1, y1, x2, y2], ...]}}, got {str(record)[:80]} "
-                f"({error!r})."
-            ) from error
+            corners = np.array(record.items("bbox"), np.float64).reshape(-1, 4).clip(0, 1)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{record.where}, field 'bbox': {error}. {_FORM}.") from error
+        if not np.isfinite(corners).all():
+            raise DataError(f"{record.where}, field 'bbox': a corner is no finite number. {_FORM}.")
         has_area = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
         boxes = [BoxAnnotation(step=0, box=box) for box in corners[has_area].tolist()]
-        return self.pair(name, where, boxes=boxes)
+        return self.pair(name, record.where, boxes=boxes)

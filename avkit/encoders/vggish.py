@@ -8,13 +8,13 @@ Source:
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import AudioEncoder
 from avkit.encoders.pretrained import HUB, load_weights
 from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_steps, log_mel
+from avkit.reading.arrays import read_npz
 
 #: The released weights, converted from TensorFlow; the name carries the hash that is checked.
 WEIGHTS_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
@@ -109,11 +109,8 @@ class VGGishPostprocessor(nn.Module):
         if path.suffix != ".npz":
             load_weights(self, path)
             return
-        with np.load(path, allow_pickle=False) as file:
-            missing = sorted(self.state_dict().keys() - set(file.files))
-            if missing:
-                raise ValueError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}.")
-            state = {key: torch.from_numpy(file[key]).float() for key in self.state_dict()}
+        arrays = read_npz(path, sorted(self.state_dict()))
+        state = {key: torch.from_numpy(array).float() for key, array in arrays.items()}
         self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
 
 

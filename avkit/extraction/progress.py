@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.errors import DataError
+from avkit.errors import DataError, FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ChainedFeatures, SelectedFeatures
 from avkit.features.files import NpyFolder
 from avkit.features.store import Store, write_store
 from avkit.files import atomic
+from avkit.reading.checksums import seal_file
+from avkit.reading.text import parse_json
 
 
 class ExtractionProgress:
@@ -44,18 +46,17 @@ class ExtractionProgress:
         """Names of clips set aside, with the reason."""
         reasons: dict[str, str] = {}
         for path in sorted(self.folder.glob("*/failed.jsonl")):
-            for row in path.read_text(encoding="utf-8").split("\n"):
-                try:
-                    entry = json.loads(row)
-                    reasons[entry["name"]] = entry["reason"]
-                except (json.JSONDecodeError, KeyError, TypeError):
-                    continue  # the last line of a process that was killed while it wrote
+            for line in path.read_bytes().split(b"\n"):
+                entry = _parse_failure(line)
+                if entry is not None:
+                    reasons[entry[0]] = entry[1]
         return reasons
 
     def save(self, stream: str, name: str, values: NDArray[Any]) -> None:
         """Write the features of a clip; the file appears only when it is complete."""
         with atomic(self.folder / self.shard / stream / f"{name}.npy") as part:
             np.save(part, values, allow_pickle=False)
+            seal_file(part)
 
     def set_aside(self, name: str, reason: str) -> None:
         """Record that a clip cannot be read."""
@@ -135,6 +136,15 @@ def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
             raise DataError(
                 f"{path} was made in another way: {'; '.join(differences)}. Move it away, or choose another --out."
             )
+
+
+def _parse_failure(line: bytes) -> tuple[str, str] | None:
+    """Name and reason of a line of `failed.jsonl`; None for the last line of a process that was killed in writing."""
+    try:
+        entry = parse_json(line.decode(), "failed.jsonl")
+        return str(entry["name"]), str(entry["reason"])
+    except (FileError, UnicodeDecodeError, LookupError, TypeError):
+        return None
 
 
 def _common_clips(features: Sequence[Features]) -> set[str]:

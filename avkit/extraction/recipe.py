@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from avkit.errors import DataError, unknown_name
+from avkit.reading.text import read_yaml
 
 #: Recipes that come with avkit.
 FOLDER = Path(__file__).with_name("recipes")
@@ -162,10 +161,7 @@ def read_recipe(name: str | Path) -> ExtractionRecipe:
         if path.parent == FOLDER:
             raise unknown_name("recipe", str(name), list_recipes())
         raise DataError(f"Recipe {path} does not exist. Check the path, or take one of {', '.join(list_recipes())}.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, Mapping) or not {"streams", "bring"} & content.keys():
         raise DataError(f"{path} has no 'streams'. See {FOLDER / 'av_unified.yaml'} for a recipe.")
     listed = content.get("streams") or {}

@@ -81,12 +81,3 @@ def missing_clip_error(path: Path, name: str, names: Collection[str]) -> DataErr
         f"{path} has no features of clip {name!r}; it has {available}. Extract it "
         "with 'avkit extract', or pass allow_missing=True."
     )
-
-
-def unreadable_error(path: Path, error: Exception) -> DataError:
-    """The error for an HDF5 file that cannot be opened."""
-    if not path.exists():
-        return DataError(f"{path} does not exist. Check the path.")
-    return DataError(
-        f"{path} cannot be read as HDF5: it is cut off or no HDF5 file ({error}). Copy or extract it again."
-    )

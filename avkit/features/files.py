@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from avkit.errors import DataError
-from avkit.features.base import Array, FeatureFacts, missing_clip_error, unreadable_error
+from avkit.features.base import Array, FeatureFacts, missing_clip_error
 from avkit.features.sidecar import read_sidecar
+from avkit.reading.arrays import keep_dataset_open, read_npy
+from avkit.reading.boundary import file_errors
 
 
 class NpyFolder:
@@ -80,19 +82,16 @@ class RowFile:
         """The row of a clip."""
         if name not in self.rows:
             raise missing_clip_error(self.path, name, self.names)
-        row: Array = self._values()[self.rows[name]]
+        values = self._values()
+        with file_errors(self.path, f"cannot be read at clip {name!r}", "Copy or download it again."):
+            row: Array = values[self.rows[name]]
         return usable_array(row, f"{self.path}, clip {name!r}")
 
     def _values(self) -> Any:
         """The array; it is opened again after a fork, because a process cannot use the HDF5 handle of another."""
-        import h5py
-
         process = os.getpid()
         if self._open is None or self._open[0] != process:
-            try:
-                values = h5py.File(self.path, "r")[self.key]
-            except (OSError, KeyError) as error:
-                raise unreadable_error(self.path, error) from error
+            values = keep_dataset_open(self.path, self.key)
             if len(values) != len(self.rows):
                 raise DataError(
                     f"{self.path} has {len(values)} rows and the annotation file {len(self.rows)}. They must be of one "
@@ -108,16 +107,7 @@ def load_array(path: Path) -> Array:
     Raises:
         DataError: If the file is damaged, empty, or holds Python objects, which are pickles and can run code.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read as an array of numbers ({error}). Copy or extract it again; arrays of Python "
-            "objects are refused because they can run code."
-        ) from error
-    if not isinstance(array, np.ndarray):  # an archive of several arrays
-        raise DataError(f"{path} is no array of features: {type(array).__name__}.")
-    return usable_array(array, str(path))
+    return usable_array(read_npy(path, "features"), str(path))
 
 
 def usable_array(array: Array, where: str) -> Array:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small JSON file beside features that says how they were made."""
 
-import json
 import math
 from dataclasses import fields
 from pathlib import Path
 
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import FeatureFacts
+from avkit.reading.text import parse_json, read_text
 
 #: Name of the file in a folder of features.
 SIDECAR = "features.json"
@@ -31,10 +31,7 @@ def read_sidecar(path: Path) -> FeatureFacts:
     file = sidecar_path(path)
     if not file.is_file():
         return FeatureFacts()
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} is no JSON ({error}). {_advice()}") from error
+    content = parse_json(read_text(file), str(file), advice=_advice())
     if not isinstance(content, dict):
         raise DataError(f"{file} holds a {type(content).__name__}, not an object. {_advice()}")
     for key, value in content.items():

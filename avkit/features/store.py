@@ -5,6 +5,10 @@ A store holds the features of all clips one after another in one contiguous bloc
 a known position. Reading needs neither HDF5 nor a lock once the index is read, so it is safe in any number of threads
 and processes, after fork and after spawn. A store is never changed in place: `write_store` replaces the whole file, and
 readers that have the old file open continue to read it.
+
+Checksums: of every clip in the array `checksums`, compared when a process first reads the clip; of all that is not
+features in a seal at the end of the file (`avkit.reading.checksums`), compared before HDF5 sees the file. Stores
+without them are read as before.
 """
 
 import os
@@ -19,12 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.errors import DataError
-from avkit.features.base import Array, FeatureFacts, missing_clip_error, unreadable_error
+from avkit.errors import DataError, file_error
+from avkit.features.base import Array, FeatureFacts, missing_clip_error
 from avkit.files import atomic
+from avkit.reading.arrays import open_dataset, open_hdf5, read_dataset
+from avkit.reading.checksums import Span, changed_error, check_around, crc32, seal_around
 
 #: Version of the layout, stored in the file.
 VERSION = 1
+#: Name of the array of checksums.
+_CHECKSUMS = "checksums"
 
 #: Files up to this size are read into the page cache as a whole when they are opened.
 _MAX_PREFETCH_BYTES = 4 * 2**30
@@ -45,6 +53,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: int | None = None
+        self._checked: set[str] = set()
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -56,6 +65,7 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path = state["path"]
         self._file = None
+        self._checked = set()
 
     def __del__(self) -> None:
         file = vars(self).get("_file")  # absent where the constructor failed
@@ -104,7 +114,17 @@ class Store:
         values = np.empty((end - first, *index.shape), index.dtype)
         if self._read_into(values, index.offset + first * index.row_bytes) < values.nbytes:
             raise DataError(f"{self.path} is cut off within clip {name!r}. Copy or extract it again.")
+        self._check(name, values)
         return values
+
+    def _check(self, name: str, values: Array) -> None:
+        """Compare a clip with its checksum, the first time that this process reads it."""
+        checksums = self._index.checksums
+        if checksums is None or name in self._checked:
+            return
+        if crc32(values.reshape(-1).view(np.uint8).data) != checksums[name]:
+            raise changed_error(f"Clip {name!r} of {self.path}")
+        self._checked.add(name)
 
     def _read_into(self, values: Array, position: int) -> int:
         """Fill an array from a position in the file; returns the number of bytes read."""
@@ -134,6 +154,7 @@ class _Index:
         shape: Shape of a row.
         dtype: Of the values.
         facts: How the features were made.
+        checksums: Checksum of each clip, by its name; None in stores that have none.
     """
 
     names: list[str]
@@ -142,6 +163,7 @@ class _Index:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     facts: FeatureFacts
+    checksums: dict[str, int] | None
 
     @property
     def row_bytes(self) -> int:
@@ -173,21 +195,28 @@ def write_store(
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype is {dtype!r}; a store holds float16 or float32.")
     names, starts, shape = _measure(clips)
-    with atomic(Path(path)) as part, h5py.File(part, "w") as file:
-        file.attrs["avkit_features"] = VERSION
-        for key, value in asdict(facts).items():
-            file.attrs[key] = value
-        file["names"] = np.array([name.encode() for name in names])
-        file["starts"] = starts
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_layout(h5py.h5d.CONTIGUOUS)
-        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        space = h5py.h5s.create_simple((int(starts[-1]), *shape))
-        values = h5py.Dataset(
-            h5py.h5d.create(file.id, b"values", h5py.h5t.py_create(np.dtype(dtype)), space, dcpl=properties)
-        )
-        for (name, array), start in zip(clips, starts[:-1].tolist(), strict=True):
-            values[start : start + len(array)] = _convert(name, array, dtype)
+    with atomic(Path(path)) as part:
+        with h5py.File(part, "w") as file:
+            file.attrs["avkit_features"] = VERSION
+            for key, value in asdict(facts).items():
+                file.attrs[key] = value
+            file["names"] = np.array([name.encode() for name in names])
+            file["starts"] = starts
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_layout(h5py.h5d.CONTIGUOUS)
+            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            space = h5py.h5s.create_simple((int(starts[-1]), *shape))
+            values = h5py.Dataset(
+                h5py.h5d.create(file.id, b"values", h5py.h5t.py_create(np.dtype(dtype)), space, dcpl=properties)
+            )
+            checksums = []
+            for (name, array), start in zip(clips, starts[:-1].tolist(), strict=True):
+                converted = np.ascontiguousarray(_convert(name, array, dtype))
+                values[start : start + len(array)] = converted
+                checksums.append(crc32(converted.reshape(-1).view(np.uint8).data))
+            file[_CHECKSUMS] = np.array(checksums, np.uint32)
+            span = Span(values.id.get_offset() or 0, values.nbytes)
+        seal_around(part, span)
     return Path(path)
 
 
@@ -223,31 +252,47 @@ def _convert(name: str, array: Array, dtype: str) -> Array:
 
 
 def _read_index(path: Path) -> _Index:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "avkit_features" not in file.attrs:
-                raise DataError(
-                    f"{path} is not a feature store of avkit: it holds {', '.join(sorted(file)) or 'nothing'}. "
-                    "Make one with 'avkit extract', or name the folder of the authors' .npy files."
-                )
-            if int(file.attrs["avkit_features"]) > VERSION:
-                raise DataError(f"{path} was written by a newer avkit. Update avkit to read it.")
-            values = file["values"]
-            index = _Index(
-                names=[bytes(name).decode() for name in file["names"][:]],
-                starts=file["starts"][:],
-                offset=values.id.get_offset() or 0,
-                shape=values.shape[1:],
-                dtype=values.dtype,
-                facts=_read_facts(file.attrs),
+    is_sealed = check_around(path)
+    with open_hdf5(path, "Copy or extract it again.") as file:
+        if "avkit_features" not in file.attrs:
+            raise DataError(
+                f"{path} is not a feature store of avkit: it holds {', '.join(sorted(file)) or 'nothing'}. "
+                "Make one with 'avkit extract', or name the folder of the authors' .npy files."
             )
-    except (OSError, KeyError) as error:
-        raise unreadable_error(path, error) from error
+        if int(file.attrs["avkit_features"]) > VERSION:
+            raise DataError(f"{path} was written by a newer avkit. Update avkit to read it.")
+        names = [bytes(name).decode() for name in read_dataset(file, path, "names")]
+        checksums = None
+        if _CHECKSUMS in file:
+            if not is_sealed:
+                raise changed_error(path)
+            checksums = dict(zip(names, read_dataset(file, path, _CHECKSUMS).tolist(), strict=True))
+        values = open_dataset(file, path, "values")
+        index = _Index(
+            names=names,
+            starts=read_dataset(file, path, "starts"),
+            offset=values.id.get_offset() or 0,
+            shape=values.shape[1:],
+            dtype=values.dtype,
+            facts=_read_facts(file.attrs),
+            checksums=checksums,
+        )
+        _check_index(path, index)
+    return index
+
+
+def _check_index(path: Path, index: _Index) -> None:
+    """Refuse an index that contradicts itself or the file."""
+    starts = index.starts
+    is_ascending = starts.ndim == 1 and starts.dtype.kind in "iu" and bool((np.diff(starts) >= 0).all())
+    if not is_ascending or len(starts) != len(index.names) + 1 or starts[0] != 0:
+        raise file_error(path, "is damaged: its index contradicts itself", "Copy or extract it again.")
+    if index.dtype.kind != "f" or (index.value_bytes and not index.offset):
+        raise file_error(
+            path, f"is damaged: it holds {index.dtype} that is not one block of floats", "Copy or extract it again."
+        )
     if path.stat().st_size < index.offset + index.value_bytes:
         raise DataError(f"{path} is cut off: it is shorter than its index says. Copy or extract it again.")
-    return index
 
 
 def _read_facts(attributes: Any) -> FeatureFacts:

@@ -6,15 +6,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from avkit.errors import DataError
+from avkit.errors import DataError, FileError
 from avkit.files import atomic, write_file
+from avkit.reading.boundary import file_errors
+from avkit.reading.checksums import check_record, with_checksum
+from avkit.reading.tensors import read_tensors, write_tensors
+from avkit.reading.text import parse_json, read_json
 
 #: Version of the folder's layout.
 VERSION = 1
@@ -99,13 +101,17 @@ class IndexFolder:
         Raises:
             DataError: If there is no index, or a newer avkit wrote it.
         """
+        path = self.folder / _FACTS
         try:
-            facts: IndexFacts = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise DataError(f"{self.folder} is no index: {e}. Build one with 'avkit index RUN VIDEOS'.") from e
-        if facts.get("version", 0) > VERSION:
+            facts = read_json(path)
+        except FileError as e:
+            raise DataError(f"{self.folder} is no index: {e} Build one with 'avkit index RUN VIDEOS'.") from e
+        check_record(facts, path)
+        if not isinstance(facts, dict) or not isinstance(facts.get("weights"), str):
+            raise DataError(f"{self.folder} is no index: {path} names no weights. Index the videos again.")
+        if facts.get("version", 0) != VERSION:
             raise DataError(f"{self.folder} was written by a newer avkit. Update avkit to read it.")
-        return facts
+        return cast(IndexFacts, facts)
 
     def create(self, provenance: dict[str, str]) -> None:
         """Make the folder; one that exists is kept.
@@ -114,7 +120,7 @@ class IndexFolder:
             DataError: If it was built with another run's weights: vectors of two runs cannot be compared.
         """
         if not (self.folder / _FACTS).exists():
-            write_file(self.folder / _FACTS, json.dumps({"version": VERSION, **provenance}, indent=1))
+            write_file(self.folder / _FACTS, json.dumps(with_checksum({"version": VERSION, **provenance}), indent=1))
             return
         weights = self.facts["weights"]
         if weights != provenance["weights"]:
@@ -138,7 +144,7 @@ class IndexFolder:
         tensors = {"start": video.start, "end": video.end, "masks": video.masks, **video.vectors}
         facts = {"video": str(Path(video.video).resolve()), "captions": json.dumps(video.captions)}
         with atomic(self.file_of(video.video)) as part:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=facts)
+            write_tensors(part, tensors, facts)
 
     def read(self) -> list[IndexedVideo]:
         """All videos.
@@ -154,17 +160,18 @@ class IndexFolder:
 
 
 def _read_video(path: Path) -> IndexedVideo:
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-        return IndexedVideo(
+    facts, tensors = read_tensors(path)
+    with file_errors(path, "is damaged", "Delete it and index the video again."):
+        video = IndexedVideo(
             facts["video"],
             tensors["start"],
             tensors["end"],
-            json.loads(facts["captions"]),
+            parse_json(facts["captions"], str(path)),
             tensors["masks"],
             {kind: tensors[kind] for kind in VECTOR_KINDS},
         )
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{path} is damaged: {e}. Delete it and index the video again.") from e
+        lengths = {len(video.start), len(video.end), len(video.masks), len(video)}
+        lengths |= {len(vectors) for vectors in video.vectors.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"its parts have {sorted(lengths)} steps")
+    return video

@@ -21,12 +21,17 @@ _ALWAYS_READ = 2**24
 _MAX_RATIO = 200
 #: What to do about a damaged array.
 _ADVICE = "Copy or extract it again."
+_NO_HDF5 = "cannot be read as HDF5: it is cut off, damaged or another file"
 #: Bytes that the arrays of an `.npz` may have together.
 _MAX_ARCHIVE = 2**28
 
 
-def read_npy(path: str | Path) -> NDArray[Any]:
+def read_npy(path: str | Path, of: str = "numbers") -> NDArray[Any]:
     """A `.npy` of numbers, in the byte order of this machine.
+
+    Args:
+        path: The file.
+        of: What the numbers are, for messages.
 
     Raises:
         FileError: If it is damaged, shorter or longer than its header says, or holds anything but numbers. Python
@@ -40,7 +45,7 @@ def read_npy(path: str | Path) -> NDArray[Any]:
     ):
         shape, fortran, dtype = _read_header(path, file)
         start = file.tell()
-        nbytes = _check_numbers(path, shape, dtype)
+        nbytes = _check_numbers(path, shape, dtype, of)
         seal = _check_length(path, size - start, nbytes, file)
         file.seek(start)
         values = np.empty(nbytes // dtype.itemsize, dtype)
@@ -79,17 +84,19 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:  # 3.0 is for names of fields in records
-        raise file_error(path, f"is of version {version} and holds no plain numbers", "Write it by numpy.save.")
+        raise file_error(
+            path, f"cannot be read as an array of numbers: its version is {version}", "Write it by numpy.save."
+        )
     shape, fortran, dtype = readers[version](file)
     return shape, fortran, dtype
 
 
-def _check_numbers(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+def _check_numbers(path: Path, shape: Sequence[int], dtype: np.dtype[Any], of: str = "numbers") -> int:
     """Bytes of an array of numbers; refuses others."""
     if dtype.hasobject:
         raise file_error(path, "holds Python objects, which can run code", "Save numbers only.")
     if dtype.kind not in "biuf" or any(length < 0 for length in shape):
-        raise file_error(path, f"is {dtype} {tuple(shape)} and no array of numbers", _ADVICE)
+        raise file_error(path, f"is no array of {of}: {dtype} {tuple(shape)}", _ADVICE)
     return math.prod(shape) * dtype.itemsize
 
 
@@ -140,18 +147,30 @@ def open_hdf5(path: str | Path, advice: str = "Copy or download it again.") -> I
         yield file
 
 
+def keep_dataset_open(path: Path, key: str) -> Any:
+    """An array of an HDF5 file with rows, whose file stays open as long as the array is used; as `open_dataset`."""
+    import h5py
+
+    with file_errors(path, _NO_HDF5, _ADVICE):
+        values = open_dataset(h5py.File(path, "r"), path, key, by_row=True)
+        if not values.shape:
+            raise file_error(path, f"is of another kind: its array {key!r} has no rows", _ADVICE)
+    return values
+
+
 def read_dataset(file: Any, path: Path, key: str) -> NDArray[Any]:
     """An array of an open HDF5 file; as `open_dataset`."""
     return np.asarray(open_dataset(file, path, key)[()])
 
 
-def open_dataset(file: Any, path: Path, key: str) -> Any:
+def open_dataset(file: Any, path: Path, key: str, *, by_row: bool = False) -> Any:
     """An array of an open HDF5 file, to be read in parts.
 
     Args:
         file: The open file.
         path: Its path.
         key: Name of the array.
+        by_row: Whether it will be read row by row; then its size is that of a row.
 
     Raises:
         FileError: If it is missing, lies in another file, or states far more than the file holds.
@@ -162,10 +181,13 @@ def open_dataset(file: Any, path: Path, key: str) -> Any:
     values = file.get(key) if isinstance(link, h5py.HardLink) else None
     if not isinstance(values, h5py.Dataset):
         held = ", ".join(sorted(file)[:10]) or "nothing"
-        raise file_error(path, f"has no array {key!r}; it holds {held}", "Copy or download it again.")
+        raise file_error(
+            path, f"cannot be read as HDF5 with the array {key!r}: it holds {held}", "Copy or download it again."
+        )
     if values.is_virtual or values.external:
         raise file_error(path, f"is not all: its array {key!r} lies in other files", "Copy all into one file.")
-    stated = math.prod(values.shape or ()) * values.dtype.itemsize
+    shape = values.shape or ()
+    stated = math.prod(shape[1:] if by_row else shape) * values.dtype.itemsize
     if stated > max(_ALWAYS_READ, _MAX_RATIO * values.id.get_storage_size()):
         raise file_error(
             path,

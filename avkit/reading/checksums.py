@@ -2,6 +2,8 @@
 """Checksums (CRC-32) that tell whether a file has changed since it was written; files without one are read as before.
 
 - Binary files end with a seal of 12 bytes: `avkitcrc`, and the CRC-32 of what stands before it.
+- Where a large part has checksums of its own, the seal is of what stands around it: `avkitgap`, first byte and length
+  of that part, and the CRC-32 of all before and behind it and of these two numbers.
 - Objects of JSON carry the CRC-32 of their other values as `crc32`.
 """
 
@@ -19,6 +21,8 @@ from avkit.errors import FileError, file_error
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _MAGIC = b"avkitcrc"
+_GAP_MAGIC = b"avkitgap"
+_GAP_BYTES = len(_GAP_MAGIC) + 20
 #: Length of a seal.
 SEAL_BYTES = len(_MAGIC) + 4
 #: Key of the checksum in an object of JSON.
@@ -58,11 +62,72 @@ def seal_of(*parts: Buffer) -> bytes:
     return _MAGIC + struct.pack("<I", crc32(*parts))
 
 
+def seal_file(path: Path) -> None:
+    """Add the seal to a file that is being written."""
+    with path.open("ab") as file:
+        file.write(seal_of(path.read_bytes()))
+
+
 def read_seal(tail: bytes) -> Seal | None:
     """The seal that the last bytes of a file are, or None where they are none."""
     if len(tail) != SEAL_BYTES or not tail.startswith(_MAGIC):
         return None
     return Seal(struct.unpack("<I", tail[len(_MAGIC) :])[0])
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a file.
+
+    Attributes:
+        start: Its first byte.
+        length: Its number of bytes.
+    """
+
+    start: int
+    length: int
+
+
+def seal_around(path: Path, span: Span) -> None:
+    """Add a seal of all but one part to a file that is being written."""
+    head, tail = _read_around(path, span, path.stat().st_size)
+    numbers = struct.pack("<QQ", span.start, span.length)
+    with path.open("ab") as file:
+        file.write(_GAP_MAGIC + numbers + struct.pack("<I", crc32(head, tail, numbers)))
+
+
+def check_around(path: Path) -> bool:
+    """Compare a file with its seal of all but one part; False where it has none, or is too short to have one.
+
+    Raises:
+        FileError: If it differs.
+    """
+    if not path.is_file():
+        return False
+    size = path.stat().st_size - _GAP_BYTES
+    if size < 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(size)
+        seal = file.read(_GAP_BYTES)
+    if not seal.startswith(_GAP_MAGIC):
+        return False
+    start, length, value = struct.unpack("<QQI", seal[len(_GAP_MAGIC) :])
+    if start + length > size:
+        raise changed_error(path)
+    head, tail = _read_around(path, Span(start, length), size)
+    if crc32(head, tail, seal[len(_GAP_MAGIC) : -4]) != value:
+        raise changed_error(path)
+    return True
+
+
+def _read_around(path: Path, span: Span, size: int) -> tuple[bytes, bytes]:
+    """The bytes of a file before and behind a part, up to a size."""
+    with path.open("rb") as file:
+        head = file.read(span.start)
+        file.seek(span.start + span.length)
+        tail = file.read(size - span.start - span.length)
+    return head, tail
 
 
 def changed_error(path: str | Path) -> FileError:

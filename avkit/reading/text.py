@@ -49,7 +49,7 @@ def read_text(path: str | Path) -> str:
 def _unpack(path: Path, data: bytes) -> bytes:
     most = min(_MAX_UNPACKED, max(_ALWAYS_UNPACKED, _MAX_RATIO * len(data)))
     with (
-        file_errors(path, "cannot be unpacked as gzip", "Download it again."),
+        file_errors(path, "cannot be read as gzip", "Download it again."),
         gzip.GzipFile(fileobj=io.BytesIO(data)) as file,
     ):
         unpacked = file.read(most + 1)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from avkit.encoders.state_choice import without_prefixes, without_scalars
 from avkit.errors import DataError
 from avkit.files import atomic
+from avkit.reading.boundary import file_errors
+from avkit.reading.tensors import read_tensors, write_tensors
+from avkit.reading.text import parse_json
 from avkit.systems.official_files import weights_of, weights_of_another
 from avkit.systems.official_keys import check_keys
 
@@ -183,12 +186,10 @@ class OfficialNetwork(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights, unused tensors and the network's arguments as `.safetensors`."""
-        from safetensors.torch import save_file
-
         tensors = dict(self.state_dict()) | {UNUSED + key: x for key, x in self.unused.items()}
         facts = {"avkit": self.name, "built_with": json.dumps(self.built_with), "source": self.source}
         with atomic(Path(path)) as part:
-            save_file({key: x.contiguous() for key, x in tensors.items()}, part, facts)
+            write_tensors(part, tensors, facts)
 
     @classmethod
     def load(cls: type[Network], path: str | Path, **options: Any) -> Network:
@@ -203,7 +204,9 @@ class OfficialNetwork(nn.Module):
                 f"{path} holds weights of {facts['avkit']}, not of {cls.name}. Use the system of that name, in a run "
                 f"--model.system.name {facts['avkit']}."
             )
-        network = cls.build(**(json.loads(facts["built_with"]) | options))
+        built_with = parse_json(facts["built_with"], f"{path}, built_with", finite=False)
+        with file_errors(path, "does not fit its description", "Convert the official file again."):
+            network = cls.build(**(built_with | options))
         network.unused = {key.removeprefix(UNUSED): x for key, x in state.items() if key.startswith(UNUSED)}
         network.load_state_dict({key: x for key, x in state.items() if not key.startswith(UNUSED)})
         return network
@@ -221,14 +224,7 @@ def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]
     Raises:
         DataError: If another program, or an earlier avkit, wrote it.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            facts = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dictionary
-    except (SafetensorError, FileNotFoundError) as error:
-        raise DataError(f"{path} cannot be read as .safetensors ({error}).") from error
+    facts, state = read_tensors(path)
     if "made_with" in facts:
         raise DataError(f"{path} was written by an earlier avkit. Convert the official file again.")
     if "built_with" not in facts:

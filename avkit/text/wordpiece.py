@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from avkit.errors import FileError
+from avkit.reading.text import read_text
 from avkit.text.tokenizer import pad_rows, until
 
 #: The special pieces, as BERT names them.
@@ -115,9 +117,9 @@ def read_wordpieces(source: str) -> list[str]:
             raise ValueError(f"Word pieces {source} do not exist. Name a {_FILE}, or a model on the hub.")
         path = _download(source)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{path} is no text in UTF-8: {e}. Name a {_FILE}, one word piece per line.") from e
+        lines = read_text(path).split("\n")
+    except FileError as e:
+        raise ValueError(f"{path} is no text in UTF-8: {e} Name a {_FILE}, one word piece per line.") from e
     if lines[-1] == "":
         lines.pop()
     return lines

@@ -4,13 +4,13 @@
 The sentence says what a picture shows that matters to the question: CLIP was trained to match pictures and captions.
 """
 
-import csv
 import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from avkit.errors import DataError
+from avkit.errors import DataError, FileError
+from avkit.reading.text import read_text, table_rows
 
 #: Declarative sentence of each of MUSIC-AVQA's 33 question templates; `{0}` and `{1}` stand for its slots, in order.
 TEMPLATES: dict[str, str] = {
@@ -126,14 +126,20 @@ class PromptConstructor:
         if not path:
             return cls()
         try:
-            with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [cells for _, cells in table_rows(read_text(path), str(path))]
+        except FileError as error:
             raise DataError(f"Prompts {path} cannot be read as CSV: {error}.") from error
-        if not rows or any(not row.get(column) for row in rows for column in _COLUMNS):
-            raise DataError(f"Prompts {path} need the columns {' and '.join(_COLUMNS)}, filled in every row.")
-        question, sentence = _COLUMNS
-        return cls({row[question].strip(): row[sentence].strip() for row in rows})
+        titles = rows[0] if rows else []
+        if not rows[1:] or not set(_COLUMNS) <= set(titles):
+            raise _lacks_columns(path)
+        sentences = {}
+        places = [titles.index(column) for column in _COLUMNS]
+        for cells in filter(None, rows[1:]):
+            if len(cells) <= max(places) or not all(cells[place] for place in places):
+                raise _lacks_columns(path)
+            question, sentence = (cells[place].strip() for place in places)
+            sentences[question] = sentence
+        return cls(sentences)
 
     def from_template(self, question: str) -> str | None:
         """The sentence of a question by its template, or None where no template matches."""
@@ -183,3 +189,7 @@ def _number_slots(sentence: str) -> str:
 def _fill(sentence: str, words: tuple[str, ...]) -> str:
     """A sentence with numbered slots filled; the last word also fills slots beyond the number of words."""
     return _NUMBERED_SLOT.sub(lambda slot: words[min(int(slot[1]), len(words) - 1)], sentence)
+
+
+def _lacks_columns(path: str | Path) -> DataError:
+    return DataError(f"Prompts {path} need the columns {' and '.join(_COLUMNS)}, filled in every row.")
