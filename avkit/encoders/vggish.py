@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from avkit.encoders.base import AudioEncoder
 from avkit.encoders.pretrained import HUB, load_weights
+from avkit.errors import FileError
 from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_steps, log_mel
 from avkit.reading.arrays import read_npz
 
@@ -109,7 +110,10 @@ class VGGishPostprocessor(nn.Module):
         if path.suffix != ".npz":
             load_weights(self, path)
             return
-        arrays = read_npz(path, sorted(self.state_dict()))
+        try:
+            arrays = read_npz(path, sorted(self.state_dict()))
+        except FileError as error:
+            raise ValueError(str(error)) from error
         state = {key: torch.from_numpy(array).float() for key, array in arrays.items()}
         self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
 

@@ -131,7 +131,7 @@ def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
                 raise file_error(
                     path, f"is damaged: {name} states {nbytes} bytes and has {len(data) - file.tell()}", advice
                 )
-            arrays[name] = _shaped(np.frombuffer(file.read(), dtype), shape, fortran=fortran)
+            arrays[name] = _shaped(np.frombuffer(bytearray(file.read()), dtype), shape, fortran=fortran)
     return arrays
 
 
