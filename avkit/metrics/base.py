@@ -90,7 +90,7 @@ class ScoreMetric(Metric):  # type: ignore[misc]
 
     def running_numbers(self, count: int) -> list[int]:
         """Numbers of the next `count` entries, as if they were dealt to the processes in turn."""
-        rank, processes = _rank_and_processes()
+        rank, processes = rank_and_processes()
         start = self._unnamed
         self._unnamed += count
         return [number * processes + rank for number in range(start, start + count)]
@@ -174,6 +174,15 @@ class ScoreMetric(Metric):  # type: ignore[misc]
                 state.append(empty.to(self.device))
         super().sync(*args, **kwargs)
 
+    def merge_state(self, incoming_state: "dict[str, Any] | Metric") -> None:
+        """Add the state of another metric behind this one's: torchmetrics would put its lists in front."""
+        own = {name: _as_list(getattr(self, name)) for name in self._empty}
+        super().merge_state(incoming_state)
+        self._computed = None
+        incoming = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
+        for name, state in own.items():
+            setattr(self, name, [*state, *_as_list(incoming[name])])
+
     def joined(self, name: str) -> Tensor:
         """A list state as one tensor: a list before it is gathered, a tensor after."""
         state = getattr(self, name)
@@ -197,7 +206,12 @@ def clip_number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _rank_and_processes() -> tuple[int, int]:
+def _as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
+    return [state] if isinstance(state, Tensor) else state
+
+
+def rank_and_processes() -> tuple[int, int]:
+    """The number of this process, and how many there are."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()

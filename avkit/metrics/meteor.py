@@ -14,6 +14,7 @@ from threading import Lock
 from avkit.metrics.java import JavaProcess, find_jar
 
 _NUMBERS = re.compile(r"[-+0-9.eE ]+|NaN")
+_LINE_BREAKS = re.compile("[\n\r]")
 _lock = Lock()
 _process: JavaProcess | None = None
 _owner = 0  # id of the process that started it: a forked child must not use its parent's pipes
@@ -36,10 +37,7 @@ def meteor_scores(
         JavaError: If Java is missing, fails or takes too long.
     """
     with _lock:
-        requests = []
-        for caption, own_references in zip(predictions, references, strict=True):
-            fields = ["SCORE", *own_references, caption]
-            requests.append(" ||| ".join(_one_line(field) for field in fields))
+        requests = [_request(*pair) for pair in zip(predictions, references, strict=True)]
         try:
             answers = _ask_all(_running(), requests, timeout)
         except BaseException:  # an interrupt too: unread answers would be taken for those of the next call
@@ -84,8 +82,10 @@ def _ask(process: JavaProcess, line: str, answers: int, timeout: float) -> list[
     return lines
 
 
-def _one_line(tokens: str) -> str:
-    return " ".join(tokens.replace("|||", " ").split())
+def _request(caption: str, references: Sequence[str]) -> str:
+    """The line of the official protocol for a caption, which keeps the spaces of tokens such as `1 1/2`."""
+    caption = caption.replace("|||", "").replace("  ", " ")
+    return _LINE_BREAKS.sub(" ", " ||| ".join(["SCORE", *references, caption]))
 
 
 atexit.register(close)
