@@ -178,7 +178,7 @@ def test_a_choice_keeps_the_likeliest_and_what_it_was_made_of():
     scope = Scope("avqa", StepGrid(hop=0.5, steps=4, end=2.0), answers=names, question="how many?")
     prediction = values(
         answer=["5"],
-        answer_scores=torch.arange(7.0)[None],
+        answer_logits=torch.arange(7.0)[None],
         chosen=torch.tensor([[1, 3]]),
         step_weights=torch.tensor([[0.125, 0.25, 0.125, 0.5]]),
         parts=torch.arange(8.0).reshape(1, 2, 4),

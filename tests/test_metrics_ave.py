@@ -71,7 +71,7 @@ def test_errors_say_what_to_do():
         SegmentAccuracy(3).update(torch.full((1, 2, 3), torch.nan), y)
     with pytest.raises(ValueError, match=r"values \[0, 3\]; give integers from 0 to 2"):
         SegmentAccuracy(3).update(torch.zeros(1, 2, 3), torch.tensor([[0, 3]]))
-    with pytest.raises(ValueError, match=r"valid of shape \(2,\); give \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"valid is torch.bool of shape \(2,\); give .* here \(1, 2\)"):
         SegmentAccuracy(3).update(torch.zeros(1, 2, 3), y, torch.ones(2, dtype=torch.bool))
     with pytest.raises(ValueError, match="num_classes=1; give 2 or more"):
         SegmentAccuracy(1)

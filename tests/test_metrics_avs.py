@@ -61,21 +61,21 @@ def test_iou_of_hand_made_frames():
     on, off = 10.0, -10.0
     logits = torch.tensor([[[on, off]], [[on, on]], [[off, off]], [[on, off]], [[off, off]]])
     target = torch.tensor([[[1, 0]], [[1, 0]], [[1, 0]], [[0, 0]], [[0, 0]]])
-    torch.testing.assert_close(frame_iou(logits, target), torch.tensor([1.0, 0.5, 0.0, 0.5, 1.0]))
-    torch.testing.assert_close(mask_iou(logits, target), torch.tensor(0.6))
+    torch.testing.assert_close(frame_iou(logits, target, "logits"), torch.tensor([1.0, 0.5, 0.0, 0.5, 1.0]))
+    torch.testing.assert_close(mask_iou(logits, target, "logits"), torch.tensor(0.6))
 
 
 def test_tiny_positive_logit_is_no_prediction():
     logits = torch.tensor([[[6e-8, 10.0]]])
-    assert frame_iou(logits, torch.tensor([[[0, 1]]])).item() == pytest.approx(1)
+    assert frame_iou(logits, torch.tensor([[[0, 1]]]), "logits").item() == pytest.approx(1)
 
 
 def test_f_of_hand_made_frames():
     target = torch.tensor([[[1, 0, 0, 0]]])
     assert f_score(torch.tensor([[[4.0, -4, -4, -4]]]), target).item() == pytest.approx(1)
     # everything equal: precision 1/4, recall 1
-    assert f_score(torch.zeros(1, 1, 4), target).item() == pytest.approx(1.3 * 0.25 / (0.3 * 0.25 + 1))
-    assert f_score(torch.zeros(2, 1, 4), torch.zeros(2, 1, 4)).item() == 0
+    assert f_score(torch.zeros(1, 1, 4), target, "logits").item() == pytest.approx(1.3 * 0.25 / (0.3 * 0.25 + 1))
+    assert f_score(torch.zeros(2, 1, 4), torch.zeros(2, 1, 4), "logits").item() == 0
 
 
 def test_precision_and_recall_of_hand_made_frame():
@@ -89,8 +89,8 @@ def test_precision_and_recall_of_hand_made_frame():
 
 def test_functions_equal_slow_reference(clips):
     logits, target = (x.flatten(0, 1) for x in clips)
-    np.testing.assert_allclose(frame_iou(logits, target), slow_iou(logits, target), atol=1e-6)
-    assert f_score(logits, target).item() == pytest.approx(slow_f(logits, target), abs=1e-6)
+    np.testing.assert_allclose(frame_iou(logits, target, "logits"), slow_iou(logits, target), atol=1e-6)
+    assert f_score(logits, target, "logits").item() == pytest.approx(slow_f(logits, target), abs=1e-6)
 
 
 @pytest.mark.parametrize("videos_per_call", [1, 2, 3])
@@ -144,10 +144,10 @@ def test_half_precision_and_bool_truth(clips):
 @pytest.mark.parametrize("metric", [MaskIoU, MaskFScore])
 def test_nothing_to_score_is_nan(metric):
     assert metric().compute().isnan()
-    empty = metric()
+    empty = metric(form="logits")
     empty.update(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, dtype=torch.bool))
     assert empty.compute().isnan()
-    silent = metric(variant="clean")
+    silent = metric(variant="clean", form="logits")
     silent.update(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3))
     assert silent.compute().isnan()
     assert mask_iou(torch.zeros(0, 3, 3), torch.zeros(0, 3, 3)).isnan()
@@ -155,7 +155,7 @@ def test_nothing_to_score_is_nan(metric):
 
 
 def test_reset_forgets(clips):
-    metric = MaskIoU()
+    metric = MaskIoU(form="logits")
     metric.update(*clips)
     metric.reset()
     metric.update(torch.full((1, 1, 2, 2), 9.0), torch.ones(1, 1, 2, 2))
@@ -169,11 +169,11 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match=r"both must be \(N, H, W\)"):
         frame_iou(x, x)
     with pytest.raises(ValueError, match=r"torch.bool; give float scores before the sigmoid"):
-        MaskIoU().update(x.bool(), x)
+        MaskIoU(form="logits").update(x.bool(), x)
     with pytest.raises(ValueError, match=r"hold NaN"):
         MaskFScore().update(x / 0, x)
     with pytest.raises(ValueError, match=r"target goes from 0.0 to 255.0; give 0 and 1 only"):
-        MaskIoU().update(x, torch.tensor([0.0, 255, 0]).expand(1, 2, 3, 3))
+        MaskIoU(form="logits").update(x, torch.tensor([0.0, 255, 0]).expand(1, 2, 3, 3))
     with pytest.raises(
         ValueError, match=r"valid is torch.bool of shape \(2,\); give a bool tensor \(B, T\), here \(1, 2\)"
     ):
@@ -203,15 +203,15 @@ def load(case):
 def test_golden_functions(case):
     data, (logits, target), small = load(case)
     np.testing.assert_array_equal(THRESHOLDS, data["thresholds"])
-    np.testing.assert_allclose(frame_iou(logits, target), data["official_frame_iou"], atol=1e-6)
-    frames = [f_score(x[None], y[None]) for x, y in zip(logits, target, strict=True)]
+    np.testing.assert_allclose(frame_iou(logits, target, "logits"), data["official_frame_iou"], atol=1e-6)
+    frames = [f_score(x[None], y[None], "logits") for x, y in zip(logits, target, strict=True)]
     np.testing.assert_allclose(frames, data["official_frame_f"], atol=1e-6)
     ranges = [key for key in data if re.fullmatch(r"official_pr_frames\d+_\d+", key)]
     assert ranges
     for key in ranges:
         first, last = map(int, re.findall(r"\d+", key))
         frames = slice(first, last + 1)
-        curves = torch.stack(frame_precision_recall(logits[frames], target[frames]), 1)
+        curves = torch.stack(frame_precision_recall(logits[frames], target[frames], "logits"), 1)
         np.testing.assert_allclose(curves, data[key], atol=1e-7)
     for prefix, (x, y) in (("", (logits, target)), ("small_", small)):
         assert sizes(data, prefix)
@@ -219,7 +219,9 @@ def test_golden_functions(case):
             frames = int(data["frames_per_video"]) * size
             calls = list(zip(x.split(frames), y.split(frames), strict=True))
             official = data[f"official_{prefix}per_batch{size}"]
-            np.testing.assert_allclose([[mask_iou(*call), f_score(*call)] for call in calls], official, atol=1e-6)
+            np.testing.assert_allclose(
+                [[mask_iou(*call, "logits"), f_score(*call, "logits")] for call in calls], official, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/avs"))
@@ -230,7 +232,7 @@ def test_golden_classes(case, prefix):
     logits, target = (x.unflatten(0, (-1, frames)) for x in (small if prefix else full))
     assert sizes(data, prefix)
     for size in sizes(data, prefix):
-        for metric, key in ((MaskIoU(size), "miou"), (MaskFScore(size), "f")):
+        for metric, key in ((MaskIoU(size, form="logits"), "miou"), (MaskFScore(size, form="logits"), "f")):
             for x, y in zip(logits.split(3), target.split(3), strict=True):
                 metric.update(x, y)
             official = data[f"official_{prefix}{key}_batch{size}"]

@@ -58,7 +58,7 @@ def test_an_event_needs_both_modalities(sounding_and_visible, modality, low, hig
     sounding, visible, _ = sounding_and_visible
     given = clips("ave", {"audio_segments": sounding, "visual_segments": visible})
     classes = {"visual": visible, "audio": sounding, "both": sounding & visible}[modality]
-    scores = [score("ave", {"event_scores": event_scores(classes, limit)}, given)["accuracy"] for limit in range(1, 5)]
+    scores = [score("ave", {"event_logits": event_scores(classes, limit)}, given)["accuracy"] for limit in range(1, 5)]
     best = max(scores)
     assert low <= best <= high
 

@@ -87,7 +87,7 @@ class TestRoundTrip:
         given, codec = batch("ave", 12), Codec(VOCABULARY)
         found = codec.decode("events", sure(every_row(codec, "events", given)), given)
         true, keep = event_targets(given)
-        assert torch.equal(found["event_scores"].argmax(-1)[keep], true[keep])
+        assert torch.equal(found["event_logits"].argmax(-1)[keep], true[keep])
         assert found["event"][1][0] == ["", *VOCABULARY.classes][true[1, 0]]
 
     def test_parsing(self):

@@ -88,7 +88,7 @@ def test_padding_changes_no_prediction(task, interface):
     first = {}
     for name, value in padded.values.items():
         cut = value[:1]
-        if name.startswith(("mask", "class", "event_scores", "audio", "visual", "heat", "boxes")):
+        if name.startswith(("mask", "class", "event_logits", "audio", "visual", "heat", "boxes")):
             cut = cut[:, :4]
         first[name] = [row[:4] for row in cut] if name in ("caption", "event") else cut
     same(alone, Prediction(task, alone.id, first))
@@ -167,7 +167,7 @@ def test_pictures_of_any_size_get_masks_of_that_size(size):
     with torch.no_grad():
         found = net(collate([Item("x", 2.0, 1.0, frames, torch.zeros(32_000))], "avs"))
     assert found["mask"].shape == (1, 2, *size)
-    assert found["class_scores"].shape == (1, 2, 13, *size)
+    assert found["class_logits"].shape == (1, 2, 13, *size)
     assert ((found["mask"] >= 0) & (found["mask"] <= 1)).all()
 
 
@@ -187,18 +187,18 @@ def test_truth_scores_perfectly_and_baselines_run(task):
     truth = given.targets
     values = {}
     if "mask" in truth:
-        values["mask_logits"] = truth["mask"].float() * 40 - 20
+        values["mask"] = truth["mask"].float()
         one_hot = torch.nn.functional.one_hot(truth["class_mask"].long(), 13).float() if "class_mask" in truth else None
-        values["class_scores"] = one_hot.movedim(-1, 2) * 9 if one_hot is not None else None
+        values["class_logits"] = one_hot.movedim(-1, 2) * 9 if one_hot is not None else None
     if "caption" in truth:
         values["caption"] = truth["caption"]
     if "answer" in truth:
         index = torch.tensor([VOCABULARY.answers.index(a) for a in truth["answer"]])
-        values["answer_scores"] = torch.nn.functional.one_hot(index, len(VOCABULARY.answers)).float()
+        values["answer_logits"] = torch.nn.functional.one_hot(index, len(VOCABULARY.answers)).float()
     if "audio_segments" in truth:
         values["audio_scores"], values["visual_scores"] = truth["audio_segments"], truth["visual_segments"]
         both = (truth["audio_segments"] & truth["visual_segments"]).float()
-        values["event_scores"] = torch.cat([torch.full_like(both[..., :1], 0.5), both], -1)
+        values["event_logits"] = torch.cat([torch.full_like(both[..., :1], 0.5), both], -1)
         values["clip_scores"] = torch.ones(len(given), len(VOCABULARY.classes))
     if "events" in truth:
         values["event_list"] = [torch.cat([x, torch.ones(len(x), 1)], 1) for x in truth["events"]]
@@ -222,13 +222,13 @@ def test_truth_scores_perfectly_and_baselines_run(task):
 def test_perfect_classes_score_perfectly_and_background_does_not():
     tasks, given = build_tasks(["avs"], VOCABULARY), batch("avs", 24)
     classes = torch.nn.functional.one_hot(given.targets["class_mask"].long(), 13).float().movedim(-1, 2)
-    masks = given.targets["mask"].float() * 40 - 20
+    masks = given.targets["mask"].float()
     evaluator = Evaluator(tasks)
-    evaluator.update(Prediction("avs", given.id, {"mask_logits": masks, "class_scores": classes}), given)
+    evaluator.update(Prediction("avs", given.id, {"mask": masks, "class_logits": classes}), given)
     background = torch.zeros_like(classes)
     background[:, :, 0] = 1
     worse = build_tasks(["avs"], VOCABULARY)["avs"].metrics()
-    tasks["avs"].score(worse, Prediction("avs", given.id, {"mask_logits": masks, "class_scores": background}), given)
+    tasks["avs"].score(worse, Prediction("avs", given.id, {"mask": masks, "class_logits": background}), given)
     figures, wrong = evaluator.compute("avs"), worse["AVSS"].compute()
     semantic = {name: value for name, value in figures.items() if name.startswith("AVSS")}
     assert len(semantic) == 4
@@ -242,8 +242,8 @@ def test_the_evaluator_keeps_contestants_apart():
     evaluator = Evaluator(build_tasks(["avqa"], VOCABULARY))
     right = [VOCABULARY.answers.index(a) for a in given.targets["answer"]]
     scores = torch.nn.functional.one_hot(torch.tensor(right), 23).float()
-    evaluator.update(Prediction("avqa", given.id, {"answer_scores": scores}), given)
-    evaluator.update(Prediction("avqa", given.id, {"answer_scores": -scores}), given, "contrary")
+    evaluator.update(Prediction("avqa", given.id, {"answer_logits": scores}), given)
+    evaluator.update(Prediction("avqa", given.id, {"answer_logits": -scores}), given, "contrary")
     assert evaluator.compute("avqa")["Overall"] == 1
     assert evaluator.compute("avqa", "contrary")["Overall"] == 0
     assert evaluator.contestants("avqa") == ["model", "contrary"]
@@ -266,12 +266,12 @@ def test_questions_that_share_a_clip_are_answered_as_if_alone():
     assert len(together) > 2
     assert together.frames.shape[0] == 2
     with torch.no_grad():
-        found = net(together)["answer_scores"]
+        found = net(together)["answer_logits"]
         for row in range(len(together)):
             clip = int(together.clip[row])
             alone = Item("x", 10.0, 1.0, together.frames[clip], together.waveform[clip], text=together.text[row])
             torch.testing.assert_close(
-                net(collate([alone], "avqa"))["answer_scores"][0], found[row], atol=1e-4, rtol=1e-4
+                net(collate([alone], "avqa"))["answer_logits"][0], found[row], atol=1e-4, rtol=1e-4
             )
 
 
@@ -281,7 +281,7 @@ def test_modules_can_be_switched_off(switch):
     assert getattr(net.system, switch) is None
     with torch.no_grad():
         assert torch.isfinite(net(batch("avs", 1))["mask"]).all()
-        assert torch.isfinite(net(batch("avqa", 1))["answer_scores"]).all()
+        assert torch.isfinite(net(batch("avqa", 1))["answer_logits"]).all()
 
 
 def test_stored_features_stand_for_encoders():
@@ -292,7 +292,7 @@ def test_stored_features_stand_for_encoders():
         for i in range(2)
     ]
     with torch.no_grad():
-        assert net(collate(items, "avqa"))["answer_scores"].shape == (2, 23)
+        assert net(collate(items, "avqa"))["answer_logits"].shape == (2, 23)
     with pytest.raises(ValueError, match="reads stored visual features, and the batch has none"):
         net(batch("avqa", 1))
     seen = collate([Item("x", 3.0, 1.0, visual=torch.randn(3, 4, 5), text="what")], "avqa")

@@ -105,7 +105,7 @@ def test_a_prediction_tells_the_selection_and_reads_no_targets(steps):
         prediction = head.predict(head(tokens, batch), batch)
     chosen = min(3, steps)
     assert set(prediction["answer"]) <= set(ANSWERS)
-    assert prediction["answer_scores"].shape == (2, 3)
+    assert prediction["answer_logits"].shape == (2, 3)
     assert prediction["chosen"].shape == prediction["shown"].shape == (2, chosen)
     assert prediction["parts"].shape == (2, chosen, 4)
     torch.testing.assert_close(prediction["parts"].sum(-1), torch.ones(2, chosen))

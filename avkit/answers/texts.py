@@ -109,7 +109,7 @@ class Choice(Answer):
     """
 
     kind: ClassVar[str] = "choice"
-    prediction_values: ClassVar[tuple[str, ...]] = ("answer", "answer_scores")
+    prediction_values: ClassVar[tuple[str, ...]] = ("answer", "answer_logits")
     target_fields: ClassVar[tuple[str, ...]] = ("answer", "question_type")
     needs_question: ClassVar[bool] = True
 
@@ -125,7 +125,7 @@ class Choice(Answer):
     def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Choice":
         """The answer of one row."""
         choice = cls(scope.task, scope.question, values["answer"][row])
-        choice.scores = _best_scores(values["answer_scores"][row], scope.answers)
+        choice.scores = _best_scores(values["answer_logits"][row], scope.answers)
         if "chosen" in values:
             weights = values["step_weights"][row].tolist()
             choice.chosen = [_chosen_step(scope.grid, step, weights[step]) for step in values["chosen"][row].tolist()]

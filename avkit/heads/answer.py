@@ -181,7 +181,7 @@ class AnswerHead(Head):
         return {"loss": answer_loss(output, batch, self.index)}
 
     def predict(self, output: Tensor, batch: Batch) -> Prediction:
-        """`answer` and `answer_scores`, see `avkit.nn.answers.answer_values`."""
+        """`answer` and `answer_logits`, see `avkit.nn.answers.answer_values`."""
         return Prediction(batch.task, batch.id, answer_values(output, batch, self.answers, self.index))
 
     def _ground(self, words: Tensor, audio: Tensor, patches: Tensor, tokens: Tokens) -> Tensor:

@@ -207,10 +207,10 @@ class MaskHead(Head):
         return {"loss": sum(losses.values(), output.maps.new_zeros(())), **losses}
 
     def predict(self, output: MaskOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits` and, with classes, `class_scores` and `class_mask`."""
+        """`mask` and, with classes, `class_logits` and `class_mask`."""
         logits = upsample(output.maps, image_size_of(batch, output.maps)).float()
-        values = {"mask": logits[:, :, 0].sigmoid(), "mask_logits": logits[:, :, 0]}
+        values = {"mask": logits[:, :, 0].sigmoid()}
         if logits.shape[2] > 1:
-            values["class_scores"] = logits[:, :, 1:]
+            values["class_logits"] = logits[:, :, 1:]
             values["class_mask"] = logits[:, :, 1:].argmax(2)
         return Prediction(batch.task, batch.id, values)

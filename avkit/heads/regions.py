@@ -103,10 +103,10 @@ class RegionHead(Head):
         return {"loss": total, **masks, "words": words, "mentions": mentions}
 
     def predict(self, output: RegionOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits` and `caption`."""
+        """`mask` and `caption`."""
         maps = output.mask.maps[:, :, :1]
         logits = upsample(maps, image_size_of(batch, maps))[:, :, 0].float()
-        prediction = Prediction(batch.task, batch.id, {"mask": logits.sigmoid(), "mask_logits": logits})
+        prediction = Prediction(batch.task, batch.id, {"mask": logits.sigmoid()})
         if output.generated is not None:
             texts = self.tokenizer.decode(output.generated)
             prediction.values["caption"] = group_by_clip(texts, batch)

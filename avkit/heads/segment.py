@@ -61,10 +61,10 @@ class ClassSteps(nn.Module):
 
 
 def event_values(logits: Tensor, names: list[str]) -> dict[str, Tensor | list[list[str]]]:
-    """`event_scores`, logits (B, T, K + 1) with background first, and `event`, B lists of T class names."""
+    """`event_logits`, logits (B, T, K + 1) with background first, and `event`, B lists of T class names."""
     labels = ["", *names]
     best = logits.argmax(-1).tolist()
-    return {"event_scores": logits.float(), "event": [[labels[number] for number in row] for row in best]}
+    return {"event_logits": logits.float(), "event": [[labels[number] for number in row] for row in best]}
 
 
 class EventHead(Head):
@@ -97,7 +97,7 @@ class EventHead(Head):
         return {"loss": segments, "segments": segments}
 
     def predict(self, output: Tensor, batch: Batch) -> Prediction:
-        """`event_scores` and `event`, see `event_values`."""
+        """`event_logits` and `event`, see `event_values`."""
         return Prediction(batch.task, batch.id, event_values(output, self.names))
 
 

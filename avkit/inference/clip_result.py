@@ -4,7 +4,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from avkit.answers import Mask
 from avkit.errors import AvkitError, MediaError
 from avkit.files import WriteError
 from avkit.media.decode import Clip, iter_frames, open_clip, write_video
@@ -27,6 +31,15 @@ class ClipResult(Result):
 
     fps: float = 0.0
     media: Clip | None = None
+
+    @property
+    def masks(self) -> NDArray[Any] | None:
+        """Probability that a pixel shows something that sounds, float32 (T, H, W); None if no task gives masks.
+
+        `MaskIoU(form="probabilities")` scores them as they are.
+        """
+        answer = self.first(Mask)
+        return None if answer is None else answer.maps
 
     def save(self, folder: Path | str, video: bool = True, overwrite: bool = False) -> dict[str, Path]:
         """Write result.json, timeline.png, report.html, masks, and overlay.mp4 with the clip's own sound.

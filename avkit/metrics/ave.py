@@ -12,6 +12,18 @@ import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.inputs import (
+    ArrayLike,
+    Form,
+    check_class_scores,
+    check_form,
+    check_one_hot,
+    class_count,
+    class_labels,
+    scores_or_names,
+    to_labels,
+    valid_flags,
+)
 from avkit.metrics.intervals import Floats
 
 
@@ -40,8 +52,11 @@ class SegmentAccuracy(ScoreMetric):
     a fraction.
 
     Args:
-        num_classes: Number of classes K, background included.
+        num_classes: Number of classes K, background included; 29 where neither it nor `classes` is given.
         softmax: See `segment_labels`.
+        classes: Names of classes in index order, background included, for labels that are names; sets `num_classes`.
+        form: What scores are, `logits`, `probabilities` or `labels`. The highest counts, so it need not be said; what
+            is said is checked.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
@@ -51,55 +66,81 @@ class SegmentAccuracy(ScoreMetric):
     right: Tensor
     total: Tensor
 
-    def __init__(self, num_classes: int = 29, softmax: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        softmax: bool = False,
+        *,
+        classes: Sequence[str] | None = None,
+        form: Form | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        check_form(form)
+        num_classes = class_count(num_classes, classes, 29)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; give 2 or more, background included; AVE has 29.")
         self.num_classes = num_classes
         self.softmax = softmax
+        self.classes = classes
+        self.form: Form | None = form
         for name in ("right", "total"):
             self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_blocks(2)
 
     def update(
-        self, scores: Tensor, target: Tensor, valid: Tensor | None = None, clips: Sequence[str] | None = None
+        self,
+        scores: ArrayLike,
+        target: ArrayLike,
+        valid: ArrayLike | None = None,
+        clips: Sequence[str] | None = None,
     ) -> None:
         """Add videos.
 
         Args:
-            scores: Score of every class in every segment, (B, T, K).
-            target: Class of every segment, integers (B, T), or one-hot rows (B, T, K); a row of zeros is class 0, and a
-                row of several ones the lowest of them, as in the official code.
+            scores: Score of every class in every segment, (B, T, K), or the predicted class, integers or names (B, T).
+            target: Class of every segment, integers or names (B, T), or one-hot rows (B, T, K); a row of zeros is class
+                0, and a row of several ones the lowest of them, as in the official code.
             valid: bool (B, T), False on padding. None keeps all.
             clips: Names of the videos, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If shapes do not fit, a score is NaN or a class is out of range.
+            TypeError: If something is no array of numbers or names of `classes`.
         """
-        classes = self.num_classes
-        if scores.ndim != 3 or scores.shape[2] != classes or target.shape not in (scores.shape, scores.shape[:2]):
+        predicted = self._predicted(scores)
+        true = to_labels("target", target, self.classes).to(predicted.device)
+        shape = tuple(predicted.shape)
+        if tuple(true.shape) not in (shape, (*shape, self.num_classes)):
             raise ValueError(
-                f"scores of shape {tuple(scores.shape)} and target of shape {tuple(target.shape)}; give scores "
-                f"(B, T, {classes}) and target (B, T), or (B, T, {classes}) one-hot."
+                f"scores of segments {shape} and target of shape {tuple(true.shape)}; give target (B, T), or "
+                f"(B, T, {self.num_classes}) one-hot, of the same segments."
             )
-        if valid is not None and valid.shape != scores.shape[:2]:
-            raise ValueError(f"valid of shape {tuple(valid.shape)}; give {tuple(scores.shape[:2])} like the segments.")
-        if bool(scores.isnan().any()):
-            raise ValueError("scores has NaN; a segment without a class cannot be scored.")
-        if target.ndim == 3:
-            target = segment_labels(target)
-        elif target.is_floating_point() or bool(((target < 0) | (target >= classes)).any()):
-            raise ValueError(
-                f"target is {target.dtype} with values {sorted(set(target.flatten().tolist()))[:8]}; give integers "
-                f"from 0 to {classes - 1}."
-            )
-        correct = segment_labels(scores, self.softmax) == target
-        keep = torch.ones_like(correct) if valid is None else valid.bool()
+        if true.ndim == 3:
+            check_one_hot("target", true)
+            true = segment_labels(true)
+        else:
+            true = class_labels("target", true, self.num_classes)
+        keep = valid_flags(valid, predicted)
+        correct = predicted == true
         right = (correct & keep).sum(1)
         total = keep.sum(1)
         self.right += right.sum()
         self.total += total.sum()
         self.add_clips(torch.stack([right, total], 1), clips, total > 0)
+
+    def _predicted(self, scores: ArrayLike) -> Tensor:
+        """The predicted class of every segment, int64 (B, T)."""
+        given = scores_or_names(scores, self.classes)
+        if given.ndim == 2 and self.form in (None, "labels"):
+            return class_labels("scores", given, self.num_classes)
+        if given.ndim != 3 or given.shape[2] != self.num_classes or self.form == "labels":
+            raise ValueError(
+                f"scores of shape {tuple(given.shape)} cannot be read; give scores (B, T, {self.num_classes}), or as "
+                "labels classes (B, T)."
+            )
+        check_class_scores("scores", given, self.form)
+        return segment_labels(given, self.softmax and self.form != "probabilities")
 
     def compute(self) -> dict[str, float]:
         """`accuracy` in [0, 1]; NaN before the first segment."""

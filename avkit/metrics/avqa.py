@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.inputs import ArrayLike, Form, check_class_scores, check_form, scores_or_names, to_labels
 from avkit.metrics.intervals import Floats
 
 #: The nine question types by modality, in the order of the published tables.
@@ -35,6 +36,8 @@ _NAMES = [*_names_of("Audio"), *_names_of("Visual"), *_names_of("Audio-Visual")]
 _ROW = {name: row for row, name in enumerate(_NAMES)}
 #: Row of questions of any other type: they count in the overall accuracy alone.
 _OTHER = len(_NAMES)
+#: Stands for the number of answers where it is not known.
+_OPEN = 2**31
 
 
 def question_type(text: str) -> str:
@@ -104,42 +107,63 @@ class AnswerAccuracy(ScoreMetric):
     """Accuracy of answers, as published for MUSIC-AVQA; see `accuracies` for the names.
 
     The published tables show percent; values here are fractions.
+
+    Args:
+        classes: The answers in index order, for answers that are given in words.
+        form: What scores are, `logits`, `probabilities` or `labels`. The highest counts, so it need not be said; what
+            is said is checked.
+        **kwargs: For `torchmetrics.Metric`.
     """
 
     counted = "questions"
     #: Correct answers and questions of each type, int64 (10, 2), see `answer_rows`.
     counts: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, classes: Sequence[str] | None = None, form: Form | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_form(form)
+        self.classes = classes
+        self.form: Form | None = form
         self.add_state("counts", default=torch.zeros(_OTHER + 1, 2, dtype=torch.long), dist_reduce_fx="sum")
         self.add_blocks(2 * (_OTHER + 1))
 
-    def update(self, scores: Tensor, target: Tensor, types: Sequence[str], clips: Sequence[str] | None = None) -> None:
+    def update(
+        self,
+        scores: ArrayLike,
+        target: ArrayLike,
+        types: Sequence[str],
+        clips: Sequence[str] | None = None,
+    ) -> None:
         """Add questions.
 
         Args:
-            scores: Score of every answer, float (B, answers); the highest is the answer, the first one on ties.
-            target: Index of the correct answer, integers (B,); -1 for one outside the vocabulary: wrong.
+            scores: Score of every answer, float (B, answers); the highest is the answer, the first one on ties. Or the
+                given answers, integers or words (B,).
+            target: The correct answers, indices or words (B,); -1 for one outside the vocabulary: wrong.
             types: Question type of each, see `question_type`.
             clips: Names of the clips that are asked about, for the interval of `Macro`, see `ScoreMetric.add_clips`.
 
         Raises:
             ValueError: If lengths differ, a score is NaN or a target is not an index of `scores`.
+            TypeError: If something is no array of numbers or words of `classes`.
         """
-        if scores.ndim != 2 or target.shape != scores.shape[:1] or len(types) != len(scores):
+        if isinstance(types, str):
+            raise TypeError(f"types is the text {types!r}; give a list with the type of each question.")
+        given = scores_or_names(scores, self.classes, "answer")
+        true = to_labels("target", target, self.classes, "answer").to(given.device)
+        labels = given.ndim == 1 and self.form in (None, "labels")
+        if (not labels and (given.ndim != 2 or self.form == "labels")) or not len(given) == len(true) == len(types):
             raise ValueError(
-                f"scores of shape {tuple(scores.shape)}, target of shape {tuple(target.shape)} and {len(types)} types; "
-                "give scores (B, answers), target (B,) and B types."
+                f"scores of shape {tuple(given.shape)}, target of shape {tuple(true.shape)} and {len(types)} types; "
+                "give scores (B, answers), or as labels answers (B,), target (B,) and B types."
             )
-        if target.is_floating_point() or bool(((target < -1) | (target >= scores.shape[1])).any()):
-            raise ValueError(
-                f"target is {target.dtype} with values {sorted(set(target.tolist()))}; give integers from 0 to "
-                f"{scores.shape[1] - 1}, or -1 for an answer outside the vocabulary."
-            )
-        if bool(scores.isnan().any()):
-            raise ValueError("scores has NaN; a question without a highest score cannot be answered.")
-        rows = answer_rows(scores.argmax(1) == target, types)
+        if not labels:
+            check_class_scores("scores", given, self.form)
+        answers = given if labels else given.max(1).indices if len(given) else true
+        size = _OPEN if labels else given.shape[1]
+        for name, indices in (("scores", answers), ("target", true)):
+            _check_answers(name, indices, len(self.classes) if labels and self.classes else size)
+        rows = answer_rows((answers == true) & (true >= 0), types)
         self.counts += rows.sum(0)
         self.add_clips(rows.flatten(1), clips)
 
@@ -179,6 +203,16 @@ class AnswerAccuracy(ScoreMetric):
         accuracy = np.where(known, correct[:_OTHER] / asked[:_OTHER], 0.0)
         figures["Macro"] = accuracy.sum(0) / known.sum(0)
         return figures
+
+
+def _check_answers(name: str, indices: Tensor, size: int) -> None:
+    """Raise ValueError unless indices (B,) are those of answers, or -1."""
+    if indices.ndim != 1 or indices.is_floating_point() or bool(((indices < -1) | (indices >= size)).any()):
+        values = sorted(set(indices.flatten().tolist()))[:8]
+        raise ValueError(
+            f"{name} is {indices.dtype} with values {values}; give integers from 0 to {size - 1}, or -1 for an answer "
+            "outside the vocabulary."
+        )
 
 
 def _ratio(rows: list[list[int]]) -> float:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
+from avkit.metrics.inputs import ArrayLike, Form, check_form, to_tensor, valid_flags
 from avkit.metrics.intervals import Floats
-from avkit.metrics.mask_scores import THRESHOLDS, check_masks, f_curves, has_source, iou, overlap, shape_message
+from avkit.metrics.mask_scores import THRESHOLDS, Masks, check_masks, f_curves, has_source, iou, overlap, shape_message
 
 
 class _VideoMetric(ScoreMetric):
@@ -32,44 +33,51 @@ class _VideoMetric(ScoreMetric):
     #: Accepted variants.
     variants: tuple[str, ...] = ("official", "clean")
 
-    def __init__(self, videos_per_call: int = 1, variant: str = "official", **kwargs: Any) -> None:
+    def __init__(
+        self, videos_per_call: int = 1, variant: str = "official", *, form: Form | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        check_form(form)
         if variant not in self.variants:
             raise unknown_name("variant", variant, self.variants)
         if videos_per_call < 1:
             raise ValueError(f"videos_per_call={videos_per_call}; give 1 or more: AVSBench uses 1, AVSegFormer 2.")
         self.videos_per_call = videos_per_call
         self.variant = variant
+        self.form: Form | None = form
         # flat, because torchmetrics gathers a one-dimensional tensor from a rank without data
         self.add_list_state("records", torch.zeros(0))
         self.add_blocks(1 if variant == "official" else 1 + self.width)
 
     def update(
-        self, logits: Tensor, target: Tensor, valid: Tensor | None = None, clips: Sequence[str] | None = None
+        self,
+        scores: ArrayLike,
+        target: ArrayLike,
+        valid: ArrayLike | None = None,
+        clips: Sequence[str] | None = None,
     ) -> None:
         """Add clips.
 
         Args:
-            logits: Scores before the sigmoid, float (B, T, H, W).
-            target: 1 where something visible sounds, 0 elsewhere, (B, T, H, W).
+            scores: Of every pixel, float (B, T, H, W), or labels of 0 and 1; without B for one clip.
+            target: 1 where something visible sounds, 0 elsewhere, of the same shape.
             valid: bool (B, T), False on frames to leave out: padding, or not annotated. None keeps all.
             clips: Names of the clips, for the interval, see `ScoreMetric.add_clips`.
 
         Raises:
-            ValueError: If shapes differ, or `logits` is not of a float type, or `target` is not 0 or 1 on valid frames.
+            ValueError: If shapes differ, or on valid frames scores are NaN, not what `form` says or of a form that
+                cannot be told, or `target` is not 0 or 1.
+            TypeError: If something is no array of numbers.
         """
-        valid = _valid_frames(logits, target, valid)
-        if valid.all():
-            logits = logits.flatten(0, 1)
-            target = target.flatten(0, 1)
+        given, true, flags = _clips(scores, target, valid)
+        if flags.all():
+            masks = check_masks(given.flatten(0, 1), true.flatten(0, 1), self.form)
         else:
-            logits = logits[valid]
-            target = target[valid]
-        check_masks(logits, target)
-        values, counted = self._frame_values(logits, target)
-        rows = values.new_zeros((*valid.shape, 1 + self.width))
-        rows[valid] = torch.cat([torch.ones_like(values[:, :1]), values], 1) * counted[:, None]
-        scored = valid.any(1)
+            masks = check_masks(given[flags], true[flags], self.form)
+        values, counted = self._frame_values(masks)
+        rows = values.new_zeros((*flags.shape, 1 + self.width))
+        rows[flags] = torch.cat([torch.ones_like(values[:, :1]), values], 1) * counted[:, None]
+        scored = flags.any(1)
         sums = rows.sum(1)
         self.records.append(sums[scored].flatten())
         if self.variant == "official":
@@ -113,7 +121,7 @@ class _VideoMetric(ScoreMetric):
         rows = torch.cat([rows, rows.new_zeros((missing, 1 + self.width))])
         return rows.view(-1, self.videos_per_call, 1 + self.width).sum(1)
 
-    def _frame_values(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _frame_values(self, masks: Masks) -> tuple[Tensor, Tensor]:
         """Values (N, width) of frames and which of them count, bool (N,)."""
         raise NotImplementedError
 
@@ -130,6 +138,8 @@ class MaskIoU(_VideoMetric):
         videos_per_call: Videos of one official call; matters only where calls differ in their number of frames. In
             distributed runs calls are made of the videos of one rank.
         variant: `official`, `clean` or `pooled`; only `official` uses `videos_per_call`.
+        form: What scores are: `logits`, `probabilities`, such as the masks of predictions, or `labels` of 0 and 1.
+            Without it negative scores show that they are logits, and scores in [0, 1] are refused.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
@@ -138,9 +148,11 @@ class MaskIoU(_VideoMetric):
 
     variants = ("official", "clean", "pooled")
 
-    def __init__(self, videos_per_call: int = 1, variant: str = "official", **kwargs: Any) -> None:
+    def __init__(
+        self, videos_per_call: int = 1, variant: str = "official", *, form: Form | None = None, **kwargs: Any
+    ) -> None:
         self.width = 2 if variant == "pooled" else 1  # intersection and union, or the IoU
-        super().__init__(videos_per_call, variant, **kwargs)
+        super().__init__(videos_per_call, variant, form=form, **kwargs)
 
     def compute(self) -> Tensor:
         """The score so far, a float32 scalar in [0, 1]; NaN if there is no frame that counts."""
@@ -150,14 +162,14 @@ class MaskIoU(_VideoMetric):
         shared, union = rows.view(-1, 3)[:, 1:].double().sum(0)
         return (shared / union).float()
 
-    def _frame_values(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _frame_values(self, masks: Masks) -> tuple[Tensor, Tensor]:
         if self.variant == "pooled":
-            pixels = overlap(logits, target)[:2].T
+            pixels = overlap(*masks)[:2].T
             return pixels.float(), torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
-        counted = has_source(target)
+        counted = has_source(masks.target)
         if self.variant == "official":
             counted = torch.ones_like(counted)
-        return iou(logits, target)[:, None], counted
+        return iou(*masks)[:, None], counted
 
 
 class MaskFScore(_VideoMetric):
@@ -171,6 +183,7 @@ class MaskFScore(_VideoMetric):
         videos_per_call: Videos of one official call: 1 in AVSBench, 2 in AVSegFormer. In distributed runs calls are
             made of the videos of one rank, so give more than 1 only where one process evaluates.
         variant: `official` or `clean`; `clean` ignores `videos_per_call`.
+        form: What scores are, as in `MaskIoU`.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
@@ -179,8 +192,8 @@ class MaskFScore(_VideoMetric):
 
     width = len(THRESHOLDS)
 
-    def _frame_values(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return f_curves(logits, target), has_source(target)
+    def _frame_values(self, masks: Masks) -> tuple[Tensor, Tensor]:
+        return f_curves(*masks), has_source(masks.target)
 
 
 def _best(calls: Tensor) -> Tensor:
@@ -188,15 +201,15 @@ def _best(calls: Tensor) -> Tensor:
     return (calls[:, 1:] / calls[:, :1].clamp(min=1)).amax(1)
 
 
-def _valid_frames(logits: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
-    """Checked flags of the frames to score, bool (B, T)."""
-    if logits.ndim != 4 or logits.shape != target.shape:
-        raise ValueError(shape_message(logits, target, "(B, T, H, W)"))
-    if valid is None:
-        return torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-    if valid.shape != logits.shape[:2] or valid.dtype != torch.bool:
-        raise ValueError(
-            f"valid is {valid.dtype} of shape {tuple(valid.shape)}; give a bool tensor (B, T), "
-            f"here {tuple(logits.shape[:2])}."
-        )
-    return valid
+def _clips(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores and target (B, T, H, W), and checked flags of the frames to score, bool (B, T)."""
+    given = to_tensor("scores", scores)
+    true = to_tensor("target", target).to(given.device)
+    flags = None if valid is None else to_tensor("valid", valid)
+    if given.ndim == true.ndim == 3:
+        given = given[None]
+        true = true[None]
+        flags = None if flags is None else flags[None]
+    if given.ndim != 4 or given.shape != true.shape:
+        raise ValueError(shape_message(given, true, "(B, T, H, W), or (T, H, W) for one clip"))
+    return given, true, valid_flags(flags, given)

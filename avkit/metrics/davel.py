@@ -25,7 +25,11 @@ from avkit.metrics.event_precision import (
     resampled_precision,
     without_duplicates,
 )
+from avkit.metrics.inputs import ArrayLike, class_labels, to_labels, to_tensor
 from avkit.metrics.intervals import resample_counts
+
+#: How far an event may reach behind the end of its video, in seconds: clips are cut to whole frames.
+_BEHIND = 0.5
 
 
 class EventDetectionMAP(ScoreMetric):
@@ -38,6 +42,7 @@ class EventDetectionMAP(ScoreMetric):
         ties: Which of detections with equal scores comes first, see `average_precision`.
         unknown: What happens to labels that no target has, likewise.
         thresholds: Temporal IoU thresholds.
+        classes: Names of classes in index order, for labels that are names.
         **kwargs: For `torchmetrics.Metric`.
 
     Raises:
@@ -60,9 +65,13 @@ class EventDetectionMAP(ScoreMetric):
         ties: Ties = "later_first",
         unknown: Unknown = "official",
         thresholds: Sequence[float] | Floats = THRESHOLDS,
+        *,
+        classes: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.classes = classes
+        self._known: set[int] = set()
         if ties not in ("later_first", "earlier_first"):
             raise unknown_name("rule for ties", ties, ("later_first", "earlier_first"))
         if unknown not in ("official", "drop"):
@@ -81,30 +90,42 @@ class EventDetectionMAP(ScoreMetric):
     def update(
         self,
         videos: Sequence[str],
-        preds: Sequence[Mapping[str, Tensor]],
-        target: Sequence[Mapping[str, Tensor]],
+        preds: Sequence[Mapping[str, ArrayLike]],
+        target: Sequence[Mapping[str, ArrayLike]],
+        durations: Sequence[float] | None = None,
     ) -> None:
         """Add videos; each may be added once.
 
         Args:
             videos: Names.
-            preds: Detections of each video: `segments` (N, 2) start and end in seconds, `labels` (N,), `scores` (N,).
+            preds: Detections of each video: `segments` (N, 2) start and end in seconds, `labels` (N,), numbers or
+                names, `scores` (N,) of any range, for only their order counts.
             target: Events of each video: `segments` (N, 2) and `labels` (N,). Duplicates are left out, see
                 `without_duplicates`.
+            durations: Length of each video in seconds, which shows times that are no seconds. None checks nothing.
 
         Raises:
-            ValueError: If lengths differ, a segment is reversed or starts before 0, a label is negative or a value is
-                not finite.
+            ValueError: If lengths differ, a video was added before, a segment is reversed, starts before 0 or lies
+                behind the end of its video, a label is negative or unknown or a value is not finite.
+            TypeError: If something is no array of numbers or names of `classes`.
         """
+        if isinstance(videos, str) or (durations is not None and len(durations) != len(videos)):
+            raise ValueError(
+                f"videos is {videos!r} with durations {durations!r}; give a list with one of each per video."
+            )
         if not len(videos) == len(preds) == len(target):
             raise ValueError(
                 f"{len(videos)} videos, {len(preds)} of detections and {len(target)} of targets; give one each per "
                 "video."
             )
-        for name, detections, events in zip(videos, preds, target, strict=True):
+        lengths = [None] * len(videos) if durations is None else list(durations)
+        for name, detections, events, length in zip(videos, preds, target, lengths, strict=True):
             number = clip_number(name)
-            detected = _rows(f"preds[{name!r}]", detections, scored=True)
-            true = _rows(f"target[{name!r}]", events, scored=False)
+            if number in self._known:
+                raise ValueError(f"Video {name!r} was added before; each is scored once.")
+            detected = self._rows(f"preds[{name!r}]", detections, length, scored=True)
+            true = self._rows(f"target[{name!r}]", events, length, scored=False)
+            self._known.add(number)
             keep = without_duplicates(true[:, :2].cpu().numpy(), true[:, 2].long().cpu().numpy())
             true = true[torch.from_numpy(keep).to(true.device)]
             self.preds.append(detected.to(self.device))
@@ -112,6 +133,51 @@ class EventDetectionMAP(ScoreMetric):
             self.target.append(true.to(self.device))
             self.target_video.append(torch.full((len(true),), number, device=self.device))
             self.videos.append(torch.tensor([number], device=self.device))
+
+    def _rows(self, what: str, events: Mapping[str, ArrayLike], length: float | None, *, scored: bool) -> Tensor:
+        """Checked events as float64 (N, 4): start, end, label, score."""
+        required = ["segments", "labels"]
+        if scored:
+            required.append("scores")
+        missing = [key for key in required if key not in events]
+        if missing:
+            raise ValueError(f"{what} has no {', '.join(missing)}; it has {', '.join(events) or 'nothing'}.")
+        segments = _rows_of(to_tensor(f"{what} segments", events["segments"]), 2)
+        labels = _rows_of(to_labels(f"{what} labels", events["labels"], self.classes), None).to(segments.device)
+        scores = torch.zeros(len(labels), device=segments.device)
+        if scored:
+            scores = _rows_of(to_tensor(f"{what} scores", events["scores"]), None).to(segments.device)
+        if segments.ndim != 2 or segments.shape[1] != 2 or not len(segments) == len(labels) == len(scores):
+            raise ValueError(
+                f"{what} has segments {tuple(segments.shape)}, {len(labels)} labels and {len(scores)} scores; give "
+                f"segments (N, 2) and as many {' and '.join(required[1:])}."
+            )
+        if scores.dtype == torch.bool:
+            raise ValueError(
+                f"{what} has bool scores, of which all true ones are equal; give how likely each event is."
+            )
+        self._check_times(what, segments.double(), length)
+        if not bool(scores.isfinite().all()):
+            raise ValueError(f"{what} has a time or a score that is not finite.")
+        whole = not labels.is_floating_point() and labels.dtype != torch.bool
+        if not whole or bool((labels < 0).any()):
+            raise ValueError(f"{what} has {labels.dtype} labels {labels[:8].tolist()}; give whole numbers from 0.")
+        if self.classes is not None:
+            class_labels(f"{what} labels", labels, len(self.classes))
+        return torch.cat([segments.double(), labels.double()[:, None], scores.double()[:, None]], 1)
+
+    @staticmethod
+    def _check_times(what: str, seconds: Tensor, length: float | None) -> None:
+        if not bool(seconds.isfinite().all()):
+            raise ValueError(f"{what} has a time or a score that is not finite.")
+        wrong = (seconds[:, 0] < 0) | (seconds[:, 1] < seconds[:, 0])
+        if bool(wrong.any()):
+            raise ValueError(f"{what} has segment {seconds[wrong][0].tolist()}; give 0 <= start <= end in seconds.")
+        if length is not None and len(seconds) and float(seconds.max()) > length + _BEHIND:
+            raise ValueError(
+                f"{what} has an event until {float(seconds.max()):g} s in a video of {length:g} s; give seconds, not "
+                "steps or frames, and look at the hop of the features."
+            )
 
     def compute(self) -> dict[str, float]:
         """`mAP@0.1` to `mAP@0.9` and `Avg` in [0, 1]; NaN where there is no target."""
@@ -143,6 +209,11 @@ class EventDetectionMAP(ScoreMetric):
         draws = {f"mAP@{threshold:g}": mean for threshold, mean in zip(self.thresholds, means, strict=True)}
         return {**draws, "Avg": means.mean(0)}
 
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._known.clear()
+
     def events(self) -> tuple[EventTable, EventTable]:
         """All detections and all targets so far, in the order of the names of videos."""
         return self._table("preds"), self._table("target")
@@ -151,34 +222,15 @@ class EventDetectionMAP(ScoreMetric):
         return _event_table(self.joined(name).cpu().numpy(), self.joined(f"{name}_video").cpu().numpy())
 
 
+def _rows_of(values: Tensor, columns: int | None) -> Tensor:
+    """Values of no event, which an empty list cannot tell the columns of, as 0 rows."""
+    if values.numel():
+        return values
+    shape = (0,) if columns is None else (0, columns)
+    return values.new_zeros(shape, dtype=torch.long if columns is None else torch.double)
+
+
 def _event_table(joined: Floats, video: Ints) -> EventTable:
     order = np.argsort(video, kind="stable")
     joined = joined[order]
     return EventTable(video[order], joined[:, :2], joined[:, 2].astype(np.int64), joined[:, 3])
-
-
-def _rows(what: str, events: Mapping[str, Tensor], *, scored: bool) -> Tensor:
-    """Checked events as float64 (N, 4): start, end, label, score."""
-    required = ["segments", "labels"]
-    if scored:
-        required.append("scores")
-    missing = [key for key in required if key not in events]
-    if missing:
-        raise ValueError(f"{what} has no {', '.join(missing)}; it has {', '.join(events) or 'nothing'}.")
-    segments = events["segments"]
-    labels = events["labels"]
-    scores = events["scores"] if scored else torch.zeros(len(labels), device=labels.device)
-    if segments.ndim != 2 or segments.shape[1] != 2 or not len(segments) == len(labels) == len(scores):
-        raise ValueError(
-            f"{what} has segments {tuple(segments.shape)}, {len(labels)} labels and {len(scores)} scores; give "
-            f"segments (N, 2) and as many {' and '.join(required[1:])}."
-        )
-    seconds = segments.double()
-    if not bool(seconds.isfinite().all()) or not bool(scores.isfinite().all()):
-        raise ValueError(f"{what} has a time or a score that is not finite.")
-    wrong = (seconds[:, 0] < 0) | (seconds[:, 1] < seconds[:, 0])
-    if bool(wrong.any()):
-        raise ValueError(f"{what} has segment {seconds[wrong][0].tolist()}; give 0 <= start <= end in seconds.")
-    if labels.is_floating_point() or bool((labels < 0).any()):
-        raise ValueError(f"{what} has {labels.dtype} labels {labels[:8].tolist()}; give whole numbers from 0.")
-    return torch.cat([seconds, labels.double()[:, None], scores.double()[:, None].to(seconds.device)], 1)

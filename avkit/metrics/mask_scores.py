@@ -7,10 +7,13 @@ Source of every formula here:
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from avkit.metrics.inputs import ArrayLike, Form, check_binary_scores, check_form, to_probabilities, to_tensor
 
 BETA_SQUARED = 0.3
 
@@ -24,36 +27,37 @@ _BELOW = (len(THRESHOLDS) - 1) * (1 - 1e-6)
 _CHUNK = 4
 
 
-def frame_iou(logits: Tensor, target: Tensor) -> Tensor:
+def frame_iou(scores: ArrayLike, target: ArrayLike, form: Form | None = None) -> Tensor:
     """Overlap of the predicted and the true mask of every frame.
 
-    The mask is `sigmoid(logit) > 0.5` in float32. A frame with an empty target scores the share of its
-    pixels that are predicted empty.
+    The mask is `probability > 0.5`, after the sigmoid in float32 where scores are logits. A frame with an empty target
+    scores the share of its pixels that are predicted empty.
 
     Args:
-        logits: Scores before the sigmoid, (N, H, W), any float type.
+        scores: Of every pixel, (N, H, W), any float type; or labels, 0 and 1.
         target: 1 where something visible sounds, 0 elsewhere, (N, H, W).
+        form: What scores are, see `avkit.metrics.inputs`; needed where they may be probabilities or logits.
 
     Returns:
         Intersection over union, float32 (N,), in [0, 1].
 
     Raises:
-        ValueError: If shapes differ, `logits` is not of a float type or holds NaN, or `target` holds other values than
-            0 and 1.
+        ValueError: If shapes differ, scores are NaN or not what `form` says or may be more than one thing, or `target`
+            holds other values than 0 and 1.
     """
-    check_masks(logits, target)
-    return iou(logits, target)
+    return iou(*check_masks(scores, target, form))
 
 
-def frame_precision_recall(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def frame_precision_recall(scores: ArrayLike, target: ArrayLike, form: Form | None = None) -> tuple[Tensor, Tensor]:
     """Precision and recall of every frame at the 255 official thresholds.
 
-    A pixel counts as predicted where `sigmoid(logit) >= threshold`. One histogram per frame and target value gives
+    A pixel counts as predicted where `probability >= threshold`. One histogram per frame and target value gives
     all thresholds at once, with the counts of the official loop.
 
     Args:
-        logits: Scores before the sigmoid, (N, H, W), any float type.
+        scores: Of every pixel, (N, H, W), any float type; or labels, 0 and 1.
         target: 1 where something visible sounds, 0 elsewhere, (N, H, W).
+        form: What scores are, see `avkit.metrics.inputs`; needed where they may be probabilities or logits.
 
     Returns:
         Precision and recall, float32 (N, 255) each; both 0 where the target is empty.
@@ -61,16 +65,16 @@ def frame_precision_recall(logits: Tensor, target: Tensor) -> tuple[Tensor, Tens
     Raises:
         ValueError: As `frame_iou`.
     """
-    check_masks(logits, target)
-    return _precision_recall(logits, target)
+    return _precision_recall(*check_masks(scores, target, form))
 
 
-def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+def mask_iou(scores: ArrayLike, target: ArrayLike, form: Form | None = None) -> Tensor:
     """Mean IoU of one official call: the mean of `frame_iou` over its frames.
 
     Args:
-        logits: Scores before the sigmoid, (N, H, W), N frames of one or several videos.
+        scores: Of every pixel, (N, H, W), N frames of one or several videos.
         target: 1 where something visible sounds, 0 elsewhere, (N, H, W).
+        form: What scores are, as in `frame_iou`.
 
     Returns:
         float32 scalar in [0, 1]; NaN for N = 0.
@@ -78,18 +82,19 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: As `frame_iou`.
     """
-    return frame_iou(logits, target).mean()
+    return frame_iou(scores, target, form).mean()
 
 
-def f_score(logits: Tensor, target: Tensor) -> Tensor:
+def f_score(scores: ArrayLike, target: ArrayLike, form: Form | None = None) -> Tensor:
     """F-score of one official call: the maximum of the frames' average F curve.
 
     Frames with an empty target are left out; a call of such frames alone scores 0. Since the curves are averaged before
     the maximum is taken, the score of two calls is not the score of their union.
 
     Args:
-        logits: Scores before the sigmoid, (N, H, W), N frames of one or several videos.
+        scores: Of every pixel, (N, H, W), N frames of one or several videos.
         target: 1 where something visible sounds, 0 elsewhere, (N, H, W).
+        form: What scores are, as in `frame_iou`.
 
     Returns:
         float32 scalar in [0, 1]; NaN for N = 0.
@@ -97,11 +102,11 @@ def f_score(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: As `frame_iou`.
     """
-    check_masks(logits, target)
-    if not len(target):
-        return torch.tensor(torch.nan, device=logits.device)
-    counted = has_source(target)
-    curves = f_curves(logits, target)[counted]
+    masks = check_masks(scores, target, form)
+    if not len(masks.target):
+        return torch.tensor(torch.nan, device=masks.scores.device)
+    counted = has_source(masks.target)
+    curves = f_curves(*masks)[counted]
     return (curves.sum(0) / counted.sum().clamp(min=1)).max()
 
 
@@ -110,10 +115,10 @@ def has_source(target: Tensor) -> Tensor:
     return target.bool().flatten(1).any(1)
 
 
-def overlap(logits: Tensor, target: Tensor) -> Tensor:
+def overlap(scores: Tensor, target: Tensor, form: Form) -> Tensor:
     """Pixels of each frame in the intersection, in the union and in the true mask, int64 (3, N)."""
     # the sigmoid first: in float32 it turns tiny positive logits into exactly 0.5, which is not above 0.5
-    probability = logits.float().sigmoid()
+    probability = to_probabilities(scores, form)
     if probability.device.type == "cpu":
         predicted = torch.from_numpy(probability.numpy() > np.float32(0.5))
     else:
@@ -129,9 +134,9 @@ def _pixels(mask: Tensor) -> Tensor:
     return mask.flatten(1).sum(1)
 
 
-def iou(logits: Tensor, target: Tensor) -> Tensor:
+def iou(scores: Tensor, target: Tensor, form: Form) -> Tensor:
     """`frame_iou` of inputs that are checked already."""
-    counts = torch.cat([overlap(x, y) for x, y in _chunks(logits, target)], 1)
+    counts = torch.cat([overlap(x, y, form) for x, y in _chunks(scores, target)], 1)
     intersection, union, size = counts
     pixels = target.shape[1] * target.shape[2]
     empty = size == 0
@@ -140,15 +145,15 @@ def iou(logits: Tensor, target: Tensor) -> Tensor:
     return intersection / (union + 1e-7)
 
 
-def f_curves(logits: Tensor, target: Tensor) -> Tensor:
+def f_curves(scores: Tensor, target: Tensor, form: Form) -> Tensor:
     """F-score of each frame at each threshold, (N, 255), of inputs that are checked already."""
-    precision, recall = _precision_recall(logits, target)
+    precision, recall = _precision_recall(scores, target, form)
     curves = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
     return curves.nan_to_num(0.0)
 
 
-def _precision_recall(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    counts = torch.cat([_counts(x, y) for x, y in _chunks(logits, target)])
+def _precision_recall(scores: Tensor, target: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    counts = torch.cat([_counts(x, y, form) for x, y in _chunks(scores, target)])
     counts = counts.float()  # exact: a frame has fewer than 2^24 pixels
     false_positive, true_positive = counts.unbind(1)
     precision = true_positive / (false_positive + true_positive + 1e-20)
@@ -156,13 +161,13 @@ def _precision_recall(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return precision, true_positive / (true_positive[:, :1] + 1e-20)
 
 
-def _counts(logits: Tensor, target: Tensor) -> Tensor:
+def _counts(scores: Tensor, target: Tensor, form: Form) -> Tensor:
     """Pixels at or above each threshold, int64 (N, 2, 255): those that are 0 in `target`, then those that are 1."""
     bins = len(THRESHOLDS)
-    index = _threshold_index(logits.float().sigmoid())
+    index = _threshold_index(to_probabilities(scores, form))
     index.add_(target.int(), alpha=bins)
-    index += torch.arange(0, 2 * bins * len(logits), 2 * bins, device=logits.device, dtype=torch.int32)[:, None, None]
-    histogram = torch.bincount(index.flatten(), minlength=2 * len(logits) * bins)
+    index += torch.arange(0, 2 * bins * len(scores), 2 * bins, device=scores.device, dtype=torch.int32)[:, None, None]
+    histogram = torch.bincount(index.flatten(), minlength=2 * len(scores) * bins)
     return histogram.view(-1, 2, bins).flip(-1).cumsum(-1).flip(-1)
 
 
@@ -178,20 +183,38 @@ def _threshold_index(probability: Tensor) -> Tensor:
     return index
 
 
-def _chunks(logits: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(logits, _CHUNK), torch.split(target, _CHUNK), strict=True)
+def _chunks(scores: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(scores, _CHUNK), torch.split(target, _CHUNK), strict=True)
 
 
-def check_masks(logits: Tensor, target: Tensor) -> None:
-    """Raise a ValueError unless both are (N, H, W), `logits` floats without NaN, and `target` 0 and 1 only."""
-    if logits.ndim != 3 or logits.shape != target.shape:
-        raise ValueError(shape_message(logits, target, "(N, H, W)"))
-    if not logits.is_floating_point():
-        raise ValueError(f"logits are {logits.dtype}; give float scores before the sigmoid, not masks.")
-    if not logits.numel():
+class Masks(NamedTuple):
+    """Checked scores of masks with their form, and true masks of 0 and 1 on the same device, (N, H, W) each."""
+
+    scores: Tensor
+    target: Tensor
+    form: Form
+
+
+def check_masks(scores: ArrayLike, target: ArrayLike, form: Form | None) -> Masks:
+    """Masks as tensors (N, H, W) that can be scored.
+
+    Raises:
+        ValueError: See `frame_iou`.
+    """
+    check_form(form)
+    given = to_tensor("scores", scores)
+    true = to_tensor("target", target)
+    if given.ndim != 3 or given.shape != true.shape:
+        raise ValueError(shape_message(given, true, "(N, H, W)"))
+    known = check_binary_scores("scores", given, form)
+    check_binary_target(true)
+    return Masks(given, true.to(given.device), known)
+
+
+def check_binary_target(target: Tensor) -> None:
+    """Raise ValueError unless a true mask holds 0 and 1 only."""
+    if not target.numel() or target.dtype == torch.bool:
         return
-    if logits.amax().isnan():  # which a NaN anywhere makes it
-        raise ValueError("logits hold NaN; look at the loss of the run, it has probably diverged.")
     low, high = target.aminmax()
     between = target.is_floating_point() and not bool(((target == 0) | (target == 1)).all())
     if low < 0 or high > 1 or between:
@@ -201,9 +224,9 @@ def check_masks(logits: Tensor, target: Tensor) -> None:
         )
 
 
-def shape_message(logits: Tensor, target: Tensor, shape: str) -> str:
+def shape_message(scores: Tensor, target: Tensor, shape: str) -> str:
     """What is wrong with shapes that differ, and what to do."""
     return (
-        f"logits of shape {tuple(logits.shape)} and target of shape {tuple(target.shape)}; both must be {shape}. "
-        "Resize the logits to the target, or the target to the logits with nearest neighbours, before scoring."
+        f"scores of shape {tuple(scores.shape)} and target of shape {tuple(target.shape)}; both must be {shape}. "
+        "Resize the scores to the target, or the target to the scores with nearest neighbours, before scoring."
     )

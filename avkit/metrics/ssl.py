@@ -1,188 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sound source localisation (VGG-SS, Flickr-SoundNet): cIoU of the upper half of a heat map, and its success curve.
 
-Source:
-    stoneMo/EZ-VSL at commit 95ff5bff3019, `validate` and `Evaluator`; LVS, hche11/Localizing-Visual-Sounds-the-Hard-Way
-    at commit 8fe8cbbf810e, `test.py`.
+Source: see `avkit.metrics.source_regions`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.intervals import Floats as Sums
-from avkit.nn.heatmap import HEATMAP_SIZE, Floats, HeatmapProtocol, heatmap_rows, resize_heatmaps
+from avkit.metrics.inputs import ArrayLike, check_ranking, to_tensor
+from avkit.metrics.intervals import Floats
+from avkit.metrics.source_regions import annotators_to_map, boxes_to_map, consensus_iou, pixel_precision, regions
+from avkit.nn.heatmap import HEATMAP_SIZE, HeatmapProtocol, resize_heatmaps
+
+__all__ = ["SourceLocalization", "annotators_to_map", "boxes_to_map", "consensus_iou", "pixel_precision", "regions"]
 
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
 _CURVE = torch.arange(21, dtype=torch.double) * 0.05
 #: Sums of a clip: maps, those that reach each threshold and 0.5, cIoU, `cIoU_adaptive`, `pixel_AP`, targets.
 _WIDTH = 1 + len(_CURVE) + 1 + 1 + 3
-
-
-def boxes_to_map(boxes: Tensor, size: int = HEATMAP_SIZE) -> Tensor:
-    """Target of VGG-SS: the union of boxes, 0 or 1.
-
-    Args:
-        boxes: x1 y1 x2 y2 in [0, 1] each, (N, 4); rows of NaN are left out. Values outside are clipped, and reversed or
-            empty boxes cover nothing.
-        size: Height and width in pixels; edges are rounded down to whole pixels, the far ones excluded.
-
-    Returns:
-        float32 (size, size).
-    """
-    covered = torch.zeros(size, size)
-    _check_boxes(boxes)
-    for x1, y1, x2, y2 in (size * boxes.double().clamp(0, 1)).tolist():
-        if not math.isnan(x1):
-            covered[int(y1) : int(y2), int(x1) : int(x2)] = 1
-    return covered
-
-
-def annotators_to_map(boxes: Tensor, size: int = HEATMAP_SIZE, grid: int = 256) -> Tensor:
-    """Target of Flickr-SoundNet: half the number of annotators whose box contains the pixel, at most 1.
-
-    Args:
-        boxes: x1 y1 x2 y2 in pixels of a picture of `grid`, one box per annotator, (N, 4); negative rows are left out.
-        size: Height and width in pixels.
-        grid: Height and width in pixels of the picture on which the boxes were drawn.
-
-    Returns:
-        float32 (size, size): 0, 0.5 or 1.
-    """
-    annotators = torch.zeros(size, size)
-    _check_boxes(boxes)
-    for row in boxes.tolist():
-        if row[0] >= 0:
-            x1, y1, x2, y2 = [int(size * x / grid) for x in row]
-            annotators[y1:y2, x1:x2] += 1
-    return (annotators / 2).clamp(max=1)
-
-
-def regions(maps: Tensor, protocol: HeatmapProtocol = "ez_vsl") -> Tensor:
-    """The half of each map that is taken as the source.
-
-    Args:
-        maps: float32 (N, H, W), the output of a network after `resize_heatmaps`.
-        protocol: `ez_vsl` takes pixels at or above the upper median of the normalised map, ties included. `lvs` takes
-            those above it or at its maximum; of a constant map everything if it is not negative, else nothing.
-
-    Returns:
-        bool (N, H, W), on the CPU.
-    """
-    rows = heatmap_rows(maps)
-    middle = rows.shape[1] // 2
-    sorted_row = np.empty_like(rows[:1]).reshape(-1)
-    minimum = np.empty((len(rows), 1), np.float32)
-    median = np.empty_like(minimum)
-    maximum = np.empty_like(minimum)
-    for number, row in enumerate(rows):
-        sorted_row[:] = row
-        sorted_row.partition(middle)
-        minimum[number] = sorted_row[: middle + 1].min()
-        median[number] = sorted_row[middle]
-        maximum[number] = sorted_row[middle:].max()
-    return torch.from_numpy(rows >= _threshold(minimum, median, maximum, protocol)).view(maps.shape)
-
-
-def _threshold(low: Floats, median: Floats, high: Floats, protocol: HeatmapProtocol) -> Floats:
-    """The smallest value of each map inside its region, by bisection instead of normalising every pixel.
-
-    Normalising keeps the order of pixels but may make some equal, so the threshold is the smallest float32 whose
-    normalised value is in the region, at or below `high`; NaN where the region is empty.
-    """
-    flat = low == high
-    scale = high - low
-    scale[flat] = 1
-    if protocol == "ez_vsl":
-        shift = np.where(flat, np.float32(0), low)
-        pivot = (median - shift) / scale
-
-        def in_region(x: Floats) -> NDArray[np.bool_]:
-            return np.asarray((x - shift) / scale >= pivot)
-    else:
-        shift = np.where(flat, np.float32(0), high)
-        pivot = 1 - (shift - median) / scale
-
-        def in_region(x: Floats) -> NDArray[np.bool_]:
-            normalised = 1 - (shift - x) / scale
-            return np.asarray((normalised > pivot) | (normalised >= 1))
-
-    outside = _order(low).astype(np.int64) - 1
-    inside = _order(high).astype(np.int64)
-    while (inside - outside > 1).any():
-        half = (outside + inside) // 2
-        reached = in_region(_value(half))
-        inside = np.where(reached, half, inside)
-        outside = np.where(reached, outside, half)
-    return np.where(in_region(high), _value(inside), np.float32(np.nan))
-
-
-def _order(x: Floats) -> NDArray[np.int32]:
-    """Whole numbers in the same order as the float32 values that they encode."""
-    bits = x.view(np.int32)
-    return np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
-
-
-def _value(order: NDArray[np.int64]) -> Floats:
-    """The float32 values of whole numbers of `_order`."""
-    bits = order.astype(np.int32)
-    return np.where(bits < 0, np.int32(-(2**31)) - bits, bits).view(np.float32)
-
-
-def consensus_iou(region: Tensor, target: Tensor) -> Tensor:
-    """Consensus IoU: weight inside the region over total weight plus pixels of the region without weight.
-
-    Args:
-        region: bool (N, H, W).
-        target: Weights in [0, 1], (N, H, W).
-
-    Returns:
-        float64 (N,) on the CPU; 0 for an empty target.
-    """
-    regions_by_row = region.cpu().numpy().reshape(len(region), -1)
-    values = [_consensus(own, weights) for own, weights in zip(regions_by_row, heatmap_rows(target), strict=True)]
-    return torch.tensor(values, dtype=torch.double)
-
-
-def _consensus(region: NDArray[np.bool_], weights: Floats) -> float:
-    none = weights == 0
-    full = weights == 1
-    if np.count_nonzero(none) + np.count_nonzero(full) == len(weights):  # boxes: counting is enough
-        inside = float(np.count_nonzero(region & full))
-        total = float(np.count_nonzero(full))
-    else:
-        inside = (weights * region).sum(dtype=np.float64)
-        total = weights.sum(dtype=np.float64)
-    total += np.count_nonzero(region & none)
-    return inside / total if total else 0.0
-
-
-def pixel_precision(maps: Tensor, target: Tensor) -> Tensor:
-    """Average precision of pixels ranked by the map; pixels of equal value are one step of the curve.
-
-    Args:
-        maps: (N, H, W).
-        target: (N, H, W); pixels above 0 are positive.
-
-    Returns:
-        float64 (N,); NaN for an empty target.
-    """
-    order = maps.flatten(1).argsort(1, descending=True)
-    values = maps.flatten(1).gather(1, order)
-    positive = (target.flatten(1) > 0).gather(1, order).double()
-    hits = positive.cumsum(1)
-    ranks = torch.arange(1, positive.shape[1] + 1, device=positive.device)
-    last = torch.cat([values[:, 1:] != values[:, :-1], torch.ones_like(values[:, :1], dtype=torch.bool)], 1)
-    precision = (hits / ranks).masked_fill(~last, 0)
-    before = torch.cat([torch.zeros_like(hits[:, :1]), (hits * last).cummax(1).values[:, :-1]], 1)
-    return (precision * (hits - before)).sum(1) / hits[:, -1]
 
 
 class SourceLocalization(ScoreMetric):
@@ -203,7 +44,7 @@ class SourceLocalization(ScoreMetric):
     passed: Tensor
     #: Sum of cIoU.
     total: Tensor
-    #: Sums of `cIoU_adaptive` and of `pixel_AP`.
+    #: Floats of `cIoU_adaptive` and of `pixel_AP`.
     extra: Tensor
     #: Number of maps, and of those with a target.
     maps: Tensor
@@ -225,12 +66,12 @@ class SourceLocalization(ScoreMetric):
             self.add_state(name, default=torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_blocks(_WIDTH)
 
-    def update(self, preds: Tensor, target: Tensor, clips: Sequence[str] | None = None) -> None:
+    def update(self, preds: ArrayLike, target: ArrayLike, clips: Sequence[str] | None = None) -> None:
         """Add heat maps.
 
         Args:
-            preds: One map per picture, (B, h, w) of any size; high where the source is. Half precision is converted to
-                float32.
+            preds: One map per picture, (B, h, w) of any size and range; high where the source is, for only the order of
+                pixels counts. Half precision is converted to float32.
             target: Weights, (B, size, size), see `boxes_to_map` and `annotators_to_map`.
             clips: Name of the clip of each map, for the interval, see `ScoreMetric.add_clips`. Without it every map is
                 a clip of its own.
@@ -238,25 +79,27 @@ class SourceLocalization(ScoreMetric):
         Raises:
             ValueError: If shapes do not fit, a map is not finite or a weight is outside [0, 1].
         """
-        if preds.ndim != 3 or target.shape != (len(preds), self.size, self.size):
+        given = to_tensor("preds", preds)
+        weights = to_tensor("target", target).to(given.device)
+        if given.ndim != 3 or weights.shape != (len(given), self.size, self.size):
             raise ValueError(
-                f"preds of shape {tuple(preds.shape)} and target of shape {tuple(target.shape)}; give preds (B, h, w) "
+                f"preds of shape {tuple(given.shape)} and target of shape {tuple(weights.shape)}; give preds (B, h, w) "
                 f"and target (B, {self.size}, {self.size})."
             )
-        if not bool(preds.isfinite().all()):
-            raise ValueError("preds has values that are not finite; the median of such a map is undefined.")
-        if not len(preds):
+        check_ranking("preds", given)
+        if not len(given):
             return
-        low, high = target.aminmax()
+        weights = weights.float() if weights.dtype == torch.bool else weights
+        low, high = weights.aminmax()
         if not 0 <= float(low) <= float(high) <= 1:
             raise ValueError("target has weights outside [0, 1]; make it with boxes_to_map or annotators_to_map.")
-        maps = resize_heatmaps(preds, self.size, self.protocol)
-        scores = consensus_iou(regions(maps, self.protocol), target).to(self.total.device)
+        maps = resize_heatmaps(given, self.size, self.protocol)
+        scores = consensus_iou(regions(maps, self.protocol), weights).to(self.total.device)
         levels = torch.cat([_CURVE, _CURVE.new_tensor([0.5])]).to(scores.device)
         passed = scores[:, None] >= levels
         extra = torch.zeros(len(scores), 3, dtype=torch.double, device=scores.device)
         if self.clean:
-            extra = self._clean_scores(maps, target).to(scores.device)
+            extra = self._clean_scores(maps, weights).to(scores.device)
         self.passed += passed.sum(0)
         self.total += scores.sum()
         self.maps += len(scores)
@@ -289,7 +132,7 @@ class SourceLocalization(ScoreMetric):
             return {}
         return {"cIoU@0.5": (float(self.passed[-1]), maps)}
 
-    def scores_of_sums(self, sums: Sums) -> Mapping[str, Sums]:
+    def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
         """The same of drawn clips."""
         count = sums[:, 1]
         rates = sums[:, 2 : 2 + len(_CURVE) + 1] / count[:, None]
@@ -307,8 +150,3 @@ class SourceLocalization(ScoreMetric):
         region = (ranks < pixels[:, None]).view_as(maps)
         adaptive = consensus_iou(region, target).to(maps.device)
         return torch.stack([adaptive, pixel_precision(maps, target).nan_to_num(0.0), (pixels > 0).double()], 1)
-
-
-def _check_boxes(boxes: Tensor) -> None:
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes of shape {tuple(boxes.shape)}; give a tensor (N, 4) of x1 y1 x2 y2.")

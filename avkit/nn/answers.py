@@ -67,10 +67,10 @@ def answer_loss(logits: Tensor, batch: Batch, index: Mapping[str, int]) -> Tenso
 
 
 def answer_values(logits: Tensor, batch: Batch, answers: Sequence[str], index: Mapping[str, int]) -> dict[str, Any]:
-    """`answer`, B strings, and `answer_scores`, logits (B, K); only choices where a question has some of its own."""
+    """`answer`, B strings, and `answer_logits`, logits (B, K); only choices where a question has some of its own."""
     scores = mask_choices(logits.float(), batch.targets.get("choices"), index)
     best = scores.argmax(-1).tolist()
-    return {"answer": [answers[number] for number in best], "answer_scores": scores}
+    return {"answer": [answers[number] for number in best], "answer_logits": scores}
 
 
 def mask_choices(scores: Tensor, choices: Sequence[Sequence[str]] | None, index: Mapping[str, int]) -> Tensor:

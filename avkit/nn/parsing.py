@@ -43,4 +43,5 @@ def _smooth(labels: Tensor, confidence: float) -> Tensor:
 def parsing_values(output: ParsingOutput) -> dict[str, Tensor]:
     """`audio_scores` and `visual_scores`, probabilities (B, T, K), and `clip_scores` (B, K)."""
     steps = output.steps.float()
-    return {"audio_scores": steps[:, :, 0], "visual_scores": steps[:, :, 1], "clip_scores": output.clip.float()}
+    clip = output.clip.float().clamp(0, 1)  # a weighted mean of probabilities exceeds 1 by rounding
+    return {"audio_scores": steps[:, :, 0], "visual_scores": steps[:, :, 1], "clip_scores": clip}

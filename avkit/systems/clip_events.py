@@ -58,7 +58,7 @@ class ClipEventSystem(FeatureSystem):
         return pool_positions(encoded.visual, self.config.positions)
 
     def predict_events(self, logits: Tensor, batch: Batch) -> Prediction:
-        """`event_scores` with background first, and `event`, of logits (B, T, K + 1) with background last."""
+        """`event_logits` with background first, and `event`, of logits (B, T, K + 1) with background last."""
         names = self.tasks[batch.task].vocabulary.classes
         return Prediction(batch.task, batch.id, event_values(logits.roll(1, -1), names))
 

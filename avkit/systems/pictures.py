@@ -206,19 +206,18 @@ class PictureSystem(NetworkSystem):
         return encode_waveform(self.network.audio, batch)
 
     def predict(self, output: MaskNetOutput, batch: Batch) -> Prediction:
-        """`mask` and `mask_logits`; with classes also `class_scores` and `class_mask`.
+        """`mask`; with classes also `class_logits` and `class_mask`.
 
-        With classes the mask's logit is the log-odds of any class against the background.
+        With classes the mask is the probability of any class against the background.
         """
         logits = upsample(output.logits, image_size_of(batch, output.logits)).float()
         if not self.config.semantic:
             mask = logits[:, :, 0]
-            return Prediction(batch.task, batch.id, {"mask": mask.sigmoid(), "mask_logits": mask})
+            return Prediction(batch.task, batch.id, {"mask": mask.sigmoid()})
         odds = logits[:, :, 1:].logsumexp(2) - logits[:, :, 0]
         values = {
             "mask": odds.sigmoid(),
-            "mask_logits": odds,
-            "class_scores": logits,
+            "class_logits": logits,
             "class_mask": logits.argmax(2),
         }
         return Prediction(batch.task, batch.id, values)

@@ -40,7 +40,7 @@ class QuestionSystem(FeatureSystem):
         self.answer_index = answer_index(self.answers)
 
     def predict(self, output: QuestionOutput, batch: Batch) -> Prediction:
-        """`answer` and `answer_scores`, and what the network selected, see `avkit.nn.answers.selection_values`."""
+        """`answer` and `answer_logits`, and what the network selected, see `avkit.nn.answers.selection_values`."""
         values = answer_values(output.logits, batch, self.answers, self.answer_index)
         return Prediction(batch.task, batch.id, values | selection_values(output))
 

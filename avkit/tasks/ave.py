@@ -40,7 +40,7 @@ class EventLocalization(Task):
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score the steps that have one event or none."""
-        scores = prediction["event_scores"]
+        scores = prediction["event_logits"]
         target, counts = event_targets(batch)
         metrics[""].update(scores, target.to(scores.device), counts.to(scores.device), batch.id)
 
@@ -61,7 +61,7 @@ class EventLocalization(Task):
         def answer(batch: Batch) -> Prediction:
             labels = torch.full(batch.valid.shape, label)
             scores = F.one_hot(labels, len(self.vocabulary.classes) + 1).float()
-            return Prediction(self.name, batch.id, {"event_scores": scores.to(batch.valid.device)})
+            return Prediction(self.name, batch.id, {"event_logits": scores.to(batch.valid.device)})
 
         return answer
 

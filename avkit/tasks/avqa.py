@@ -54,7 +54,7 @@ class QuestionAnswering(Task):
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score one answer per question."""
-        scores = prediction["answer_scores"]
+        scores = prediction["answer_logits"]
         target = answer_targets(batch, self.index).to(scores.device)
         metrics[""].update(scores, target, batch.targets["question_type"], batch.id)
 
@@ -78,4 +78,4 @@ class QuestionAnswering(Task):
     def _constant(self, batch: Batch, answers: list[str]) -> Prediction:
         numbers = torch.tensor([self.index.get(answer, 0) for answer in answers])
         scores = F.one_hot(numbers, len(self.index)).float().to(batch.valid.device)
-        return Prediction(self.name, batch.id, {"answer": answers, "answer_scores": scores})
+        return Prediction(self.name, batch.id, {"answer": answers, "answer_logits": scores})

@@ -51,9 +51,9 @@ class Segmentation(Task):
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated steps; classes where the batch has them and the prediction names them."""
         score_masks(metrics, prediction, batch)
-        if "AVSS" in metrics and "class_mask" in batch.targets and "class_scores" in prediction.values:
+        if "AVSS" in metrics and "class_mask" in batch.targets and "class_logits" in prediction.values:
             known = known_steps(batch)
-            metrics["AVSS"].update(prediction["class_scores"], batch.targets["class_mask"], known, batch.id)
+            metrics["AVSS"].update(prediction["class_logits"], batch.targets["class_mask"], known, batch.id)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant masks; as classes everything is background."""
@@ -61,12 +61,12 @@ class Segmentation(Task):
 
     def _constant(self, mask: Callable[[Batch], Tensor]) -> Baseline:
         def answer(batch: Batch) -> Prediction:
-            logits = mask(batch)
-            values = {"mask": logits.sigmoid(), "mask_logits": logits}
+            maps = mask(batch)
+            values = {"mask": maps}
             if self.classes:
-                scores = logits.new_zeros(1, 1, self.classes, 1, 1)
+                scores = maps.new_zeros(1, 1, self.classes, 1, 1)
                 scores[:, :, 0] = 1
-                values["class_scores"] = scores.expand(*logits.shape[:2], -1, *logits.shape[2:])
+                values["class_logits"] = scores.expand(*maps.shape[:2], -1, *maps.shape[2:])
             return Prediction(self.name, batch.id, values)
 
         return answer

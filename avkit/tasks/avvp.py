@@ -43,7 +43,7 @@ class VideoParsing(Task):
             prediction["visual_scores"],
             batch.targets["audio_segments"].to(audio.device),
             batch.targets["visual_segments"].to(audio.device),
-            prediction["clip_scores"].clamp(0, 1),
+            prediction["clip_scores"],
             batch.valid.to(audio.device),
             batch.id,
         )

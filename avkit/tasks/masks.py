@@ -11,28 +11,26 @@ from avkit.batch import Batch, Prediction
 from avkit.metrics.avs import MaskFScore, MaskIoU
 from avkit.nn.mask_losses import known_steps
 
-#: Logit of a pixel that a constant mask is certain of.
-CERTAIN = 20.0
 #: Metrics of binary masks.
 MASK_METRICS = ("mIoU", "F")
 
 
 def mask_metrics() -> dict[str, Metric]:
     """MIoU and F-score of S4 and MS3, official: one video per call."""
-    return {"mIoU": MaskIoU(), "F": MaskFScore()}
+    return {"mIoU": MaskIoU(form="probabilities"), "F": MaskFScore(form="probabilities")}
 
 
 def score_masks(metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
     """Update mIoU and F with the annotated steps of a batch."""
     for name in MASK_METRICS:
-        metrics[name].update(prediction["mask_logits"], batch.targets["mask"], known_steps(batch), batch.id)
+        metrics[name].update(prediction["mask"], batch.targets["mask"], known_steps(batch), batch.id)
 
 
 def constant_masks(batches: Sequence[Batch]) -> dict[str, Callable[[Batch], Tensor]]:
     """Masks that ignore the clip: nothing, everything, and the mean training mask above its best thresholds.
 
     Returns:
-        Functions from a batch to logits (B, T, H, W).
+        Functions from a batch to masks of 0 and 1, (B, T, H, W).
     """
     total = torch.zeros_like(batches[0].targets["mask"][0, 0], dtype=torch.float32)
     count = 0
@@ -50,8 +48,7 @@ def constant_masks(batches: Sequence[Batch]) -> dict[str, Callable[[Batch], Tens
 def _constant(mask: Tensor) -> Callable[[Batch], Tensor]:
     """The same mask in every step."""
 
-    def logits(batch: Batch) -> Tensor:
-        shape = (*batch.valid.shape, *mask.shape)
-        return ((2 * mask - 1) * CERTAIN).to(batch.valid.device).expand(shape)
+    def maps(batch: Batch) -> Tensor:
+        return mask.to(batch.valid.device).expand(*batch.valid.shape, *mask.shape)
 
-    return logits
+    return maps

@@ -89,9 +89,9 @@ class RegionAwareUnderstanding(Task):
         """The same mask and caption in every step."""
 
         def answer(batch: Batch) -> Prediction:
-            logits = mask(batch)
-            captions = [[caption] * logits.shape[1] for _ in batch.id]
-            return Prediction(self.name, batch.id, {"mask_logits": logits, "caption": captions})
+            maps = mask(batch)
+            captions = [[caption] * maps.shape[1] for _ in batch.id]
+            return Prediction(self.name, batch.id, {"mask": maps, "caption": captions})
 
         return answer
 

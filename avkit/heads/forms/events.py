@@ -37,7 +37,7 @@ class EventForm(Form):
             yield _runs(row)[: self.max_items]
 
     def values(self, rows: list[list[Item]], written: Written, batch: Batch) -> dict[str, Any]:
-        """`event_scores` and `event`."""
+        """`event_logits` and `event`."""
         names = ["", *self.alphabet.vocabulary.classes]
         label = torch.zeros(batch.valid.shape, dtype=torch.long)
         for steps, items in zip(label, rows, strict=True):
@@ -47,7 +47,7 @@ class EventForm(Form):
         events = []
         for kinds in label.tolist():
             events.append([names[kind] for kind in kinds])
-        return {"event_scores": scores * CERTAIN_LOGIT, "event": events}
+        return {"event_logits": scores * CERTAIN_LOGIT, "event": events}
 
 
 def _runs(classes: list[int]) -> list[Item]:

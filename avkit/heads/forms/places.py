@@ -110,14 +110,14 @@ class MaskForm(Form):
         return torch.where(labels < 0, self.classes, labels)
 
     def values(self, rows: list[list[Item]], written: Written, batch: Batch) -> dict[str, Any]:
-        """`mask`, `mask_logits` and, where there are classes, `class_scores` and `class_mask`."""
+        """`mask` and, where there are classes, `class_logits` and `class_mask`."""
         label = self._draw(rows, batch).unflatten(0, batch.valid.shape)
         mask = (label > 0).float()
-        values: dict[str, Any] = {"mask": mask, "mask_logits": (2 * mask - 1) * CERTAIN_LOGIT}
+        values: dict[str, Any] = {"mask": mask}
         if self.classes:
             named = torch.where(label > self.classes, 0, label)
             scores = F.one_hot(named, self.classes + 1).movedim(-1, 2).float() * CERTAIN_LOGIT
-            values |= {"class_scores": scores, "class_mask": named}
+            values |= {"class_logits": scores, "class_mask": named}
         return values
 
     def _draw(self, rows: list[list[Item]], batch: Batch) -> Tensor:

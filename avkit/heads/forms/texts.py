@@ -76,7 +76,7 @@ class AnswerForm(Form):
                 yield [(answers.index(answer),)]
 
     def values(self, rows: list[list[Item]], written: Written, batch: Batch) -> dict[str, Any]:
-        """`answer` and `answer_scores`."""
+        """`answer` and `answer_logits`."""
         first, count = self.alphabet.spans["answer"]
         answers = [self.alphabet.vocabulary.answers[items[0][0]] for items in rows]
-        return {"answer": answers, "answer_scores": written.first[:, first : first + count]}
+        return {"answer": answers, "answer_logits": written.first[:, first : first + count]}

@@ -51,7 +51,7 @@ class AVELSystem(ClipEventSystem):
         return {"loss": margin, "margin": margin}
 
     def predict(self, output: Tensor, batch: Batch) -> Prediction:
-        """`event_scores` and `event`."""
+        """`event_logits` and `event`."""
         return self.predict_events(output, batch)
 
 

@@ -70,7 +70,7 @@ class PSPSystem(ClipEventSystem):
         return clip_losses(output, batch) if self.weakly_supervised else step_losses(output, batch)
 
     def predict(self, output: PSPOutput, batch: Batch) -> Prediction:
-        """`event_scores` and `event`."""
+        """`event_logits` and `event`."""
         return self.predict_events(output.logits, batch)
 
 

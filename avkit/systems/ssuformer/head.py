@@ -61,7 +61,7 @@ class SSUFormerHead(Head):
         return self.decoders.loss(output, batch)
 
     def predict(self, output: UnderstandingOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits`, `caption` and `caption_written`."""
+        """`mask`, `caption` and `caption_written`."""
         return self.decoders.predict(output, batch)
 
     def on_epoch_start(self, epoch: int) -> None:

@@ -119,7 +119,7 @@ class SSUFormerSystem(System):
         return self.decoders.loss(output, batch)
 
     def predict(self, output: UnderstandingOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits`, `caption` and `caption_written`, as far as they are asked for."""
+        """`mask`, `caption` and `caption_written`, as far as they are asked for."""
         return self.decoders.predict(output, batch)
 
     def on_epoch_start(self, epoch: int) -> None:

@@ -88,12 +88,11 @@ class TaskDecoders(nn.Module):
         return losses
 
     def predict(self, output: UnderstandingOutput, batch: Batch) -> Prediction:
-        """`mask`, `mask_logits`, `caption` and `caption_written`, as far as they are asked for."""
+        """`mask`, `caption` and `caption_written`, as far as they are asked for."""
         prediction = Prediction(batch.task, batch.id, {})
         if output.masks is not None:
             logits = upsample(output.masks, image_size_of(batch, output.masks))[:, :, 0].float()
             prediction.values["mask"] = logits.sigmoid()
-            prediction.values["mask_logits"] = logits
         if output.generated is not None and self.tokenizer is not None:
             texts = self.tokenizer.decode(output.generated.pieces)
             prediction.values["caption"] = group_by_clip(texts, batch)

@@ -117,7 +117,7 @@ class TSPMHead(Head):
         return {"loss": answer_loss(output.logits, batch, self.index)}
 
     def predict(self, output: TSPMOutput, batch: Batch) -> Prediction:
-        """`answer` and `answer_scores`, and what was selected, see `avkit.nn.answers.selection_values`."""
+        """`answer` and `answer_logits`, and what was selected, see `avkit.nn.answers.selection_values`."""
         values = answer_values(output.logits, batch, self.answers, self.index)
         return Prediction(batch.task, batch.id, values | selection_values(output))
 
