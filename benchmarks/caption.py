@@ -42,8 +42,8 @@ def main() -> None:
     memory = torch.randn(160, 66, 96)
     with torch.no_grad():
         head.embed.weight[END] = 0  # a logit of 0, below the best of all others: no caption ends early
-    head.generate(memory, most=4)
-    compare("caption head", lambda cache: head.generate(memory, most=LENGTH, cache=cache))
+    head.generate(memory, max_words=4)
+    compare("caption head", lambda cache: head.generate(memory, max_words=LENGTH, cache=cache))
     decoder = TextDecoder(30_522, start=101, end=102).eval()
     with torch.no_grad():
         decoder.bias[102] = -1e4

@@ -45,7 +45,7 @@ def answer_head():
 @pytest.mark.parametrize("seed", range(4))
 def test_cache_gives_the_same_words(seed):
     torch.manual_seed(seed)
-    head = CaptionDecoder(WIDTH, words=9, most=12).eval()
+    head = CaptionDecoder(WIDTH, words=9, max_words=12).eval()
     memory = torch.randn(6, 7, WIDTH) * 3
     found = head.generate(memory)
     assert torch.equal(found, head.generate(memory, cache=False))
@@ -56,7 +56,7 @@ def test_cache_gives_the_same_words(seed):
 
 def test_generated_words_are_the_likeliest_of_the_taught_form():
     torch.manual_seed(0)
-    head = CaptionDecoder(WIDTH, words=9, most=8).eval()
+    head = CaptionDecoder(WIDTH, words=9, max_words=8).eval()
     memory = torch.randn(3, 4, WIDTH) * 3
     found = head.generate(memory)
     given = torch.cat([torch.ones(3, 1, dtype=torch.long), found], 1)[:, :-1]
@@ -86,9 +86,9 @@ def test_a_region_that_is_absent_calls_for_nothing():
     assert (more > one).all()  # each region that is there can only add
 
 
-def repeating(word, most=12):
+def repeating(word, max_words=12):
     """A head that says one word for ever."""
-    head = CaptionDecoder(WIDTH, words=9, most=most).eval()
+    head = CaptionDecoder(WIDTH, words=9, max_words=max_words).eval()
     with torch.no_grad():
         head.out.weight.zero_()
         head.out.bias.zero_()
@@ -97,9 +97,9 @@ def repeating(word, most=12):
 
 
 @pytest.mark.parametrize("cache", [True, False])
-@pytest.mark.parametrize(("most", "length"), [(None, 12), (5, 5), (1, 1), (99, 12)])
-def test_captions_stop_at_the_limit(most, length, cache):
-    found = repeating(7).generate(torch.randn(2, 4, WIDTH), most=most, cache=cache)
+@pytest.mark.parametrize(("max_words", "length"), [(None, 12), (5, 5), (1, 1), (99, 12)])
+def test_captions_stop_at_the_limit(max_words, length, cache):
+    found = repeating(7).generate(torch.randn(2, 4, WIDTH), max_words=max_words, cache=cache)
     assert found.tolist() == [[7] * length] * 2
 
 
@@ -110,7 +110,7 @@ def test_captions_stop_when_all_have_ended():
 
 def test_a_row_says_the_same_alone_and_among_others():
     torch.manual_seed(5)
-    head, memory = CaptionDecoder(WIDTH, words=9, most=10).eval(), torch.randn(5, 4, WIDTH) * 3
+    head, memory = CaptionDecoder(WIDTH, words=9, max_words=10).eval(), torch.randn(5, 4, WIDTH) * 3
     together = head.generate(memory)
     for row, alone in zip(together, memory, strict=True):
         words = head.generate(alone[None])[0]

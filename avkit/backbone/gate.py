@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task's prompt weighs steps and patches."""
+"""The prompt's gate: attention of the prompt over steps and patches weighs their features."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ class PromptGate(nn.Module):
 
     Args:
         width: Width D.
-        residual: True multiplies a feature by 1 + n w with n keys and weight w, so that features keep their scale;
-            False multiplies by w alone, as Eq. 9 is written.
+        residual: True multiplies a feature by 1 + n w, with n keys and attention weight w: uniform attention doubles
+            frames and patches, and quadruples audio, which both attentions weigh. False multiplies by w alone, as Eq. 9
+            is written; features then shrink with the number of keys.
 
     Source:
         AV-Unified, section III-D, Eq. 7 to 9.
@@ -20,8 +21,10 @@ class PromptGate(nn.Module):
     def __init__(self, width: int, residual: bool = True) -> None:
         super().__init__()
         self.residual = residual
-        self.time, self.space = (nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(2))
-        self.query_time, self.query_space = nn.Linear(width, width), nn.Linear(width, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.space = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.query_time = nn.Linear(width, width)
+        self.query_space = nn.Linear(width, width)
 
     def forward(
         self, audio: Tensor, frame: Tensor, patches: Tensor, prompt: Tensor, valid: Tensor
@@ -36,7 +39,7 @@ class PromptGate(nn.Module):
             valid: bool (B, T).
 
         Returns:
-            Audio, frame and patches, weighted; shapes stay.
+            Weighted audio, frame and patches, in the same shapes.
         """
         steps = audio.shape[1]
         over_time = torch.cat([audio, frame], dim=1)  # (B, 2T, D), Eq. 7
@@ -47,11 +50,13 @@ class PromptGate(nn.Module):
         return audio, frame * time[:, steps:], patches * space[:, :, 1:]
 
     def _weigh(self, keys: Tensor, query: Tensor, valid: Tensor | None) -> Tensor:
-        """Weights of keys (..., n, D) under query (..., D), as factors (..., n, 1)."""
+        """Factors (..., n, 1) for n keys (..., n, D), from the attention of a query (..., D) to them."""
         scores = (keys @ query[..., None])[..., 0] / keys.shape[-1] ** 0.5
         count: Tensor | int = keys.shape[-2]
         if valid is not None:
             scores = scores.masked_fill(~valid, -torch.inf)
             count = valid.sum(-1, keepdim=True)
         weights = scores.softmax(-1)
-        return (1 + count * weights if self.residual else weights)[..., None]
+        if self.residual:
+            weights = 1 + count * weights
+        return weights[..., None]

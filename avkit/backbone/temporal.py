@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporal perception: audio and pictures over windows of several lengths."""
+"""Temporal perception: attention over time within windows of several lengths."""
 
 from collections.abc import Sequence
 
@@ -10,27 +10,34 @@ from avkit.nn.attention import WindowAttention
 
 
 class TemporalScale(nn.Module):
-    """One window length: attention within each modality plus attention to the other (Eq. 1 to 3).
+    """One window length: self-attention of each modality plus cross-attention to the other (Eq. 1 to 3).
 
     Args:
         width: Width D.
         heads: Attention heads.
-        window: Window S; each step sees S / 2 neighbours on both sides.
+        window: Window length S in steps; each step attends to S / 2 neighbours on both sides.
         dropout: In training.
     """
 
     def __init__(self, width: int, heads: int, window: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.audio_self, self.frame_self, self.audio_cross, self.frame_cross = (
-            WindowAttention(width, heads, window // 2, dropout) for _ in range(4)
-        )
+        reach = window // 2
+        self.audio_self = WindowAttention(width, heads, reach, dropout)
+        self.frame_self = WindowAttention(width, heads, reach, dropout)
+        self.audio_cross = WindowAttention(width, heads, reach, dropout)
+        self.frame_cross = WindowAttention(width, heads, reach, dropout)
 
-    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
-        """Mix audio (B, T, D) and frame (B, T, D) within the window; padding neither gives nor takes."""
-        a, v = self.audio_self(audio, audio, valid), self.frame_self(frame, frame, valid)
-        if not meet:
-            return a, v
-        return a + self.audio_cross(audio, frame, valid), v + self.frame_cross(frame, audio, valid)
+    def forward(
+        self, audio: Tensor, frame: Tensor, valid: Tensor, *, cross_modal: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Attended audio (B, T, D) and frame (B, T, D); valid bool (B, T), padding is not attended to."""
+        attended_audio = self.audio_self(audio, audio, valid)
+        attended_frame = self.frame_self(frame, frame, valid)
+        if not cross_modal:
+            return attended_audio, attended_frame
+        attended_audio = attended_audio + self.audio_cross(audio, frame, valid)
+        attended_frame = attended_frame + self.frame_cross(frame, audio, valid)
+        return attended_audio, attended_frame
 
 
 class TemporalPerception(nn.Module):
@@ -42,7 +49,10 @@ class TemporalPerception(nn.Module):
         width: Width D.
         heads: Attention heads.
         windows: Window lengths in steps, each even and at least 2.
-        dropout: In training.
+        dropout: Dropout rate in training.
+
+    Raises:
+        ValueError: If a window is odd or below 2 steps, or there is none.
 
     Source:
         AV-Unified, section III-B, Eq. 1 to 4.
@@ -52,18 +62,36 @@ class TemporalPerception(nn.Module):
         super().__init__()
         if not windows or any(s < 2 or s % 2 for s in windows):
             raise ValueError(f"windows must be even numbers of at least 2 steps, got {list(windows)}.")
-        self.norm_audio, self.norm_frame = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.scales = nn.ModuleList(TemporalScale(width, heads, s, dropout) for s in windows)
-        self.join_audio, self.join_frame = (nn.Linear(width * (1 + len(windows)), width) for _ in range(2))
+        joined = width * (1 + len(windows))
+        self.norm_audio = nn.LayerNorm(width)
+        self.norm_frame = nn.LayerNorm(width)
+        self.scales = nn.ModuleList(TemporalScale(width, heads, window, dropout) for window in windows)
+        self.join_audio = nn.Linear(joined, width)
+        self.join_frame = nn.Linear(joined, width)
 
-    def forward(self, audio: Tensor, frame: Tensor, valid: Tensor, meet: bool = True) -> tuple[Tensor, Tensor]:
-        """Mix over time: audio (B, T, D), frame (B, T, D), valid bool (B, T); shapes stay.
+    def forward(
+        self, audio: Tensor, frame: Tensor, valid: Tensor, *, cross_modal: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Attend over time.
 
-        Without `meet` each modality is mixed by itself.
+        Args:
+            audio: (B, T, D).
+            frame: (B, T, D).
+            valid: bool (B, T).
+            cross_modal: False lets each modality attend to itself alone.
+
+        Returns:
+            Audio and frame, (B, T, D) each; zero on padding.
         """
-        a, v = self.norm_audio(audio), self.norm_frame(frame)
-        mixed = [scale(a, v, valid, meet) for scale in self.scales]
-        audio = audio + self.join_audio(torch.cat([a, *(m[0] for m in mixed)], dim=-1))
-        frame = frame + self.join_frame(torch.cat([v, *(m[1] for m in mixed)], dim=-1))
+        normed_audio = self.norm_audio(audio)
+        normed_frame = self.norm_frame(frame)
+        audio_scales = [normed_audio]
+        frame_scales = [normed_frame]
+        for scale in self.scales:
+            attended_audio, attended_frame = scale(normed_audio, normed_frame, valid, cross_modal=cross_modal)
+            audio_scales.append(attended_audio)
+            frame_scales.append(attended_frame)
+        audio = audio + self.join_audio(torch.cat(audio_scales, dim=-1))
+        frame = frame + self.join_frame(torch.cat(frame_scales, dim=-1))
         keep = valid[..., None]
         return audio * keep, frame * keep

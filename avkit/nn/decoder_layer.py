@@ -10,33 +10,39 @@ from torch import Tensor, nn
 
 @dataclass
 class Cache:
-    """Keys and values of one decoder layer: of the words so far, and of the memory, which never changes."""
+    """Keys and values of one decoder layer: of the words so far, and of the memory, which stays the same.
+
+    Attributes:
+        own: Keys and values of the words, with room for more.
+        memory: Keys and values of the memory.
+        length: Number of words in `own`.
+    """
 
     own: tuple[Tensor, Tensor] | None = field(default=None)
     memory: tuple[Tensor, Tensor] | None = field(default=None)
-    #: Rows of `own` that are in use; there is room for more behind them.
     length: int = 0
 
     def grow(self, keys: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Add keys and values (N, h, L, d) of new words; those of all words so far."""
-        start, self.length = self.length, self.length + keys[0].shape[2]
+        """Append keys and values (N, h, L, d) of new words, and return those of all words so far."""
+        start = self.length
+        self.length = start + keys[0].shape[2]
         if self.own is None or self.own[0].shape[2] < self.length:
             room = [k.new_empty((*k.shape[:2], max(16, 2 * self.length), k.shape[3])) for k in keys]
             for old, new in zip(self.own or (), room, strict=False):
                 new[:, :, :start] = old[:, :, :start]
             self.own = (room[0], room[1])
-        for held, new in zip(self.own, keys, strict=True):
-            held[:, :, start : self.length] = new
+        for cached, new in zip(self.own, keys, strict=True):
+            cached[:, :, start : self.length] = new
         return self.own[0][:, :, : self.length], self.own[1][:, :, : self.length]
 
     def reorder(self, rows: Tensor) -> None:
-        """Go on with the words of rows of the given numbers (N,); the memory stays."""
+        """Continue with the words of the given rows, int64 (N,), such as those that beam search keeps."""
         if self.own is not None:
-            self.own = self.own[0][rows], self.own[1][rows]
+            self.own = (self.own[0][rows], self.own[1][rows])
 
 
 class CachedAttention(nn.Module):
-    """Multi-head attention whose keys and values can be given, grown or reused.
+    """Multi-head attention with keys and values that are computed apart, so that they can be cached.
 
     Args:
         width: Width D.
@@ -46,11 +52,9 @@ class CachedAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key_value, self.out = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
 
     def keys(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (N, h, M, d) of a context (N, M, D)."""
@@ -60,7 +64,7 @@ class CachedAttention(nn.Module):
     def forward(
         self, query: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Attend from query (N, L, D) to given keys and values; `mask` is True where attention is allowed."""
+        """Attend from a query (N, L, D) to keys and values; `mask` is True where attention is allowed."""
         q = rearrange(self.query(query), "n l (h d) -> n h l d", h=self.heads)
         x = F.scaled_dot_product_attention(q, *keys, attn_mask=mask, is_causal=causal)
         return self.out(rearrange(x, "n h l d -> n l (h d)"))
@@ -73,13 +77,16 @@ class DecoderLayer(nn.Module):
         width: Width D.
         heads: Number of heads.
         ratio: Width of the feed-forward layer over D.
-        dropout: In training, on each of the three results.
+        dropout: Dropout rate of the output of each of the three parts in training.
     """
 
     def __init__(self, width: int, heads: int = 4, ratio: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm_self, self.norm_memory, self.norm_out = (nn.LayerNorm(width) for _ in range(3))
-        self.own, self.memory = CachedAttention(width, heads), CachedAttention(width, heads)
+        self.norm_self = nn.LayerNorm(width)
+        self.norm_memory = nn.LayerNorm(width)
+        self.norm_out = nn.LayerNorm(width)
+        self.own = CachedAttention(width, heads)
+        self.memory = CachedAttention(width, heads)
         self.feed_forward = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
         self.drop = nn.Dropout(dropout)
 
@@ -95,12 +102,15 @@ class DecoderLayer(nn.Module):
         """Run the layer.
 
         Args:
-            x: (N, L, D); with a cache only the words that are new.
+            x: Features of the words, (N, L, D); with a cache only of the new ones.
             memory: (N, M, D).
             mask: bool (N, 1, 1, M), True on the memory's valid tokens.
             own_mask: bool (N, 1, 1, L), True on the valid tokens of x itself.
-            causal: Whether a word may only see words before it; with a cache it does so by itself.
-            cache: Filled and grown in place.
+            causal: Whether a word attends to earlier words alone; with a cache there are no others.
+            cache: Keys and values of earlier words and of the memory; updated in place.
+
+        Returns:
+            (N, L, D).
         """
         normed = self.norm_self(x)
         keys = self.own.keys(normed)
@@ -108,8 +118,8 @@ class DecoderLayer(nn.Module):
             keys = cache.grow(keys)
             cache.memory = cache.memory or self.memory.keys(memory)
         x = x + self.drop(self.own(normed, keys, own_mask, causal=causal and cache is None))
-        seen = cache.memory if cache is not None and cache.memory is not None else self.memory.keys(memory)
-        x = x + self.drop(self.memory(self.norm_memory(x), seen, mask))
+        memory_keys = self.memory.keys(memory) if cache is None or cache.memory is None else cache.memory
+        x = x + self.drop(self.memory(self.norm_memory(x), memory_keys, mask))
         return x + self.drop(self.feed_forward(self.norm_out(x)))
 
 

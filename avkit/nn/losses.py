@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def mean_of(total: Tensor, count: Tensor | float) -> Tensor:
-    """`total / count`, 0 where nothing counts.
+    """`total / count`, or 0 where the count is 0.
 
-    Where several processes share a batch `count` is its mean over them: the mean of their gradients is then that of one
-    process with the whole batch, however unevenly what counts is spread.
+    Where several processes share a batch, `count` is replaced by its mean over them. The mean of their gradients is
+    then that of one process with the whole batch, however unevenly the counted elements are spread.
 
     Args:
-        total: Sum of a loss over what counts in this process, a scalar.
-        count: How much that is.
+        total: Sum of a loss over the counted elements of this process, a scalar.
+        count: Number of these elements.
     """
     number = over_processes(torch.as_tensor(count, dtype=total.dtype, device=total.device))
     return total / torch.where(number > 0, number, 1)
@@ -42,12 +42,13 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     Source:
         AVSegFormer, `loss/loss.py` at commit 7083cb6586d1.
     """
-    p, g = logits.sigmoid().flatten(1), target.to(logits.dtype).flatten(1)
+    p = logits.sigmoid().flatten(1)
+    g = target.to(logits.dtype).flatten(1)
     return 1 - 2 * (p * g).sum(1) / ((p * p).sum(1) + (g * g).sum(1) + 0.002)
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy plus Dice; maps with an empty target count in the first alone, no map at all gives 0.
+    """Binary cross-entropy plus Dice loss; maps with an empty target have no Dice loss. Without maps it is 0.
 
     Args:
         logits: (N, H, W).
@@ -59,7 +60,9 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy averaged over background pixels and over the others, each half; one half alone where it is all.
+    """Cross-entropy averaged over background pixels and over other pixels, each with half of the weight.
+
+    Where a batch has only one of both, that mean alone.
 
     Args:
         logits: (N, K, H, W), background first.
@@ -90,12 +93,12 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int =
 def mentions_loss(mentions: Tensor, words: Tensor, ignore: int) -> Tensor:
     """Binary cross-entropy of mentions (N, V) on which words a caption has, int64 (N, L); mean over words.
 
-    Summed over the vocabulary and divided by the number of words said, so that it is of the size of a word's loss.
-    Words equal to `ignore` are not said.
+    Summed over the vocabulary and divided by the number of words in the captions, so that it has the magnitude of a
+    word's loss. Words equal to `ignore` do not count.
     """
-    said = torch.zeros_like(mentions).scatter_(1, words, 1.0)
-    said[:, ignore] = 0
-    return mean_of(F.binary_cross_entropy_with_logits(mentions, said, reduction="sum"), said.sum())
+    mentioned = torch.zeros_like(mentions).scatter_(1, words, 1.0)
+    mentioned[:, ignore] = 0
+    return mean_of(F.binary_cross_entropy_with_logits(mentions, mentioned, reduction="sum"), mentioned.sum())
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -116,12 +119,12 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
     return weight * missed**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-def distance_iou_loss(found: Tensor, true: Tensor) -> Tensor:
-    """One minus the overlap of segments around a common point, plus the distance of their middles, not reduced.
+def distance_iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Distance-IoU loss of segments around a common point, not reduced: 1 - IoU, plus the distance of their centres.
 
     Args:
-        found: Reach to the start and to the end, (..., 2), 0 or more.
-        true: The same of the truth.
+        predicted: Predicted offsets to the start and to the end, (..., 2), 0 or more.
+        true: Target offsets, (..., 2).
 
     Returns:
         (...), from 0.
@@ -129,8 +132,8 @@ def distance_iou_loss(found: Tensor, true: Tensor) -> Tensor:
     Source:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/losses.py`, the one-dimensional distance-IoU.
     """
-    shared = torch.minimum(found, true).sum(-1)
-    hull = torch.maximum(found, true).sum(-1).clamp(min=1e-8)
-    union = (found.sum(-1) + true.sum(-1) - shared).clamp(min=1e-8)
-    apart = 0.5 * ((found[..., 1] - found[..., 0]) - (true[..., 1] - true[..., 0]))
-    return 1 - shared / union + (apart / hull) ** 2
+    shared = torch.minimum(predicted, true).sum(-1)
+    hull = torch.maximum(predicted, true).sum(-1).clamp(min=1e-8)
+    union = (predicted.sum(-1) + true.sum(-1) - shared).clamp(min=1e-8)
+    distance = 0.5 * ((predicted[..., 1] - predicted[..., 0]) - (true[..., 1] - true[..., 0]))
+    return 1 - shared / union + (distance / hull) ** 2

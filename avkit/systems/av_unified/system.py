@@ -125,9 +125,9 @@ class AVUnified(System):
         text = self._encode_text(questions)
         second = head.second_prompts(questions)
         if self.temporal is not None:
-            audio, frame = self.temporal(audio, frame, batch.valid, cross_modal)
+            audio, frame = self.temporal(audio, frame, batch.valid, cross_modal=cross_modal)
         if self.spatial is not None:
-            audio, patches = self.spatial(audio, patches, batch.valid, cross_modal)
+            audio, patches = self.spatial(audio, patches, batch.valid, cross_modal=cross_modal)
         grid = visual.grid
         if not head.needs_pixels:
             patches, grid = self._average_patches(patches, grid)

@@ -91,7 +91,7 @@ class MMPyramid(OfficialNetwork):
     @classmethod
     def official_name(cls, key: str) -> str:
         """The authors' name of our key."""
-        for pattern, there in (
+        for pattern, official in (
             (r"\.(query|key|value|out)\.", lambda m: f".self_attn.linears.{_LINEAR[m[1]]}."),
             (r"\.norms\.(\d)\.", r".sublayer.\1.norm."),
             (r"(levels\.\d+\.)(visual|audio|across)\.first\.", r"\1\2.feed_forward.w_1."),
@@ -107,7 +107,7 @@ class MMPyramid(OfficialNetwork):
             (r"^pyramid\.(v|a)\w+\.layer\.", r"MMP.fusion.\1adaptiveinteraction."),
             (r"^pyramid\.(v|a)\w+\.weight\.", r"MMP.fusion.\1selectfusion."),
         ):
-            key = re.sub(pattern, there, key)
+            key = re.sub(pattern, official, key)
         return shared_name(key)
 
     @classmethod

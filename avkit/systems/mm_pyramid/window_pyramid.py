@@ -133,18 +133,20 @@ class WindowPyramid(nn.Module):
     def __init__(self, width: int, heads: int = 8, inner: int = 512, levels: int = 4, dropout: float = 0.2) -> None:
         super().__init__()
         self.levels = nn.ModuleList(WindowLevel(width, heads, inner, 2**i, dropout) for i in range(levels))
-        self.visual, self.audio = (LevelChoice(width, heads, inner, dropout) for _ in range(2))
+        self.visual = LevelChoice(width, heads, inner, dropout)
+        self.audio = LevelChoice(width, heads, inner, dropout)
 
     def capture(self, visual: Tensor, audio: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All levels of both modalities, (B, T, levels, D)."""
-        found = []
+        visual_levels = []
+        audio_levels = []
         for level in self.levels:
             visual, audio = level(visual, audio, valid)
-            found.append((visual, audio))
-        seen, heard = (torch.stack(x, 2) for x in zip(*found, strict=True))
-        return seen, heard
+            visual_levels.append(visual)
+            audio_levels.append(audio)
+        return torch.stack(visual_levels, 2), torch.stack(audio_levels, 2)
 
     def forward(self, visual: Tensor, audio: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """From (B, T, D) twice to the same; `valid` is bool (B, T)."""
-        seen, heard = self.capture(visual, audio, valid)
-        return self.visual(seen), self.audio(heard)
+        visual_levels, audio_levels = self.capture(visual, audio, valid)
+        return self.visual(visual_levels), self.audio(audio_levels)
