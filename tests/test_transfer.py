@@ -4,11 +4,13 @@
 import json
 import statistics
 
+import numpy as np
 import pytest
 
 from avkit.cli import main
 from avkit.errors import RunError
-from avkit.report.transfer import Scores, compare, write_transfer
+from avkit.report.scores import Scores
+from avkit.report.transfer import compare, conclusion, write_transfer
 from avkit.training.run_folder import FORMAT
 
 
@@ -43,9 +45,51 @@ def test_one_seed_has_no_spread_and_says_so(tmp_path):
     assert "one seed" in write_transfer(tmp_path, report).read_text()
 
 
-def test_gains_count_the_first_metric_of_each_task():
-    runs = [scores(["avs", "ave"], value=0.5), scores(["avs"], value=0.4), scores(["ave"], value=0.6)]
-    assert compare(runs).gains() == (1, 2)
+def with_draws(run, per_clip):
+    """A run whose mIoU is the mean of its clips' scores."""
+    counts = np.random.default_rng(1).multinomial(len(per_clip), np.full(len(per_clip), 1 / len(per_clip)), 1000)
+    for task in run.tasks:
+        run.values[task, "mIoU"] = float(np.mean(per_clip))
+        run.draws[task, "mIoU"] = (counts @ per_clip / len(per_clip)).astype(np.float32)
+        run.tests[task] = {"clips": f"{len(per_clip)} abc"}
+    return run
+
+
+CLIPS = np.random.default_rng(0).random(64) * 0.8
+
+
+@pytest.mark.parametrize(
+    ("gain", "seeds", "clips", "text"),
+    [
+        (0.1, 2, 64, "avs mIoU: joint training is better, +10.0 (95 % +10.0 to +10.0, 64 clips, 2 and 2 seeds)."),
+        (-0.1, 2, 64, "avs mIoU: joint training is worse, \N{MINUS SIGN}10.0 "),
+        (
+            0.1,
+            1,
+            64,
+            "avs mIoU: the joint run scores higher, +10.0 (95 % +10.0 to +10.0, 64 clips, 1 and 1 seeds); one seed",
+        ),
+        (0.0, 1, 64, "avs mIoU: undecided, 0.0 (95 % 0.0 to 0.0, 64 clips, 1 and 1 seeds)."),
+        (0.3, 1, 9, "avs mIoU: no conclusion, fewer than 10 clips."),
+    ],
+)
+def test_conclusions_need_evidence(tmp_path, gain, seeds, clips, text):
+    joint = [with_draws(scores(["avs", "ave"], seed), CLIPS[:clips] + gain) for seed in range(seeds)]
+    single = [with_draws(scores(["avs"], seed), CLIPS[:clips]) for seed in range(seeds)]
+    report = compare([*joint, *single])
+    (sentence,) = conclusion(report)
+    assert sentence.startswith(text)
+    page = write_transfer(tmp_path, report).read_text()
+    assert sentence in page
+    assert ('class="value good"' in page) == (gain > 0 and clips == 64)
+    assert json.loads((tmp_path / "transfer.json").read_text())["conclusion"] == [sentence]
+
+
+def test_without_draws_nothing_is_concluded():
+    assert conclusion(compare(pair([0.5, 0.7], [0.4, 0.5]))) == [
+        "avs mIoU: no conclusion, no draws over clips.",
+        "ave mIoU: no conclusion, no draws over clips.",
+    ]
 
 
 def test_what_is_missing_or_unequal_is_noted():
@@ -69,7 +113,10 @@ def test_a_metric_that_one_side_lacks_is_left_out():
         ([scores(["avs"])], r"no joint run \(of several tasks\) among avs-0; a transfer needs both"),
         ([scores(["avs", "ave"])], "no run of one task alone"),
         ([scores(["avs", "ave"]), scores(["avs", "avqa"]), scores(["avs"])], "avs-ave-0 is of avs, ave and avs-avqa-0"),
-        ([scores(["avs", "ave"]), scores(["avs"], dataset="mine")], "on scenes and avs-0 on mine"),
+        (
+            [scores(["avs", "ave"]), scores(["avs"], dataset="mine")],
+            "avs-ave-0 and avs-0 were not tested alike on avs: data scenes and mine",
+        ),
         ([scores(["avs", "ave"]), scores(["avs"]), scores(["avs"], name="b")], "avs-0 and b are both of avs with seed"),
         ([scores(["avs", "ave"]), scores(["avqa"])], "No run of one task alone is of avs, ave"),
     ],
@@ -109,11 +156,15 @@ class TestCommand:
         text = capsys.readouterr().out
         assert "+1.0" in text
         assert "\N{MINUS SIGN}9.0" in text
-        assert "joint training is at least as good on 1 of 2 tasks" in text
+        assert "avs mIoU: no conclusion, no draws over clips." in text
+        assert "better" not in text
         assert "avs had 2 training steps jointly and 4 alone" in text
         record = json.loads((tmp_path / "out" / "transfer.json").read_text())
         assert [row["difference"] for row in record["rows"]] == pytest.approx([0.01, -0.09])
-        assert "| avs | mIoU | 61.0 | 60.0 | +1.0 | one seed |" in (tmp_path / "out" / "transfer.md").read_text()
+        assert (
+            "| avs | mIoU | 61.0 | 60.0 | +1.0 |  | one seed | 1 and 1 |"
+            in (tmp_path / "out" / "transfer.md").read_text()
+        )
 
     def test_runs_that_were_not_tested(self, tmp_path, capsys):
         run = self.folder(tmp_path / "a", ["avs"], 0.5)

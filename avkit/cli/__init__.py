@@ -11,6 +11,7 @@ COMMANDS: dict[str, str] = {
     "fit": "train tasks on the built-in scenes or your data, test them, write a report",
     "validate": "the validation metrics of a run",
     "test": "official metrics of a run on the test split, with a report",
+    "compare": "any tested runs: intervals, spread over seeds, paired tests; CSV and LaTeX",
     "report": "what joint training brings: runs of one task compared with a run of several",
     "predict": "the answers of a run for your videos: masks, captions, events, ...",
     "index": "index a folder of videos with a run, so that they can be searched",

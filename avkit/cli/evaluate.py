@@ -18,6 +18,7 @@ from torch import nn
 from avkit.batch import Batch
 from avkit.cli.examples import examples
 from avkit.cli.provenance import versions
+from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
 from avkit.files import atomic
 from avkit.metrics.intervals import ScoreRow
@@ -67,7 +68,7 @@ def report_run(
         },
         notes=[*data.notes(), *notes(model)],
     )
-    write_draws(run.path / "resamples.npz", model)
+    write_draws(run.path / DRAWS, model)
     path = write_report(run.path, report)
     console = open_console()
     print_scores(console, rows)
@@ -127,11 +128,11 @@ def write_draws(path: Path, model: AVModel) -> None:
     """Write what a paired comparison of runs needs as `.npz`.
 
     By `task/metric` the score in each draw of the bootstrap, float32 (R,); by `clips/task` which samples were scored,
-    a string. Scores of two runs with equal `clips` can be subtracted draw by draw.
+    a text in UTF-8 as uint8. Scores of two runs with equal `clips` can be subtracted draw by draw.
     """
     arrays: dict[str, Any] = {}
     for task in model.tasks:
-        arrays[f"clips/{task}"] = np.array([model.evaluator.clips_digest(task)])
+        arrays[f"clips/{task}"] = np.frombuffer(model.evaluator.clips_digest(task).encode(), np.uint8)
         for metric, row in model.evaluator.compute_rows(task).items():
             if row.draws is not None:
                 arrays[f"{task}/{metric}"] = row.draws.astype(np.float32)

@@ -105,6 +105,17 @@ def _shaped(values: NDArray[Any], shape: tuple[int, ...], *, fortran: bool) -> N
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
+def npz_names(path: str | Path) -> list[str]:
+    """Names of the arrays of an `.npz`.
+
+    Raises:
+        FileError: If it is damaged.
+    """
+    path = Path(path)
+    with file_errors(path, "cannot be read as arrays (.npz)", "Download it again."), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
 def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Some arrays of an `.npz`, by name.
 

@@ -122,7 +122,7 @@ def _task_table(rows: Sequence[Row]) -> "Table":
         cells = row_cells(row)
         texts = [_with_interval(cells, name, bold=name == "value") for name in _SHOWN]
         removed = Text(cells["error_removed"], style={"good": "green", "bad": "red", "": ""}[row.verdict])
-        counted = _below(Text(cells["n"]), cells["counted"])
+        counted = below(Text(cells["n"]), cells["counted"])
         table.add_row(Text(row.metric), counted, texts[0], texts[1], removed, *texts[2:])
     return table
 
@@ -138,10 +138,10 @@ def _with_interval(cells: dict[str, str], name: str, *, bold: bool) -> "Text":
 
     missing = cells[name] == "not run"
     style = "bold" if bold and not missing else ""
-    return _below(Text(cells[name], style=style), cells[f"{name}_interval"])
+    return below(Text(cells[name], style=style), cells[f"{name}_interval"])
 
 
-def _below(text: "Text", detail: str) -> "Text":
+def below(text: "Text", detail: str) -> "Text":
     """A text with a detail on a line of its own."""
     return text.append(f"\n{detail}", style="not bold dim") if detail else text
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What joint training brings: runs of one task beside a run of several, score by score."""
 
-import math
 import statistics
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avkit.answers.encoding import Record
 from avkit.errors import RunError
 from avkit.files import write_file
+from avkit.report.evidence import Difference, difference, difference_deviation
 from avkit.report.files import render, strict_json
-from avkit.report.numbers import number
+from avkit.report.numbers import MISSING, interval, number
+from avkit.report.scores import Key, Scores, check_same_tests
+from avkit.report.tables import Column, below, make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,41 +24,20 @@ _SAME_STEPS = 0.05
 
 
 @dataclass
-class Scores:
-    """The scores of one run.
-
-    Attributes:
-        name: Of the run.
-        tasks: That it was trained for.
-        dataset: That it was tested on.
-        seed: Of the run.
-        steps: Training steps of each task.
-        values: Score by task and metric; those that were not run are left out.
-        units: `fraction` or `number`, by task and metric.
-    """
-
-    name: str
-    tasks: list[str]
-    dataset: str
-    seed: int
-    steps: dict[str, int]
-    values: dict[tuple[str, str], float]
-    units: dict[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass
 class Transfer:
     """One metric of one task, trained jointly and alone.
 
     Attributes:
         joint: Score of each joint run, by seed.
         single: Score of each run of the task alone, by seed.
+        tested: The difference with its interval and test.
     """
 
     task: str
     metric: str
     joint: dict[int, float]
     single: dict[int, float]
+    tested: Difference
     unit: str = "fraction"
 
     @property
@@ -66,16 +47,8 @@ class Transfer:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the difference over seeds; None for one seed.
-
-        Where both have the same seeds it is that of the differences seed by seed, else that of a difference of two
-        independent draws.
-        """
-        if min(len(self.joint), len(self.single)) < 2:
-            return None
-        if self.joint.keys() == self.single.keys():
-            return statistics.stdev(self.joint[seed] - self.single[seed] for seed in self.joint)
-        return math.hypot(statistics.stdev(self.joint.values()), statistics.stdev(self.single.values()))
+        """Standard deviation of the difference over seeds; None for one seed."""
+        return difference_deviation(self.single, self.joint)
 
 
 @dataclass
@@ -87,10 +60,10 @@ class TransferReport:
     rows: list[Transfer]
     notes: list[str]
 
-    def gains(self) -> tuple[int, int]:
-        """Tasks whose first metric is at least as good jointly, and tasks compared."""
+    def first_rows(self) -> list[Transfer]:
+        """The metric by which each task is judged."""
         first = {row.task: row for row in reversed(self.rows)}
-        return sum(row.difference >= 0 for row in first.values()), len(first)
+        return [first[task] for task in self.tasks if task in first]
 
 
 def compare(runs: Sequence[Scores]) -> TransferReport:
@@ -134,12 +107,8 @@ def _check_comparable(runs: Sequence[Scores], joint: Sequence[Scores], single: S
                 f"{joint[0].name} is of {', '.join(joint[0].tasks)} and {run.name} of {', '.join(run.tasks)}. Compare "
                 "one joint training at a time."
             )
-    for run in runs:
-        if run.dataset != runs[0].dataset:
-            raise RunError(
-                f"{runs[0].name} was tested on {runs[0].dataset} and {run.name} on {run.dataset}; scores of different "
-                "data do not compare."
-            )
+    for number_of_run in range(len(runs)):
+        check_same_tests(runs[number_of_run:], "Test them on the same data with 'avkit test RUN'.")
 
 
 def _check_seeds(runs: Sequence[Scores]) -> None:
@@ -159,16 +128,25 @@ def _task_rows(task: str, joint: Sequence[Scores], single: Sequence[Scores]) -> 
     """A row for each metric of a task that both sorts of runs have."""
     rows = []
     for key in joint[0].values:
-        joint_values = _values_by_seed(joint, key)
-        single_values = _values_by_seed(single, key)
-        if key[0] == task and joint_values and single_values:
-            rows.append(Transfer(task, key[1], joint_values, single_values, joint[0].units.get(key, "fraction")))
+        with_joint = [run for run in joint if key in run.values]
+        with_single = [run for run in single if key in run.values]
+        if key[0] == task and with_joint and with_single:
+            rows.append(
+                Transfer(
+                    task,
+                    key[1],
+                    _values_by_seed(with_joint, key),
+                    _values_by_seed(with_single, key),
+                    difference(with_single, with_joint, key),
+                    joint[0].units.get(key, "fraction"),
+                )
+            )
     return rows
 
 
-def _values_by_seed(runs: Sequence[Scores], key: tuple[str, str]) -> dict[int, float]:
+def _values_by_seed(runs: Sequence[Scores], key: Key) -> dict[int, float]:
     """The score of a task and metric, by seed."""
-    return {run.seed: run.values[key] for run in runs if key in run.values}
+    return {run.seed: run.values[key] for run in runs}
 
 
 def _unequal(task: str, joint: Sequence[Scores], single: Sequence[Scores]) -> list[str]:
@@ -189,6 +167,28 @@ def _mean_steps(task: str, runs: Sequence[Scores], seeds: Collection[int]) -> fl
     return statistics.fmean(run.steps.get(task, 0) for run in runs if run.seed in seeds or not seeds)
 
 
+def conclusion(report: TransferReport) -> list[str]:
+    """What the runs show of each task, a sentence each: nothing where an interval reaches 0 or there is none."""
+    return [_sentence(row) for row in report.first_rows()]
+
+
+def _sentence(row: Transfer) -> str:
+    """What a row shows."""
+    text = cells(row)
+    name = f"{row.task} {row.metric}"
+    if row.tested.low is None:
+        return f"{name}: no conclusion, {row.tested.why}."
+    evidence = f"{text['difference']} (95 % {text['interval']}, {row.tested.clips} clips, {text['seeds']} seeds)"
+    if not row.tested.verdict:
+        return f"{name}: undecided, {evidence}."
+    if row.spread is None:
+        return (
+            f"{name}: the joint run scores {row.tested.verdict}, {evidence}; one seed says nothing of other trainings."
+        )
+    better = "better" if row.tested.verdict == "higher" else "worse"
+    return f"{name}: joint training is {better}, {evidence}."
+
+
 def cells(row: Transfer) -> dict[str, str]:
     """The numbers of a row as text: fractions in percent with one decimal, differences in points."""
     spread = row.spread
@@ -196,19 +196,22 @@ def cells(row: Transfer) -> dict[str, str]:
         "joint": number(statistics.fmean(row.joint.values()), row.unit),
         "single": number(statistics.fmean(row.single.values()), row.unit),
         "difference": number(row.difference, row.unit, sign=True),
+        "interval": interval(row.tested.low, row.tested.high, row.unit, sign=True),
         "spread": "one seed" if spread is None else f"± {number(spread, row.unit)}",
         "seeds": f"{len(row.joint)} and {len(row.single)}",
+        "clips": f"{row.tested.clips:,}" if row.tested.clips else MISSING,
+        "style": {"higher": "good", "lower": "bad", "": ""}[row.tested.verdict],
     }
 
 
 def transfer_table(report: TransferReport) -> "Table":
     """The table for the terminal."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Joint minus single on {report.dataset}", title_justify="left", header_style="bold")
-    for head in ("task", "metric", "joint", "single", "difference", "spread", "seeds"):
-        table.add_column(head, justify="left" if head in ("task", "metric") else "right", overflow="fold")
+    numbers = ("joint", "single", "difference", "spread", "clips")
+    columns = [Column("task"), Column("metric", width=14), *(Column(name, right=True) for name in numbers)]
+    table = make_table(columns, f"Joint minus single on {report.dataset}")
+    styles = {"good": "green", "bad": "red", "": ""}
     for row in report.rows:
         text = cells(row)
         table.add_row(
@@ -216,27 +219,23 @@ def transfer_table(report: TransferReport) -> "Table":
             Text(row.metric),
             Text(text["joint"]),
             Text(text["single"]),
-            Text(text["difference"], style=_difference_style(row)),
-            Text(text["spread"]),
-            Text(text["seeds"]),
+            below(Text(text["difference"], style=styles[text["style"]]), text["interval"]),
+            below(Text(text["spread"]), f"{text['seeds']} seeds"),
+            Text(text["clips"]),
         )
     return table
 
 
-def _difference_style(row: Transfer) -> str:
-    if row.difference > 0:
-        return "green"
-    return "red" if row.difference < 0 else ""
-
-
 def write_transfer(folder: Path, report: TransferReport) -> Path:
     """Write transfer.json, transfer.md and transfer.html; returns the path of the last."""
-    values: Record = {"report": report, "rows": [(row, cells(row)) for row in report.rows]}
+    sentences = conclusion(report)
+    values: Record = {"report": report, "rows": [(row, cells(row)) for row in report.rows], "conclusion": sentences}
     record = {
         "tasks": report.tasks,
         "dataset": report.dataset,
-        "rows": [vars(row) | {"difference": row.difference, "spread": row.spread} for row in report.rows],
+        "rows": [_record(row) for row in report.rows],
         "notes": report.notes,
+        "conclusion": sentences,
     }
     contents = {
         "transfer.json": strict_json(record),
@@ -245,3 +244,10 @@ def write_transfer(folder: Path, report: TransferReport) -> Path:
     }
     paths = [write_file(folder / name, content) for name, content in contents.items()]
     return paths[-1]
+
+
+def _record(row: Transfer) -> Record:
+    """A row as JSON holds it."""
+    tested = {"low": row.tested.low, "high": row.tested.high, "p": row.tested.p, "clips": row.tested.clips}
+    attributes = {name: value for name, value in vars(row).items() if name != "tested"}
+    return attributes | {"difference": row.difference, "spread": row.spread} | tested
