@@ -164,8 +164,8 @@ def dense(clips: int, device: str) -> Batches:
 
 def _cases() -> dict[str, tuple[Callable[[], Any], Callable[[int, str], Batches], str]]:
     return {
-        "MaskIoU": (metrics.MaskIoU, binary, "S4"),
-        "MaskFScore": (metrics.MaskFScore, binary, "S4"),
+        "MaskIoU": (lambda: metrics.MaskIoU(form="logits"), binary, "S4"),
+        "MaskFScore": (lambda: metrics.MaskFScore(form="logits"), binary, "S4"),
         "SemanticMask-labels": (metrics.SemanticMask, semantic_labels, "AVSS"),
         "SemanticMask-logits": (metrics.SemanticMask, semantic_logits, "AVSS"),
         "AnswerAccuracy": (metrics.AnswerAccuracy, answers, "MUSIC-AVQA"),
