@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of every task, through the whole model, on small scenes."""
 
+import copy
 import sys
 from dataclasses import replace
 from types import ModuleType
@@ -235,6 +236,23 @@ def test_perfect_classes_score_perfectly_and_background_does_not():
     for name, value in semantic.items():
         assert value == pytest.approx(1, abs=1e-4), name
         assert wrong[name.removeprefix("AVSS ")] < 0.5, name
+
+
+def test_the_evaluator_says_what_scores_count_and_which_clips_were_scored():
+    given, other = batch("avqa", 3), batch("avqa", 2)
+    right = [VOCABULARY.answers.index(a) for a in given.targets["answer"]]
+    scores = torch.nn.functional.one_hot(torch.tensor(right), 23).float()
+    evaluator, again, fewer = (Evaluator(build_tasks(["avqa"], VOCABULARY)) for _ in range(3))
+    evaluator.update(Prediction("avqa", given.id, {"answer_logits": scores}), given)
+    again.update(Prediction("avqa", given.id, {"answer_logits": -scores}), given)
+    fewer.update(Prediction("avqa", other.id, {"answer_logits": scores[:2]}), other)
+    row = evaluator.compute_rows("avqa")["Overall"]
+    assert (row.value, row.n, row.counted) == (1, 3, "questions")
+    assert 0 < row.low < row.high == 1
+    assert evaluator.clips_digest("avqa") == again.clips_digest("avqa") != fewer.clips_digest("avqa")
+    assert copy.deepcopy(evaluator).clips_digest("avqa") == evaluator.clips_digest("avqa")
+    evaluator.update(Prediction("avqa", given.id, {"answer_logits": -scores}), given)
+    assert evaluator.compute_rows("avqa")["Overall"].n == 6
 
 
 def test_the_evaluator_keeps_contestants_apart():

@@ -127,7 +127,7 @@ class ScoreMetric(Metric):  # type: ignore[misc]
         With several processes all must call it.
         """
         with self._gathered():
-            value = type(self).compute(self)
+            value = type(self).compute(self) if self._computed is None else self._computed
             values = dict(value) if isinstance(value, Mapping) else {"": value}
             draws = self.draws()
             shares = self.shares()

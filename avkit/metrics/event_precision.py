@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
 #: Two targets of a class whose ends both differ by no more are duplicates, in seconds.
 _DUPLICATE = 1e-3
-#: Numbers of one array of a bootstrap that are held at a time.
-_CELLS = 2**22
 
 Ties = Literal["later_first", "earlier_first"]
 Unknown = Literal["official", "drop"]
@@ -111,11 +109,7 @@ def resampled_precision(
     for matched in _match_by_class(preds, target, classes, thresholds, ties, unknown):
         targets = counts[:, unit_of(matched.target_video)].sum(1)
         present += targets > 0
-        units = unit_of(matched.video)
-        step = max(1, _CELLS // max(1, len(units)))
-        for start in range(0, len(counts), step):
-            draws = slice(start, start + step)
-            total[:, draws] += _weighted_areas(matched.hit, counts[draws][:, units], targets[draws])
+        total += _weighted_areas(matched.hit, unit_of(matched.video), counts, targets)
     return np.divide(total, present, out=np.full_like(total, np.nan), where=present > 0)
 
 
@@ -144,21 +138,31 @@ def _match_by_class(
         yield _Matched(hit[rows], preds.video[rows], target.video[target_kind == column])
 
 
-def _weighted_areas(hit: Flags, weights: Floats, targets: Floats) -> Floats:
-    """Average precision (M, R) of detections in rank order, bool (n, M), that count `weights` (R, n) times each.
+def _weighted_areas(hit: Flags, unit: Ints, counts: Floats, targets: Floats) -> Floats:
+    """Average precision (M, R) of detections in rank order, bool (n, M), each of a unit that counts (R, N) times.
 
-    The precision is highest at correct detections, so the others matter by their number alone.
+    The precision is highest at correct detections, so ranks are needed at these alone.
     """
-    areas = np.zeros((hit.shape[1], len(weights)))
-    ranks = weights.cumsum(1)
-    for row, correct in enumerate(hit.T):
-        places = np.flatnonzero(correct)
-        gained = weights[:, places]
-        below = np.maximum(ranks[:, places], 1e-300)
-        precision = gained.cumsum(1) / below
+    areas = np.zeros((hit.shape[1], len(counts)))
+    places = np.flatnonzero(hit.any(1))
+    if not len(places):
+        return areas
+    ranks = np.maximum(counts @ _detections_until(places, unit, counts.shape[1]), 1e-300)
+    gained = counts[:, unit[places]]
+    for row, correct in enumerate(hit[places].T):
+        own = gained[:, correct]
+        precision = own.cumsum(1) / ranks[:, correct]
         envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-        areas[row] = (gained * envelope).sum(1)
+        areas[row] = (own * envelope).sum(1)
     return np.divide(areas, targets, out=np.zeros_like(areas), where=targets > 0)
+
+
+def _detections_until(places: Ints, unit: Ints, units: int) -> Floats:
+    """Detections of each of N units up to each of P places in the rank order, float64 (N, P)."""
+    last = int(places[-1]) + 1
+    table = np.zeros((units, len(places)))
+    np.add.at(table, (unit[:last], np.searchsorted(places, np.arange(last))), 1)
+    return np.asarray(table.cumsum(1))
 
 
 def _renumbered(preds: EventTable, classes: Ints, unknown: Unknown) -> tuple[EventTable, Ints]:

@@ -32,17 +32,21 @@ class Evaluator:
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
         #: Samples that the model was scored on, by task.
         self.clips: dict[str, int] = {}
-        self._names = {name: hashlib.blake2b(digest_size=8) for name in tasks}
+        self._rows: dict[tuple[str, str], dict[str, ScoreRow]] = {}
+        #: Digest of the names of these samples in order, by task.
+        self._digests = dict.fromkeys(tasks, "")
 
     def update(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> None:
         """Score one prediction. Contestants other than the model get the quick metrics only."""
         metrics = self._metrics(batch.task, contestant)
+        self._rows.pop((batch.task, contestant), None)
         on_device = {name: metric.to(batch.valid.device) for name, metric in metrics.items()}
         self.tasks[batch.task].score(on_device, prediction, batch)
         if contestant == MODEL:
             self.clips[batch.task] = self.clips.get(batch.task, 0) + len(batch)
             for name in batch.id:
-                self._names[batch.task].update(f"{name}\n".encode())
+                text = f"{self._digests[batch.task]} {name}"
+                self._digests[batch.task] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def compute(self, task: str, contestant: str = MODEL) -> dict[str, float]:
         """Scores by name. A metric that returns several puts its own name before theirs.
@@ -59,6 +63,11 @@ class Evaluator:
 
     def compute_rows(self, task: str, contestant: str = MODEL) -> dict[str, ScoreRow]:
         """As `compute`, each score with what it counts and its 95 % interval, which only metrics of avkit give."""
+        if (task, contestant) not in self._rows:
+            self._rows[task, contestant] = self._compute_rows(task, contestant)
+        return self._rows[task, contestant]
+
+    def _compute_rows(self, task: str, contestant: str) -> dict[str, ScoreRow]:
         if contestant == MODEL:
             self._metrics(task, contestant)
         rows: dict[str, ScoreRow] = {}
@@ -73,7 +82,7 @@ class Evaluator:
 
     def clips_digest(self, task: str) -> str:
         """What tells whether two runs were scored on the same samples: their number, and a digest of their names."""
-        return f"{self.clips.get(task, 0)} {self._names[task].hexdigest()}"
+        return f"{self.clips.get(task, 0)} {self._digests[task]}"
 
     def contestants(self, task: str) -> list[str]:
         """Who was scored on a task."""
