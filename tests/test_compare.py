@@ -83,6 +83,7 @@ class TestDifference:
             ({"draws": {}}, "no draws over clips"),
             ({"tests": {"avs": {"clips": f"{CLIPS} other"}}}, "tested differently"),
             ({"tests": {}}, "fewer than 10 clips"),
+            ({"counts": {KEY: (5, "questions")}}, "fewer than 10 questions"),
         ],
     )
     def test_without_evidence_nothing_is_concluded(self, changes, why):
@@ -99,8 +100,21 @@ class TestDifference:
         unsteady = [run(f"b{seed}", HARD + gain, seed) for seed, gain in enumerate((-0.1, 0.05, 0.2))]
         result = difference(first, unsteady, KEY)
         # Student's t of three seeds: 4.303 times 0.15 over the root of 3
-        assert result.high == pytest.approx(0.05 + 4.303 * 0.15 / 3**0.5, rel=1e-3)
+        assert result.high == pytest.approx(0.05 + 4.303 * 0.15 / 3**0.5, rel=5e-3)
         assert result.verdict == ""
+        assert result.p > 0.05
+        noisy = HARD + np.random.default_rng(5).normal(0.05, 0.1, CLIPS)
+        both = [run(f"b{seed}", noisy + gain, seed) for seed, gain in enumerate((-0.1, 0.05, 0.2))]
+        alone = difference([first[0]], [run("b", noisy + 0.05)], KEY)
+        wide = difference(first, both, KEY)
+        halves = [(d.high - d.low) / 2 for d in (alone, wide)]
+        assert halves[1] == pytest.approx(np.hypot(halves[0], 4.303 * 0.15 / 3**0.5), rel=1e-3)
+
+
+def test_an_interval_of_several_seeds_stays_a_fraction():
+    first = [run(f"a{seed}", np.r_[np.zeros(CLIPS - 1), 1.0], seed) for seed in range(2)]
+    cell = compare_variants([Variant("a", first), Variant("b", [run("b")])]).rows[0].cells[0]
+    assert 0 <= cell.low <= cell.value <= cell.high
 
 
 class TestGroups:

@@ -28,6 +28,7 @@ from avkit.report import (
     write_report,
 )
 from avkit.report import run as run_module
+from avkit.report.event_lanes import event_lanes
 from avkit.report.files import markdown, strict_json
 from avkit.report.images import Layer, fit_labels, outline, palette, picture, png, strip, tint, truth_outline, warm
 from avkit.report.overlay import wrap
@@ -334,6 +335,25 @@ def test_every_score_of_a_report_stands_beside_its_interval(tmp_path):
 def test_example_refuses_lists_of_other_length():
     with pytest.raises(ValueError, match=r"Example 'a': captions has 1 entries for 2 images. Give one per image"):
         Example("avcap", "a", [np.zeros((4, 4, 3), np.uint8)] * 2, captions=["one"])
+
+
+def test_found_events_stand_against_true_ones_over_time(tmp_path):
+    found = [Event("davel", "both", "dog", 5, 12, 0.5), Event("davel", "heard", EVIL, 0, 1)]
+    true = [Event("davel", "both", "dog", 2.5, 5)]
+    example = Example("davel", "a", events=found, truth_events=true, duration=10.0)
+    dog, other = event_lanes(example)
+    assert (dog.name, other.name) == ("dog", f"{EVIL}, heard")
+    assert [(s.left, s.width) for s in (*dog.true, *dog.found, *other.found)] == [(25, 25), (50, 50), (0, 10)]
+    assert dog.found[0].opacity < dog.true[0].opacity == 1
+    assert event_lanes(Example("davel", "a", events=found)) == []  # of no known length
+    page = write_report(tmp_path, RunReport("a", examples=[example]))
+    tags = check_page(page)
+    assert "10 s" in tags.text
+    assert 'title="found: dog, 5 to 12 s, 50 %"' in page.read_text(encoding="utf-8")
+    record = load(tmp_path / "report.json")["examples"][0]
+    assert record["truth_events"][0]["start"] == 2.5
+    nothing = RunReport("a", examples=[Example("davel", "a", truth_events=[], duration=10.0)])
+    assert "No event was found, and there is none." in write_report(tmp_path, nothing).read_text(encoding="utf-8")
 
 
 def test_example_answer_is_wrong_or_unknown():

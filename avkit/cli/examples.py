@@ -44,7 +44,7 @@ def make_example(
     """One sample of a batch with its predicted and true answers."""
     predicted = _read_answers(kinds, prediction, row, scope)
     steps = _shown_steps(predicted, scope.grid.steps)
-    example = Example(scope.task, batch.id[row])
+    example = Example(scope.task, batch.id[row], duration=scope.grid.end)
     if batch.frames is not None:
         frames = batch.frames[_clip_of(batch, row)].cpu().numpy()
         example.images = list(frames[steps].transpose(0, 2, 3, 1))

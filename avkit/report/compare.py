@@ -192,7 +192,10 @@ def _interval(runs: Sequence[Scores], key: Key, value: float) -> tuple[float | N
     if not len(draws):
         return None, None
     low, middle, high = np.percentile(draws, (2.5, 50, 97.5)).tolist()
-    return value + low - middle, value + high - middle
+    ends = (value + low - middle, value + high - middle)
+    if runs[0].units.get(key) == "number":
+        return ends
+    return max(0.0, ends[0]), min(1.0, ends[1])
 
 
 def _test_of(task: str, runs: Sequence[Scores]) -> str:

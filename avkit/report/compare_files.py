@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 #: What the columns of tables mean.
 LEGEND = (
     "Fractions in percent, differences in points. After the value of several seeds the standard deviation over them. "
-    "95 %: interval over clips. The difference is from the first run; its interval is that of a paired bootstrap over "
-    "clips, widened by the spread over seeds where both have several; p is the paired bootstrap's, two-sided, over "
-    "clips, not corrected for the number of comparisons. A star marks a difference whose interval does not reach 0."
+    "95 %: interval over clips. The difference is from the first run; its interval and p (two-sided, not corrected for "
+    "the number of comparisons) are those of a paired bootstrap over clips, widened by the spread over seeds where "
+    "both have several. A star marks a difference whose interval does not reach 0."
 )
 
 _LATEX = {

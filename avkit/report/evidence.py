@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 #: Clips below which nothing is concluded: a bootstrap of so few is too sure of itself.
 MIN_CLIPS = 10
+#: Half the width of an interval that is none.
+_SAME = 1e-6
 #: 97.5 % of Student's t with 1, 2, ... degrees of freedom lie below; more count as the last.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
@@ -29,7 +31,7 @@ class Difference:
         low: Lower end of its 95 % interval: of the clips, and where both have several seeds of the seeds too; None
             where there is none.
         high: Upper end.
-        p: Of a paired bootstrap test over clips, two-sided; None where it was not made.
+        p: Of the paired bootstrap test that belongs to the interval, two-sided; None where it was not made.
         clips: Clips of the test; 0 where that is not known.
         why: Why there is no interval; empty if there is one.
     """
@@ -62,20 +64,17 @@ def difference(first: Sequence[Scores], second: Sequence[Scores], key: Key) -> D
         return Difference(value, clips=clips, why="no draws over clips")
     if clips < MIN_CLIPS:
         return Difference(value, clips=clips, why=f"fewer than {MIN_CLIPS} clips")
+    for run in runs:
+        n, counted = run.counts.get(key, (0, ""))
+        if 0 < n < MIN_CLIPS:
+            return Difference(value, clips=clips, why=f"fewer than {MIN_CLIPS} {counted}")
     draws = mean_draws(second, key) - mean_draws(first, key)
     draws = draws[np.isfinite(draws)]
     if not len(draws):
         return Difference(value, clips=clips, why="no draw has this score")
-    low, middle, high = np.percentile(draws, (2.5, 50, 97.5)).tolist()
-    centred = draws - middle + value
-    seeds = _seed_spread(first, second, key)
-    return Difference(
-        value,
-        value - math.hypot(middle - low, seeds),
-        value + math.hypot(high - middle, seeds),
-        _two_sided(centred),
-        clips,
-    )
+    centred = value + _widened(draws - np.median(draws), _seed_spread(first, second, key))
+    low, high = np.percentile(centred, (2.5, 97.5)).tolist()
+    return Difference(value, min(low, value), max(high, value), _two_sided(centred), clips)
 
 
 def mean(runs: Sequence[Scores], key: Key) -> float:
@@ -115,6 +114,17 @@ def _seed_spread(first: Sequence[Scores], second: Sequence[Scores], key: Key) ->
         return 0.0
     seeds = min(len(ours), len(theirs))
     return _STUDENT[min(seeds - 1, len(_STUDENT)) - 1] * spread / math.sqrt(seeds)
+
+
+def _widened(draws: Floats, spread: float) -> Floats:
+    """Draws about 0 with an interval as wide as their own and that of another source, `spread` each side, together."""
+    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
+    half = (high - low) / 2
+    if half > _SAME:
+        return draws * (math.hypot(half, spread) / half)
+    ranks = (np.arange(len(draws)) + 0.5) / len(draws)
+    normal = statistics.NormalDist(0, spread / 1.96) if spread else None
+    return draws if normal is None else np.array([normal.inv_cdf(rank) for rank in ranks.tolist()])
 
 
 def _two_sided(draws: Floats) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.answers import Answer, StepGrid
+from avkit.answers import Answer, Event, StepGrid
 from avkit.report.efficiency import Efficiency
 from avkit.report.images import Pixels, stretch
 from avkit.report.rows import Row
@@ -35,6 +35,9 @@ class Example:
         heats_mean: What glows, in a few words, such as `what the sound goes with`.
         marks: A few words about each frame, such as why it was looked at, or none.
         truth_masks: The same for the truth, outlined.
+        events: Predicted events, shown over time above the true ones.
+        truth_events: True events; None where they are not known.
+        duration: Length of the clip in seconds, for events.
         captions: Predicted caption under each frame, or none.
         truth_captions: True caption under each frame, or none.
 
@@ -53,6 +56,9 @@ class Example:
     heats_mean: str = ""
     truth_masks: Array | None = None
     marks: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    truth_events: list[Event] | None = None
+    duration: float = 0.0
     captions: list[str] = field(default_factory=list)
     truth_captions: list[str] = field(default_factory=list)
     question: str = ""

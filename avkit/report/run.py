@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from avkit.answers.encoding import Record
 from avkit.files import write_file
 from avkit.report.efficiency import METHOD
+from avkit.report.event_lanes import event_lanes, ticks
 from avkit.report.figure import THEMES, save_figure
 from avkit.report.files import render, strict_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
@@ -75,11 +76,12 @@ def _example_record(example: Example) -> Record:
 
 
 def _examples(examples: Sequence[Example]) -> list[Record]:
-    """What the template shows of each example: the record, and a picture with its texts per frame."""
+    """What the template shows of each example: the record, a picture with its texts per frame, and events over time."""
     values = []
     for example in examples:
         frames = [_frame(example, index) for index in range(len(example.images))]
-        values.append({"record": example, "frames": frames})
+        lanes = event_lanes(example)
+        values.append({"record": example, "frames": frames, "lanes": lanes, "ticks": ticks(example)})
     return values
 
 

@@ -41,11 +41,11 @@ class EventsRenderer(Renderer[TimedAnswer]):
         return {"events": all_events(answers)}
 
     def fill_example(self, example: Example, sample: Sample[TimedAnswer]) -> None:
-        """The labels under each frame; of events that do not keep to steps a list."""
+        """Predicted and true events over time, and the labels of steps under each frame."""
+        example.events = sample.predicted.events()
+        example.truth_events = None if sample.true is None else sample.true.events()
         texts = sample.predicted.step_texts()
         if texts is None:
-            true = "unknown" if sample.true is None else sample.true
-            example.note = f"Found: {sample.predicted}. True: {true}."
             return
         example.captions = [texts[step] for step in sample.steps]
         true_texts = None if sample.true is None else sample.true.step_texts()
