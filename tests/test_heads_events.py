@@ -93,6 +93,7 @@ class TestPyramid:
     def test_a_class_that_is_never_seen(self):
         net = davel(classes=5)
         given = collate([clip([[2, 7, 0]]), clip([[8, 30, 1]])], "davel")
+        given.id = ["first", "second"]
         losses = net.system.loss(net.system(given), given)
         losses["loss"].backward()
         board = Evaluator(net.tasks, quick=True)
