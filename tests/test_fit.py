@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from clips import tone
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 import avkit
 from avkit.answers import Caption, Choice, Mask
 from avkit.cli import main
+from avkit.metrics import MaskIoU
 from avkit.training.callbacks import read_history
 from avkit.training.run_folder import RunFolder
 
@@ -88,6 +90,13 @@ def test_report_has_every_headline_with_baseline_and_listening(whole):
         row = rows[key]
         assert None not in (row["value"], row["baseline"], row["silence"], row["swapped"]), key
         assert row["clips"] == row["of"] == 4
+        assert (row["n"], row["counted"]) == (4, "questions" if key[0] == "avqa" else "clips")
+        for column in ("", "baseline_", "silence_", "swapped_"):
+            value = row[column.rstrip("_") or "value"]
+            assert row[f"{column}low"] <= value <= row[f"{column}high"], (key, column)
+    with np.load(whole.path / "resamples.npz", allow_pickle=False) as draws:
+        assert draws["avs/mIoU"].shape == (1000,)
+        assert draws["clips/avs"].tobytes().startswith(b"4 ")
     assert report["facts"]["provenance"]["seed"] == "0"
     assert (whole.path / "report.html").read_text().startswith("<!doctype html>")
 
@@ -164,7 +173,12 @@ def test_load_answers_from_python(whole, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", seconds=2)
     predictor = avkit.load(whole.path, device="cpu")
     result = predictor.predict(clip, tasks=["avs"])
-    assert result.first(Mask).maps.shape[0] == 2
+    assert result.masks is result.first(Mask).maps
+    metric = MaskIoU(form="probabilities")
+    metric.update(result.masks, result.masks > 0.5)
+    assert metric.compute().item() == pytest.approx(1)
+    with pytest.raises(ValueError, match="the masks of a prediction are probabilities"):
+        MaskIoU().update(result.masks, result.masks > 0.5)
     assert result.first(Caption) is None
     assert not result.of(Choice)
     everything = predictor.predict(clip)
