@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from avkit.cli.loggers import RUN_FOLDER
 from avkit.cli.trust import is_run
 from avkit.errors import RunError
 from avkit.reading.text import read_yaml
@@ -127,6 +128,8 @@ def check_config_files(args: Sequence[str]) -> list[str]:
         if not content.startswith("{") and is_run(path.parent) and path.is_file():
             words += _training_words(RunFolder(path.parent), path, trust="--trust" in args)
         else:
+            if not content.startswith("{"):
+                read_yaml(path)  # whose errors name the file and the line
             words += ["--config", content]
     return words
 
@@ -204,7 +207,7 @@ def _check_built(run: RunFolder, option: str, value: Plain) -> None:
 
 def _check_argument(run: RunFolder, option: str, name: str, value: Plain) -> None:
     if isinstance(value, str) and name in _FOLDERS:
-        if not Path(value).resolve().is_relative_to(run.path.resolve()):
+        if value != RUN_FOLDER and not Path(value).resolve().is_relative_to(run.path.resolve()):
             raise _refuse(run, option, value, "lies outside the run's folder")
     elif isinstance(value, str) and name in _TEXTS:
         if ".." in value or "\\" in value or value.startswith(("/", "~")):

@@ -3,6 +3,7 @@
 
 import json
 import os
+from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,7 +13,9 @@ from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit.cli.lightning_setup import no_gpu, quiet
+from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
+from avkit.cli.option_errors import option_error
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
@@ -39,6 +42,15 @@ TRAINER = {
     "use_distributed_sampler": False,
 }
 
+#: How options are read: whole names, errors that are raised.
+PARSER = {
+    "prog": "avkit fit",
+    "default_env": False,
+    "exit_on_error": False,
+    "allow_abbrev": False,
+    "epilog": "--debug shows where an error comes from. --trust imports parts from outside avkit that the config of a "
+    "run names.",
+}
 register_type(torch.device, str, torch.device)  # so that a config that names a device can be read again
 
 
@@ -68,8 +80,10 @@ class AVCLI(LightningCLI):
                 save_config_callback=None,
                 seed_everything_default=0,
                 trainer_defaults=TRAINER,
-                parser_kwargs={"prog": "avkit fit", "default_env": False},
+                parser_kwargs=PARSER,
             )
+        except ArgumentError as error:
+            raise option_error(str(error), self.parser.get_defaults(skip_validation=True).keys()) from error
         except BaseException:
             self.others.end()
             raise
@@ -189,7 +203,7 @@ def make_cli(args: Sequence[str], *, training: bool = False) -> AVCLI:
         ValueError: If an option has been renamed, or has a wrong value.
     """
     quiet()
-    words = without_switches(check_config_files(args))
+    words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
     return AVCLI(words, training_command=["fit", *args] if training else None)
 
