@@ -249,4 +249,6 @@ def notes(model: AVModel) -> list[str]:
             sentences.append(f"{name} {metric}: {text}")
     for name in model.tasks:
         sentences += [f"{name}: {text}" for text in model.system.notes(name)]
+    for name in model.unscored:
+        sentences.append(model.unscored_note(name, model.tasks[name].monitor))
     return list(dict.fromkeys(sentences))

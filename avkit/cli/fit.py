@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from avkit.cli.processes import process_rank, receive
 from avkit.cli.trainer import AVCLI, make_cli, run_name
+from avkit.cli.training_checks import check_before_training
 from avkit.errors import AvkitError
 from avkit.systems.encoder_weights import check_encoder_weights
 from avkit.training.callbacks import History
@@ -38,6 +39,7 @@ def _train_together(cli: AVCLI, args: Sequence[str]) -> RunFolder:
         if not cli.config.ckpt_path:
             check_encoder_weights(cli.model.system)
         run, checkpoint = _choose_folder(cli)
+        check_before_training(cli, checkpoint)
         run.create()
         cli.write_facts(run, args)
         cli.others.send(str(run.path), checkpoint)
@@ -68,7 +70,10 @@ def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
     cli.attach(run, training=True)
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
-        if not run.last.exists() and not run.best.exists():  # zero steps were asked for: the untrained model is tested
+        kept = cli.config.trainer.enable_checkpointing
+        if (
+            kept and not run.last.exists() and not run.best.exists()
+        ):  # zero steps were asked for: the untrained model is tested
             cli.trainer.save_checkpoint(run.last)
     finally:
         if dist.is_initialized():

@@ -2,6 +2,7 @@
 """Loggers of Lightning by name, which write into the run's folder unless they are given another."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -20,7 +21,7 @@ def with_logger_folder(args: Sequence[str]) -> list[str]:
     """The words of a command, with the run's folder for a logger that is given none."""
     words = list(_long_names(args))
     given = any(word.partition("=")[0] == "--trainer.logger.save_dir" for word in words)
-    named = [word for option, word in zip(words, words[1:], strict=False) if option == "--trainer.logger"]
+    named = [word for option, word in pairwise(words) if option == "--trainer.logger"]
     if not given and named and named[-1].rpartition(".")[2] in _NEED_FOLDER:
         words += ["--trainer.logger.save_dir", RUN_FOLDER]
     return words

@@ -6,10 +6,12 @@ import os
 from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import lightning as L
 import torch
 from jsonargparse.typing import register_type
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit.cli.lightning_setup import no_gpu, quiet
@@ -20,6 +22,7 @@ from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, evaluation_words
+from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
 from avkit.errors import RunError
 from avkit.files import write_file
@@ -27,6 +30,7 @@ from avkit.systems.encoder_weights import weights_facts
 from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
+from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel, check_same
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
 
@@ -41,6 +45,10 @@ TRAINER = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,
 }
+
+class GivenCheckpoint(ModelCheckpoint):
+    """A checkpoint callback of the user's; its state has the name of its class, so that avkit's own is another."""
+
 
 #: How options are read: whole names, errors that are raised.
 PARSER = {
@@ -66,6 +74,7 @@ class AVCLI(LightningCLI):
     datamodule: AVDataModule
 
     def __init__(self, args: Sequence[str], *, training_command: Sequence[str] | None = None) -> None:
+        self.args = args
         self.training_command = training_command
         #: Threads of this process when it was alone.
         self.threads = torch.get_num_threads()
@@ -113,6 +122,10 @@ class AVCLI(LightningCLI):
         """Check tasks and hardware, and start the other processes of a training in several processes."""
         split_names(self.config.tasks)
         trainer = self.config.trainer
+        if self.training_command:
+            own_schedule = self.config.optimizer is not None
+            set_epochs(trainer, self.args, own_schedule=own_schedule)
+            check_trainer_options(trainer, report=self.config.report, surgery=self.config.model.surgery)
         reason = no_gpu(str(trainer.accelerator))
         if reason is not None:
             raise ValueError(reason)
@@ -126,6 +139,22 @@ class AVCLI(LightningCLI):
         elif not isinstance(trainer.devices, list):  # such as [1], which names a GPU
             trainer.devices = 1
             trainer.strategy = "auto"
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the trainer; the data module counts batches, for each task by itself."""
+        given = self.config.trainer
+        self.datamodule.limit(
+            BatchLimits(
+                given.limit_train_batches,
+                given.limit_val_batches,
+                given.limit_test_batches,
+                given.overfit_batches,
+            )
+        )
+        check_validations(given, self.datamodule.steps)
+        all_batches = {"limit_train_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
+        no_validation = given.limit_val_batches == 0 and not given.overfit_batches
+        return super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
 
     def _count_processes(self) -> int:
         """The number of processes that train together, one per device.
@@ -152,7 +181,7 @@ class AVCLI(LightningCLI):
 
     def evaluation_trainer(self) -> L.Trainer:
         """A trainer of this process only, without what acts on training, as `avkit test` makes one."""
-        options = {name: self.config.trainer[name] for name in EVALUATION}
+        options = {name: self.config.trainer[name] for name in EVALUATION if not name.startswith("limit_")}
         trainer = L.Trainer(**{**TRAINER, **options, "devices": 1})
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
@@ -163,13 +192,33 @@ class AVCLI(LightningCLI):
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         if not training:
             return
-        replaced = ("ModelCheckpoint", "TQDMProgressBar", "RichProgressBar")
-        kept = [c for c in vars(trainer)["callbacks"] if type(c).__name__ not in replaced]
+        given = self.config.trainer
+        if given.default_root_dir is None:
+            vars(trainer)["_default_root_dir"] = str(run.path)
+        if given.logger:
+            place_loggers(trainer, run, given.logger)
         added = training_callbacks(
             run, self.config.save_minutes, self.config.save_steps, main_process=process_rank() == 0
         )
-        ordered = trainer._callback_connector._reorder_callbacks([*kept, *added])
-        vars(trainer)["callbacks"] = ordered
+        kept = self._given_callbacks(run)
+        if not given.enable_checkpointing:
+            added = [callback for callback in added if not isinstance(callback, Checkpoint)]
+        elif trainer.limit_val_batches == 0:
+            added = [callback for callback in added if not isinstance(callback, ModelCheckpoint)]
+        if given.enable_progress_bar is False or any(isinstance(callback, ProgressBar) for callback in kept):
+            added = [callback for callback in added if not isinstance(callback, ProgressBar)]
+        vars(trainer)["callbacks"] = trainer._callback_connector._reorder_callbacks([*kept, *added])
+
+    def _given_callbacks(self, run: RunFolder) -> list[Callback]:
+        """The user's callbacks without those that Lightning adds by itself; checkpoints lie in the run's folder."""
+        given = self.config_init.trainer.callbacks or []
+        callbacks = [callback for callback in vars(self.trainer)["callbacks"] if callback in given]
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(run.checkpoints)
+            if type(callback) is ModelCheckpoint:
+                callback.__class__ = GivenCheckpoint
+        return callbacks
 
     def write_facts(self, run: RunFolder, args: Sequence[str]) -> None:
         """Write the config of a run, and the facts that readers of the run need."""

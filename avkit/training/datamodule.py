@@ -13,6 +13,7 @@ from avkit.datasets import Dataset, DatasetOptions
 from avkit.datasets.splits import SplitOptions
 from avkit.tasks import split_names
 from avkit.training.items import SampleKey, TaskItems
+from avkit.training.limits import BatchLimits
 from avkit.training.loader import OrderedLoader, PlanLoader
 from avkit.training.options import (
     NO_CROP,
@@ -119,6 +120,8 @@ class AVDataModule(L.LightningDataModule):
         check_positive("data.steps_per_epoch", steps_per_epoch)
         #: Training steps per epoch.
         self.steps = steps_per_epoch
+        #: Lightning's limits of batches.
+        self.limits = BatchLimits()
         self._splits: dict[tuple[str, str], Dataset] = {}
 
     @property
@@ -218,7 +221,7 @@ class AVDataModule(L.LightningDataModule):
         indices = {task: self.indices("train", task) for task in self.specs}
         items = self._items("train", self.crop)
         plan = self._plan({task: len(numbers) for task, numbers in indices.items()})
-        loader = PlanLoader(items, plan, indices, self.steps, self.loader)
+        loader = PlanLoader(items, plan, indices, self.steps, self.loader, repeat=bool(self.limits.overfit))
         if self.trainer:  # Lightning restores a loader's state only in the middle of an epoch, not between two
             loader.start_at(self.trainer.global_step * self.trainer.accumulate_grad_batches)
         return loader
@@ -230,6 +233,15 @@ class AVDataModule(L.LightningDataModule):
     def test_dataloader(self) -> OrderedLoader:
         """The test split, task by task."""
         return self._in_order("test")
+
+    def limit(self, limits: BatchLimits) -> None:
+        """Use a part of the batches.
+
+        Raises:
+            ValueError: If none are left.
+        """
+        self.limits = limits
+        self.steps = limits.steps(self.steps)
 
     def _plan(self, sizes: dict[str, int]) -> BatchPlan:
         delayed = []
@@ -253,7 +265,8 @@ class AVDataModule(L.LightningDataModule):
         for task, spec in self.specs.items():
             keys = [SampleKey(task, index, 0.0) for index in self.indices(split, task)[rank::world_size]]
             size = self.batch_size.for_evaluation(spec)
-            batches += [keys[i : i + size] for i in range(0, len(keys), size)]
+            task_batches = [keys[i : i + size] for i in range(0, len(keys), size)]
+            batches += task_batches[: self.limits.evaluated(split, len(task_batches))]
         return OrderedLoader(self._items(split, NO_CROP), batches, self.loader)
 
     def _items(self, split: str, crop: CropOptions) -> TaskItems:

@@ -56,6 +56,7 @@ class PlanLoader(OrderedLoader):
         indices: Numbers in the dataset of each task's usable samples.
         steps: Steps per epoch.
         options: Workers.
+        repeat: Take the batches of the first epoch in every epoch.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class PlanLoader(OrderedLoader):
         indices: Mapping[str, Sequence[int]],
         steps: int,
         options: LoaderOptions,
+        *,
+        repeat: bool = False,
     ) -> None:
-        self.batches = PlannedBatches(plan, indices, steps)
+        self.batches = PlannedBatches(plan, indices, steps, repeat=repeat)
         super().__init__(items, self.batches, options, keep_workers=True)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own private iterator
@@ -96,16 +99,19 @@ class PlannedBatches:
         indices: Numbers in the dataset of each task's usable samples.
         steps: Steps per epoch.
         done: Steps since the start of the run.
+        repeat: Take the batches of the first epoch in every epoch.
     """
 
     plan: BatchPlan
     indices: Mapping[str, Sequence[int]]
     steps: int
     done: int = 0
+    repeat: bool = False
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         rest = self.steps - self.done % self.steps
-        for task, places, draws in self.plan.steps(self.done, rest):
+        first = self.steps - rest if self.repeat else self.done
+        for task, places, draws in self.plan.steps(first, rest):
             indices = self.indices[task]
             yield [SampleKey(task, indices[place], float(draw)) for place, draw in zip(places, draws, strict=True)]
 

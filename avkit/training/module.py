@@ -2,6 +2,7 @@
 """The Lightning module: a system, several tasks, one task per batch."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -111,6 +112,8 @@ class AVModel(L.LightningModule):
         with building("system", type(config)):
             self.system = config.build(context)
         self.evaluator = Evaluator(self.tasks, quick=True)
+        #: Tasks that had no figure in a validation.
+        self.unscored: list[str] = []
         #: Constant rules that `test` scores beside the model, by task and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
@@ -168,8 +171,6 @@ class AVModel(L.LightningModule):
         """Gradient surgery, where it is asked for."""
         if self.surgery is None:
             return
-        if self.trainer.accumulate_grad_batches > 1:
-            raise ValueError("model.surgery works on single steps; set --trainer.accumulate_grad_batches 1.")
         self.surgery.operate(self.current_task, self.system.shared_parameters())
 
     def on_validation_epoch_start(self) -> None:
@@ -181,14 +182,31 @@ class AVModel(L.LightningModule):
         self.evaluator.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log each task's figures, and their mean that chooses the best checkpoint."""
-        score = []
+        """Log each task's figures, and the mean that chooses the best checkpoint, of the tasks that have a figure."""
+        scores = []
         for name, task in self.tasks.items():
             figures = self.evaluator.compute(name)
             shown = {*task.headline, task.monitor}
             self.log_dict({f"val/{name}/{k}": v for k, v in figures.items() if k in shown}, sync_dist=False)
-            score.append(figures.get(task.monitor, math.nan))
-        self.log("val/score", sum(score) / len(score), prog_bar=True)
+            score = figures.get(task.monitor, math.nan)
+            if math.isfinite(score):
+                scores.append(score)
+            elif name not in self.unscored:
+                self.unscored.append(name)
+                self._print_unscored(name, task.monitor)
+        self.log("val/score", sum(scores) / len(scores) if scores else math.nan, prog_bar=True)
+
+    def _print_unscored(self, name: str, figure: str) -> None:
+        """Say once that a task does not count in the score."""
+        if self.trainer.is_global_zero:
+            print(f"note: {self.unscored_note(name, figure)}", file=sys.stderr)
+
+    def unscored_note(self, name: str, figure: str) -> str:
+        """What a validation without a figure of a task means."""
+        return (
+            f"task {name!r} has no {figure} on its validation clips, so val/score, which chooses the best checkpoint, "
+            "is the mean of the other tasks."
+        )
 
     def on_test_epoch_start(self) -> None:
         """Start all official metrics."""
@@ -234,12 +252,12 @@ class AVModel(L.LightningModule):
         used only where the data module does not tell its length.
         """
         trainer = self.trainer
-        if trainer.max_steps > 0:
-            return trainer.max_steps
         data = vars(trainer).get("datamodule")
+        limits = [trainer.max_steps] if trainer.max_steps > 0 else []
         if trainer.max_epochs and trainer.max_epochs > 0 and isinstance(data, AVDataModule):
-            return max(1, trainer.max_epochs * data.steps // trainer.accumulate_grad_batches)
-        return max(1, int(trainer.estimated_stepping_batches))
+            per_epoch = math.ceil(data.steps / trainer.accumulate_grad_batches)  # an epoch's end closes a window
+            limits.append(trainer.max_epochs * per_epoch)
+        return max(1, min(limits) if limits else int(trainer.estimated_stepping_batches))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tasks, their vocabulary, and the state of random numbers."""

@@ -96,6 +96,10 @@ class SceneOptions:
     val_size: int = 64
     test_size: int = 256
 
+    def __post_init__(self) -> None:
+        for name, size in asdict(self).items():
+            check_positive(f"data.scenes.{name}", size)
+
     def size(self, split: str) -> int:
         """Scenes of a split: `train`, `val` or `test`."""
         return {"train": self.train_size, "val": self.val_size, "test": self.test_size}[split]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of Lightning's trainer: each has its meaning, or is refused by name before anything is written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from avkit.cli.given_options import last_value
+
+#: Options that avkit does not take, with the values that change nothing and what to use instead.
+_REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "strategy": (
+        ("auto", "ddp_find_unused_parameters_true"),
+        "avkit trains its processes by DistributedDataParallel; choose their number with --trainer.devices",
+    ),
+    "num_nodes": ((1,), "avkit trains on one machine"),
+    "fast_dev_run": (
+        (False, 0),
+        "give --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.limit_test_batches 1",
+    ),
+    "limit_predict_batches": ((None, 1.0), "training predicts nothing"),
+    "use_distributed_sampler": ((False,), "avkit shares each batch between its processes itself"),
+    "barebones": ((False,), "avkit needs its history and checkpoints"),
+    "plugins": ((None, []), "avkit writes checkpoints itself; --trainer.precision chooses a precision"),
+    "model_registry": ((None,), "avkit keeps checkpoints in the run's folder"),
+}
+#: Precisions that were tried; weights stay at 32 bits.
+_PRECISIONS = (None, 32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed")
+#: Callbacks that contradict what avkit does, and what to use instead.
+_REFUSED_CALLBACKS = {
+    "GradientAccumulationScheduler": "use --trainer.accumulate_grad_batches",
+    "BatchSizeFinder": "use --data.batch_size",
+    "LearningRateFinder": "use --model.lr",
+}
+#: Callbacks that write to a logger.
+_NEED_LOGGER = ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
+
+
+def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
+    """Refuse options of the trainer that avkit cannot give their meaning.
+
+    Args:
+        trainer: The parsed options, by name.
+        report: Whether the run is tested after training.
+        surgery: Whether gradients are projected, see `--model.surgery`.
+
+    Raises:
+        ValueError: With the option, its value, and what to use instead.
+    """
+    for name, (accepted, advice) in _REFUSED.items():
+        if trainer[name] not in accepted:
+            raise ValueError(f"trainer.{name} is {_shown(trainer[name])}, which avkit does not take: {advice}.")
+    if trainer.precision not in _PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
+            "weights at 32 bits."
+        )
+    _check_callbacks(trainer)
+    if surgery and trainer.accumulate_grad_batches > 1:
+        raise ValueError("model.surgery works on single steps; set --trainer.accumulate_grad_batches 1.")
+    if report and trainer.limit_test_batches == 0:
+        raise ValueError("trainer.limit_test_batches is 0, and the report needs a test. Add --report false.")
+    if report and not trainer.enable_checkpointing:
+        raise ValueError(
+            "trainer.enable_checkpointing is false, so no weights are kept that could be tested. Add --report false."
+        )
+
+
+def _check_callbacks(trainer: Any) -> None:
+    for entry in _entries(trainer.callbacks):
+        name = _class_name(entry)
+        if name in _REFUSED_CALLBACKS:
+            raise ValueError(f"trainer.callbacks names {name}, which avkit does not take: {_REFUSED_CALLBACKS[name]}.")
+        if name in _NEED_LOGGER and not trainer.logger:
+            raise ValueError(f"Callback {name} writes to a logger, and there is none. Add --trainer.logger csv.")
+        if name == "ModelCheckpoint" and not trainer.enable_checkpointing:
+            raise ValueError("trainer.enable_checkpointing is false, and trainer.callbacks names ModelCheckpoint.")
+
+
+def _entries(given: Any) -> Sequence[Any]:
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
+
+
+def _class_name(entry: Any) -> str:
+    return str(entry.class_path).rpartition(".")[2] if "class_path" in entry else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def set_epochs(trainer: Any, args: Sequence[str], *, own_schedule: bool) -> None:
+    """Leave the number of epochs open where only the number of steps is given, as Lightning does.
+
+    Args:
+        trainer: The parsed options, which are changed.
+        args: Words of the command.
+        own_schedule: Whether `--lr_scheduler` or `--optimizer` replaces the schedule.
+
+    Raises:
+        ValueError: If training has no end by which the learning rate could fall.
+    """
+    steps_given = trainer.max_steps is not None and trainer.max_steps >= 0
+    if steps_given and last_value(args, "trainer.max_epochs") is None:
+        trainer.max_epochs = -1
+    if not steps_given and trainer.max_epochs in (None, -1) and not own_schedule:
+        raise ValueError(
+            "trainer.max_epochs is -1 and trainer.max_steps is not given, so the learning rate does not know when to "
+            "fall. Give one of them, or a schedule with --optimizer and --lr_scheduler."
+        )
+
+
+def check_validations(trainer: Any, steps: int) -> None:
+    """Refuse validations that would never come.
+
+    Args:
+        trainer: The parsed options.
+        steps: Training steps per epoch.
+
+    Raises:
+        ValueError: If steps between validations are more than an epoch has.
+    """
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > steps and trainer.check_val_every_n_epoch is not None:
+        raise ValueError(
+            f"trainer.val_check_interval is {every} steps and an epoch has {steps}. Give fewer, a share of an epoch "
+            "such as 0.5, or --trainer.check_val_every_n_epoch null to count over epochs."
+        )

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold before a training writes anything: data, figures that are watched, and the checkpoint."""
+
+from collections.abc import Iterator
+
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from avkit.cli.trainer import AVCLI
+from avkit.errors import RunError, unknown_name
+from avkit.training.callbacks import AtomicCheckpointIO
+from avkit.training.module import AVModel, check_same
+
+
+def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
+    """Refuse what would end a training late.
+
+    Args:
+        cli: Trainer, model and data.
+        checkpoint: The checkpoint to go on from.
+
+    Raises:
+        ValueError: If a split is empty or too small, or a figure is watched that there is not.
+        RunError: If the checkpoint is of another model.
+    """
+    _check_splits(cli)
+    for name, monitor in _monitors(cli):
+        _check_monitor(cli.model, name, monitor)
+    if checkpoint:
+        check_checkpoint(cli.model, checkpoint)
+
+
+def _check_splits(cli: AVCLI) -> None:
+    """Every task has samples to train, validate and test on, and a validation clip for every process."""
+    processes = len(cli.others.others) + 1
+    splits = ["train", "val", "test"] if cli.config.report else ["train", "val"]
+    for split in splits:
+        for task in cli.model.tasks:
+            count = len(cli.datamodule.indices(split, task))
+            if split == "val" and count < processes:
+                raise ValueError(
+                    f"Task {task!r} has {count} validation clips, fewer than the {processes} processes of "
+                    f"--trainer.devices {processes}. Give more clips, or fewer devices."
+                )
+
+
+def _monitors(cli: AVCLI) -> Iterator[tuple[str, str]]:
+    """Who watches a figure, and which."""
+    for callback in vars(cli.trainer)["callbacks"]:
+        if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
+            yield type(callback).__name__, callback.monitor
+    schedule = cli.config.lr_scheduler
+    if schedule is not None and "monitor" in schedule.get("init_args", {}):
+        yield "lr_scheduler", schedule.init_args.monitor
+
+
+def _check_monitor(model: AVModel, name: str, monitor: str) -> None:
+    """Refuse a figure that is not logged. Names of losses are known once training runs."""
+    figures = ["val/score"]
+    for task, definition in model.tasks.items():
+        if monitor.startswith(f"train/{task}/"):
+            return
+        figures += [f"val/{task}/{figure}" for figure in dict.fromkeys([*definition.headline, definition.monitor])]
+    if monitor not in [*figures, "epoch", "step"]:
+        raise unknown_name(f"figure for {name}", monitor, [*figures, *(f"train/{task}/loss" for task in model.tasks)])
+
+
+def check_checkpoint(model: AVModel, path: str) -> None:
+    """Refuse a checkpoint of other tasks, of another vocabulary, or of other sizes.
+
+    Raises:
+        RunError: With the first difference.
+    """
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+    facts = checkpoint.get("avkit")
+    if not facts:
+        raise RunError(f"{path} was not written by avkit: it does not name its tasks.")
+    check_same(facts, list(model.tasks), model.vocabulary)
+    there = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
+    here = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    for name in [*here, *there]:
+        if there.get(name) != here.get(name):
+            raise RunError(
+                f"{path} is of a model with other options: {name} is {there.get(name, 'missing')} there and "
+                f"{here.get(name, 'missing')} here. Give the options of its run, as in "
+                "--config RUN/config.yaml, or start without --ckpt_path."
+            )
