@@ -140,7 +140,7 @@ def _training_words(run: RunFolder, file: Path, *, trust: bool) -> list[str]:
     config = read_run_config(run, trust=trust)
     kept = {name: value for name, value in config.items() if name not in _PLACE}
     place = run.path.resolve()
-    return ["--config", json.dumps(kept), "--out", str(place.parent), "--name", place.name]
+    return ["--config", json.dumps(kept | {"out": str(place.parent), "name": place.name})]
 
 
 def evaluation_words(run: RunFolder, *, trust: bool) -> list[str]:

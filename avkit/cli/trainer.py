@@ -46,6 +46,7 @@ TRAINER = {
     "use_distributed_sampler": False,
 }
 
+
 class GivenCheckpoint(ModelCheckpoint):
     """A checkpoint callback of the user's; its state has the name of its class, so that avkit's own is another."""
 
@@ -212,7 +213,8 @@ class AVCLI(LightningCLI):
     def _given_callbacks(self, run: RunFolder) -> list[Callback]:
         """The user's callbacks without those that Lightning adds by itself; checkpoints lie in the run's folder."""
         given = self.config_init.trainer.callbacks or []
-        callbacks = [callback for callback in vars(self.trainer)["callbacks"] if callback in given]
+        wanted = given if isinstance(given, list) else [given]
+        callbacks = [callback for callback in vars(self.trainer)["callbacks"] if callback in wanted]
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(run.checkpoints)
