@@ -3,6 +3,7 @@
 
 import math
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -63,7 +64,16 @@ def values(metrics):
     return [float(v) for r in results for v in (r.values() if isinstance(r, dict) else [r])]
 
 
-def run(rank, folder, shares, expected):
+def rows(metrics):
+    """n and ends of the interval of every score; -1 where there is none."""
+    found = []
+    for metric in metrics:
+        for row in metric.compute_rows().values():
+            found.append((row.n, -1 if row.low is None else row.low, -1 if row.high is None else row.high))
+    return found
+
+
+def run(rank, folder, shares, expected, expected_rows):
     dist.init_process_group("gloo", init_method=f"file://{folder}/store{len(shares[0])}", rank=rank, world_size=2)
     torch.set_num_threads(1)
     metrics = make_metrics()
@@ -73,6 +83,11 @@ def run(rank, folder, shares, expected):
             assert math.isclose(got, want, rel_tol=1e-5) or (math.isnan(got) and math.isnan(want)), (got, want)
         for metric in metrics:
             metric.reset()
+        update(metrics, share[rank], named=True)
+        for got, want in zip(rows(metrics), expected_rows, strict=True):
+            assert got == pytest.approx(want, rel=1e-5, nan_ok=True)
+        for metric in metrics:
+            metric.reset()
     dist.destroy_process_group()
 
 
@@ -80,4 +95,6 @@ def test_two_processes_equal_one(tmp_path):
     metrics = make_metrics()
     update(metrics, range(3))
     shares = [([0, 1], [2]), ([], [0, 1, 2])]
-    mp.spawn(run, (str(tmp_path), shares, values(metrics)), nprocs=2)
+    named = make_metrics()
+    update(named, range(3), named=True)
+    mp.spawn(run, (str(tmp_path), shares, values(metrics), rows(named)), nprocs=2)

@@ -18,7 +18,7 @@ from avkit.metrics import (
 from avkit.metrics.avvp import rows_to_segments
 from avkit.metrics.inputs import to_labels, to_tensor
 from avkit.metrics.mask_scores import f_score, frame_iou, frame_precision_recall
-from avkit.metrics.ssl import boxes_to_map
+from avkit.metrics.ssl import annotators_to_map, boxes_to_map
 
 MASKS = [MaskIoU, MaskFScore]
 
@@ -269,3 +269,24 @@ def test_heat_of_any_range_and_no_flags():
         SourceLocalization(size=8).update(rows > 0.5, target)
     with pytest.raises(ValueError, match=r"give parts of the picture in \[0, 1\], not pixels"):
         boxes_to_map([[10.0, 20.0, 120.0, 200.0]])
+    with pytest.raises(ValueError, match=r"give pixels of a picture of 256 x 256, not parts of it in \[0, 1\]"):
+        annotators_to_map([[0.1, 0.2, 0.5, 0.9]])
+
+
+def test_types_of_questions_are_spelled_as_in_the_tables():
+    metric = AnswerAccuracy()
+    metric.update(torch.eye(2), [0, 1], [["Audio", "Counting"], '["Visual", "Location"]'])
+    assert metric.compute()["Audio Counting"] == metric.compute()["Visual Location"] == 1
+    for wrong in ("audio counting", "AudioVisual Counting", '["Audio Visual", "Counting"]'):
+        with pytest.raises(ValueError, match=r"is not spelled as in the tables\. Did you mean 'Audio"):
+            metric.update(torch.eye(2)[:1], [0], [wrong])
+
+
+def test_a_video_of_two_states_is_scored_once():
+    event = {"segments": [[0.0, 2.0]], "labels": [0], "scores": [0.5]}
+    first, second = EventDetectionMAP(), EventDetectionMAP()
+    for metric in (first, second):
+        metric.update(["a"], [event], [event])
+    first.merge_state(second)
+    with pytest.raises(ValueError, match="1 videos were added twice, in two processes; give each to one"):
+        first.compute()

@@ -40,26 +40,46 @@ _OTHER = len(_NAMES)
 _OPEN = 2**31
 
 
-def question_type(text: str) -> str:
+def question_type(text: str | Sequence[str]) -> str:
     """The plain name of a question type.
 
     >>> question_type('["Audio-Visual", "Counting"]')
     'Audio-Visual Counting'
 
     Args:
-        text: `Audio-Visual Counting`, or the JSON list that the official annotation holds in a string.
+        text: `Audio-Visual Counting`, its two parts, or the JSON list of them that the official annotation holds in a
+            string.
 
     Raises:
-        ValueError: If a text that opens with a bracket is not a JSON list of strings.
+        ValueError: If a text that opens with a bracket is not a JSON list of strings, or one of the nine types is
+            written in another way, so that it would count as another type.
     """
+    if not isinstance(text, str):
+        return _known_spelling(" ".join(text))
     if not text.lstrip().startswith("["):
-        return text
+        return _known_spelling(text)
     try:
-        return " ".join(json.loads(text))
+        name = " ".join(json.loads(text))
     except (ValueError, TypeError):
         raise ValueError(
             f"Question type {text!r} is no list of strings. Give e.g. 'Audio Counting' or '[\"Audio\", \"Counting\"]'."
         ) from None
+    return _known_spelling(name)
+
+
+def _known_spelling(name: str) -> str:
+    """The name, checked not to be one of the nine types but for capitals, spaces and hyphens."""
+    official = _SPELLINGS.get(_letters(name), name)
+    if official != name:
+        raise ValueError(f"Question type {name!r} is not spelled as in the tables. Did you mean {official!r}?")
+    return name
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+_SPELLINGS = {_letters(name): name for name in _NAMES}
 
 
 def answer_rows(correct: Tensor, types: Sequence[str]) -> Tensor:

@@ -180,7 +180,15 @@ class EventDetectionMAP(ScoreMetric):
             )
 
     def compute(self) -> dict[str, float]:
-        """`mAP@0.1` to `mAP@0.9` and `Avg` in [0, 1]; NaN where there is no target."""
+        """`mAP@0.1` to `mAP@0.9` and `Avg` in [0, 1]; NaN where there is no target.
+
+        Raises:
+            ValueError: If two processes were given the same video, as a sampler that pads does.
+        """
+        videos = self.joined("videos")
+        twice = len(videos) - len(videos.unique())
+        if twice:
+            raise ValueError(f"{twice} videos were added twice, in two processes; give each to one.")
         preds, target = self.events()
         table, _ = average_precision(preds, target, self.thresholds, self.ties, self.unknown)
         means = table.mean(1) if table.shape[1] else np.full(len(self.thresholds), np.nan)

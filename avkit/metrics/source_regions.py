@@ -59,9 +59,19 @@ def annotators_to_map(boxes: ArrayLike, size: int = HEATMAP_SIZE, grid: int = 25
 
     Returns:
         float32 (size, size): 0, 0.5 or 1.
+
+    Raises:
+        ValueError: If boxes are no (N, 4), or are parts of the picture instead of pixels.
     """
     annotators = torch.zeros(size, size)
-    for row in _box_rows(boxes).tolist():
+    rows = _box_rows(boxes)
+    known = rows[rows[:, 0] >= 0]
+    if len(known) and float(known.max()) <= 1:
+        raise ValueError(
+            f"boxes has values such as {known[0].tolist()}; give pixels of a picture of {grid} x {grid}, not parts of "
+            "it in [0, 1]."
+        )
+    for row in rows.tolist():
         if row[0] >= 0:
             x1, y1, x2, y2 = [int(size * x / grid) for x in row]
             annotators[y1:y2, x1:x2] += 1
