@@ -41,7 +41,7 @@ _OPEN = 2**31
 
 
 def question_type(text: str | Sequence[str]) -> str:
-    """The plain name of a question type.
+    """The plain name of a question type, the nine of the tables as they are spelled there.
 
     >>> question_type('["Audio-Visual", "Counting"]')
     'Audio-Visual Counting'
@@ -51,8 +51,7 @@ def question_type(text: str | Sequence[str]) -> str:
             string.
 
     Raises:
-        ValueError: If a text that opens with a bracket is not a JSON list of strings, or one of the nine types is
-            written in another way, so that it would count as another type.
+        ValueError: If a text that opens with a bracket is not a JSON list of strings.
     """
     if not isinstance(text, str):
         return _known_spelling(" ".join(text))
@@ -68,11 +67,8 @@ def question_type(text: str | Sequence[str]) -> str:
 
 
 def _known_spelling(name: str) -> str:
-    """The name, checked not to be one of the nine types but for capitals, spaces and hyphens."""
-    official = _SPELLINGS.get(_letters(name), name)
-    if official != name:
-        raise ValueError(f"Question type {name!r} is not spelled as in the tables. Did you mean {official!r}?")
-    return name
+    """The name; that of the tables where it differs from one of the nine types by capitals, spaces or hyphens alone."""
+    return _SPELLINGS.get(_letters(name), name)
 
 
 def _letters(name: str) -> str:
