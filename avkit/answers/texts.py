@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -106,6 +107,7 @@ class Choice(Answer):
         region_steps: Indices of the steps whose pictures the model looked at in parts, if it does.
         region_weights: How much each part of these pictures counted, (steps, parts).
         question_type: Type of the question in the dataset; of true answers alone.
+        answer_kind: The kind that the answer was kept to, such as `yes or no`; empty if to none.
     """
 
     kind: ClassVar[str] = "choice"
@@ -120,12 +122,14 @@ class Choice(Answer):
     region_steps: list[int] = field(default_factory=list)
     region_weights: NDArray[Any] | None = None
     question_type: str = ""
+    answer_kind: str = ""
 
     @classmethod
     def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Choice":
         """The answer of one row."""
         choice = cls(scope.task, scope.question, values["answer"][row])
         choice.scores = _best_scores(values["answer_logits"][row], scope.answers)
+        choice.answer_kind = values["answer_kind"][row] if "answer_kind" in values else ""
         if "chosen" in values:
             weights = values["step_weights"][row].tolist()
             choice.chosen = [_chosen_step(scope.grid, step, weights[step]) for step in values["chosen"][row].tolist()]
@@ -151,6 +155,7 @@ class Choice(Answer):
                 totals[answer] = totals.get(answer, 0.0) + score
         best = sorted(totals, key=lambda answer: -totals[answer])[:_KEPT_ANSWERS]
         joined = cls(parts[0].task, parts[0].question, best[0])
+        joined.answer_kind = parts[0].answer_kind
         joined.scores = {answer: round(totals[answer] / len(parts), 4) for answer in best}
         regions = []
         for part in parts:
@@ -268,7 +273,8 @@ def _best_scores(logits: Tensor, answers: Sequence[str]) -> dict[str, float]:
     probabilities = logits.softmax(-1).cpu()
     best = probabilities.topk(min(_KEPT_ANSWERS, len(probabilities)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return {answers[index]: round(probability, 4) for index, probability in pairs}
+    possible = logits.cpu() > -torch.inf
+    return {answers[index]: round(probability, 4) for index, probability in pairs if possible[index]}
 
 
 def _chosen_step(grid: StepGrid, step: int, weight: float) -> ChosenStep:

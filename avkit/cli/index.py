@@ -33,7 +33,7 @@ def run(args: list[str]) -> int:
     from rich.progress import track
 
     from avkit.cli.lightning_setup import no_gpu, quiet
-    from avkit.inference.embedding import index_video
+    from avkit.inference.embedding import index_video, indexing_task
     from avkit.inference.index import IndexFolder
     from avkit.inference.predictor import load
 
@@ -45,7 +45,8 @@ def run(args: list[str]) -> int:
         print(f"avkit index: {error}", file=sys.stderr)
     predictor = load(options.run, options.device, trust=options.trust)
     folder = IndexFolder(options.out)
-    folder.create(predictor.provenance)
+    warning = predictor.warning([indexing_task(predictor)])
+    folder.create({**predictor.provenance, "warning": warning})
     failures = len(errors)
     added = 0
     for path in track(paths, "watching"):
@@ -63,6 +64,8 @@ def run(args: list[str]) -> int:
     videos = folder.read()
     steps = sum(len(video) for video in videos)
     print(f"{len(videos)} videos, {added} of them new, {steps} steps in {options.out}")
+    if warning:
+        print(f"warning: {warning}")
     print(f'search them: avkit search {options.out} "a dog barks on the left"')
     if failures:
         print(f"avkit index: {failures} of {len(paths) + len(errors)} videos could not be read.", file=sys.stderr)

@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="X",
         help="repeat a caption while its source changes by no more than X, such as 0.03; SSUFormer alone",
     )
+    p.add_argument(
+        "--any_answer",
+        action="store_true",
+        help="let an answer be of another kind than its question asks for, such as a place for yes or no",
+    )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     add_switches(p)
     return p
@@ -65,6 +70,7 @@ def run(args: list[str]) -> int:
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
     predictor = load(options.run, options.device, trust=options.trust)
+    predictor.any_answer = options.any_answer
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
     clips, errors = find_clips(options.clips, options.out)
@@ -109,6 +115,7 @@ def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
         "hop": options.hop,
         "audio": str(options.audio.resolve()) if options.audio else None,
         "silent_ok": options.silent_ok,
+        "any_answer": options.any_answer,
         "stream": options.stream,
         "caption_change_threshold": options.caption_change_threshold,
     }
@@ -141,6 +148,8 @@ def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> 
     first = next(windows)  # a clip that cannot be read gets no folder
     folder = claim_folder(options.out, _request(predictor, clip, options))
     print(f"{clip}:")
+    if first[1].warning:
+        print(f"  warning: {first[1].warning}")
     last = ""
     with StreamWriter(folder) as writer:
         for start, result in chain([first], windows):

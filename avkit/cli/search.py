@@ -54,12 +54,15 @@ def run(args: list[str]) -> int:
     hits = [hit for hit in search(index, options.text, examples, options.k) if hit.score > MIN_SCORE]
     if options.text:
         _print_unknown_words(index.unknown_words(options.text))
-    _print_hits(hits, options.json)
+    warning = folder.facts.get("warning", "")
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    _print_hits(hits, warning, as_json=options.json)
     if not hits:
         print("avkit search: nothing found", file=sys.stderr)
         return 1
     if options.show:
-        print(f"page: {write_page(options.show, hits, _describe_query(options))}", file=sys.stderr)
+        print(f"page: {write_page(options.show, hits, _describe_query(options), warning)}", file=sys.stderr)
     return 0
 
 
@@ -85,7 +88,7 @@ def _print_unknown_words(words: Sequence[str]) -> None:
         print(f"no caption has {', '.join(words)}", file=sys.stderr)
 
 
-def _print_hits(hits: "Sequence[Hit]", as_json: bool) -> None:
+def _print_hits(hits: "Sequence[Hit]", warning: str, *, as_json: bool) -> None:
     """Print hits, as lines or as JSON with the mask's box in place of the mask."""
     from avkit.report.search import box
 
@@ -96,7 +99,7 @@ def _print_hits(hits: "Sequence[Hit]", as_json: bool) -> None:
     records = []
     for hit in hits:
         record = {name: value for name, value in vars(hit).items() if name != "mask"}
-        records.append({**record, "box": box(hit.mask)})
+        records.append({**record, "box": box(hit.mask), "warning": warning or None})
     print(json.dumps(records))
 
 

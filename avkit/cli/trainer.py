@@ -31,6 +31,7 @@ from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
 from avkit.training.limits import BatchLimits
+from avkit.training.domain import domains_of
 from avkit.training.module import AVModel, check_same
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
 
@@ -238,6 +239,9 @@ class AVCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "commit": commit(),
             "versions": versions(),
+            "domains": domains_of(
+                self.datamodule.dataset_names, self.datamodule.sources.root, self.datamodule.sources.manifest
+            ),
             "weights": [asdict(facts) for facts in weights_facts(self.model.system)],
         }
         write_file(run.facts, json.dumps(facts, indent=1))

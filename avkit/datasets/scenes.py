@@ -27,6 +27,8 @@ from avkit.scenes import (
 )
 from avkit.scenes.draws import Draws
 
+#: File that marks a folder of scenes that were written in the layout of another dataset.
+MARKER = "avkit-scenes.json"
 #: Targets of a question about a scene; all answers are possible, so there are no `choices`.
 _QUESTION_FIELDS = FIELDS_BY_KEY["questions"]
 #: Maximum number of questions of one type about a training scene, so that types with many forms do not dominate.

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes scenes in the file layouts of official datasets, so that their readers and the authors' code run on them."""
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avkit.errors import DataError, unknown_name
+from avkit.files import write_file
 
 if TYPE_CHECKING:
     from avkit.export.base import Layout
@@ -65,6 +67,8 @@ def export(
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty. Choose another folder, or delete this one.")
+    from avkit.datasets.scenes import MARKER
+
     writer = _find_layout(layout)(folder, image_size, fps, seed, features=features)
     for split, count in counts.items():
         for scene, question in writer.scenes(split, count):
@@ -72,6 +76,8 @@ def export(
             if on_clip is not None:
                 on_clip(name)
     writer.finish()
+    facts = {"content": "scenes of avkit: drawn shapes with synthetic sounds", "layout": layout, "seed": seed}
+    write_file(folder / MARKER, json.dumps(facts, indent=1))
     return folder
 
 

@@ -25,7 +25,17 @@ VECTOR_KINDS = ("region", "frame", "sound")
 _FACTS = "index.json"
 
 
-class IndexFacts(TypedDict):
+class AddedIndexFacts(TypedDict, total=False):
+    """What `index.json` holds too, unless an earlier avkit wrote it.
+
+    Attributes:
+        warning: What a reader of hits must know first, such as that the run has seen drawn shapes alone.
+    """
+
+    warning: str
+
+
+class IndexFacts(AddedIndexFacts):
     """What `index.json` holds.
 
     Attributes:

@@ -14,6 +14,7 @@ from avkit.batch import Batch, Item, Prediction, Vocabulary
 from avkit.collate import collate
 from avkit.errors import RunError
 from avkit.inference.clip_result import ClipResult
+from avkit.inference.question_kinds import keep_to_kind
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
@@ -22,6 +23,7 @@ from avkit.reading.text import read_yaml
 from avkit.systems import make_config
 from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
+from avkit.training.domain import SHORT_WARNING, domains_by_dataset, warning_of
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
 
@@ -43,6 +45,10 @@ class Predictor:
         self.source = source
         self.image_size = image_size
         self.provenance: dict[str, str] = {}
+        #: Whether answers may be of another kind than their question asks for, such as a place for yes or no.
+        self.any_answer = False
+        #: What each task was trained on, see `avkit.training.domain`.
+        self.domains: dict[str, str] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -52,6 +58,10 @@ class Predictor:
     def tasks_with(self, *kinds: type[Answer]) -> list[str]:
         """The tasks that declare answers of all these kinds."""
         return [name for name, task in self.model.tasks.items() if set(kinds) <= set(task.answers)]
+
+    def warning(self, tasks: Sequence[str]) -> str:
+        """What a reader of the answers of some tasks must know of what the run has seen; empty if there is nothing."""
+        return warning_of(self.domains, tasks)
 
     def predict(
         self,
@@ -143,6 +153,9 @@ class Predictor:
             size=clip.source_size,
             fps=clip.fps,
             media=source if isinstance(source, Clip) else None,
+            domains={task: self.domains[task] for task in tasks if task in self.domains},
+            warning=self.warning(tasks),
+            short_warning=SHORT_WARNING if self.warning(tasks) else "",
         )
         encoded = self._encode(clip, result.grid)
         answers: list[Answer] = []
@@ -178,7 +191,10 @@ class Predictor:
         scopes: list[Scope] = []
         for window in grid.windows(self.model.system.window(task)):
             batch = self._batch(clip, window, task, question or None)
-            predictions.append(self.model(batch, encoded.steps(window.indices)))
+            prediction = self.model(batch, encoded.steps(window.indices))
+            if question and not self.any_answer:
+                prediction = keep_to_kind(prediction, [question], vocabulary.answers)
+            predictions.append(prediction)
             scopes.append(Scope(task, window, vocabulary.classes, vocabulary.answers, question))
         answers = []
         for kind in self.model.tasks[task].answers:
@@ -271,6 +287,7 @@ def _load(run: str, folder: RunFolder, device: str | None) -> Predictor:
     predictor = Predictor(model, run, facts["image_size"], device)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     predictor.provenance = {"run": run, "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
+    predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
     return predictor
 
 

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which answers a question may have, by its words: yes or no, numbers, places, or names of things.
 
-The rules are those of English questions as MUSIC-AVQA, AVQA and avkit's scenes ask them, see `question_kind`. They serve
-questions that users ask; official metrics are computed without them.
+The rules are those of English questions as MUSIC-AVQA, AVQA and avkit's scenes ask them, see `question_kind`. They
+serve questions that users ask; official metrics are computed without them.
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from avkit.batch import Prediction
 from avkit.text.tokenizer import split_words
 
 YES_NO = "yes or no"
@@ -20,27 +19,30 @@ PLACE = "a place"
 TIME = "a time"
 NAME = "a name"
 
+
+def _words_in(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: First words of questions that are answered with yes or no.
-_AUXILIARIES = frozenset(
-    "is are was were do does did has have had can could will would should isn't aren't doesn't don't didn't am".split()
+_AUXILIARIES = _words_in(
+    "is are was were do does did has have had can could will would should isn't aren't doesn't don't didn't am"
 )
-_NUMBERS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve none several many few dozens".split()
-)
+_NUMBERS = _words_in("zero one two three four five six seven eight nine ten eleven twelve none several many few dozens")
 _MORE_THAN = re.compile(r"(more|less|fewer) than \w+|at least \w+|over \w+")
 #: Words of which one makes an answer a place, unless it names a thing, such as a room.
-_PLACES = frozenset(
-    "left right middle center centre upper lower top bottom indoor indoors outdoor outdoors inside outside front back "
-    "behind above below beside between near here there".split()
+_PLACES = _words_in(
+    "left right middle center centre upper lower top bottom indoor indoors outdoor outdoors inside "
+    "outside front back behind above below beside between near here there"
 )
 #: Answers that tell a time.
-_TIMES = frozenset("simultaneously together before after first last never always throughout".split())
+_TIMES = _words_in("simultaneously together before after first last never always throughout")
 #: Most answers of a closed list, such as those of MUSIC-AVQA (42) and of scenes.
 _CLOSED_LIST = 100
 #: Words before the first word that asks.
-_OPENINGS = frozenset("so and but then well please in on at to of from by with the this that video scene clip".split())
+_OPENINGS = _words_in("so and but then well please in on at to of from by with the this that video scene clip")
 #: Words that ask for a thing.
-_NAMING = frozenset("which what who whose".split())
+_NAMING = _words_in("which what who whose")
 
 
 def question_kind(question: str) -> str:
@@ -156,15 +158,29 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in words if any(letter.isalnum() for letter in word)]
 
 
-def keep_to_kind(scores: Tensor, questions: Sequence[str], answers: Sequence[str]) -> Tensor:
-    """Logits of answers (B, K) with minus infinity for those that a question cannot have.
+def keep_to_kind(prediction: Prediction, questions: Sequence[str], answers: Sequence[str]) -> Prediction:
+    """A prediction whose answers are of the kinds that their questions ask for.
 
     Args:
-        scores: Logits, (B, K).
+        prediction: With `answer` and `answer_scores`, logits (B, K); others are returned as they are.
         questions: B questions.
         answers: K answers.
+
+    Returns:
+        The prediction with minus infinity as the score of all other answers, the best of those that are left as
+        `answer`, and `answer_kind`, the kinds that were kept, empty where all were.
     """
+    if "answer_scores" not in prediction.values:
+        return prediction
+    scores = prediction["answer_scores"]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
+    kept: list[str] = []
     for row, question in zip(allowed, questions, strict=True):
-        row[fitting_answers(question, answers)] = True
-    return scores.masked_fill(~allowed, -torch.inf)
+        fitting = fitting_answers(question, answers)
+        row[fitting] = True
+        kinds = dict.fromkeys(answer_kind(answers[index]) for index in fitting)
+        kept.append("" if len(fitting) == len(answers) else " or ".join(kinds))
+    scores = scores.masked_fill(~allowed, -torch.inf)
+    best = [answers[index] for index in scores.argmax(-1).tolist()]
+    values = {**prediction.values, "answer": best, "answer_scores": scores, "answer_kind": kept}
+    return Prediction(prediction.task, prediction.id, values)

@@ -86,6 +86,8 @@ def wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
 def _headlines(result: Result) -> list[ColoredLine]:
     """What is written at the top of every frame."""
     lines: list[ColoredLine] = []
+    if result.short_warning:
+        lines.append([(result.short_warning, WHITE)])
     for renderer, answers in group_answers(result.answers):
         lines += [renderer.headline(answer) for answer in answers]
     return lines

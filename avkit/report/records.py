@@ -138,6 +138,10 @@ class Result:
         provenance: Where the answers come from, by name.
         size: Height and width of the source in pixels; by default that of `frames`, else that of the masks.
         pictures: Pictures of some steps as the source shows them, uint8 (H, W, 3); of the others `frames` are shown.
+        domains: What the run was trained on, by task: `scenes`, `official` or `own`; tasks of which that is unknown are
+            left out.
+        warning: What a reader must know before any answer, such as that the run has seen drawn shapes alone.
+        short_warning: The same in a few words, for frames.
 
     Raises:
         ValueError: If the parts disagree about T, or duration or hop is not positive.
@@ -154,6 +158,9 @@ class Result:
     provenance: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     pictures: dict[int, Pixels] = field(default_factory=dict)
+    domains: dict[str, str] = field(default_factory=dict)
+    warning: str = ""
+    short_warning: str = ""
 
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):

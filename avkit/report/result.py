@@ -64,7 +64,10 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `captions`: `start`, `end` and `text`, equal neighbours joined.
     - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score` or null.
     - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
-      the steps that the answer was made of, where a model chooses some.
+      the steps that the answer was made of, where a model chooses some; `kept_to`, the kind of answers that the question
+      asks for, if others were left out.
+    - `warning`, what a reader must know before any answer, or null; `domains`, what the run was trained on, by task:
+      `scenes` (drawn shapes), `official` or `own`.
     - `notes` and `provenance`.
     - `other_answers`, only if there are some: texts, numbers, and answers of kinds from outside avkit, with `kind`,
       `task` and what they hold, see `avkit.answers.Answer.to_json`.
@@ -111,6 +114,8 @@ def _record(result: Result, groups: Sequence[AnswerGroup]) -> Record:
         "steps": [step_record(result, step) for step in range(result.steps)],
         "sounding": _sounding(result),
         **filled,
+        "warning": result.warning or None,
+        "domains": result.domains,
         "notes": result.notes,
         "provenance": result.provenance,
     }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A page with the hits of a search: for each one the picture of its best step, the mask on it, and its caption."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,10 +30,21 @@ class PageHit(Protocol):
     mask: NDArray[np.uint8]
 
 
-def write_page(path: Path, hits: Sequence[PageHit], query: str) -> Path:
-    """Write one HTML file that needs no other; videos that are gone are listed without their picture."""
-    entries = [{"hit": hit, "name": Path(hit.video).name, "uri": _picture_uri(hit)} for hit in hits]
-    return write_file(path, render("search.html.j2", entries=entries, query=query))
+def write_page(path: Path, hits: Sequence[PageHit], query: str, warning: str = "") -> Path:
+    """Write one HTML file that needs no other; videos that are gone are listed without their picture.
+
+    Args:
+        path: The file.
+        hits: What was found.
+        query: The query in words.
+        warning: What a reader must know first; empty if there is nothing.
+    """
+    names = Counter(Path(hit.video).name for hit in hits)
+    entries = []
+    for hit in hits:
+        name = Path(hit.video).name
+        entries.append({"hit": hit, "name": hit.video if names[name] > 1 else name, "uri": _picture_uri(hit)})
+    return write_file(path, render("search.html.j2", entries=entries, query=query, warning=warning))
 
 
 def box(mask: NDArray[np.uint8]) -> list[float] | None:

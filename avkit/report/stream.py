@@ -20,7 +20,7 @@ class StreamWriter:
 
     `stream.jsonl` has a line per step with the keys of a step in result.json, see `save_result`; `masks/` has a picture
     per step, numbered from the start of the video. The first step of a window has `other_answers` about the window, if
-    there are any. Files of an earlier stream are replaced.
+    there are any, and `warning`, if a reader must know something first. Files of an earlier stream are replaced.
 
     Args:
         folder: Where; made when absent.
@@ -49,6 +49,8 @@ class StreamWriter:
             self._write_mask(result, step, record)
             if step == 0:
                 record |= _other_answers(result)
+                if result.warning:
+                    record["warning"] = result.warning
             self._write_line(record)
             self.steps += 1
 

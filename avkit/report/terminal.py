@@ -6,9 +6,9 @@ from avkit.report.renderers.table import group_answers
 
 
 def terminal_lines(result: Result) -> list[str]:
-    """The answers, then the notes, a line each."""
+    """The warning, the answers, then the notes, a line each."""
     groups = sorted(group_answers(result.answers), key=lambda group: group[0].terminal_rank)
-    lines: list[str] = []
+    lines = [f"warning: {result.warning}"] if result.warning else []
     for renderer, answers in groups:
         lines += renderer.terminal_lines(answers)
     lines += [f"note: {note}" for note in result.notes]

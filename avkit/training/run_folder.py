@@ -18,9 +18,11 @@ class AddedFacts(TypedDict, total=False):
     Attributes:
         weights: Where the weights of encoders and other loaded parts come from, each a record of
             `avkit.systems.encoder_weights.WeightsFacts`.
+        domains: What each task was trained on: `scenes`, `official` or `own`, see `avkit.training.domain`.
     """
 
     weights: list[dict[str, Any]]
+    domains: dict[str, str]
 
 
 class RunFacts(AddedFacts):

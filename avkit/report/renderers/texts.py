@@ -124,8 +124,10 @@ class ChoiceRenderer(Renderer[Choice]):
         records = []
         for answer in answers:
             chosen = [(step.start, step.end, round(step.weight, 4)) for step in answer.chosen]
-            record = {"question": answer.question, "answer": answer.answer}
-            records.append({**record, "scores": answer.scores, "chosen": chosen})
+            record = {"question": answer.question, "answer": answer.answer, "scores": answer.scores, "chosen": chosen}
+            if answer.answer_kind:
+                record["kept_to"] = answer.answer_kind
+            records.append(record)
         return {"answers": records}
 
     def drawn_on_frames(self, answer: Choice) -> bool:
