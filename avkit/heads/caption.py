@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.nn.repetition import SentenceWriter, repeating_words
 from avkit.text.tokenizer import END, PAD, START
 
 
-class CaptionDecoder(nn.Module):
+class CaptionDecoder(SentenceWriter):
     """Autoregressive Transformer decoder over the visual and audio tokens of one step.
 
     The words that the caption mentions are predicted first, all at once: a word is mentioned unless neither the step as
@@ -99,7 +100,10 @@ class CaptionDecoder(nn.Module):
             x = x + (self.position[turn] if cache else self.position[: turn + 1]) + topic
             for layer, kept in zip(self.layers, caches, strict=True):
                 x = layer(x, memory, causal=not cache, cache=kept)
-            best = self._logits(x[:, -1:], mentions)[:, 0].argmax(-1).masked_fill(ended, PAD)
+            logits = self._logits(x[:, -1:], mentions)[:, 0]
+            if not self.repeats:
+                logits = logits.masked_fill(repeating_words(words[:, 1:], logits.shape[1]), -torch.inf)
+            best = logits.argmax(-1).masked_fill(ended, PAD)
             words = torch.cat([words, best[:, None]], dim=1)
             ended |= best == END
             if ended.all():

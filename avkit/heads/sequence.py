@@ -17,9 +17,10 @@ from avkit.heads.forms.base import Written
 from avkit.nn.decoder_layer import Cache, DecoderLayer
 from avkit.nn.losses import mean_of
 from avkit.nn.position import time_code
+from avkit.nn.repetition import SentenceWriter, repeating_words
 
 
-class SequenceDecoder(nn.Module):
+class SequenceDecoder(SentenceWriter):
     """Autoregressive Transformer decoder over audio, visual and text tokens, with one vocabulary for all answers.
 
     Rows about a step attend to that step alone, rows about a clip to all of its steps and to the question or prompt.
@@ -111,6 +112,8 @@ class SequenceDecoder(nn.Module):
                 x = layer(x, memory, valid, causal=not cache, cache=kept)
             logits = self.out(self.norm(x[:, -1])).float()
             allowed = self.codec.allowed(form, rows, steps)
+            if self.codec.form(form).sentence and not self.repeats:
+                allowed &= ~repeating_words(rows[:, 1:], allowed.shape[1])
             allowed[ended] = False
             allowed[:, PAD] |= ended
             log_p = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1)

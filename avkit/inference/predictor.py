@@ -42,6 +42,7 @@ class Predictor:
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or default)
         self.model = model.to(self.device).eval()
+        self.model.system.set_caption_repetition(allowed=False)
         self.source = source
         self.image_size = image_size
         self.provenance: dict[str, str] = {}

@@ -64,7 +64,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `captions`: `start`, `end` and `text`, equal neighbours joined.
     - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score` or null.
     - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
-      the steps that the answer was made of, where a model chooses some; `kept_to`, the kind of answers that the question
+      the steps that the answer was made of, where a model chooses some; `kept_to`, the kind of answers that a question
       asks for, if others were left out.
     - `warning`, what a reader must know before any answer, or null; `domains`, what the run was trained on, by task:
       `scenes` (drawn shapes), `official` or `own`.

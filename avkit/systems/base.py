@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, FeatureWidths, Losses, Output, Prediction, Vocabulary
 from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
+from avkit.nn.repetition import SentenceWriter
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
@@ -190,6 +191,12 @@ class System(nn.Module, ABC):
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether the system can."""
         return False
+
+    def set_caption_repetition(self, *, allowed: bool) -> None:
+        """Whether captions may repeat phrases, as they do in training and where official metrics score them."""
+        for module in self.modules():
+            if isinstance(module, SentenceWriter):
+                module.repeats = allowed
 
     def region_encoder(self, task: str) -> VisualEncoder | None:
         """The encoder that retrieval embeds pictures and regions with; None where there is none."""

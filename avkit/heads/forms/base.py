@@ -68,6 +68,8 @@ class Form(ABC):
     slots: tuple[str, ...]
     #: Whether every step has a row of its own; otherwise every clip has one.
     per_step: ClassVar[bool] = False
+    #: Whether a row is a sentence of words.
+    sentence: ClassVar[bool] = False
     #: Smallest and largest number of items of a row.
     min_items: ClassVar[int] = 0
     max_items: ClassVar[int] = 12

@@ -21,6 +21,7 @@ class CaptionForm(Form):
 
     slots = ("word",)
     per_step = True
+    sentence = True
     max_items = 40
 
     def annotated(self, fields: dict[str, Any], batch: Batch) -> Tensor:

@@ -147,4 +147,5 @@ def make_text_decoder(options: AnsweringOptions, tokenizer: CaptionTokenizer) ->
         end=pieces.end,
         pad=pieces.pad,
         tied=options.tied_embedding,
+        starts=[not piece.startswith("##") for piece in pieces.pieces],
     )

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """An autoregressive Transformer that generates captions greedily or by beam search, with a cache of keys and values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.nn.repetition import SentenceWriter, repeating_words
 
 #: Changes states (N, 1, D) before words are read off them; also given the numbers of their rows of the memory, (N,).
 StateTransform = Callable[[Tensor, Tensor], Tensor]
 
 
-class TextDecoder(nn.Module):
+class TextDecoder(SentenceWriter):
     """Pre-norm Transformer decoder with learned positions.
 
     Args:
@@ -29,6 +30,7 @@ class TextDecoder(nn.Module):
         pad: Index of padding.
         tied: Use the embedding's weights as the output layer too. Without that a caption decoder learns sooner: at
             first a tied one predicts the word that it has just read.
+        starts: Which entries of the vocabulary begin a word, where others go on with one; None where all are words.
 
     Source:
         RA-SSU (arXiv 2603.09809), section IV-B.4, "inspired by the GPT and BERT"; sizes, left open there, are ours.
@@ -47,12 +49,14 @@ class TextDecoder(nn.Module):
         end: int = 2,
         pad: int = 0,
         tied: bool = True,
+        starts: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
         self.positions = positions
         self.start = start
         self.end = end
         self.pad = pad
+        self.starts = starts
         self.embed = nn.Embedding(words, width)
         self.position = nn.Parameter(torch.randn(positions, width) * 0.02)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, ratio, dropout) for _ in range(layers))
@@ -206,7 +210,11 @@ class _Generation:
         states = self._states(rows) if self.caches is None else self._cached_states(rows, self.caches)
         if self.transform is not None:
             states = self.transform(states, self.numbers)
-        return self.decoder.logits(states[:, 0])
+        logits = self.decoder.logits(states[:, 0])
+        if self.decoder.repeats:
+            return logits
+        starts = None if self.decoder.starts is None else torch.tensor(self.decoder.starts, device=rows.device)
+        return logits.masked_fill(repeating_words(rows[:, 1:], logits.shape[1], starts), -torch.inf)
 
     def _states(self, rows: Tensor) -> Tensor:
         states: Tensor = self.decoder(self.memory, rows, self.topic)
