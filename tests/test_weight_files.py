@@ -14,6 +14,7 @@ from avkit.cli import main
 from avkit.encoders.pretrained import load_weights, read_weights
 from avkit.encoders.state_choice import choose_state
 from avkit.encoders.weight_files import UnreadableWeights, read_weight_file, stored_states
+from avkit.errors import FileError
 from avkit.systems import find_network
 
 SIZES = {"audio": 4, "visual": 6, "classes": 3}
@@ -169,7 +170,7 @@ def test_numbers_that_are_not_finite(network, tmp_path, monkeypatch, capsys, num
     assert "--allow_nan" in error
     assert [path.name for path in tmp_path.iterdir()] == ["official.pth"]
     assert main(["convert", "avel", "official.pth", "--allow_nan"]) == 0
-    with pytest.raises(ValueError, match="holds NaN or infinite numbers"):
+    with pytest.raises(FileError, match="holds NaN or infinite numbers"):
         read_weights("official.pth")
 
 

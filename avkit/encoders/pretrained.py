@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.state_choice import Fits, check_finite, choose_state, without_scalars
+from avkit.encoders.state_choice import Fits, choose_state, without_scalars
+from avkit.reading.tensors import check_finite
 
 #: Value of `pretrained` that stands for the published weights of an encoder, which are downloaded.
 HUB = "hub"

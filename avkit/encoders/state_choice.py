@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from avkit.encoders.weight_files import read_weight_file, stored_states
@@ -94,26 +93,6 @@ def without_prefixes(tensors: Mapping[str, Tensor], fits: Fits) -> dict[str, Ten
     state = ChosenState(_without_wrappers(tensors))
     fitting = _fitting(state, fits)
     return _without_module(fitting[0].tensors if len(fitting) == 1 else state.tensors)
-
-
-def check_finite(tensors: Mapping[str, Tensor], path: str | Path, advice: str) -> None:
-    """Refuse weights that are not finite numbers: a network that holds them answers nothing but NaN.
-
-    Args:
-        tensors: Tensors by key.
-        path: Their file, for the error.
-        advice: What to do next, a sentence.
-
-    Raises:
-        ValueError: If one holds NaN or an infinite number, with counts and examples.
-    """
-    bad = [key for key, x in tensors.items() if x.is_floating_point() and not bool(torch.isfinite(x).all())]
-    if bad:
-        more = ", ..." if len(bad) > 3 else ""
-        raise ValueError(
-            f"{path} holds NaN or infinite numbers in {len(bad)} of {len(tensors)} tensors "
-            f"({', '.join(bad[:3])}{more}): training diverged before it was saved. {advice}"
-        )
 
 
 def without_scalars(tensors: Mapping[str, Tensor], keys: Mapping[str, object]) -> dict[str, Tensor]:

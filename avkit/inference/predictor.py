@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained run, ready to be asked about any video."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from avkit import __version__
 from avkit.answers import Answer, Scope, StepGrid
-from avkit.batch import Batch, Item, Prediction, Vocabulary
+from avkit.batch import Batch, Item, Prediction
 from avkit.collate import collate
 from avkit.errors import RunError
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.question_kinds import keep_to_kind
+from avkit.inference.run_model import describe_weights, load_model
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
 from avkit.outside import Policy, restricted
-from avkit.reading.text import read_yaml
-from avkit.systems import make_config
 from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
 from avkit.training.domain import SHORT_WARNING, domains_by_dataset, warning_of
@@ -266,28 +263,9 @@ def load(run: Path | str, device: str | None = None, *, trust: bool = False) -> 
 
 def _load(run: str, folder: RunFolder, device: str | None) -> Predictor:
     """The predictor of a run that lies in a folder here."""
-    facts = folder.read_facts()
-    weights = folder.weights
-    config = read_yaml(folder.config)["model"]
-    # the run's own weights are loaded below
-    system = make_config({k: None if k.endswith("_weights") else v for k, v in (config.get("system") or {}).items()})
-    model = AVModel(
-        tasks=",".join(facts["tasks"]),
-        vocabulary=Vocabulary(**facts["vocabulary"]),
-        system=system,
-        heads=config.get("heads"),
-        interface=config.get("interface", "heads"),
-        prompts=config.get("prompts"),
-        features=facts.get("features"),
-        expert=facts.get("expert"),
-    )
-    try:
-        model.load_state_dict({k: x for k, x in load_file(weights).items() if not k.startswith("balance.")})
-    except RuntimeError as e:
-        raise RunError(f"{weights} does not fit {folder.config}: {e}. Use the files of one run together.") from e
+    model, facts = load_model(folder)
     predictor = Predictor(model, run, facts["image_size"], device)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    predictor.provenance = {"run": run, "weights": f"{weights.name} sha256 {digest}", "avkit": __version__}
+    predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
     predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
     return predictor
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avkit.errors import file_error
+from avkit.errors import FileError, file_error
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import KEY, changed_error, crc32
 
@@ -87,3 +87,23 @@ def _check_archive(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise changed_error(path)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path, advice: str) -> None:
+    """Refuse weights that are not finite numbers: a network that holds them answers nothing but NaN.
+
+    Args:
+        tensors: Tensors by key.
+        path: Their file, for the error.
+        advice: What to do next, a sentence.
+
+    Raises:
+        FileError: If one holds NaN or an infinite number, with counts and examples.
+    """
+    bad = [key for key, x in tensors.items() if x.is_floating_point() and not bool(torch.isfinite(x).all())]
+    if bad:
+        more = ", ..." if len(bad) > 3 else ""
+        raise FileError(
+            f"{path} holds NaN or infinite numbers in {len(bad)} of {len(tensors)} tensors "
+            f"({', '.join(bad[:3])}{more}): training diverged before it was saved. {advice}"
+        )

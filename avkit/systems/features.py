@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from avkit.batch import Batch, FeatureWidths, Vocabulary
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
-from avkit.encoders.state_choice import check_finite
 from avkit.errors import DataError
+from avkit.reading.tensors import check_finite
 from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork, own_options
 from avkit.systems.encoder_weights import encoders_in

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from avkit.encoders.state_choice import Fits, check_finite, choose_state
+from avkit.encoders.state_choice import Fits, choose_state
 from avkit.errors import DataError
+from avkit.reading.tensors import check_finite
 
 if TYPE_CHECKING:
     from avkit.systems.checkpoints import OfficialNetwork

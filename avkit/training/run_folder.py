@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a run: which files it holds, and where."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from avkit.errors import RunError
+from avkit.errors import AvkitError, RunError
+from avkit.reading.text import read_json
 
 #: Version of the run folder; 1 is that of runs whose `run.json` names none.
 FORMAT = 2
@@ -117,7 +117,14 @@ class RunFolder:
                 f"{self.path} is not a run folder: {self.facts.name} is missing. Name a folder that 'avkit "
                 "fit' made, such as runs/NAME."
             )
-        facts = json.loads(self.facts.read_text(encoding="utf-8"))
+        try:
+            facts = read_json(self.facts)
+        except AvkitError as e:
+            raise RunError(f"{e} Copy the run folder again, as a whole, or name another run.") from e
+        if not isinstance(facts, dict):
+            raise RunError(
+                f"{self.facts} is not what 'avkit fit' writes. Copy the run folder again, or name another run."
+            )
         self._check_format(facts)
         return cast(RunFacts, facts)
 

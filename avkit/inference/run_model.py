@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model of a run folder, with a clear error for whatever is missing or damaged in the folder."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from avkit.batch import Vocabulary
+from avkit.errors import AvkitError, RunError
+from avkit.reading.boundary import reason_of
+from avkit.reading.tensors import check_finite, read_tensors
+from avkit.reading.text import read_yaml
+from avkit.systems import make_config
+from avkit.training.module import AVModel
+from avkit.training.run_folder import RunFacts, RunFolder
+
+#: Facts without which a model cannot be built.
+_NEEDED = ("tasks", "vocabulary", "image_size", "dataset")
+_ADVICE = "Copy the run folder again, as a whole: config.yaml, run.json and checkpoints/best.safetensors."
+
+
+def load_model(folder: RunFolder) -> tuple[AVModel, RunFacts]:
+    """The model of a run with its weights, and what is known of the run.
+
+    Raises:
+        RunError: If a file of the folder is missing, or does not fit the others; the error names it.
+        FileError: If one is damaged.
+    """
+    facts = folder.read_facts()
+    missing = [name for name in _NEEDED if name not in facts]
+    if missing:
+        raise RunError(f"{folder.facts} does not say {', '.join(missing)} of the run. {_ADVICE}")
+    weights = folder.weights
+    if not folder.config.exists():
+        raise RunError(f"{folder.path} is not a whole run folder: {folder.config.name} is missing. {_ADVICE}")
+    model = _build(folder, facts)
+    _, state = read_tensors(weights)
+    own = {key: tensor for key, tensor in state.items() if not key.startswith("balance.")}
+    _check_fit(folder, model.state_dict(), own)
+    check_finite(own, weights, "Train the run again, or take weights of an earlier step.")
+    model.load_state_dict(own)
+    return model, facts
+
+
+def describe_weights(folder: RunFolder) -> str:
+    """Name and hash of a run's weights."""
+    digest = hashlib.sha256(folder.weights.read_bytes()).hexdigest()[:12]
+    return f"{folder.weights.name} sha256 {digest}"
+
+
+def _build(folder: RunFolder, facts: RunFacts) -> AVModel:
+    """The model with random weights."""
+    config = read_yaml(folder.config)
+    section = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(section, dict):
+        raise RunError(f"{folder.config} has no section 'model'. {_ADVICE}")
+    try:
+        # the run's own weights are loaded afterwards
+        options: Mapping[str, Any] = section.get("system") or {}
+        system = make_config({key: None if key.endswith("_weights") else x for key, x in options.items()})
+        return AVModel(
+            tasks=",".join(facts["tasks"]),
+            vocabulary=Vocabulary(**facts["vocabulary"]),
+            system=system,
+            heads=section.get("heads"),
+            interface=section.get("interface", "heads"),
+            prompts=section.get("prompts"),
+            features=facts.get("features"),
+            expert=facts.get("expert"),
+        )
+    except AvkitError:
+        raise
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        raise RunError(
+            f"{folder.config} and {folder.facts.name} describe no model ({reason_of(error)}). {_ADVICE}"
+        ) from error
+
+
+def _check_fit(folder: RunFolder, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raise RunError unless weights have the names and shapes of a model."""
+    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    parts = []
+    for keys, what in (
+        (own.keys() - state.keys(), "missing"),
+        (state.keys() - own.keys(), "unknown"),
+        (shapes, "of another shape"),
+    ):
+        if keys:
+            parts.append(f"{len(keys)} {what}, such as {min(keys)}")
+    if parts:
+        raise RunError(
+            f"{folder.weights} does not fit {folder.config}: of its tensors {'; '.join(parts)}. Use the files of one "
+            "run together."
+        )
