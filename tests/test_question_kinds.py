@@ -97,13 +97,13 @@ def test_answers_of_other_lists():
 
 def test_scores_are_kept_to_the_kind():
     scores = torch.randn(2, len(ANSWERS))
-    prediction = Prediction("avqa", ["a", "b"], {"answer": ["bee", "bee"], "answer_scores": scores.clone()})
+    prediction = Prediction("avqa", ["a", "b"], {"answer": ["bee", "bee"], "answer_logits": scores.clone()})
     questions = ["is there a dog?", "tell me"]
     kept = keep_to_kind(prediction, questions, ANSWERS)
     assert kept["answer"][0] in ("yes", "no")
     assert kept["answer"][1] == ANSWERS[int(scores[1].argmax())]
-    assert torch.equal(prediction["answer_scores"], scores), "the prediction itself is unchanged"
-    assert torch.equal(kept["answer_scores"][1], scores[1])
+    assert torch.equal(prediction["answer_logits"], scores), "the prediction itself is unchanged"
+    assert torch.equal(kept["answer_logits"][1], scores[1])
     choice = Choice.from_values(kept.values, 0, Scope("avqa", StepGrid(1, 1, 1), (), ANSWERS, questions[0]))
     assert set(choice.scores) == {"yes", "no"}
     assert sum(choice.scores.values()) == pytest.approx(1, abs=1e-3)

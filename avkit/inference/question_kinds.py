@@ -162,7 +162,7 @@ def keep_to_kind(prediction: Prediction, questions: Sequence[str], answers: Sequ
     """A prediction whose answers are of the kinds that their questions ask for.
 
     Args:
-        prediction: With `answer` and `answer_scores`, logits (B, K); others are returned as they are.
+        prediction: With `answer` and `answer_logits`, logits (B, K); others are returned as they are.
         questions: B questions.
         answers: K answers.
 
@@ -170,9 +170,9 @@ def keep_to_kind(prediction: Prediction, questions: Sequence[str], answers: Sequ
         The prediction with minus infinity as the score of all other answers, the best of those that are left as
         `answer`, and `answer_kind`, the kinds that were kept, empty where all were.
     """
-    if "answer_scores" not in prediction.values:
+    if "answer_logits" not in prediction.values:
         return prediction
-    scores = prediction["answer_scores"]
+    scores = prediction["answer_logits"]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
     kept: list[str] = []
     for row, question in zip(allowed, questions, strict=True):
@@ -182,5 +182,5 @@ def keep_to_kind(prediction: Prediction, questions: Sequence[str], answers: Sequ
         kept.append("" if len(fitting) == len(answers) else " or ".join(kinds))
     scores = scores.masked_fill(~allowed, -torch.inf)
     best = [answers[index] for index in scores.argmax(-1).tolist()]
-    values = {**prediction.values, "answer": best, "answer_scores": scores, "answer_kind": kept}
+    values = {**prediction.values, "answer": best, "answer_logits": scores, "answer_kind": kept}
     return Prediction(prediction.task, prediction.id, values)
