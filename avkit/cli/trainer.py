@@ -30,8 +30,8 @@ from avkit.systems.encoder_weights import weights_facts
 from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
-from avkit.training.limits import BatchLimits
 from avkit.training.domain import domains_of
+from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel, check_same
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
 
