@@ -101,6 +101,23 @@ def test_report_has_every_headline_with_baseline_and_listening(whole):
     assert (whole.path / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_report_shows_the_worst_samples_first(whole):
+    report = json.loads((whole.path / "report.json").read_text())
+    by_task = {}
+    for example in report["examples"]:
+        by_task.setdefault(example["task"], []).append(float(example["score"].rpartition(" ")[2]))
+    assert set(by_task) == {"ra_ssu", "avs", "avqa"}
+    for scores in by_task.values():
+        assert len(scores) == 4
+        assert scores == sorted(scores)
+
+
+def test_every_score_that_can_have_an_interval_has_one(whole):
+    for row in json.loads((whole.path / "report.json").read_text())["rows"]:
+        if row["value"] is not None and row["n"] > 1:
+            assert row["low"] <= row["value"] <= row["high"], row
+
+
 def kill_and_resume(folder, kill_at, *extra, tasks="ra_ssu,avs,avqa"):
     """The losses of a run that is killed once `kill_at` steps are on disk, and resumed."""
     run = RunFolder(folder / "killed")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from avkit.batch import Batch
-from avkit.cli.examples import examples
+from avkit.cli.examples import worst_examples
 from avkit.cli.provenance import versions
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
@@ -33,6 +33,8 @@ from avkit.training.run_folder import RunFolder
 
 #: Training samples per task that baselines are counted over.
 COUNTED = 256
+#: Test samples per task among which the report chooses those that it shows.
+CANDIDATES = 12
 #: Test samples per task shown in the report.
 SHOWN = 4
 #: How names of baselines begin among the contestants of an `Evaluator`.
@@ -58,7 +60,8 @@ def report_run(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
         rows=rows,
-        examples=list(examples(model, data.first_batches("test", SHOWN))),
+        examples=worst_examples(model, data.first_batches("test", CANDIDATES, size=1), SHOWN),
+        examples_note=f"Of the first {CANDIDATES} test samples of each task the {SHOWN} that are answered worst.",
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test samples of a run with predicted and true answers, for its report."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Prediction
 from avkit.report import Example, Sample
 from avkit.report.renderers import find_renderer
-from avkit.training.evaluator import silence
+from avkit.training.evaluator import Evaluator, silence
 from avkit.training.module import AVModel
 
 #: Most pictures of a sample that are shown; of longer clips they are evenly apart.
@@ -36,6 +37,36 @@ def examples(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> Iterator
                     silent = model(silence(inputs))
             for row, scope in enumerate(scopes):
                 yield make_example(kinds, batch, prediction, silent, row, scope)
+
+
+def worst_examples(model: AVModel, batches: Mapping[str, Sequence[Batch]], shown: int) -> list[Example]:
+    """The samples of each task that are answered worst, each with its own score, the worst first.
+
+    Args:
+        model: The model.
+        batches: By task batches of one sample each, among which to choose.
+        shown: Samples of each task.
+    """
+    model.eval()
+    found: list[Example] = []
+    for name, samples in batches.items():
+        scores = [_own_score(model, batch) for batch in samples]
+        order = sorted(range(len(samples)), key=lambda number: (math.isnan(scores[number]), scores[number]))[:shown]
+        worst = list(examples(model, {name: [samples[number] for number in order]}))
+        for example, number in zip(worst, order, strict=True):
+            if not math.isnan(scores[number]):
+                example.score = f"{model.tasks[name].monitor} {100 * scores[number]:.1f}"
+        found += worst
+    return found
+
+
+def _own_score(model: AVModel, batch: Batch) -> float:
+    """The score by which the task is judged, of one sample alone; NaN where it has none."""
+    inputs = batch.to(model.device)
+    evaluator = Evaluator(model.tasks, quick=True)
+    with torch.inference_mode():
+        evaluator.update(model(inputs), inputs)
+    return evaluator.compute(batch.task).get(model.tasks[batch.task].monitor, math.nan)
 
 
 def make_example(

@@ -38,6 +38,7 @@ class Example:
         events: Predicted events, shown over time above the true ones.
         truth_events: True events; None where they are not known.
         duration: Length of the clip in seconds, for events.
+        score: Its own score and the metric, such as `mIoU 71.3`.
         captions: Predicted caption under each frame, or none.
         truth_captions: True caption under each frame, or none.
 
@@ -65,6 +66,7 @@ class Example:
     answer: str = ""
     truth_answer: str = ""
     note: str = ""
+    score: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -106,6 +108,7 @@ class RunReport:
     """All that the report of a run shows.
 
     Attributes:
+        examples_note: How the examples were chosen.
         curves: Loss curve by task.
         efficiency: What answers cost, a row per task.
         facts: By section (model, speed, provenance ...) a table of name and text.
@@ -120,6 +123,7 @@ class RunReport:
     efficiency: list[Efficiency] = field(default_factory=list)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    examples_note: str = ""
 
 
 @dataclass

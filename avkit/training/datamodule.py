@@ -206,10 +206,16 @@ class AVDataModule(L.LightningDataModule):
         """Samples of a task's split that the official files list, on disk or not; else those that can be read."""
         return len(self.indices(split, task)) + len(self.split(split, task).missing)
 
-    def first_batches(self, split: str, count: int) -> dict[str, list[Batch]]:
-        """Batches of the first `count` samples of each task, uncropped, for baselines and examples."""
+    def first_batches(self, split: str, count: int, size: int | None = None) -> dict[str, list[Batch]]:
+        """Batches of the first `count` samples of each task, uncropped, for baselines and examples.
+
+        Args:
+            split: Of the data.
+            count: Samples of each task at most.
+            size: Samples per batch; those of a training step where None.
+        """
         items = self._items(split, NO_CROP)
-        size = self.batch_size.trimmed
+        size = size or self.batch_size.trimmed
         batches = {}
         for task in self.specs:
             samples = [items[SampleKey(task, index, 0.0)][1] for index in self.indices(split, task)[:count]]
