@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people give to metrics is scored right or refused, never taken for something else."""
 
+import random
+import traceback
+
 import numpy as np
 import pytest
 import torch
 
 from avkit.metrics import (
     AnswerAccuracy,
+    CaptionScores,
     EventDetectionMAP,
     MaskFScore,
     MaskIoU,
@@ -290,3 +294,59 @@ def test_a_video_of_two_states_is_scored_once():
     first.merge_state(second)
     with pytest.raises(ValueError, match="1 videos were added twice, in two processes; give each to one"):
         first.compute()
+
+
+def anything(pick):
+    """An array, tensor or list of some shape and type, or what is none of them."""
+    shape = pick.choice([(), (0,), (2,), (2, 3), (2, 3, 3), (2, 3, 4, 4), (2, 3, 3, 4, 4), (2, 8, 8), (2, 0, 3)])
+    array = np.random.default_rng(pick.randrange(10**6)).normal(size=shape)
+    odd = [None, "dog", {"a": 1}, [[1, 2], [3]], ["dog", 1], [None], b"x", 3, [], object(), [torch.zeros(2), 1]]
+    kinds = [
+        *(array, array > 0, torch.tensor(array), torch.tensor(array > 0).long(), 1 / (1 + np.exp(-array))),
+        *((array > 0).tolist(), np.where(array > 1, np.nan, array), (100 * array).astype(">i4"), ["dog", "cat"]),
+        pick.choice(odd),
+    ]
+    return pick.choice(kinds)
+
+
+def right_updates():
+    """Metrics with arguments of an update that are right."""
+    uniform = np.random.default_rng(0).random
+    masks = [uniform((2, 3, 4, 4)), uniform((2, 3, 4, 4)) > 0.5, None, ["a", "b"]]
+    steps = uniform((2, 3, 3))
+    labels = np.ones((2, 3, 4, 4), np.int64)
+    return [
+        (lambda: MaskIoU(form="probabilities"), masks),
+        (lambda: MaskFScore(variant="clean", form="probabilities"), masks),
+        (lambda: SemanticMask(3), [uniform((2, 3, 3, 4, 4)), labels, None, ["a", "b"]]),
+        (lambda: SegmentAccuracy(3), [steps, labels[:, :, 0, 0], None, ["a", "b"]]),
+        (AnswerAccuracy, [uniform((2, 3)), [0, 2], ["Audio Counting"] * 2, ["a", "b"]]),
+        (lambda: ParsingF1(3), [steps, steps, steps > 0.5, steps > 0.5, uniform((2, 3)), None, ["a", "b"]]),
+        (lambda: SourceLocalization(size=8), [uniform((2, 5, 5)), np.ones((2, 8, 8)), ["a", "b"]]),
+        (lambda: CaptionScores("plain", meteor=False), [["a dog", "a cat"], ["a dog", ["a cow"]], ["a", "b"], [0, 1]]),
+    ]
+
+
+def refusal(metric, arguments):
+    """The error of an update, None if it was accepted."""
+    try:
+        metric.update(*arguments)
+    except (ValueError, TypeError) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_anything_is_scored_or_refused_in_words_and_leaves_nothing_half_added(seed):
+    pick = random.Random(seed)
+    refused = 0
+    for _ in range(150):
+        make, right = pick.choice(right_updates())
+        metric = make()
+        error = refusal(metric, [anything(pick) if pick.random() < 0.3 else value for value in right])
+        rows = metric.compute_rows().values()
+        if error is not None:
+            refused += 1
+            assert "avkit" in traceback.extract_tb(error.__traceback__)[-1].filename, error
+            assert {row.n for row in rows} == {0}, error
+    assert 30 < refused < 140

@@ -20,6 +20,7 @@ from avkit.metrics.inputs import (
     check_one_hot,
     class_count,
     class_labels,
+    clip_names,
     scores_or_names,
     to_labels,
     valid_flags,
@@ -122,12 +123,13 @@ class SegmentAccuracy(ScoreMetric):
         else:
             true = class_labels("target", true, self.num_classes)
         keep = valid_flags(valid, predicted)
+        names = clip_names(clips, len(predicted))
         correct = predicted == true
         right = (correct & keep).sum(1)
         total = keep.sum(1)
         self.right += right.sum()
         self.total += total.sum()
-        self.add_clips(torch.stack([right, total], 1), clips, total > 0)
+        self.add_clips(torch.stack([right, total], 1), names, total > 0)
 
     def _predicted(self, scores: ArrayLike) -> Tensor:
         """The predicted class of every segment, int64 (B, T)."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, Form, check_class_scores, check_form, scores_or_names, to_labels
+from avkit.metrics.inputs import ArrayLike, Form, check_class_scores, check_form, clip_names, scores_or_names, to_labels
 from avkit.metrics.intervals import Floats
 
 #: The nine question types by modality, in the order of the published tables.
@@ -53,8 +53,13 @@ def question_type(text: str | Sequence[str]) -> str:
     Raises:
         ValueError: If a text that opens with a bracket is not a JSON list of strings.
     """
+    if isinstance(text, np.ndarray):
+        text = list(text.reshape(-1))
     if not isinstance(text, str):
-        return _known_spelling(" ".join(text))
+        parts = [str(part) for part in text] if isinstance(text, list | tuple) else []
+        if not parts:
+            raise TypeError(f"Question type {text!r} is no text; give e.g. 'Audio Counting'.")
+        return _known_spelling(" ".join(parts))
     if not text.lstrip().startswith("["):
         return _known_spelling(text)
     try:
@@ -168,11 +173,13 @@ class AnswerAccuracy(ScoreMetric):
         given = scores_or_names(scores, self.classes, "answer")
         true = to_labels("target", target, self.classes, "answer").to(given.device)
         labels = given.ndim == 1 and self.form in (None, "labels")
-        if (not labels and (given.ndim != 2 or self.form == "labels")) or not len(given) == len(true) == len(types):
+        fits = labels or (given.ndim == 2 and given.shape[1] > 0 and self.form != "labels")
+        if not fits or true.ndim != 1 or not len(given) == len(true) == _length(types):
             raise ValueError(
-                f"scores of shape {tuple(given.shape)}, target of shape {tuple(true.shape)} and {len(types)} types; "
-                "give scores (B, answers), or as labels answers (B,), target (B,) and B types."
+                f"scores of shape {tuple(given.shape)}, target of shape {tuple(true.shape)} and {_length(types)} types"
+                "; give scores (B, answers), or as labels answers (B,), target (B,) and a list of B types."
             )
+        names = clip_names(clips, len(true))
         if not labels:
             check_class_scores("scores", given, self.form)
         answers = given if labels else given.max(1).indices if len(given) else true
@@ -181,7 +188,7 @@ class AnswerAccuracy(ScoreMetric):
             _check_answers(name, indices, len(self.classes) if labels and self.classes else size)
         rows = answer_rows((answers == true) & (true >= 0), types)
         self.counts += rows.sum(0)
-        self.add_clips(rows.flatten(1), clips)
+        self.add_clips(rows.flatten(1), names)
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1] by name, see `accuracies`."""
@@ -229,6 +236,11 @@ def _check_answers(name: str, indices: Tensor, size: int) -> None:
             f"{name} is {indices.dtype} with values {values}; give integers from 0 to {size - 1}, or -1 for an answer "
             "outside the vocabulary."
         )
+
+
+def _length(types: object) -> int:
+    """How many types there are; -1 for what is no list."""
+    return len(types) if isinstance(types, list | tuple) or (isinstance(types, np.ndarray) and types.ndim) else -1
 
 
 def _ratio(rows: list[list[int]]) -> float:

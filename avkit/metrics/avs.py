@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, Form, check_form, to_tensor, valid_flags
+from avkit.metrics.inputs import ArrayLike, Form, check_form, clip_names, to_tensor, valid_flags
 from avkit.metrics.intervals import Floats
 from avkit.metrics.mask_scores import THRESHOLDS, Masks, check_masks, f_curves, has_source, iou, overlap, shape_message
 
@@ -70,6 +70,7 @@ class _VideoMetric(ScoreMetric):
             TypeError: If something is no array of numbers.
         """
         given, true, flags = _clips(scores, target, valid)
+        names = clip_names(clips, len(given))
         if flags.all():
             masks = check_masks(given.flatten(0, 1), true.flatten(0, 1), self.form)
         else:
@@ -81,9 +82,9 @@ class _VideoMetric(ScoreMetric):
         sums = rows.sum(1)
         self.records.append(sums[scored].flatten())
         if self.variant == "official":
-            self.add_clips(_best(sums)[:, None] * scored[:, None], clips, scored)
+            self.add_clips(_best(sums)[:, None] * scored[:, None], names, scored)
         else:
-            self.add_clips(sums, clips, sums[:, 0] > 0)
+            self.add_clips(sums, names, sums[:, 0] > 0)
 
     def compute(self) -> Tensor:
         """The score so far, a float32 scalar in [0, 1]; NaN if there is no frame that counts."""

@@ -18,6 +18,7 @@ from avkit.metrics.inputs import (
     Form,
     check_form,
     class_count,
+    clip_names,
     holds_names,
     to_labels,
     to_tensor,
@@ -103,6 +104,7 @@ class SemanticMask(ScoreMetric):
         """
         given, true = self._clips(preds, target)
         videos = len(true)
+        names = clip_names(clips, videos)
         clip_of_frame = torch.arange(videos).repeat_interleave(true.shape[1])
         labels = self._labels(given)
         if valid is not None:
@@ -120,7 +122,7 @@ class SemanticMask(ScoreMetric):
         parts = counts if self.variant == "pooled" else (iou, f, present)
         sums = torch.zeros(videos, 3 * self.num_classes, dtype=torch.double, device=iou.device)
         sums.index_add_(0, clip_of_frame.to(iou.device), torch.cat([part.double() for part in parts], 1))
-        self.add_clips(sums, clips, sums.any(1))
+        self.add_clips(sums, names, sums.any(1))
 
     def _clips(self, preds: ArrayLike, target: ArrayLike) -> tuple[Tensor, Tensor]:
         """Predictions (B, T, K, H, W) or (B, T, H, W) and true labels (B, T, H, W), of fitting shapes."""

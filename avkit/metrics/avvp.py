@@ -13,7 +13,16 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, Form, check_form, check_one_hot, class_count, to_tensor, valid_flags
+from avkit.metrics.inputs import (
+    ArrayLike,
+    Form,
+    check_form,
+    check_one_hot,
+    class_count,
+    clip_names,
+    to_tensor,
+    valid_flags,
+)
 from avkit.metrics.intervals import Floats
 from avkit.metrics.parsing_scores import KINDS, event_counts, f_scores, parse, rows_to_segments, segment_counts
 
@@ -103,6 +112,7 @@ class ParsingF1(ScoreMetric):
         whole = None if video is None else to_tensor("video", video)
         self._check(inputs, whole)
         device = inputs["audio"].device
+        names = clip_names(clips, len(inputs["audio"]))
         keep = valid_flags(valid, inputs["audio"])[..., None]
         in_video = None if whole is None else self._probabilities("video", whole.to(device))
         heard = parse(self._probabilities("audio", inputs["audio"]), in_video, self.threshold) & keep
@@ -120,7 +130,7 @@ class ParsingF1(ScoreMetric):
                 self.counts[level, kind] += counts.sum(0)
                 rows.append(scores[:, None] if self.variant == "official" else counts.flatten(1))
         self.videos += len(heard)
-        self.add_clips(torch.cat(rows, 1), clips)
+        self.add_clips(torch.cat(rows, 1), names)
 
     def compute(self) -> dict[str, float]:
         """`segment/A`, `segment/V`, `segment/AV`, `segment/Type`, `segment/Event`, and the same of `event/`.

@@ -105,6 +105,9 @@ def score_captions(
 
 def pair_captions(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[Pair]:
     """Each caption with the list of its references, checked."""
+    for name, texts in (("predictions", predictions), ("references", references)):
+        if not isinstance(texts, str | list | tuple) and not (isinstance(texts, np.ndarray) and texts.ndim):
+            raise TypeError(f"{name} is a {type(texts).__name__}; give a list of texts.")
     if isinstance(predictions, str) or isinstance(references, str) or len(predictions) != len(references):
         raise ValueError(
             f"{len(predictions)} predictions and {len(references)} references; give a list of captions and a list "
@@ -112,6 +115,8 @@ def pair_captions(predictions: Sequence[str], references: Sequence[str | Sequenc
         )
     pairs = []
     for number, (prediction, own) in enumerate(zip(predictions, references, strict=True)):
+        if not isinstance(own, str | list | tuple | np.ndarray):
+            raise TypeError(f"References {number} are {own!r}, a {type(own).__name__}; give a text or a list of texts.")
         own_references = [own] if isinstance(own, str) else list(own)
         if not own_references:
             raise ValueError(f"Caption {number}, {prediction!r}, has no reference; leave it out or give one.")

@@ -19,6 +19,7 @@ from avkit.metrics.caption_scores import (
     pair_captions,
     score_captions,
 )
+from avkit.metrics.inputs import clip_names
 from avkit.metrics.intervals import Floats
 
 __all__ = ["CaptionResult", "CaptionScores", "score_captions"]
@@ -96,11 +97,11 @@ class CaptionScores(ScoreMetric):
             TypeError: If a caption is not a string.
         """
         pairs = pair_captions(predictions, references)
-        _check_lengths(len(pairs), clips=clips, places=places)
+        names = clip_names(clips, len(pairs)) or [""] * len(pairs)
+        ordered = None if places is None else _whole_numbers(places, len(pairs))
         if not pairs:
             return
-        numbers = self._places(len(pairs)) if places is None else [int(place) for place in places]
-        names = [""] * len(pairs) if clips is None else [str(clip) for clip in clips]
+        numbers = self._places(len(pairs)) if ordered is None else ordered
         lines = []
         for place, name, pair in zip(numbers, names, pairs, strict=True):
             lines.append(json.dumps([places is not None, place, name, *pair]) + "\n")
@@ -143,7 +144,11 @@ class CaptionScores(ScoreMetric):
         return draws | dict(zip(BLEU, bleu_of_counts(sums[:, 2:12]), strict=True))
 
 
-def _check_lengths(captions: int, **given: Sequence[object] | None) -> None:
-    for name, values in given.items():
-        if values is not None and len(values) != captions:
-            raise ValueError(f"{len(values)} {name} for {captions} captions; give one for each, or leave {name} out.")
+def _whole_numbers(places: object, captions: int) -> list[int]:
+    """Checked places of captions."""
+    numbers = places.tolist() if isinstance(places, Tensor | np.ndarray) else places
+    if not isinstance(numbers, list | tuple | range) or not all(isinstance(number, int) for number in numbers):
+        raise TypeError(f"places is {places!r}; give a list of whole numbers.")
+    if len(numbers) != captions:
+        raise ValueError(f"{len(numbers)} places for {captions} captions; give one each.")
+    return list(numbers)

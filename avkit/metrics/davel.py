@@ -25,7 +25,7 @@ from avkit.metrics.event_precision import (
     resampled_precision,
     without_duplicates,
 )
-from avkit.metrics.inputs import ArrayLike, class_labels, to_labels, to_tensor
+from avkit.metrics.inputs import ArrayLike, class_labels, to_labels, to_names, to_tensor
 from avkit.metrics.intervals import resample_counts
 
 #: How far an event may reach behind the end of its video, in seconds: clips are cut to whole frames.
@@ -92,7 +92,7 @@ class EventDetectionMAP(ScoreMetric):
         videos: Sequence[str],
         preds: Sequence[Mapping[str, ArrayLike]],
         target: Sequence[Mapping[str, ArrayLike]],
-        durations: Sequence[float] | None = None,
+        durations: ArrayLike | None = None,
     ) -> None:
         """Add videos; each may be added once.
 
@@ -109,25 +109,29 @@ class EventDetectionMAP(ScoreMetric):
                 behind the end of its video, a label is negative or unknown or a value is not finite.
             TypeError: If something is no array of numbers or names of `classes`.
         """
-        if isinstance(videos, str) or (durations is not None and len(durations) != len(videos)):
-            raise ValueError(
-                f"videos is {videos!r} with durations {durations!r}; give a list with one of each per video."
-            )
+        for given in (videos, preds, target):
+            if not isinstance(given, list | tuple):
+                raise TypeError(f"{given!r} is no list; give lists of names, preds and target, one entry per video.")
         if not len(videos) == len(preds) == len(target):
             raise ValueError(
                 f"{len(videos)} videos, {len(preds)} of detections and {len(target)} of targets; give one each per "
                 "video."
             )
-        lengths = [None] * len(videos) if durations is None else list(durations)
-        for name, detections, events, length in zip(videos, preds, target, lengths, strict=True):
+        names = to_names("videos", videos, len(videos))
+        lengths = [None] * len(names) if durations is None else _seconds(durations, len(names))
+        rows = []
+        numbers: set[int] = set()
+        for name, detections, events, length in zip(names, preds, target, lengths, strict=True):
             number = clip_number(name)
-            if number in self._known:
+            if number in self._known or number in numbers:
                 raise ValueError(f"Video {name!r} was added before; each is scored once.")
+            numbers.add(number)
             detected = self._rows(f"preds[{name!r}]", detections, length, scored=True)
             true = self._rows(f"target[{name!r}]", events, length, scored=False)
-            self._known.add(number)
             keep = without_duplicates(true[:, :2].cpu().numpy(), true[:, 2].long().cpu().numpy())
-            true = true[torch.from_numpy(keep).to(true.device)]
+            rows.append((number, detected, true[torch.from_numpy(keep).to(true.device)]))
+        self._known |= numbers
+        for number, detected, true in rows:
             self.preds.append(detected.to(self.device))
             self.preds_video.append(torch.full((len(detected),), number, device=self.device))
             self.target.append(true.to(self.device))
@@ -136,6 +140,8 @@ class EventDetectionMAP(ScoreMetric):
 
     def _rows(self, what: str, events: Mapping[str, ArrayLike], length: float | None, *, scored: bool) -> Tensor:
         """Checked events as float64 (N, 4): start, end, label, score."""
+        if not isinstance(events, Mapping):
+            raise TypeError(f"{what} is a {type(events).__name__}; give a mapping with segments, labels and scores.")
         required = ["segments", "labels"]
         if scored:
             required.append("scores")
@@ -144,13 +150,14 @@ class EventDetectionMAP(ScoreMetric):
             raise ValueError(f"{what} has no {', '.join(missing)}; it has {', '.join(events) or 'nothing'}.")
         segments = _rows_of(to_tensor(f"{what} segments", events["segments"]), 2)
         labels = _rows_of(to_labels(f"{what} labels", events["labels"], self.classes), None).to(segments.device)
-        scores = torch.zeros(len(labels), device=segments.device)
+        scores = torch.zeros(labels.shape, device=segments.device)
         if scored:
             scores = _rows_of(to_tensor(f"{what} scores", events["scores"]), None).to(segments.device)
-        if segments.ndim != 2 or segments.shape[1] != 2 or not len(segments) == len(labels) == len(scores):
+        shapes_fit = segments.ndim == 2 and segments.shape[1] == 2 and labels.ndim == scores.ndim == 1
+        if not shapes_fit or not len(segments) == len(labels) == len(scores):
             raise ValueError(
-                f"{what} has segments {tuple(segments.shape)}, {len(labels)} labels and {len(scores)} scores; give "
-                f"segments (N, 2) and as many {' and '.join(required[1:])}."
+                f"{what} has segments {tuple(segments.shape)}, {_count(labels)} labels and {_count(scores)} scores; "
+                f"give segments (N, 2) and as many {' and '.join(required[1:])}."
             )
         if scores.dtype == torch.bool:
             raise ValueError(
@@ -236,6 +243,18 @@ def _rows_of(values: Tensor, columns: int | None) -> Tensor:
         return values
     shape = (0,) if columns is None else (0, columns)
     return values.new_zeros(shape, dtype=torch.long if columns is None else torch.double)
+
+
+def _count(values: Tensor) -> str:
+    return str(len(values)) if values.ndim == 1 else f"{tuple(values.shape)}"
+
+
+def _seconds(durations: ArrayLike, count: int) -> list[float | None]:
+    """Checked lengths of videos."""
+    values = to_tensor("durations", durations)
+    if values.shape != (count,):
+        raise ValueError(f"durations of shape {tuple(values.shape)}; give seconds, one for each of {count} videos.")
+    return list(values.tolist())
 
 
 def _event_table(joined: Floats, video: Ints) -> EventTable:

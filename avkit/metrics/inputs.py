@@ -116,6 +116,34 @@ def holds_names(values: ArrayLike) -> bool:
     return isinstance(values, str)
 
 
+def to_names(name: str, values: object, count: int) -> list[str]:
+    """Names, such as those of clips, as a list of texts.
+
+    Args:
+        name: What they are, for errors.
+        values: A list, tuple or array of texts or whole numbers.
+        count: How many there must be.
+
+    Raises:
+        TypeError: If it is no list of texts.
+        ValueError: If there are more or fewer.
+    """
+    entries = values.tolist() if isinstance(values, np.ndarray) else values
+    if not isinstance(entries, list | tuple):
+        raise TypeError(f"{name} is a {type(values).__name__}; give a list of {count} names.")
+    for entry in entries:
+        if isinstance(entry, bool) or not isinstance(entry, str | int):
+            raise TypeError(f"{name} holds {entry!r}, a {type(entry).__name__}; give names as texts.")
+    if len(entries) != count:
+        raise ValueError(f"{len(entries)} {name} for {count} rows; give one each.")
+    return [str(entry) for entry in entries]
+
+
+def clip_names(clips: object | None, count: int) -> list[str] | None:
+    """Checked names of clips, see `to_names`; None where there are none."""
+    return None if clips is None else to_names("clips", clips, count)
+
+
 def class_count(num_classes: int | None, classes: Sequence[str] | None, default: int) -> int:
     """The number of classes that a metric was told, by number, by names, or not at all.
 

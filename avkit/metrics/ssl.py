@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, check_ranking, to_tensor
+from avkit.metrics.inputs import ArrayLike, check_ranking, clip_names, to_tensor
 from avkit.metrics.intervals import Floats
 from avkit.metrics.source_regions import annotators_to_map, boxes_to_map, consensus_iou, pixel_precision, regions
 from avkit.nn.heatmap import HEATMAP_SIZE, HeatmapProtocol, resize_heatmaps
@@ -81,12 +81,13 @@ class SourceLocalization(ScoreMetric):
         """
         given = to_tensor("preds", preds)
         weights = to_tensor("target", target).to(given.device)
-        if given.ndim != 3 or weights.shape != (len(given), self.size, self.size):
+        if given.ndim != 3 or 0 in given.shape[1:] or weights.shape != (len(given), self.size, self.size):
             raise ValueError(
                 f"preds of shape {tuple(given.shape)} and target of shape {tuple(weights.shape)}; give preds (B, h, w) "
                 f"and target (B, {self.size}, {self.size})."
             )
         check_ranking("preds", given)
+        names = clip_names(clips, len(given))
         if not len(given):
             return
         weights = weights.float() if weights.dtype == torch.bool else weights
@@ -105,7 +106,7 @@ class SourceLocalization(ScoreMetric):
         self.maps += len(scores)
         self.extra += extra[:, :2].sum(0)
         self.ranked += extra[:, 2].sum().long()
-        self.add_clips(torch.cat([torch.ones_like(scores)[:, None], passed, scores[:, None], extra], 1), clips)
+        self.add_clips(torch.cat([torch.ones_like(scores)[:, None], passed, scores[:, None], extra], 1), names)
 
     def compute(self) -> dict[str, float]:
         """`cIoU@0.5`, `AUC` and `mean_cIoU`, and the clean ones where asked for; NaN before the first map."""
