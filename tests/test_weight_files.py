@@ -3,6 +3,7 @@
 
 import argparse
 import collections
+import re
 import subprocess
 import sys
 
@@ -232,3 +233,28 @@ class TestWeightFiles:
         torch.save([torch.ones(1)], tmp_path / "list.pt")
         with pytest.raises(ValueError, match="not a state dict"):
             read_weights(tmp_path / "list.pt")
+
+
+def test_resuming_takes_checkpoints_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--tasks", "avs", "--name", "run", "--trainer.max_steps", "1", "--report", "false"]
+    words += ["--data.batch_size.trimmed", "2", "--data.loader.workers", "0", "--data.image_size", "32"]
+    words += ["--data.scenes.val_size", "2", "--data.scenes.test_size", "2", "--trainer.enable_progress_bar", "false"]
+    assert main(words) == 0
+    folder = tmp_path / "runs/run/checkpoints"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    torch.save({"model": {"w": torch.ones(2)}}, "foreign.pth")
+    cases = {
+        str(folder / "last.safetensors"): f"holds weights alone.*Name {folder / 'last.ckpt'}, which lies beside it",
+        "foreign.pth": "no checkpoint of a training that can go on",
+    }
+    capsys.readouterr()
+    for path, message in cases.items():
+        assert main([*words, "--ckpt_path", path]) == 2
+        error = capsys.readouterr().err
+        assert re.search(message, error)
+        assert "pytorch-lightning_version" not in error
+        assert error.count("\n") == 1
+    assert all(path.read_bytes() == content for path, content in before.items()), "nothing was written"
+    assert main(["test", "runs/run", "--ckpt_path", str(folder / "last.ckpt")]) == 2
+    assert "scores the run's best checkpoint" in capsys.readouterr().err

@@ -289,6 +289,11 @@ def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
     run = RunFolder(args[0])
     facts = run.read_facts()
     options = args[1:]
+    if any(option.partition("=")[0] == "--ckpt_path" for option in options):
+        raise ValueError(
+            f"avkit {command} scores the run's best checkpoint, or its last one where no validation chose one. Leave "
+            "--ckpt_path out; it names the checkpoint that 'avkit fit' goes on from."
+        )
     cli = make_cli([*evaluation_words(run, trust="--trust" in options), *options])
     check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
     check_drawn_splits(facts, cli.datamodule)

@@ -44,6 +44,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if not Path(path).exists():
             raise RunError(f"Checkpoint {path} does not exist. Name a file under RUN/checkpoints, or 'last'.")
+        if Path(path).suffix == ".safetensors":
+            raise _weights_alone(Path(path))
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as e:  # torch raises half a dozen kinds for broken or foreign files
@@ -51,7 +53,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{path} cannot be read as a checkpoint: {e}. It may be cut, or hold Python objects, "
                 "which are never loaded."
             ) from e
+        if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
+            raise RunError(
+                f"{path} is no checkpoint of a training that can go on: it has no step and no optimizer. Name a file "
+                "under RUN/checkpoints that ends in .ckpt; official weights start with --model.system.weights, see "
+                "'avkit convert'."
+            )
         return checkpoint
+
+
+def _weights_alone(path: Path) -> RunError:
+    """The error for weights that are named as a checkpoint."""
+    checkpoint = path.with_suffix(".ckpt")
+    advice = f"Name {checkpoint}, which lies beside it" if checkpoint.exists() else "Name a file that ends in .ckpt"
+    return RunError(
+        f"{path} holds weights alone, and training cannot go on from them: they have no step and no optimizer. "
+        f"{advice}; 'avkit predict RUN' reads the weights."
+    )
 
 
 class LastCheckpoint(Checkpoint):
