@@ -77,7 +77,7 @@ ROWS = {
         "CCNet, padding of its own, gates that see none",
         "davel",
         "ccnet_unav100",
-        {**NARROW, "mixed": False, "blind": False},
+        {**NARROW, "mixed": False, "mask_gates": True},
     ),
     "davel": Recipe("AV-Unified, general head", "davel"),
     "no_cmcc": Recipe("CCNet without CMCC", "davel", "ccnet_unav100", {**NARROW, "cmcc": False}),

@@ -48,7 +48,7 @@ def main():
         make_videos(folder, o.clips, o.side, o.fps)
         sources = sources_in(folder)
         side = 64 if o.encoder == "small" else 224
-        stream = FeatureStream("seen", "pictures", o.encoder, None, resize=side, crop=side)
+        stream = FeatureStream("frames", "pictures", o.encoder, None, resize=side, crop=side)
         extractor = FeatureExtractor([stream], torch.device(o.device), 64)
         torch.set_num_threads(1 if o.device == "cpu" else torch.get_num_threads())
         best = {"decoding alone": 0.0, "extraction": 0.0}
@@ -58,7 +58,7 @@ def main():
                 assert not clip.error, clip.error
             best["decoding alone"] = max(best["decoding alone"], o.clips / (time.perf_counter() - start))
             start = time.perf_counter()
-            extract_clips(sources, extractor, ExtractionProgress(folder / f"parts{k}", ["seen"]), o.workers)
+            extract_clips(sources, extractor, ExtractionProgress(folder / f"parts{k}", ["frames"]), o.workers)
             best["extraction"] = max(best["extraction"], o.clips / (time.perf_counter() - start))
         where = torch.cuda.get_device_name() if o.device.startswith("cuda") else "CPU"
         print(f"{o.clips} clips of 10 s, {o.side} pixels, {o.fps} fps; {o.workers} workers; {o.encoder} on {where}")

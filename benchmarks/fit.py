@@ -43,9 +43,9 @@ def fit(tasks: str, real: Path | None, extra: list[str]) -> tuple[Path, dict[str
         command += ["--data.splits.allow_shared", "true"]  # to overfit is what is asked
         command += ["--trainer.max_epochs", "5"]
     start = time.perf_counter()
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     minutes = (time.perf_counter() - start) / 60
-    report = next(line for line in reversed(said.splitlines()) if line.startswith("report: "))
+    report = next(line for line in reversed(printed.splitlines()) if line.startswith("report: "))
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     return Path(report.removeprefix("report: ")).parent, {"minutes": minutes, "largest process, GB": memory}
 
@@ -56,9 +56,9 @@ def figures(run: Path, real: bool) -> Iterator[dict[str, Any]]:
     rows = {(row["task"], row["metric"]): row for row in report["rows"]}
     for key in (key for key in HEADLINES if key in rows):
         row = rows[key]
-        found = {"figure": " ".join(key), "value": row["value"], "baseline": row["baseline"]}
+        figure = {"figure": " ".join(key), "value": row["value"], "baseline": row["baseline"]}
         aim = {"aim": 0.9} if real else {"error_removed": row["error_removed"], "aim": 0.5}
-        yield {**found, **aim}
+        yield {**figure, **aim}
     for key in () if real else dict.fromkeys((*HEADLINES, *LISTENING)):
         if key in rows:
             value, others = rows[key]["value"], {name: rows[key][name] for name in ("silence", "swapped")}

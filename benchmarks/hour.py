@@ -6,13 +6,10 @@ Pictures and sound come as stored features, as long videos do; the encoders are 
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from temporal import measure
 
 from avkit.batch import Item, Vocabulary
@@ -38,14 +35,14 @@ def main() -> None:
     ).eval()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.patches} visual tokens a step")
     print(f"{'T':>6}{'seconds':>10}{'ms a step':>11}{'MB':>8}{'kB a step':>11}")
-    found = []
+    measured = []
     for steps in args.lengths:
         item = Item(
             "hour", float(steps), 1.0, visual=torch.randn(steps, args.patches, 512), audio=torch.randn(steps, 128)
         )
         with torch.inference_mode():
             seconds, megabytes, _ = measure(partial(model, collate([item], "davel")))  # type: ignore[arg-type]
-        found.append((steps, seconds, megabytes))
+        measured.append((steps, seconds, megabytes))
         row = (
             f"{steps:>6}{seconds:>10.3f}{1e3 * seconds / steps:>11.3f}{megabytes:>8.0f}{1e3 * megabytes / steps:>11.1f}"
         )
@@ -55,7 +52,7 @@ def main() -> None:
 
         figure = Figure(figsize=(6, 2.6), layout="constrained")
         for axis, column, label in zip(figure.subplots(1, 2), (1, 2), ("seconds", "MB"), strict=True):
-            axis.plot([row[0] for row in found], [row[column] for row in found], marker="o")
+            axis.plot([row[0] for row in measured], [row[column] for row in measured], marker="o")
             axis.set(xlabel="steps", ylabel=label, xlim=0, ylim=0)
             axis.grid(linewidth=0.5)
         figure.savefig(args.plot, dpi=130)

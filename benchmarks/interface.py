@@ -24,9 +24,10 @@ def code_overlap(size: int, blocks: int, clips: int = 64) -> tuple[float, int]:
     """Mean IoU of scenes' masks and what the code makes of them, and the number of codes."""
     scenes = Scenes("val", clips, image_size=size)
     masks = torch.cat([scenes.item(i, frozenset({"mask"})).targets["mask"] for i in range(clips)]).bool()
-    masks, code = masks[masks.flatten(1).any(1)], MaskCode(blocks)
-    found = code.decode(code.encode(masks), (size, size))
-    overlap = (found & masks).flatten(1).sum(1) / (found | masks).flatten(1).sum(1)
+    masks = masks[masks.flatten(1).any(1)]
+    code = MaskCode(blocks)
+    decoded = code.decode(code.encode(masks), (size, size))
+    overlap = (decoded & masks).flatten(1).sum(1) / (decoded | masks).flatten(1).sum(1)
     return float(overlap.mean()), len(code)
 
 
@@ -41,9 +42,9 @@ def fit(out: Path, interface: str, tasks: str, steps: int, extra: list[str]) -> 
         with (out / f"{interface}.log").open("w") as log:
             command = [sys.executable, "-m", "avkit", *map(str, words), *extra]
             subprocess.run(command, check=True, stdout=log, stderr=log)
-    found = json.loads(report.read_text())
-    print(f"{interface}: {found['facts']['speed']['training']}; test {found['facts']['speed']['test']}", flush=True)
-    return {(row["task"], row["metric"]): row for row in found["rows"]}
+    content = json.loads(report.read_text())
+    print(f"{interface}: {content['facts']['speed']['training']}; test {content['facts']['speed']['test']}", flush=True)
+    return {(row["task"], row["metric"]): row for row in content["rows"]}
 
 
 def main() -> None:

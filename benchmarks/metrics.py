@@ -130,8 +130,8 @@ def events(clips: int, device: str) -> Batches:
         near = torch.randint(count, (100,))
         spans = (true["segments"][near] + torch.randn(100, 2)).clamp(min=0).sort(1).values
         labels = torch.where(torch.rand(100) < 0.5, true["labels"][near], torch.randint(100, (100,)))
-        found = {"segments": spans + torch.tensor([0.0, 0.05]), "labels": labels, "scores": torch.rand(100)}
-        yield [f"video {number:05d}"], [found], [true]
+        detected = {"segments": spans + torch.tensor([0.0, 0.05]), "labels": labels, "scores": torch.rand(100)}
+        yield [f"video {number:05d}"], [detected], [true]
 
 
 class SoftNMS:
@@ -194,7 +194,7 @@ def compare(name: str, fraction: float, seed: int, official: Path) -> dict[str, 
     start = time.perf_counter()
     for batch in given:
         metric.update(*batch)
-    found = metric.compute()
+    values = metric.compute()
     seconds = time.perf_counter() - start
     try:
         theirs, value = OFFICIAL[name](official, given)
@@ -206,7 +206,7 @@ def compare(name: str, fraction: float, seed: int, official: Path) -> dict[str, 
         "SemanticMask-logits": "mIoU",
         "EventDetectionMAP": "Avg",
     }
-    mine = None if value is None else float(found[keys[name]] if name in keys else found)
+    mine = None if value is None else float(values[keys[name]] if name in keys else values)
     row = {"metric": name, "fraction": fraction, "ours_s": round(seconds, 3), "official_s": round(theirs, 3)}
     return {**row, "ratio": round(theirs / seconds, 1), "ours": mine, "official": value}
 

@@ -71,9 +71,9 @@ def localization(root: Path, batches: Batches) -> tuple[float, float]:
         for one, true in zip(maps, truth.numpy(), strict=True):
             size = true.shape
             large = torch.nn.functional.interpolate(one[None, None], size, mode="bilinear", align_corners=True)
-            found = code.normalize_img(large.numpy()[0, 0])
-            middle = np.sort(found.flatten())[int(found.shape[0] * found.shape[1] * 0.5)]
-            evaluator.cal_CIOU(found, true, middle)
+            heat = code.normalize_img(large.numpy()[0, 0])
+            middle = np.sort(heat.flatten())[int(heat.shape[0] * heat.shape[1] * 0.5)]
+            evaluator.cal_CIOU(heat, true, middle)
     value = evaluator.finalize_AP50()
     evaluator.finalize_AUC()
     return time.perf_counter() - start, float(value)
@@ -119,8 +119,8 @@ def events(root: Path, batches: Batches) -> tuple[float, float]:
     code = load(root / "UnAV" / "libs" / "utils" / "metrics.py")
     database: dict[str, Any] = {}
     rows: dict[str, list[Any]] = {"video-id": [], "t-start": [], "t-end": [], "label": [], "score": []}
-    for videos, found, true in batches:
-        for name, guess, truth in zip(videos, found, true, strict=True):
+    for videos, detected, true in batches:
+        for name, guess, truth in zip(videos, detected, true, strict=True):
             spans = zip(truth["segments"].tolist(), truth["labels"].tolist(), strict=True)
             notes = [{"segment": s, "label_id": k, "label": str(k)} for s, k in spans]
             database[name] = {"subset": "test", "annotations": notes, "duration": 60.0}

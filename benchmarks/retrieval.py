@@ -43,12 +43,12 @@ def happens(scene: Scene) -> list[tuple[int, int, str, str, int]]:
     """Class, colour, verb, place and step of all that is seen to sound."""
     state = track(scene)
     on = state.visible & state.sounding
-    found = []
+    events = []
     for k, t in np.argwhere(on).tolist():
         x, y = (min(2, int(3 * v)) for v in state.centre[k, t])
         thing = scene.things[k]
-        found.append((thing.kind, thing.colour, sounding_verb(thing), PLACES[y][x], t))
-    return found
+        events.append((thing.kind, thing.colour, sounding_verb(thing), PLACES[y][x], t))
+    return events
 
 
 def chance(total: int, sought: int, k: int) -> float:
@@ -61,9 +61,9 @@ def report(name: str, ranks: list[tuple[list[str], set[str]]], total: int) -> No
     asked = [(order, sought) for order, sought in ranks if sought]
     cells = []
     for k in AT:
-        found = np.mean([bool(set(order[:k]) & sought) for order, sought in asked])
+        recall = np.mean([bool(set(order[:k]) & sought) for order, sought in asked])
         by_chance = np.mean([chance(total, len(sought), k) for _, sought in asked])
-        cells.append(f"@{k} {found:.3f} (chance {by_chance:.3f})")
+        cells.append(f"@{k} {recall:.3f} (chance {by_chance:.3f})")
     print(f"{name:9} {len(asked):4} queries   {'   '.join(cells)}", flush=True)
 
 
@@ -86,10 +86,10 @@ def main() -> None:
     captions = [test.item(i, {"caption"}).targets["caption"] for i in range(args.clips)]
     report("sentence", [(order(c[i % len(c)]), {names[i]}) for i, c in enumerate(captions)], args.clips)
     ranks, moments = [], []
-    for found in truth:
-        if not found:
+    for true in truth:
+        if not true:
             continue
-        kind, colour, does, place, _ = found[len(found) // 2]
+        kind, colour, does, place, _ = true[len(true) // 2]
         hits = search(index, f"a {COLOURS[colour]} {CLASSES[kind]} {does} {place}", count=max(AT))
         fits = [{(e[0], e[1], e[3]) for e in events} for events in truth]
         sought = {name for name, fit in zip(names, fits, strict=True) if (kind, colour, place) in fit}
@@ -108,11 +108,11 @@ def main() -> None:
         query = index_scene(predictor, val, i).vectors
         if len(kinds) == 1:
             (kind,) = kinds
-            heard = [
+            sounding = [
                 {t.kind for t, on in zip(s.things, track(s).sounding, strict=True) if on.any()}
                 for s in (test.scene(j)[0] for j in range(args.clips))
             ]
-            sought = {name for name, inside in zip(names, heard, strict=True) if kind in inside}
+            sought = {name for name, inside in zip(names, sounding, strict=True) if kind in inside}
             steps = torch.from_numpy(state.sounding.any(0))
             sounds.append((order(like=({"sound": query["sound"][steps]},)), sought))
         shown = happens(scene)

@@ -58,9 +58,9 @@ def fit(args: argparse.Namespace, row: str, seed: int, task: str, words: Words, 
         command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
         with (args.out / f"{name}.log").open("w") as log:
             subprocess.run([*command, *extra], check=True, stdout=log, stderr=log)
-    found = json.loads(report.read_text())
-    print(f"{name}: {found['facts']['speed']['training']}", flush=True)
-    return {row["metric"]: row for row in found["rows"]}
+    content = json.loads(report.read_text())
+    print(f"{name}: {content['facts']['speed']['training']}", flush=True)
+    return {row["metric"]: row for row in content["rows"]}
 
 
 def table(
@@ -81,7 +81,7 @@ def table(
         lines += ["", f"| {task} | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
         wanted = [*((metric, "value") for metric in columns), *((metric, "silence") for metric in silence)]
         for row in mine:
-            cells = [_cell([found.get(metric, {}).get(kind) for found in figures[row]]) for metric, kind in wanted]
+            cells = [_cell([result.get(metric, {}).get(kind) for result in figures[row]]) for metric, kind in wanted]
             lines.append(f"| {rows[row].title} | {' | '.join(cells)} |")
         base = [_cell([first.get(metric, {}).get("baseline")]) for metric in columns]
         lines.append(f"| best constant rule | {' | '.join([*base, *('' for _ in silence)])} |")
@@ -89,9 +89,13 @@ def table(
 
 
 def _cell(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    spread = f" ± {(max(known) - min(known)) / 2:.3f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.3f}{spread}" if known else ""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return ""
+    mean = f"{statistics.mean(numbers):.3f}"
+    if len(numbers) == 1:
+        return mean
+    return f"{mean} ± {(max(numbers) - min(numbers)) / 2:.3f}"
 
 
 def main(
@@ -127,8 +131,8 @@ def main(
         return fit(args, row, seed, rows[row].task, words(args, row), extra)
 
     with ThreadPoolExecutor(args.together) as pool:
-        found = list(pool.map(run, jobs))
+        results = list(pool.map(run, jobs))
     figures: dict[str, list[dict[str, Any]]] = {}
-    for (row, _), values in zip(jobs, found, strict=True):
+    for (row, _), values in zip(jobs, results, strict=True):
         figures.setdefault(row, []).append(values)
     print(table(rows, metrics, figures))

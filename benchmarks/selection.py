@@ -6,8 +6,8 @@
 A clip is six scenes of ten seconds. The question names a thing that is seen in one of them alone, and asks which other
 thing is seen with it; only the pictures of that scene tell. Features are of a perfect recogniser with noise: a picture
 is the sum of what is seen in it, its 16 parts are what is in each, sound is what is heard, and a statement lies where
-pictures of its thing do, as those of CLIP do. So the rows differ by selection alone. `found` is the share of the chosen
-seconds that are of the right scene.
+pictures of its thing do, as those of CLIP do. So the rows differ by selection alone. `right seconds` is the share of
+the chosen seconds that are of the right scene.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ROWS = {
     "pictures of the chosen seconds, choice learnt": {"patch_select": "index", "select_grad": "straight_through"},
     "the same, chosen by the question itself": {"patch_select": "index", "select_grad": "straight_through"},
     "all seconds": {"temporal": False},
-    "the right seconds, told": {"temporal": False},
+    "the right seconds, given": {"temporal": False},
 }
 
 
@@ -72,14 +72,15 @@ class Maker:
             part = place[..., 1] * PARTS + place[..., 0]
             self.kinds.append(set(kinds))
             for i, kind in enumerate(kinds):
-                seen, heard = (np.flatnonzero(x[i, :SECONDS]) for x in (state.visible, state.sounding))
-                self.visual[k, seen] += self.look[kind]
-                self.patches[k, seen, part[i][seen]] += self.look[kind]
-                self.audio[k, heard] += self.sound[kind]
+                visible = np.flatnonzero(state.visible[i, :SECONDS])
+                sounding = np.flatnonzero(state.sounding[i, :SECONDS])
+                self.visual[k, visible] += self.look[kind]
+                self.patches[k, visible, part[i][visible]] += self.look[kind]
+                self.audio[k, sounding] += self.sound[kind]
                 others = {
                     kinds[j] for j in range(len(kinds)) if j != i and (state.visible[i] & state.visible[j]).sum() >= 2
                 }
-                if len(seen) >= 3 and len(others) == 1 and kinds.count(kind) == 1:
+                if len(visible) >= 3 and len(others) == 1 and kinds.count(kind) == 1:
                     self.asked.append((k, kind, others.pop()))
 
     def batch(self, rng: np.random.Generator, count: int) -> Clips:
@@ -92,8 +93,8 @@ class Maker:
                     scenes[row, place] = rng.integers(len(self.kinds))
             scenes[row, right[row]] = number
         index = torch.from_numpy(scenes)
-        found = [x[index].flatten(1, 2) for x in (self.audio, self.visual, self.patches)]
-        noisy = [x + self.noise * torch.randn_like(x) for x in found]
+        features = [x[index].flatten(1, 2) for x in (self.audio, self.visual, self.patches)]
+        noisy = [x + self.noise * torch.randn_like(x) for x in features]
         asked, answer = torch.tensor([x[1:] for x in chosen]).T
         return Clips(*noisy, asked, answer, torch.from_numpy(right))
 
@@ -132,15 +133,17 @@ def measure(name: str, train: Maker, test: Maker, steps: int, seed: int) -> dict
         loss.backward()
         optimizer.step()
         rate.step()
-    rng, right, found = np.random.default_rng(1), [], []
+    rng = np.random.default_rng(1)
+    right = []
+    shares = []
     torch.manual_seed(1)
     with torch.inference_mode():
         for _ in range(16):
             clips = test.batch(rng, 64)
             logits, share = run(name, test, network.eval(), clips)
             right.append((logits.argmax(-1) == clips.answer).float().mean())
-            found.append(share)
-    return {"accuracy": float(torch.stack(right).mean()), "found": float(torch.stack(found).mean())}
+            shares.append(share)
+    return {"accuracy": float(torch.stack(right).mean()), "right seconds": float(torch.stack(shares).mean())}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The systems of questions, masks and sources on scenes, small and for minutes, beside AV-Unified's heads.
 
-    avkit scenes export --layout music-avqa --out DIR --train 1200 --val 48 --test 384 --fps 1 --picture 96
+    avkit scenes export --layout music-avqa --out DIR --train 1200 --val 48 --test 384 --fps 1 --image_size 96
     python benchmarks/spatial.py --root DIR --together 2
 
 Every row of a task sees as many batches of the same size, made by the same rule, and is a run under `--out`; those that
@@ -49,7 +49,7 @@ class System(Row):
 TSPM = {"name": "tspm", "frame": 768, "width": 128, "inner": 256, "topk": 3}
 PSTP = {"name": "pstp", "first": True, "width": 128, "inner": 256, "segments": 5, "topk": 2, "topm": 12}
 BOTH = "tome14+clip"
-TRUNKS = {"picture": 96, "seconds": 1.0}
+TRUNKS = {"image_size": 96, "seconds": 1.0}
 ROWS = {
     "avs": System("AV-Unified, general head", "avs"),
     "avsegformer": System("AVSegFormer", "avs", {"name": "avsegformer"}),

@@ -54,9 +54,9 @@ def learn_regions(path: Path, steps: int = 300) -> None:
     torch.manual_seed(0)
     scenes = Scenes("train", SIZES["train"], image_size=PICTURE)
     image, text = SmallEmbedding(), SmallText(scenes.vocabulary.words)
-    told_in = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
+    caption_projection = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
     scale = torch.nn.Parameter(torch.tensor(2.6))
-    parts = [*image.parameters(), *text.parameters(), *told_in.parameters(), scale]
+    parts = [*image.parameters(), *text.parameters(), *caption_projection.parameters(), scale]
     optimizer = torch.optim.AdamW(parts, lr=1.5e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     right = []
@@ -64,9 +64,12 @@ def learn_regions(path: Path, steps: int = 300) -> None:
         every = [scenes.item(-(step * 64 + i) % len(scenes), {"mask", "caption"}) for i in range(64)]
         items = [crop(item, i % item.steps, 1) for i, item in enumerate(every)]
         pictures, masks = torch.cat([i.frames for i in items]), torch.cat([i.targets["mask"] for i in items]).float()
-        seen = F.normalize(image(cut_out(pictures, masks)).frame, dim=-1)
-        told = F.normalize(told_in(text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1)
-        logits, pairs = scale.exp() * seen @ told.T, torch.arange(len(seen))
+        regions = F.normalize(image(cut_out(pictures, masks)).frame, dim=-1)
+        captions = F.normalize(
+            caption_projection(text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1
+        )
+        logits = scale.exp() * regions @ captions.T
+        pairs = torch.arange(len(regions))
         loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
         optimizer.zero_grad()
         loss.backward()
@@ -90,8 +93,8 @@ def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> 
             cell = np.clip((3 * state.centre).astype(int), 0, 2)
             vectors = np.stack([kinds[t.kind] + colours[t.colour] for t in scene.things])[:, None]
             vectors = vectors + places[3 * cell[..., 1] + cell[..., 0]]
-            seen = (vectors * state.visible[..., None]).sum(0)
-            clips.append((f"scenes-{split}-{index:06d}", seen + noise * draws.standard_normal(seen.shape)))
+            visible = (vectors * state.visible[..., None]).sum(0)
+            clips.append((f"scenes-{split}-{index:06d}", visible + noise * draws.standard_normal(visible.shape)))
     write_store(
         path, clips, FeatureFacts("seen, not heard", hop=1.0, dataset="scenes", made_by="benchmarks/ssuformer.py")
     )
@@ -123,9 +126,9 @@ def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[st
         with (out / f"{name}.log").open("w") as log:
             command = [sys.executable, "-m", "avkit", *map(str, words), *extra]
             subprocess.run(command, check=True, stdout=log, stderr=log)
-    found = json.loads(report.read_text())
-    print(f"{name}: {found['facts']['speed']['training']}", flush=True)
-    return {row["metric"]: row["value"] for row in found["rows"]}
+    content = json.loads(report.read_text())
+    print(f"{name}: {content['facts']['speed']['training']}", flush=True)
+    return {row["metric"]: row["value"] for row in content["rows"]}
 
 
 def table(figures: dict[str, list[dict[str, float]]]) -> str:
@@ -137,7 +140,7 @@ def table(figures: dict[str, list[dict[str, float]]]) -> str:
             continue
         cells = []
         for metric in METRICS:
-            values = [found[metric] for found in figures[row] if metric in found]
+            values = [result[metric] for result in figures[row] if metric in result]
             if not values:
                 cells.append("-")
                 continue
@@ -167,9 +170,9 @@ def main() -> None:
             write_expert(args.out / f"expert-{seed}.h5", seed)
     jobs = [(row, seed) for seed in range(args.seeds) for row in args.rows.split(",")]
     with ThreadPoolExecutor(args.together) as pool:
-        found = list(pool.map(lambda job: fit(args.out, *job, args.steps, extra), jobs))
+        results = list(pool.map(lambda job: fit(args.out, *job, args.steps, extra), jobs))
     figures: dict[str, list[dict[str, float]]] = {}
-    for (row, _), values in zip(jobs, found, strict=True):
+    for (row, _), values in zip(jobs, results, strict=True):
         figures.setdefault(row, []).append(values)
     print(table(figures))
 

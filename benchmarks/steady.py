@@ -45,10 +45,10 @@ def main() -> None:
         for batch in batches:
             start = time.perf_counter()
             with torch.inference_mode():
-                found = predictor.model(batch)
+                prediction = predictor.model(batch)
             seconds += time.perf_counter() - start
-            written += int(found["caption_written"].sum())
-            for clip, (guesses, truths) in enumerate(zip(found["caption"], batch.targets["caption"], strict=True)):
+            written += int(prediction["caption_written"].sum())
+            for clip, (guesses, truths) in enumerate(zip(prediction["caption"], batch.targets["caption"], strict=True)):
                 scores.update(guesses, truths)
                 full = batch.targets["mask"][clip].flatten(1).any(1).tolist()
                 for t in range(1, len(truths)):

@@ -2,12 +2,12 @@
 """Reading features in random order: one store against one .npy per clip, from a cold page cache and from a warm one.
 
 Cold means that the pages of every file were dropped before (`posix_fadvise`); entries of folders stay in memory, which
-favours the many small files. Usage: python benchmarks/store.py [FOLDER ON THE DISK TO MEASURE]
+favours the many small files.
 """
 
+import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 from functools import partial
@@ -47,10 +47,15 @@ def seconds(read, names):
 
 
 def main():
-    folder = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None, prefix="store-"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", help="a folder on the disk to measure")
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the clips")
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(dir=args.folder, prefix="store-"))
     print("features                    clips  kB/clip |  cold npy    store  times |  warm npy    store  times")
     try:
-        for title, count, shape in CASES:
+        for title, whole, shape in CASES:
+            count = max(1, round(whole * args.fraction))
             draw = np.random.default_rng(0)
             clips = [(f"clip_{k:06d}", draw.normal(size=shape).astype(np.float16)) for k in range(count)]
             npy = folder / "npy"
@@ -63,13 +68,13 @@ def main():
             times = {}
             for state in ("cold", "warm"):
                 for kind in ("npy", "store"):
-                    found = []
+                    taken = []
                     for _ in range(REPEATS):
                         if state == "cold":
                             drop(paths if kind == "npy" else [path])
                         store = Store(path)
-                        found.append(seconds(store.read if kind == "store" else partial(load, npy), order)[0])
-                    times[state, kind] = min(found) / count * 1e6
+                        taken.append(seconds(store.read if kind == "store" else partial(load, npy), order)[0])
+                    times[state, kind] = min(taken) / count * 1e6
             cells = [
                 f"{times[s, 'npy']:6.0f} us {times[s, 'store']:5.0f} us {times[s, 'npy'] / times[s, 'store']:6.1f}"
                 for s in ("cold", "warm")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporal perception at 60, 600 and 3600 steps: blocks of windows against the plain masked form, in the same run."""
 
+import argparse
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -50,8 +50,11 @@ def plain(module: TemporalPerception) -> TemporalPerception:
     return copy.eval()
 
 
-def main(lengths: Sequence[int] = (60, 600, 3600)) -> None:
+def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lengths", type=int, nargs="*", default=(60, 600, 3600), help="steps")
+    lengths = parser.parse_args().lengths
     torch.manual_seed(0)
     blocks = TemporalPerception(WIDTH).eval()
     whole = plain(blocks)
@@ -69,4 +72,4 @@ def main(lengths: Sequence[int] = (60, 600, 3600)) -> None:
 
 
 if __name__ == "__main__":
-    main([int(n) for n in sys.argv[1:]] or (60, 600, 3600))
+    main()
