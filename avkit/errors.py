@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exceptions that a caller may want to catch, and the error for unknown names."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +29,30 @@ class RunError(AvkitError):
 
 class DivergedError(AvkitError):
     """Training produced a loss that is not a finite number."""
+
+
+class Stopped(BaseException):  # not an Exception, so that nothing takes it for a failure that can be passed over
+    """The process was asked to end, by Ctrl-C (SIGINT) or by SIGTERM.
+
+    Args:
+        number: The signal.
+        advice: How to go on, as sentences; the command line says it otherwise.
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(number, advice)
+        self.signal = signal.Signals(number)
+        self.advice = advice
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that a signal ended."""
+        return 128 + self.signal
+
+    @property
+    def cause(self) -> str:
+        """The signal in words."""
+        return "Ctrl-C" if self.signal == signal.SIGINT else self.signal.name
 
 
 def file_error(path: str | Path, problem: str, advice: str) -> FileError:

@@ -3,12 +3,27 @@
 
 import errno
 import os
+import re
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from avkit.errors import AvkitError
+
+#: Names of temporary files: `.STEM-HOST-PID-RANDOM.SUFFIX`.
+_TEMPORARY = re.compile(r"\..+-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[a-z0-9_]{8}(?:\.\w+)?")
+#: Names of temporary checkpoints of earlier versions.
+_EARLIER = re.compile(r"\..+-[a-z0-9_]{8}\.(?:ckpt|safetensors)")
+#: Age in seconds at which a temporary file whose writer cannot be asked for is taken for left over.
+_OLD = 24 * 3600.0
+#: How libraries in Rust and HDF5 tell the number of an error of the system.
+_SYSTEM_ERROR = re.compile(r"os error (\d+)|errno = (\d+)")
+#: Errors of a disk, which libraries such as torch hide behind errors of their own.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class WriteError(AvkitError):
@@ -27,7 +42,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        prefix = f".{path.stem}-{_host()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
         os.close(handle)
     except OSError as e:
         raise cannot_write(path, e) from e
@@ -38,8 +54,11 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         part.chmod(0o644)  # mkstemp makes files that only their owner can read
         part.replace(path)
-    except OSError as e:
-        raise cannot_write(path, e) from e
+    except Exception as e:
+        reason = None if isinstance(e, AvkitError) else _system_error(e)
+        if reason is None:
+            raise
+        raise cannot_write(path, reason) from e
     finally:
         part.unlink(missing_ok=True)
 
@@ -59,6 +78,78 @@ def cannot_write(path: Path, e: OSError) -> WriteError:
         return WriteError(
             f"The disk is full: {path} was not written; its old content is unchanged. Free space and try again."
         )
+    if e.errno in (errno.EDQUOT, errno.EFBIG):
+        return WriteError(
+            f"{path} was not written: it would exceed a limit of this account ({e.strerror or e}); its old content is "
+            "unchanged. Free space, or raise the quota (ulimit -f for single files), and try again."
+        )
     return WriteError(
         f"Cannot write {path}: {e.strerror or e}. Choose another folder with --out, or make this one writable."
     )
+
+
+def _system_error(e: Exception) -> OSError | None:
+    """The system's error that an exception is, or a disk's error behind it; None if there is none."""
+    if isinstance(e, OSError):
+        return e
+    cause: BaseException | None = e
+    while cause is not None:
+        code = cause.errno if isinstance(cause, OSError) else _stated_number(str(cause))
+        if code in _DISK_ERRORS:
+            return OSError(code, os.strerror(code))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _stated_number(message: str) -> int | None:
+    number = _SYSTEM_ERROR.search(message)
+    return None if number is None else int(number.group(1) or number.group(2))
+
+
+def remove_leftovers(folder: Path, *, alone: bool = False) -> list[Path]:
+    """Delete the temporary files that killed processes left in a folder and below; returns them.
+
+    A file is kept while its writer may live: a process of this machine that runs, or one of another machine that wrote
+    in the last day.
+
+    Args:
+        folder: The folder, which need not exist.
+        alone: Whether this process alone writes into the folder, so that all temporary files are left over.
+    """
+    removed = []
+    for path in folder.rglob(".*"):
+        if path.is_file() and _is_left_over(path, alone):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _is_left_over(path: Path, alone: bool) -> bool:
+    name = _TEMPORARY.fullmatch(path.name)
+    if name is None:
+        return alone and _EARLIER.fullmatch(path.name) is not None
+    if alone:
+        return True
+    if name.group("host") == _host():
+        return not is_running(int(name.group("pid")))
+    try:
+        return time.time() - path.stat().st_mtime > _OLD
+    except FileNotFoundError:  # its writer is done with it
+        return False
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine runs; taken for granted on Windows, which cannot be asked."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+def _host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"

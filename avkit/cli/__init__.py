@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: one file per command, imported when it is called."""
 
+import os
+import shlex
 import sys
 from importlib import import_module
 
-from avkit.errors import unknown_name
+from avkit.errors import Stopped, unknown_name
 
 #: Name of each command, which is that of its module, and its line of help.
 COMMANDS: dict[str, str] = {
@@ -63,6 +65,28 @@ def main(args: list[str] | None = None) -> int:
         return 0
     name = given[0]
     rest = given[1:]
+    from avkit.training.stop_signals import STOP_SIGNALS, end_helpers
+
+    further_process = "AVKIT_RANK" in os.environ
+    with STOP_SIGNALS.handled(ignored=further_process):
+        try:
+            return _call(name, rest)
+        except Stopped as e:
+            STOP_SIGNALS.ignore()
+            end_helpers()
+            if not further_process:
+                print(f"\navkit {name}: {_last_words(e, name, rest)}", file=sys.stderr)
+            return e.exit_code
+
+
+def _last_words(e: Stopped, name: str, rest: list[str]) -> str:
+    """Why a command ends before it is done, and how to go on."""
+    advice = e.advice or f"Files that it has finished are whole. Start it again: {shlex.join(['avkit', name, *rest])}"
+    return f"stopped by {e.cause}. {advice}"
+
+
+def _call(name: str, rest: list[str]) -> int:
+    """Run a command; errors of which the user is to know are printed."""
     try:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)

@@ -30,6 +30,7 @@ from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
+from avkit.training.weights_file import current_weights
 
 #: Training samples per task that baselines are counted over.
 COUNTED = 256
@@ -232,7 +233,7 @@ def hardware() -> str:
 def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, str]:
     """Where the figures come from."""
     facts = run.read_facts()
-    digest = hashlib.sha256(checkpoint.with_suffix(".safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256(current_weights(checkpoint).read_bytes()).hexdigest()
     return {
         "command": shlex.join(facts["command"]),
         "config": str(run.config),

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit fit`: train, test the best checkpoint, write the report."""
 
+import shlex
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,10 +14,12 @@ import torch.distributed as dist
 from avkit.cli.processes import process_rank, receive
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.cli.training_checks import check_before_training
-from avkit.errors import AvkitError
+from avkit.errors import AvkitError, Stopped
+from avkit.files import remove_leftovers
 from avkit.systems.encoder_weights import check_encoder_weights
-from avkit.training.callbacks import History
+from avkit.training.history import History
 from avkit.training.run_folder import RunFolder, new_run, newest_run
+from avkit.training.run_lock import locked
 
 
 def run(args: list[str]) -> int:
@@ -25,23 +30,59 @@ def run(args: list[str]) -> int:
         path, checkpoint = receive()
         _train(cli, RunFolder(path), checkpoint)
         return 0
-    run = _train_together(cli, args)
-    minutes = (time.perf_counter() - start) / 60
-    print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
-    if cli.config.report and not cli.trainer.interrupted:
-        _report(cli, run, minutes)
-    return 0
-
-
-def _train_together(cli: AVCLI, args: Sequence[str]) -> RunFolder:
-    """Train in this process and in those that were started with it; returns the folder of the run."""
     try:
         if not cli.config.ckpt_path:
             check_encoder_weights(cli.model.system)
-        run, checkpoint = _choose_folder(cli)
+        resumed, checkpoint = _choose_checkpoint(cli)
         check_before_training(cli, checkpoint)
+        run = resumed or new_run(Path(cli.config.out), run_name(cli))
         run.create()
-        cli.write_facts(run, args)
+        with locked(run.path), _how_to_go_on(cli, run, args):
+            remove_leftovers(run.path, alone=True)
+            cli.write_facts(run, args)
+            _train_together(cli, run, checkpoint)
+            minutes = (time.perf_counter() - start) / 60
+            print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
+            if cli.config.report:
+                _report(cli, run, minutes)
+    finally:
+        cli.others.end()
+    return 0
+
+
+@contextmanager
+def _how_to_go_on(cli: AVCLI, run: RunFolder, args: Sequence[str]) -> Iterator[None]:
+    """Have a signal that ends the block say how to go on."""
+    try:
+        yield
+    except Stopped as e:
+        raise Stopped(e.signal, _advice(cli, run, args)) from None
+
+
+def _advice(cli: AVCLI, run: RunFolder, args: Sequence[str]) -> str:
+    if cli.trainer.state.finished:
+        return f"Training is done. Test it and write the report: {shlex.join(['avkit', 'test', str(run.path)])}"
+    words = ["avkit", "fit", *_without_checkpoint(args)]
+    if not run.last.exists():
+        return f"Nothing was saved yet. Start again: {shlex.join(words)}"
+    return f"Its state is saved. Go on: {shlex.join([*words, '--ckpt_path', str(run.last)])}"
+
+
+def _without_checkpoint(args: Sequence[str]) -> list[str]:
+    """The words of the command without the checkpoint that it resumed from."""
+    words: list[str] = []
+    following = False
+    for word in args:
+        option, _, value = word.partition("=")
+        if not following and option != "--ckpt_path":
+            words.append(word)
+        following = not following and option == "--ckpt_path" and not value
+    return words
+
+
+def _train_together(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
+    """Train in this process and in those that were started with it."""
+    try:
         cli.others.send(str(run.path), checkpoint)
         _print_start(cli, run)
         _train(cli, run, checkpoint)
@@ -49,11 +90,7 @@ def _train_together(cli: AVCLI, args: Sequence[str]) -> RunFolder:
         if not isinstance(e, AvkitError):  # perhaps a lost connection: then the other process knows the cause
             cli.others.join(failed=True)
         raise
-    else:
-        cli.others.join()
-    finally:
-        cli.others.end()
-    return run
+    cli.others.join()
 
 
 def _print_start(cli: AVCLI, run: RunFolder) -> None:
@@ -90,8 +127,8 @@ def _report(cli: AVCLI, run: RunFolder, minutes: float) -> None:
     report_run(cli, run, history, training_minutes=minutes)
 
 
-def _choose_folder(cli: AVCLI) -> tuple[RunFolder, str | None]:
-    """The folder of the run, and the checkpoint to resume from.
+def _choose_checkpoint(cli: AVCLI) -> tuple[RunFolder | None, str | None]:
+    """The run to resume, None for a new one, and the checkpoint to resume from.
 
     Raises:
         RunError: If there is no run to resume, or another version of avkit wrote it.
@@ -99,14 +136,24 @@ def _choose_folder(cli: AVCLI) -> tuple[RunFolder, str | None]:
     out = Path(cli.config.out)
     checkpoint = cli.config.ckpt_path
     if not checkpoint:
-        return new_run(out, run_name(cli)), None
+        return None, None
     if checkpoint == "last":
         run = newest_run(out, run_name(cli))
-        checkpoint = str(run.last)
+        checkpoint = _whole_checkpoint(run)
     elif Path(checkpoint).parent.name == "checkpoints":
         run = RunFolder(Path(checkpoint).parent.parent)
+        if Path(checkpoint) == run.last:
+            checkpoint = _whole_checkpoint(run)
     else:
-        return new_run(out, run_name(cli)), checkpoint
+        return None, checkpoint
     if run.facts.exists():
         run.read_facts()  # refuses a run of another version of avkit
     return run, checkpoint
+
+
+def _whole_checkpoint(run: RunFolder) -> str:
+    """The last checkpoint of a run, or, with a message, the newest other one where that is damaged."""
+    path, problem = run.whole_checkpoint(run.last)
+    if problem:
+        print(f"avkit fit: {problem} Training goes on from {path} instead.", file=sys.stderr)
+    return str(path)

@@ -12,9 +12,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Thread
 
 from avkit.errors import RunError
+from avkit.training.stop_signals import end_helpers
 
+#: Seconds that other processes get to end by themselves.
+_SECONDS_TO_END = 3.0
 #: Environment variable with the number of a copy of the command.
 RANK = "AVKIT_RANK"
 #: Environment variable with the number of all processes.
@@ -75,8 +79,14 @@ class Processes:
             )
 
     def end(self) -> None:
-        """Kill the others, and restore the environment."""
+        """End the others, and restore the environment."""
         for process in self.others:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()  # which ends it, see `_end_with_command`
+        for process in self.others:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS_TO_END)
             process.kill()
             process.wait()
         self.others = []
@@ -113,8 +123,16 @@ def receive() -> tuple[str, str | None]:
     line = sys.stdin.readline()
     if not line:
         raise RunError("The command that this process belongs to has ended.")
+    Thread(target=_end_with_command, daemon=True).start()
     message = json.loads(line)
     return message["run"], message["checkpoint"]
+
+
+def _end_with_command() -> None:
+    """End this process and its helpers when the command has ended, in whatever way."""
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read, which a daemon thread may not be in when Python ends
+    end_helpers()
+    os._exit(1)
 
 
 def _free_port() -> int:

@@ -31,6 +31,7 @@ from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
 from avkit.training.domain import domains_of
+from avkit.training.lightning_signals import SignalConnector
 from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel, check_same
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
@@ -186,12 +187,14 @@ class AVCLI(LightningCLI):
         options = {name: self.config.trainer[name] for name in EVALUATION if not name.startswith("limit_")}
         trainer = L.Trainer(**{**TRAINER, **options, "devices": 1})
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        trainer._signal_connector = SignalConnector(trainer)
         return trainer
 
     def attach(self, run: RunFolder, *, training: bool) -> None:
         """Have the trainer write avkit's checkpoints, and in training use avkit's callbacks with a run's folder."""
         trainer: L.Trainer = self.trainer
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        trainer._signal_connector = SignalConnector(trainer)
         if not training:
             return
         given = self.config.trainer

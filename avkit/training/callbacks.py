@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks of training: checkpoints that are never half written, the history, the progress bar."""
+"""Callbacks of training: checkpoints that are never half written, and the progress bar."""
 
-import json
-import time
-from collections.abc import Mapping
+import errno
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.utilities.types import STEP_OUTPUT
-from safetensors.torch import save_file
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from avkit.batch import Batch
 from avkit.errors import RunError
 from avkit.files import atomic
+from avkit.training.history import History, read_history
+from avkit.training.last_checkpoint import LastCheckpoint
 from avkit.training.run_folder import RunFolder
+from avkit.training.weights_file import write_weights
+
+__all__ = ["AtomicCheckpointIO", "History", "LastCheckpoint", "TaskProgressBar", "read_history", "training_callbacks"]
+
+#: Blocks of a megabyte by which the reason of a failed write is found.
+_PROBE_BLOCKS = 64
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -29,10 +33,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write `path`, and the weights in a file of the same name that ends in `.safetensors`."""
         path = Path(path)
         with atomic(path) as part:
-            torch.save(checkpoint, part)
-        weights = {name: x.contiguous() for name, x in checkpoint["state_dict"].items()}
-        with atomic(path.with_suffix(".safetensors")) as part:
-            save_file(weights, part, metadata={"format": "pt", "avkit": json.dumps(checkpoint["avkit"])})
+            _write(part, checkpoint)
+        write_weights(path, checkpoint)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -72,136 +74,21 @@ def _weights_alone(path: Path) -> RunError:
     )
 
 
-class LastCheckpoint(Checkpoint):
-    """Saves `last.ckpt` every few minutes, every few steps if wanted, after each epoch and at the end.
+def _write(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint.
 
-    Args:
-        run: Folder of the run.
-        minutes: Minutes between two saves.
-        steps: Steps between two saves; 0 for saves by the clock only.
+    Raises:
+        OSError: With the system's reason, which torch does not tell, if it cannot be written.
     """
-
-    def __init__(self, run: RunFolder, minutes: float = 2.0, steps: int = 0) -> None:
-        self.run = run
-        self.seconds = 60 * minutes
-        self.steps = steps
-        self.saved_at = time.monotonic()
-
-    def on_train_batch_end(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
-        """Save if it is time."""
-        due = time.monotonic() - self.saved_at >= self.seconds
-        if trainer.world_size > 1:  # clocks differ, and all processes take part in a save
-            due = trainer.strategy.broadcast(due)
-        if due or (self.steps and trainer.global_step % self.steps == 0):
-            self._save(trainer)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, *args: object) -> None:
-        """Save, with the scores of the validation."""
-        self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.run.last, weights_only=False)
-        self.saved_at = time.monotonic()
-
-
-class History(Callback):
-    """Writes a line of JSON per training step and per validation, and measures how long training waits for data.
-
-    Args:
-        run: Folder of the run, whose `history.jsonl` is written.
-    """
-
-    def __init__(self, run: RunFolder) -> None:
-        self.path = run.history
-        self.lines: list[str] = []
-        self.waiting_seconds = 0.0
-        self.working_seconds = 0.0
-        self.timed_steps = 0
-        #: When the last step began or ended; None after a pause of training.
-        self.clock: float | None = None
-
-    def on_train_start(self, trainer: L.Trainer, *args: object) -> None:
-        """Drop lines that were written after the checkpoint from which training resumes."""
-        rows = read_history(self.path)
-        kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= trainer.global_step]
-        with atomic(self.path) as part:
-            part.write_text("".join(kept))
-
-    def on_train_batch_start(self, trainer: L.Trainer, *args: object) -> None:
-        """Measure how long the step waited for its batch."""
-        now = time.perf_counter()
-        if self.clock is not None:
-            self.waiting_seconds += now - self.clock
-        self.clock = now
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
-    ) -> None:
-        """Add the losses of the step."""
-        if not isinstance(outputs, Mapping):
-            raise TypeError("A training step must return a mapping with its losses as 'parts'.")
-        losses = {name: float(value) for name, value in outputs["parts"].items()}
-        self.lines.append(json.dumps({"step": trainer.global_step, "task": batch.task, **losses}))
-        now = time.perf_counter()
-        if self.clock is not None:
-            self.working_seconds += now - self.clock
-            self.timed_steps += 1
-        self.clock = now
-
-    def on_validation_start(self, trainer: L.Trainer, *args: object) -> None:
-        """Stop the clock: a validation is no wait for data."""
-        self.clock = None
-
-    def on_validation_end(self, trainer: L.Trainer, *args: object) -> None:
-        """Add the scores of the validation."""
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if scores and not trainer.sanity_checking:
-            self.lines.append(json.dumps({"step": trainer.global_step, **scores}))
-        self._write_lines()
-
-    def on_save_checkpoint(self, *args: object) -> None:
-        """Write the lines of all steps that the checkpoint contains."""
-        self._write_lines()
-
-    def on_train_end(self, *args: object) -> None:
-        """Write the remaining lines."""
-        self._write_lines()
-
-    def on_exception(self, *args: object) -> None:
-        """Write the remaining lines."""
-        self._write_lines()
-
-    @property
-    def waiting_share(self) -> float:
-        """Share of training time spent waiting for batches, in [0, 1]."""
-        return self.waiting_seconds / self._seconds
-
-    @property
-    def steps_per_second(self) -> float:
-        """Training steps per second, including the wait for batches."""
-        return self.timed_steps / self._seconds
-
-    @property
-    def _seconds(self) -> float:
-        return max(1e-9, self.waiting_seconds + self.working_seconds)
-
-    def _write_lines(self) -> None:
-        with self.path.open("a", encoding="utf-8") as f:
-            f.writelines(line + "\n" for line in self.lines)
-        self.lines = []
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of a history, [] if there is no file; a last line that is cut off is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    try:
+        torch.save(checkpoint, path)
+    except RuntimeError as e:
+        if "inline_container" not in str(e):
+            raise
+        with path.open("ab") as file:  # what stopped torch stops this too
+            for _ in range(_PROBE_BLOCKS):
+                file.write(bytes(1 << 20))
+        raise OSError(errno.EIO, f"torch cannot write it: {e}") from e
 
 
 class TaskProgressBar(RichProgressBar):

@@ -229,7 +229,7 @@ class AVDataModule(L.LightningDataModule):
         plan = self._plan({task: len(numbers) for task, numbers in indices.items()})
         loader = PlanLoader(items, plan, indices, self.steps, self.loader, repeat=bool(self.limits.overfit))
         if self.trainer:  # Lightning restores a loader's state only in the middle of an epoch, not between two
-            loader.start_at(self.trainer.global_step * self.trainer.accumulate_grad_batches)
+            loader.start_at(self.trainer.fit_loop.total_batch_idx + 1)
         return loader
 
     def val_dataloader(self) -> OrderedLoader:

@@ -13,6 +13,7 @@ from avkit.collate import collate
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.options import LoaderOptions
 from avkit.training.sampler import BatchPlan
+from avkit.training.stop_signals import leave_signals_to_parent
 
 
 class OrderedLoader(DataLoader[Batch]):
@@ -41,7 +42,7 @@ class OrderedLoader(DataLoader[Batch]):
             num_workers=options.workers,
             persistent_workers=parallel and keep_workers,
             prefetch_factor=options.prefetch if parallel else None,
-            worker_init_fn=lower_priority,
+            worker_init_fn=start_worker,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # of its own, so that opening a loader does not draw from the model's
         )
@@ -125,11 +126,12 @@ def collate_task_items(task_items: Sequence[tuple[str, Item]]) -> Batch:
     return collate([item for _, item in task_items], task)
 
 
-def lower_priority(worker: int) -> None:
+def start_worker(worker: int) -> None:
     """Let a worker process use one thread, and a core only while the model does not need it.
 
     At normal priority, a worker that holds a core delays every parallel operation of the model.
     """
+    leave_signals_to_parent()
     torch.set_num_threads(1)
     if hasattr(os, "nice"):  # not on Windows
         os.nice(19)

@@ -163,6 +163,14 @@ class AVModel(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Tell the system the step; restore a checkpoint's random state, so late that nothing draws before."""
         self.system.on_step_start(self.global_step)
+        self._restore_random_state()
+
+    def on_validation_start(self) -> None:
+        """Restore a checkpoint's random state, where training goes on with a validation."""
+        if self.trainer.state.fn == "fit":
+            self._restore_random_state()
+
+    def _restore_random_state(self) -> None:
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
@@ -262,7 +270,9 @@ class AVModel(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tasks, their vocabulary, and the state of random numbers."""
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
-        checkpoint["random"] = gather_states(random_state())
+        checkpoint["random"] = gather_states(
+            self._random_state or random_state()
+        )  # one not restored yet is still valid
         if self.surgery is not None:
             checkpoint["surgery"] = self.surgery.last
 

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, cast
 
 from avkit.errors import AvkitError, RunError
 from avkit.reading.text import read_json
+from avkit.training.weights_file import current_weights, damage
 
 #: Version of the run folder; 1 is that of runs whose `run.json` names none.
 FORMAT = 2
@@ -84,10 +85,7 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as e:
-            raise RunError(
-                f"The run folder {self.path} is not writable: {e.strerror or e}. Choose another with "
-                "--out FOLDER or --name NAME."
-            ) from e
+            raise _not_writable(self.path, str(e.strerror or e)) from e
 
     @property
     def weights(self) -> Path:
@@ -97,13 +95,36 @@ class RunFolder:
             RunError: If there are none.
         """
         for checkpoint in (self.best, self.last):
-            path = checkpoint.with_suffix(".safetensors")
-            if path.exists():
-                return path
+            if checkpoint.exists() or checkpoint.with_suffix(".safetensors").exists():
+                return current_weights(checkpoint)
         problem = "it has no checkpoints/best.safetensors" if self.path.exists() else "it does not exist"
         raise RunError(
             f"{self.path} is not the folder of a trained run: {problem}. Train one with 'avkit fit', or name its "
             "folder."
+        )
+
+    def checkpoint_files(self) -> list[Path]:
+        """All checkpoints, the newest first."""
+        files = [path for path in self.checkpoints.glob("*.ckpt") if not path.name.startswith(".")]
+        return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def whole_checkpoint(self, wanted: Path) -> tuple[Path, str]:
+        """A checkpoint to go on from: `wanted`, or the newest other one of this run where that is damaged.
+
+        Returns:
+            The checkpoint, and what is wrong with the wanted one, empty if nothing.
+
+        Raises:
+            RunError: If none is whole.
+        """
+        problem = damage(wanted)
+        if not problem:
+            return wanted, ""
+        for path in self.checkpoint_files():
+            if path != wanted and not damage(path):
+                return path, problem
+        raise RunError(
+            f"{problem} {self.path} has no other whole checkpoint to resume from. Start again without --ckpt_path."
         )
 
     def read_facts(self) -> RunFacts:
@@ -141,13 +162,37 @@ class RunFolder:
 
 
 def new_run(out: Path, name: str) -> RunFolder:
-    """A folder under `out` that does not exist yet: `name`, or `name-2`, `name-3` and so on."""
+    """A new folder under `out`: `name`, or `name-2`, `name-3` and so on; no two processes get the same.
+
+    Raises:
+        RunError: If it cannot be made.
+    """
     path = out / name
     number = 1
-    while path.exists():
+    while not _claim(path):
         number += 1
         path = out / f"{name}-{number}"
     return RunFolder(path)
+
+
+def _claim(path: Path) -> bool:
+    """Make a folder; False if it exists."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        if path.parent.is_dir():
+            return False
+        raise _not_writable(path, "its parent is a file") from None
+    except OSError as e:
+        raise _not_writable(path, str(e.strerror or e)) from e
+    return True
+
+
+def _not_writable(path: Path, reason: str) -> RunError:
+    return RunError(
+        f"The run folder {path} is not writable: {reason}. Choose another with --out FOLDER or --name NAME."
+    )
 
 
 def newest_run(out: Path, name: str) -> RunFolder:
@@ -160,11 +205,11 @@ def newest_run(out: Path, name: str) -> RunFolder:
     for path in out.glob(f"{name}*"):
         run = RunFolder(path)
         numbered = path.name.removeprefix(f"{name}-").isdigit()
-        if (path.name == name or numbered) and run.last.exists():
+        if (path.name == name or numbered) and run.checkpoint_files():
             runs.append(run)
     if not runs:
         raise RunError(
             f"No run called {name!r} under {out} has checkpoints/last.ckpt to resume from. Start without "
             "--ckpt_path, or name the run with --name."
         )
-    return max(runs, key=lambda run: run.last.stat().st_mtime)
+    return max(runs, key=lambda run: run.checkpoint_files()[0].stat().st_mtime)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between two run folders, or two folders of results, that should be the same."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+#: Keys of `report.json` that tell when, where and how fast, and so differ between equal runs.
+_OWN = ("name", "efficiency")
+_OWN_FACTS = ("speed", "provenance")
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What differs between two run folders, each in one line; empty if nothing does."""
+    found = []
+    if _lines(one / "history.jsonl") != _lines(other / "history.jsonl"):
+        found.append("history.jsonl")
+    for name in sorted({path.name for folder in (one, other) for path in (folder / "checkpoints").glob("*.ckpt")}):
+        found += _differing_checkpoints(one / "checkpoints" / name, other / "checkpoints" / name)
+    if _report(one) != _report(other):
+        found.append("report.json")
+    kinds = [sorted(path.name for path in folder.glob("report*")) for folder in (one, other)]
+    if kinds[0] != kinds[1]:
+        found.append(f"files of the report: {kinds}")
+    left = [path.name for path in other.rglob("*") if path.name.startswith(".") or path.name == "lock.json"]
+    if left:
+        found.append(f"left over: {', '.join(left)}")
+    return found
+
+
+def differing_files(one: Path, other: Path) -> list[str]:
+    """Files below two folders that are not the same byte for byte."""
+    names = {path.relative_to(folder) for folder in (one, other) for path in folder.rglob("*") if path.is_file()}
+    return [str(name) for name in sorted(names) if _bytes(one / name) != _bytes(other / name)]
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _report(run: Path) -> dict[str, Any] | None:
+    path = run / "report.json"
+    if not path.exists():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for key in _OWN:
+        report.pop(key, None)
+    for key in _OWN_FACTS:
+        report["facts"].pop(key, None)
+    return json.loads(json.dumps(report, sort_keys=True).replace("NaN", '"NaN"'))
+
+
+def _differing_checkpoints(one: Path, other: Path) -> Iterator[str]:
+    if not (one.exists() and other.exists()):
+        yield f"{one.name} is in one run alone"
+        return
+    first = torch.load(one, weights_only=True)
+    second = torch.load(other, weights_only=True)
+    yield from _differing_values(_placed(first, one.parent), _placed(second, other.parent), one.name)
+    weights = [load_file(path.with_suffix(".safetensors")) for path in (one, other)]
+    yield from _differing_values(weights[0], weights[1], f"{one.stem}.safetensors")
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """The same with paths of a folder replaced by a word."""
+    if isinstance(value, dict):
+        return {_placed(key, folder): _placed(entry, folder) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_placed(entry, folder) for entry in value]
+    return value.replace(str(folder.resolve()), "FOLDER") if isinstance(value, str) else value
+
+
+def _differing_values(one: Any, other: Any, place: str) -> Iterator[str]:
+    """Where two nested values differ, bit by bit for tensors."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        if not same and not (
+            one.shape == other.shape and torch.equal(one.isnan(), other.isnan()) and one.isnan().all()
+        ):
+            yield place
+    elif isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}, key=str):
+            yield from _differing_values(one.get(key), other.get(key), f"{place} {key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (first, second) in enumerate(zip(one, other, strict=True)):
+            yield from _differing_values(first, second, f"{place} {number}")
+    elif one != other and not (one != one and other != other):
+        yield f"{place}: {one!r:.40} and {other!r:.40}"
