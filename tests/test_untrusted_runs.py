@@ -169,6 +169,22 @@ def test_a_checkpoint_with_objects_is_refused(shared, capsys):
     assert not Path("mark").exists()
 
 
+@pytest.mark.parametrize("name", ["../../victim.ckpt", "victim.txt", "../checkpoints"])
+def test_a_checkpoint_has_nothing_else_deleted(shared, name):
+    from avkit.errors import RunError
+    from avkit.training.callbacks import AtomicCheckpointIO
+
+    for place in (Path("victim.ckpt"), shared.checkpoints / "victim.txt"):
+        place.write_text("dear")
+    with pytest.raises(RunError, match="which is no checkpoint"):
+        AtomicCheckpointIO().remove_checkpoint(shared.checkpoints / name)
+    assert Path("victim.ckpt").exists()
+    assert (shared.checkpoints / "victim.txt").exists()
+    AtomicCheckpointIO().remove_checkpoint(shared.best)
+    assert not shared.best.exists()
+    assert not shared.best.with_suffix(".safetensors").exists()
+
+
 def outside_place(run, kind):
     """Have a run name a part of the module `evil` as task, dataset, system, head or encoder."""
     name = "evil:Task"

@@ -63,6 +63,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )
         return checkpoint
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint and the weights beside it.
+
+        Which one is out of date stands in the checkpoint that training went on from, which another may have written.
+
+        Raises:
+            RunError: If it is no checkpoint, or a path that leads elsewhere.
+        """
+        path = Path(path)
+        if path.suffix != ".ckpt" or ".." in path.parts or path.is_dir():
+            raise RunError(f"A checkpoint asks for {path} to be deleted, which is no checkpoint. Start without it.")
+        for file in (path, path.with_suffix(".safetensors")):
+            file.unlink(missing_ok=True)
+
 
 def _weights_alone(path: Path) -> RunError:
     """The error for weights that are named as a checkpoint."""
