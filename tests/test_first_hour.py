@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sessions of docs/first-hour.md: each is run, and prints what it shows."""
+"""The sessions in `docs/first-hour.md` are as they look."""
 
 import re
 import shlex
@@ -9,46 +9,52 @@ import pytest
 
 from avkit.cli import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "first-hour.md").read_text(encoding="utf-8")
-#: Sessions by the heading above them.
-SESSIONS = [
-    pytest.param(session, id=heading.strip().lower().replace(" ", "-"))
-    for heading, text in re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", PAGE, re.M)
-    for session in re.findall(r"```console\n(.*?)```", text, re.S)
-]
+PAGE = Path(__file__).parents[1] / "docs" / "first-hour.md"
 
 
-def commands(session):
-    """Each command of a session with the lines that it prints."""
-    parts = re.split(r"^\$ ", session, flags=re.M)[1:]
-    for part in parts:
-        command, *lines = part.rstrip("\n").split("\n")
-        yield shlex.split(command), lines
+def sessions():
+    """Commands of each heading with the lines that follow them."""
+    for heading, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE):
+        commands = []
+        for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = part.partition("\n")
+                commands.append((command, output))
+        if commands:
+            yield pytest.param(commands, id=heading)
 
 
-def pattern(lines):
-    """What printed lines must match: numbers may differ, a line of dots stands for any lines."""
+def pattern(output):
+    """What the shown lines stand for: `...` is any text in a line, or any lines where it stands alone."""
     parts = []
-    for line in lines:
-        if line == "...":
-            parts.append(r"(?:.*\n)*?")
-            continue
-        words = [re.escape(word) for word in line.split()]
-        text = re.sub(r"\d+(?:\\\.\d+)?", r"\\d+(?:\\.\\d+)?", r"\s+".join(words))
-        parts.append(rf"\s*{text}\s*?\n")
-    return "".join(parts)
+    for line in output.splitlines():
+        text = re.escape(line.rstrip()).replace(r"\.\.\.", "[^\n]*")
+        parts.append("(?:.*\n)?" if line == "..." else f"{text}\n")
+    return re.compile("".join(parts), re.DOTALL)
 
 
-def test_the_page_has_sessions():
-    assert SESSIONS
+def run(command, capsys):
+    """What a command prints, errors last."""
+    words = shlex.split(command)
+    assert words[0] == "avkit"
+    main(words[1:])
+    shown = capsys.readouterr()
+    return "".join(f"{line.rstrip()}\n" for line in (shown.out + shown.err).splitlines())
 
 
-@pytest.mark.parametrize("session", SESSIONS)
-def test_session(session, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for command, lines in commands(session):
-        assert command[0] == "avkit"
-        main(command[1:])
-        printed = capsys.readouterr()
-        text = printed.out + printed.err
-        assert re.fullmatch(pattern(lines), text), text
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all sessions, in the order of the page."""
+    return tmp_path_factory.mktemp("hour")
+
+
+@pytest.mark.parametrize("commands", sessions())
+def test_session(commands, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    for command, output in commands:
+        printed = run(command, capsys)
+        assert pattern(output).fullmatch(printed), f"{command}\n{printed}"
+
+
+def test_every_heading_has_a_session():
+    assert len(list(sessions())) >= 3

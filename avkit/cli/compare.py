@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.trust import add_switches
+
 if TYPE_CHECKING:
     from avkit.report.compare import Comparison, Variant
 
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show runs that were tested on other data, sizes or releases too, without differences",
     )
-    p.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_switches(p)
     return p
 
 

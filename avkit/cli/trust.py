@@ -21,7 +21,8 @@ def command_policy(args: Sequence[str]) -> Policy:
     Args:
         args: Words after the name of the command.
     """
-    runs = [Path(word) for word in args if is_run(Path(word))]
+    words = [part for word in args for part in {word, *re.split("[=,]", word)}]
+    runs = [Path(word) for word in words if is_run(Path(word))]
     runs += [path.parent for path in config_files(args) if is_run(path.parent)]
     return Policy(
         packages=frozenset(_typed_packages(args)),
