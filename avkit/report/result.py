@@ -62,7 +62,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
       `source`, [x, y] in [0, 1], the likeliest place that the sound comes from, or null, and `heat_file`.
     - `sounding`: [start, end] of each stretch of steps where something visible sounds.
     - `captions`: `start`, `end` and `text`, equal neighbours joined.
-    - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score` or null.
+    - `events`: `task`, `modality` (heard, seen or both), `name`, `start`, `end` and `score`, a probability or
+      null.
     - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
       the steps that the answer was made of, where a model chooses some; `kept_to`, the kind of answers that a question
       asks for, if others were left out.
