@@ -131,8 +131,6 @@ class TestGroups:
         assert [v.label for v in group_seeds(unknown)] == ["x/a", "y/a"]
         assert len(group_seeds([run("a"), run("b")])) == 2
         assert len(group_seeds([run("a"), run("b", seed=1, tasks=["avs", "ave"])])) == 2
-        with pytest.raises(RunError, match="a is named twice"):
-            group_seeds([run("a"), run("a")])
 
     def test_names(self):
         assert common_name(["runs/a-1/"]) == "a-1"
@@ -163,9 +161,11 @@ class TestRefusals:
         assert comparison.rows[0].cells[1].difference.why == "tested differently"
         assert comparison.rows[0].cells[1].difference.verdict == ""
 
-    def test_one_variant_and_no_common_task(self):
-        with pytest.raises(RunError, match="needs two runs that differ in more than their seed"):
-            compare_variants(group_seeds([run("a"), run("b", seed=1)]))
+    def test_one_run_a_run_twice_and_no_common_task(self):
+        with pytest.raises(RunError, match="a is the only run; a comparison needs another one"):
+            compare_variants(group_seeds([run("a")]))
+        with pytest.raises(RunError, match="a is named twice"):
+            compare_variants([Variant("x", [run("a")]), Variant("y", [run("a/")])])
         with pytest.raises(RunError, match="have no task in common"):
             compare_variants([Variant("a", [run("a")]), Variant("b", [run("b", tasks=["ave"])])])
 
@@ -178,6 +178,13 @@ def comparison():
     other = run("other", HARD, options=None)
     other.values["avs", "F"] = 0.4
     return compare_variants([Variant("full", full), Variant("bet_ter & 100 %", [better]), Variant("<b>other", [other])])
+
+
+def test_seeds_of_one_model_are_shown_with_their_spread():
+    runs = [run(f"full-{seed}", HARD + gain, seed) for seed, gain in enumerate((0.0, 0.02))]
+    (cell,) = compare_variants(group_seeds(runs)).rows[0].cells
+    assert cell.deviation == pytest.approx(0.02 / 2**0.5)
+    assert cell.difference is None
 
 
 class TestFiles:

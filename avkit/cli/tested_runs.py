@@ -72,8 +72,9 @@ def _steps(run: RunFolder) -> dict[str, int]:
 
     steps: dict[str, int] = {}
     for line in read_history(run.history):
-        if "task" in line:
-            steps[line["task"]] = steps.get(line["task"], 0) + 1
+        task = line.get("task") if isinstance(line, dict) else None
+        if isinstance(task, str):
+            steps[task] = steps.get(task, 0) + 1
     return steps
 
 

@@ -77,15 +77,9 @@ class Comparison:
 
 
 def group_seeds(runs: Sequence[Scores]) -> list[Variant]:
-    """Runs of equal options together, in the order of their first; a run whose options are not known stays alone.
-
-    Raises:
-        RunError: If a run is named twice.
-    """
+    """Runs of equal options together, in the order of their first; a run whose options are not known stays alone."""
     groups: dict[str, list[Scores]] = {}
     for number, run in enumerate(runs):
-        if any(run.name == other.name for other in runs[:number]):
-            raise RunError(f"{run.name} is named twice. Name each run once.")
         known = None if run.options is None else [run.options, sorted(run.tasks)]
         key = f"alone {number}" if known is None else json.dumps(known, sort_keys=True, default=str)
         groups.setdefault(key, []).append(run)
@@ -125,16 +119,19 @@ def compare_variants(variants: Sequence[Variant], *, allow_different: bool = Fal
     """Every score that a variant has, with its difference from the first variant's.
 
     Args:
-        variants: Two or more.
+        variants: Two or more, or one of several seeds.
         allow_different: Show scores of different tests too, without a difference.
 
     Raises:
-        RunError: If there is only one variant, variants have no task in common, or tests differ.
+        RunError: If there is only one run, variants have no task in common, or tests differ.
     """
     runs = [run for variant in variants for run in variant.runs]
-    if len(variants) < 2:
-        names = ", ".join(run.name for run in runs)
-        raise RunError(f"{names}: a comparison needs two runs that differ in more than their seed, or two labels.")
+    names = [run.name.rstrip("/") for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise RunError(f"{name} is named twice. Name each run once.")
+    if len(runs) < 2:
+        raise RunError(f"{runs[0].name} is the only run; a comparison needs another one.")
     tasks = [task for task in variants[0].runs[0].tasks if all(task in run.tasks for run in runs)]
     if not tasks:
         raise RunError(f"{', '.join(v.label for v in variants)} have no task in common, so nothing compares.")
