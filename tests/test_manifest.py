@@ -77,7 +77,9 @@ def root(tmp_path_factory):
     colour[:, 32:] = 64, 128, 128
     Image.fromarray(colour).save(folder / "colour.png")
     Image.new("L", (64, 64)).save(folder / "square.png")
-    Image.new("LA", (64, 48)).save(folder / "alpha.png")
+    Image.new("LA", (64, 48), (255, 128)).save(folder / "alpha.png")
+    Image.fromarray(half).convert("RGB").save(folder / "lossy.jpg")
+    Image.new("RGB", (64, 48)).convert("CMYK").save(folder / "print.tif")
     (folder / "broken.png").write_bytes(b"not a picture")
     return folder
 
@@ -158,6 +160,30 @@ def test_masks_of_every_kind(manifest, file):
     assert np.array_equal(got["mask"][1].numpy(), expected_mask() > 0)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "RGB", "P", "I;16"])
+def test_what_is_transparent_is_background(manifest, root, mode):
+    """Opaque white, and white that is transparent but in the right half: only that half sounds."""
+    file = root / f"transparent_{mode.replace(';', '')}.png"
+    right = expected_mask() == 45
+    shape = np.kron(right, np.ones((3, 4))) > 0
+    if mode in ("RGBA", "LA"):
+        alpha = Image.fromarray((255 * shape).astype(np.uint8))
+        picture = Image.new(mode[:-1], (64, 48), "white")
+        picture.putalpha(alpha)
+        picture.save(file)
+    else:
+        colour = 3 if mode in ("L", "P", "I;16") else (3, 3, 3)
+        values = np.where(shape, 200, 3).astype(np.uint16 if mode == "I;16" else np.uint8)
+        picture = Image.fromarray(values)
+        if mode == "RGB":
+            picture = picture.convert("RGB")
+        if mode == "P":
+            picture.putpalette([k % 256 for k in range(768)])
+        picture.save(file, transparency=colour)
+    got = item(manifest, {"masks": [{"time": 0, "file": file.name}]}).targets["mask"][0].numpy()
+    assert np.array_equal(got, right)
+
+
 def test_foreground_names_the_values(manifest):
     got = item(manifest, {"masks": [{"time": 0, "file": "palette.png", "foreground": [9]}]}).targets
     assert np.array_equal(got["mask"][0].numpy(), expected_mask() == 9)
@@ -213,7 +239,7 @@ def test_events_by_modality(manifest):
     events = [
         {"start": 0, "end": 3, "label": "saw", "modality": "audio"},
         {"start": 1, "end": 2, "label": "saw", "modality": "visual"},
-        {"start": 2, "end": 9, "label": "dog"},
+        {"start": 2, "end": 4, "label": "dog"},
     ]
     got = item(manifest, {"events": events, "labels": ["cat"]}).targets
     assert got["audio_segments"].tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 1]]
@@ -392,7 +418,10 @@ def test_faults_of_a_file(manifest, tmp_path):
     [
         ({"masks": [MASK | {"file": "square.png"}]}, "'square.png' is 64 x 64 pixels and its picture 64 x 48"),
         ({"masks": [MASK | {"file": "broken.png"}]}, "field 'masks[0].file': 'broken.png' cannot be read as a picture"),
-        ({"masks": [MASK | {"file": "alpha.png"}]}, "field 'masks[0].file': 'alpha.png' is a PNG of mode LA"),
+        ({"masks": [MASK | {"file": "alpha.png"}]}, "'alpha.png' has half-transparent pixels"),
+        ({"masks": [MASK | {"file": "lossy.jpg"}]}, "field 'masks[0].file': 'lossy.jpg' is a JPEG picture"),
+        ({"masks": [MASK | {"file": "print.tif"}]}, "field 'masks[0].file': 'print.tif' is a TIFF picture"),
+        ({"events": [{"label": "a", "end": 9}]}, "field 'events[0].end': 9 s is after the end of the clip"),
         ({"masks": [MASK | {"classes": {"45": "a"}}]}, "192 pixels have the value 9, which 'classes' does not"),
         ({"masks": [MASK | {"file": "colour.png", "classes": {"45": "a"}}]}, "1536 pixels have the value #408080"),
         ({"masks": [MASK | {"time": 3.1}]}, "field 'masks[0].time': 3.1 is beyond the clip, which lasts 3.0"),
