@@ -191,7 +191,7 @@ class Driver:
             return ["test", str(place), "--trainer.enable_progress_bar", "false"]
         words = ["fit", "--tasks", scenario.tasks, "--out", str(place.parent), "--name", place.name]
         words += [*TINY, *scenario.options]
-        started = any((place / "checkpoints").glob("*.ckpt"))
+        started = any((place / "checkpoints").glob("[!.]*.ckpt"))
         if resume and not started:
             shutil.rmtree(place, ignore_errors=True)  # nothing was saved: it is started again
         return [*words, "--ckpt_path", "last"] if resume and started else words
