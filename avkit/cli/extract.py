@@ -45,6 +45,7 @@ def run(args: list[str]) -> int:
     """Extract; the exit code is 1 where clips were set aside."""
     options = parser().parse_args(args)
     from avkit.extraction.recipe import read_recipe
+    from avkit.files import remove_leftovers
 
     if options.list:
         return _list()
@@ -56,6 +57,7 @@ def run(args: list[str]) -> int:
         print(
             f"avkit extract: {missing} clips have no media on disk and are left out; see avkit check.", file=sys.stderr
         )
+    remove_leftovers(out)
     failed = 0
     if media_streams:
         failed = _extract_media(options, recipe, sources[: options.limit], out)

@@ -8,7 +8,7 @@ from pathlib import Path
 from avkit.cli.clips import find_clips, one_clip
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
-from avkit.files import WriteError
+from avkit.files import WriteError, remove_leftovers
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +44,7 @@ def run(args: list[str]) -> int:
     for error in errors:
         print(f"avkit index: {error}", file=sys.stderr)
     predictor = load(options.run, options.device, trust=options.trust)
+    remove_leftovers(options.out)
     folder = IndexFolder(options.out)
     warning = predictor.warning([indexing_task(predictor)])
     folder.create({**predictor.provenance, "warning": warning})

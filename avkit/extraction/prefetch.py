@@ -64,13 +64,25 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
     pool = ProcessPoolExecutor(min(workers, len(indices)), context, _start_process, (dataset,))
     try:
         for index in indices:
-            waiting.append(pool.submit(_decode, index))
+            waiting.append(_submit(pool, index))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, index: int) -> "Future[EncoderInputs]":
+    """Have a process decode a clip.
+
+    Raises:
+        BrokenProcessPool: If a process has died, or the one that starts them.
+    """
+    try:
+        return pool.submit(_decode, index)
+    except (OSError, EOFError) as e:  # of the connection to the process that starts others, which was killed
+        raise BrokenProcessPool(str(e)) from e
 
 
 def _start_process(dataset: SourceDataset) -> None:
