@@ -141,7 +141,7 @@ def _break_lines(paragraphs: Sequence[ColoredLine], font: Font, width: float, ma
             else:
                 out += [[(line, color)] for line in wrap(text, font, width, max_lines)]
     if len(out) > max_lines:
-        return [*out[: max_lines - 1], [("...", WHITE)]]
+        return [*out[: max_lines - 1], [("...", WHITE)]] if max_lines > 1 else []  # dots alone say nothing
     return out
 
 
