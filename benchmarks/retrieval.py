@@ -53,7 +53,8 @@ def happens(scene: Scene) -> list[tuple[int, int, str, str, int]]:
 
 def chance(total: int, sought: int, k: int) -> float:
     """Of hitting one of `sought` with k of `total`."""
-    return 1 - comb(total - sought, k) / comb(total, k)
+    drawn = min(k, total)
+    return 1 - comb(total - sought, drawn) / comb(total, drawn)
 
 
 def report(name: str, ranks: list[tuple[list[str], set[str]]], total: int) -> None:

@@ -17,6 +17,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,10 +50,10 @@ SIZES = {"train": 20_000, "val": 32, "test": 96}
 PICTURE = 48
 
 
-def learn_regions(path: Path, steps: int = 300) -> None:
+def learn_regions(path: Path, count: int, steps: int) -> None:
     """Train the image encoder: regions cut out by true masks against the captions of their steps."""
     torch.manual_seed(0)
-    scenes = Scenes("train", SIZES["train"], image_size=PICTURE)
+    scenes = Scenes("train", count, image_size=PICTURE)
     image, text = SmallEmbedding(), SmallText(scenes.vocabulary.words)
     caption_projection = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
     scale = torch.nn.Parameter(torch.tensor(2.6))
@@ -81,12 +82,12 @@ def learn_regions(path: Path, steps: int = 300) -> None:
     save_file(image.state_dict(), path)
 
 
-def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> None:
+def write_expert(path: Path, seed: int, sizes: Mapping[str, int], width: int = 64, noise: float = 0.5) -> None:
     """What a model that sees and does not hear would make of each step, in a store."""
     draws = np.random.default_rng(0)
     kinds, colours, places = (draws.standard_normal((n, width)) for n in (len(CLASSES), len(COLOURS), 9))
     clips = []
-    for split, size in SIZES.items():
+    for split, size in sizes.items():
         for index in range(size):
             scene = sample_scene(index, split, seed)
             state = track(scene)
@@ -100,7 +101,7 @@ def write_expert(path: Path, seed: int, width: int = 64, noise: float = 0.5) -> 
     )
 
 
-def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[str, float]:
+def fit(out: Path, row: str, seed: int, steps: int, sizes: Mapping[str, int], extra: list[str]) -> dict[str, float]:
     """Figures of a row's run with a seed."""
     name, report = f"{row}-{seed}", out / f"{row}-{seed}" / "report.json"
     if not report.exists():
@@ -110,9 +111,9 @@ def fit(out: Path, row: str, seed: int, steps: int, extra: list[str]) -> dict[st
             "name": name,
             "seed_everything": seed,
             "data.image_size": PICTURE,
-            "data.scenes.train_size": SIZES["train"],
-            "data.scenes.val_size": SIZES["val"],
-            "data.scenes.test_size": SIZES["test"],
+            "data.scenes.train_size": sizes["train"],
+            "data.scenes.val_size": sizes["val"],
+            "data.scenes.test_size": sizes["test"],
             "data.steps_per_epoch": steps,
             "data.features.expert": out / f"expert-{seed}.h5",
             "data.loader.workers": 0,
@@ -159,18 +160,22 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=420)
+    parser.add_argument("--region_steps", type=int, default=300, help="steps of the image encoder's training")
+    parser.add_argument("--train", type=int, default=SIZES["train"], help="scenes to train on")
+    parser.add_argument("--test", type=int, default=SIZES["test"], help="scenes to test on")
     parser.add_argument("--together", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/ssuformer"))
     args, extra = parser.parse_known_args()
+    sizes = {**SIZES, "train": args.train, "test": args.test}
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out / "region.safetensors").exists():
-        learn_regions(args.out / "region.safetensors")
+        learn_regions(args.out / "region.safetensors", sizes["train"], args.region_steps)
     for seed in range(args.seeds):  # each has a world of its own
         if not (args.out / f"expert-{seed}.h5").exists():
-            write_expert(args.out / f"expert-{seed}.h5", seed)
+            write_expert(args.out / f"expert-{seed}.h5", seed, sizes)
     jobs = [(row, seed) for seed in range(args.seeds) for row in args.rows.split(",")]
     with ThreadPoolExecutor(args.together) as pool:
-        results = list(pool.map(lambda job: fit(args.out, *job, args.steps, extra), jobs))
+        results = list(pool.map(lambda job: fit(args.out, *job, args.steps, sizes, extra), jobs))
     figures: dict[str, list[dict[str, float]]] = {}
     for (row, _), values in zip(jobs, results, strict=True):
         figures.setdefault(row, []).append(values)

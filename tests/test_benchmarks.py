@@ -148,7 +148,7 @@ def test_rows_give_options_of_fit(script, command, fit_options, tmp_path, name):
 def test_single_runs_give_options_of_fit(script, command, fit_options, tmp_path):
     ssuformer = script("ssuformer")
     for row in ssuformer.ROWS:
-        check_options(command(lambda row=row: ssuformer.fit(tmp_path, row, 0, 1, [])), fit_options)
+        check_options(command(lambda row=row: ssuformer.fit(tmp_path, row, 0, 1, ssuformer.SIZES, [])), fit_options)
     interface = script("interface")
     check_options(command(lambda: interface.fit(tmp_path, "sequence", "avs", 1, [])), fit_options)
     transfer = script("transfer")
