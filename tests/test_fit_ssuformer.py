@@ -243,7 +243,7 @@ def test_an_index_of_another_run_or_none(whole, videos, tmp_path, capsys):
     (tmp_path / "index" / "videos").mkdir()
     (tmp_path / "index" / "videos" / "a.safetensors").write_bytes(b"no tensors")
     assert main(["search", str(tmp_path / "index"), "dog"]) == 2
-    assert "is damaged" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_an_index_goes_on_after_a_broken_video(whole, videos, tmp_path, capsys):
