@@ -275,7 +275,8 @@ class Official(ClipDataset):
         return DataError(
             f"{self.title}, {self.split}: {len(missing)} of {self.total} clips are not there, such as {first!r}, which "
             f"has no {lack} under root {str(self.root.path)!r}{searched}. Run 'avkit check {self.name} --root "
-            f"{self.root.path}', or pass allow_missing=True to leave them out and report the coverage."
+            f"{self.root.path}', or leave them out and report the coverage with --data.allow_missing true "
+            "(allow_missing=True in Python)."
         )
 
     def _check_release(self) -> None:

@@ -79,5 +79,5 @@ def missing_clip_error(path: Path, name: str, names: Collection[str]) -> DataErr
         available += f" such as {', '.join(map(repr, sorted(names)[:3]))}"
     return DataError(
         f"{path} has no features of clip {name!r}; it has {available}. Extract it "
-        "with 'avkit extract', or pass allow_missing=True."
+        "with 'avkit extract', or leave such clips out with --data.allow_missing true (allow_missing=True in Python)."
     )

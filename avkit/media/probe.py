@@ -100,7 +100,8 @@ class MediaInfo:
         if audio and not self.has_audio:
             raise MediaError(
                 f"{self.path} has no audio track. avkit needs sound and picture; pass silent_ok=True "
-                "(--silent_ok on the command line) to use silence, or give the sound as a file of its own."
+                "(--silent_ok of avkit predict, --data.silent_ok true of avkit fit) to use silence, or give "
+                "the sound as a file of its own."
             )
         if self.is_cut and not partial_ok:
             raise MediaError(
