@@ -481,20 +481,20 @@ def test_missing_library_names_the_extra(monkeypatch):
 def test_modalities_stay_apart_in_a_share_of_the_steps_where_a_head_needs_it(monkeypatch):
     net = model("avs,avvp", unimodal_share=0.3).train()
     given = batch("avs", 1)
-    cross_modal = []
+    attended = []
     temporal = net.system.temporal.forward
 
-    def recorded(audio, frame, valid, attend):
-        cross_modal.append(attend)
-        return temporal(audio, frame, valid, attend)
+    def recorded(audio, frame, valid, *, cross_modal):
+        attended.append(cross_modal)
+        return temporal(audio, frame, valid, cross_modal=cross_modal)
 
     monkeypatch.setattr(net.system.temporal, "forward", recorded)
     for step in range(20):
         net.system.on_step_start(step)
         net.system.tokens(given)
-    assert cross_modal.count(False) == 6
+    assert attended.count(False) == 6
     net.eval().system.tokens(given)
-    assert cross_modal[-1]
+    assert attended[-1]
     alone = model("avs", unimodal_share=0.3).train()
     alone.system.on_step_start(0)
     assert not alone.system._unimodal_step
