@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, ImagePreprocessor, load_weights
+from avkit.encoders.pretrained import HUB, ImagePreprocessor, count_parameters, give_file, load_weights
+from avkit.reading.hub import from_hub, hugging_face
 
 #: The tag that `hub` stands for: the weights of the paper's authors.
 HUB_TAG = "openai"
@@ -37,7 +38,7 @@ class ClipImage(VisualEncoder):
 
     def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        tower = _create(name, pretrained).visual
+        tower = _create(name, pretrained, "visual").visual
         if getattr(tower, "pool_type", None) != "tok" or tower.final_ln_after_pool or tower.attn_pool is not None:
             raise ValueError(
                 f"{name} has a picture tower of class {type(tower).__name__} without a plain class token. "
@@ -76,7 +77,7 @@ class ClipText(TextEncoder):
 
     def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        model = _create(name, pretrained)
+        model = _create(name, pretrained, "text")
         if getattr(model, "text_pool_type", None) != "argmax" or not isinstance(model.text_projection, nn.Parameter):
             raise ValueError(f"{name} has a text tower of another kind than CLIP's. Choose one such as ViT-L-14.")
         self.tokenizer = open_clip.get_tokenizer(name)
@@ -101,8 +102,8 @@ class ClipText(TextEncoder):
         return TextFeatures(x, valid, pooled=x[rows, end])
 
 
-def _create(name: str, pretrained: str | Path | bool | None) -> Any:
-    """An open_clip model with both encoders; the caller keeps one, and the other is freed."""
+def _create(name: str, pretrained: str | Path | bool | None, kind: str) -> Any:
+    """An open_clip model with both encoders; the caller keeps one, of a kind, and the other is freed."""
     if open_clip.get_model_config(name) is None:
         near = get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
         raise ValueError(
@@ -113,7 +114,17 @@ def _create(name: str, pretrained: str | Path | bool | None) -> Any:
     tags = open_clip.list_pretrained_tags_by_model(name)
     tag = HUB_TAG if pretrained is True or pretrained == HUB else str(pretrained)
     if tag in tags:
-        return open_clip.create_model(name, pretrained=tag)
+        kind_of_file = "a path to a weight file of open_clip"
+        config = open_clip.get_pretrained_cfg(name, tag)
+        repository = str(config.get("hf_hub", "")).rpartition("/")[0]
+        address = hugging_face(repository) if repository else str(config.get("url", ""))
+        with from_hub(
+            f"Weights {tag!r} of CLIP {name}",
+            address,
+            give_file(kind, kind_of_file),
+            lambda: count_parameters(lambda: open_clip.create_model(name, pretrained=None, device="meta")),
+        ):
+            return open_clip.create_model(name, pretrained=tag)
     if tag == HUB_TAG or not Path(tag).exists():
         raise ValueError(
             f"{name} has no pretrained weights {tag!r}, and there is no file of that name. "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avkit.encoders.base import VideoEncoder, VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB
+from avkit.reading.hub import HubError, from_hub, hugging_face
 
 #: The question of the prompt, which follows the image or video.
 QUESTION = "What makes a sound here, where is it, what does it look like and what is it doing?"
@@ -79,6 +80,12 @@ class VideoLlava(VideoEncoder):
         return _hidden_states(self.network, inputs, self.video_token)[0]
 
 
+#: What to do where the hub cannot be reached.
+_INSTEAD = (
+    "Download them where there is a network, and name the folder that save_pretrained wrote (--weights STREAM=PATH)."
+)
+
+
 def _hidden_states(network: Any, inputs: Any, visual_token: int) -> Tensor:
     """Last hidden states (N, M, D) of the tokens after the visual ones; all prompts have the same text."""
     inputs = inputs.to(network.device)
@@ -102,8 +109,15 @@ def _model_name(pretrained: str | Path | bool | None, hub_name: str, encoder: st
 def _load(model_class: Any, name: str) -> tuple[Any, Any]:
     """Processor and model; weight files that could run code are not read."""
     try:
-        processor = transformers.AutoProcessor.from_pretrained(name)
-        network = model_class.from_pretrained(name, use_safetensors=True)
+        if Path(name).exists():
+            processor, network = _read(model_class, name, only_cache=True)
+        else:
+            with from_hub(
+                f"Processor and weights (some 15 GB) of {name}", hugging_face(name), _INSTEAD
+            ) as is_reachable:
+                processor, network = _read(model_class, name, only_cache=not is_reachable)
+    except HubError:
+        raise
     except (OSError, ValueError) as error:  # missing, of another class, without safetensors, or no network
         raise ValueError(
             f"{name} cannot be loaded as {model_class.__name__}: {error}. Name a folder that save_pretrained wrote for "
@@ -111,4 +125,11 @@ def _load(model_class: Any, name: str) -> tuple[Any, Any]:
         ) from error
     if torch.cuda.is_available():
         network = network.to(torch.bfloat16)
+    return processor, network
+
+
+def _read(model_class: Any, name: str, *, only_cache: bool) -> tuple[Any, Any]:
+    """Processor and model as transformers reads them."""
+    processor = transformers.AutoProcessor.from_pretrained(name, local_files_only=only_cache)
+    network = model_class.from_pretrained(name, use_safetensors=True, local_files_only=only_cache)
     return processor, network

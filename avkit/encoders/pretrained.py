@@ -2,7 +2,7 @@
 """Weights of encoders, and preprocessing of images for pretrained networks."""
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -15,6 +15,25 @@ from avkit.reading.tensors import check_finite
 
 #: Value of `pretrained` that stands for the published weights of an encoder, which are downloaded.
 HUB = "hub"
+
+
+def give_file(kind: str, what: str = "a path to a weight file") -> str:
+    """The advice to name weights here instead of those of a hub.
+
+    Args:
+        kind: Kind of the encoder, as its option has it, such as `visual`.
+        what: What to name.
+    """
+    return (
+        f"Download them where there is a network, and name {what} with --model.system.{kind}_weights PATH (--weights "
+        "STREAM=PATH of avkit extract, pretrained=PATH in Python)."
+    )
+
+
+def count_parameters(build: Callable[[], nn.Module]) -> int:
+    """Number of parameters of a network, which is built without memory for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build().parameters())
 
 
 def read_weights(path: str | Path, fits: Fits | None = None) -> dict[str, Tensor]:

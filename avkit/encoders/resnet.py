@@ -66,7 +66,11 @@ class ResNet18(nn.Module):
             ValueError: If the weights do not fit.
         """
         if weights == HUB:
-            state = _timm().create_model("resnet18.tv_in1k", pretrained=True).state_dict()
+            timm = _timm()
+            from avkit.encoders.timm import timm_weights
+
+            with timm_weights("resnet18.tv_in1k"):
+                state = timm.create_model("resnet18.tv_in1k", pretrained=True).state_dict()
         else:
             own = self.network.state_dict()
             state = read_weights(weights, covers(own.keys()))

@@ -2,6 +2,7 @@
 """Visual encoders of the timm library: pyramids such as PVT v2, and vision transformers."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +12,17 @@ import timm
 from torch import Tensor
 
 from avkit.encoders.base import VisualEncoder, VisualFeatures
-from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, covers, read_weights
+from avkit.encoders.pretrained import (
+    HUB,
+    ImagePreprocessor,
+    check_weights,
+    count_parameters,
+    covers,
+    give_file,
+    read_weights,
+)
 from avkit.nn.recompute import Recomputable
+from avkit.reading.hub import from_hub, hugging_face
 
 
 class TimmPyramid(VisualEncoder, Recomputable):
@@ -113,9 +123,21 @@ def _create(name: str, pretrained: str | Path | bool | None, **options: Any) -> 
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     if pretrained is True or pretrained == HUB:
-        return timm.create_model(name, pretrained=True, **options)
+        with timm_weights(name):
+            return timm.create_model(name, pretrained=True, **options)
     state = _read(name, pretrained)
     return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
+
+
+def timm_weights(name: str) -> AbstractContextManager[bool]:
+    """A block in which timm loads the published weights of a model."""
+    config = timm.get_pretrained_cfg(name)
+    address = "https://huggingface.co/timm"
+    if config is not None:
+        address = hugging_face(config.hf_hub_id) if config.hf_hub_id else config.url or address
+    return from_hub(
+        f"Weights of {name}", address, give_file("visual"), lambda: count_parameters(lambda: timm.create_model(name))
+    )
 
 
 def _read(name: str, path: str | Path) -> dict[str, Tensor]:

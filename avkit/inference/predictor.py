@@ -18,6 +18,7 @@ from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_ans
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
 from avkit.outside import Policy, restricted
+from avkit.reading.hub import from_hub, hugging_face
 from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
 from avkit.training.domain import SHORT_WARNING, domains_by_dataset, warning_of
@@ -279,6 +280,7 @@ def _find_run(run: str) -> RunFolder:
 
     patterns = ["config.yaml", "run.json", "checkpoints/best.safetensors"]
     try:
-        return RunFolder(snapshot_download(run, allow_patterns=patterns))
+        with from_hub(f"The files of run {run}", hugging_face(run), "Name the folder of a run here."):
+            return RunFolder(snapshot_download(run, allow_patterns=patterns))
     except Exception as e:  # the hub raises many kinds: no network, no such repository, no rights
         raise RunError(f"{run} is no folder here, and the hub did not give it: {e}") from e

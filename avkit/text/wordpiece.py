@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from avkit.errors import FileError
+from avkit.reading.hub import HubError, from_hub, hugging_face
 from avkit.reading.text import read_text
 from avkit.text.tokenizer import pad_rows, until
 
@@ -128,8 +129,12 @@ def read_wordpieces(source: str) -> list[str]:
 def _download(model: str) -> Path:
     from huggingface_hub import hf_hub_download
 
+    instead = f"Check the name and the network, or name a {_FILE}."
     try:
-        return Path(hf_hub_download(model, _FILE))
+        with from_hub(f"Word pieces {model!r}", hugging_face(model), instead):
+            return Path(hf_hub_download(model, _FILE))
+    except HubError:
+        raise
     except Exception as e:  # the hub raises many kinds: no network, no such model, no rights
         raise ValueError(
             f"Word pieces {model!r} are no file here, and the hub did not provide them: {e}. Check the name and the "
