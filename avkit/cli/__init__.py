@@ -5,10 +5,11 @@ import os
 import shlex
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 from avkit.errors import Stopped, unknown_name
 
-#: Name of each command, which is that of its module, and its line of help.
+#: Name of each command, which is that of its module (`import_` for `import`), and its line of help.
 COMMANDS: dict[str, str] = {
     "fit": "train tasks on the built-in scenes or your data, test them, write a report",
     "validate": "the validation metrics of a run",
@@ -19,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "index": "index a folder of videos with a run, so that they can be searched",
     "search": "find moments in indexed videos by text, by sound, or by a clip",
     "check": "which files of a dataset are on disk, which are missing, which features do not fit",
+    "import": "annotations of other tools into a manifest",
     "extract": "features of videos by pretrained networks, into feature stores; resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",
     "convert": "official checkpoints into ours, with every key reported, and back",
@@ -96,7 +98,8 @@ def _call(name: str, rest: list[str]) -> int:
 
         refuse_renamed_options(name, rest)
         with restricted(command_policy(rest)):
-            return int(import_module(f"avkit.cli.{name}").run(rest) or 0)
+            module = f"{name}_" if iskeyword(name) else name
+            return int(import_module(f"avkit.cli.{module}").run(rest) or 0)
     except Exception as error:
         if "--debug" in rest:
             raise
