@@ -93,7 +93,7 @@ def test_streams_of_different_hops_use_the_longer(made, own):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "no whole JSON"),
         ("[]", "holds a list"),
         ('{"hopp": 1}', "Unknown key 'hopp'. Did you mean 'hop'?"),
         ('{"hop": "1"}', "field 'hop': '1' is not a number above 0"),

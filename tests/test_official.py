@@ -513,7 +513,7 @@ class TestDisk:
     def test_a_video_shorter_than_its_label(self, tmp_path):
         root = self.ave(tmp_path / "a")
         write_wave(root / "raw_audio/aaaaaaaaaaa.wav", sound(6))
-        with pytest.raises(DataError, match=r"its file lasts 6.00 s and its labels 10 s"):
+        with pytest.raises(DataError, match=r"lasts 6.00 s and its labels 10 s"):
             find_dataset("ave")(root, "train", 8).item(0)
         item = find_dataset("ave")(root, "train", 8, allow_missing=True).item(0)
         assert len(item.waveform) == 160_000

@@ -139,15 +139,15 @@ def _choose_checkpoint(cli: AVCLI) -> tuple[RunFolder | None, str | None]:
         return None, None
     if checkpoint == "last":
         run = newest_run(out, run_name(cli))
-        checkpoint = _whole_checkpoint(run)
+        checkpoint = str(run.last)
     elif Path(checkpoint).parent.name == "checkpoints":
         run = RunFolder(Path(checkpoint).parent.parent)
-        if Path(checkpoint) == run.last:
-            checkpoint = _whole_checkpoint(run)
     else:
         return None, checkpoint
     if run.facts.exists():
         run.read_facts()  # refuses a run of another version of avkit
+    if Path(checkpoint) == run.last:
+        checkpoint = _whole_checkpoint(run)
     return run, checkpoint
 
 
