@@ -239,3 +239,221 @@ def test_coco_frames_of_a_video(convert, check, tmp_path):
 def test_faults_of_coco(convert, tmp_path, content, message):
     assert message in convert("coco", {"a.json": content})
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def eaf(tier='<ALIGNABLE_ANNOTATION TIME_SLOT_REF1="a" TIME_SLOT_REF2="b">', name="dog.mp4", slots="", more=""):
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="milliseconds">'
+        f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/clips/{name}" MIME_TYPE="video/mp4"/></HEADER>'
+        '<TIME_ORDER><TIME_SLOT TIME_SLOT_ID="a" TIME_VALUE="500"/><TIME_SLOT TIME_SLOT_ID="m"/>'
+        f'<TIME_SLOT TIME_SLOT_ID="b" TIME_VALUE="1500"/>{slots}</TIME_ORDER>'
+        f'<TIER TIER_ID="audio"><ANNOTATION>{tier}<ANNOTATION_VALUE>bark</ANNOTATION_VALUE>'
+        f"</ALIGNABLE_ANNOTATION></ANNOTATION></TIER>{more}</ANNOTATION_DOCUMENT>"
+    )
+
+
+def test_elan(convert, check):
+    parts = [("a", "m", "first"), ("m", "b", "then")]
+    inner = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION TIME_SLOT_REF1="{start}" TIME_SLOT_REF2="{end}"><ANNOTATION_VALUE>{text}'
+        "</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for start, end, text in parts
+    )
+    notes = f'<TIER TIER_ID="notes">{inner}</TIER>'
+    files = {f"{name}.eaf": eaf(name=f"{name}.mp4", more=notes) for name in ("dog", "saw", "duo")}
+    lines = convert("elan", files, "--captions", "notes")
+    assert lines[0]["events"] == [{"start": 0.5, "end": 1.5, "label": "bark", "modality": "audio"}]
+    assert lines[0]["captions"] == [
+        {"start": 0.5, "end": 1.0, "text": "first"},
+        {"start": 1.0, "end": 1.5, "text": "then"},
+    ]
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        (eaf(tier='<ALIGNABLE_ANNOTATION TIME_SLOT_REF1="b" TIME_SLOT_REF2="a">'), (), "0.5 s is not after the start"),
+        (eaf(tier='<ALIGNABLE_ANNOTATION TIME_SLOT_REF1="a" TIME_SLOT_REF2="x">'), (), "'x' is no time slot"),
+        (eaf(tier='<ALIGNABLE_ANNOTATION TIME_SLOT_REF1="a" TIME_SLOT_REF2="m">'), (), "has no time"),
+        (eaf(), ("--captions", "nots"), "there is no tier 'nots'; there are: audio"),
+        (eaf(name="cat.mp4"), (), "1 of 1 media files are not under"),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]><ANNOTATION_DOCUMENT/>", (), "declares '<!DOCTYPE' in line 1"),
+        ("<ANNOTATION_DOCUMENT>", (), "is no whole XML"),
+        ("<annotations/>", (), "has the outermost element 'annotations'"),
+        ("<ANNOTATION_DOCUMENT>" + 200 * "<a>" + 200 * "</a>" + "</ANNOTATION_DOCUMENT>", (), "nested more than"),
+        (eaf().replace("500", "x"), (), "'x' is no whole number of milliseconds"),
+    ],
+)
+def test_faults_of_elan(convert, text, words, message):
+    assert message in convert("elan", {"dog.eaf": text}, *words)
+
+
+def cvat_track(name="dog", frames=None):
+    boxes = frames or (
+        '<box frame="0" keyframe="1" outside="0" xtl="0" ytl="0" xbr="16" ybr="24"/>'
+        '<box frame="16" keyframe="1" outside="0" xtl="32" ytl="0" xbr="48" ybr="24"/>'
+        '<box frame="24" keyframe="1" outside="1" xtl="32" ytl="0" xbr="48" ybr="24"/>'
+    )
+    return (
+        "<annotations><version>1.1</version><meta><task><id>3</id><original_size><width>64</width>"
+        f"<height>48</height></original_size><source>{name}.mp4</source></task></meta>"
+        f'<track id="0" label="dog">{boxes}</track></annotations>'
+    )
+
+
+def test_cvat_tracks(convert, check):
+    lines = convert("cvat", {f"{name}.xml": cvat_track(name) for name in ("dog", "saw", "duo")})
+    assert [entry["time"] for entry in lines[0]["boxes"]] == [0.5, 1.5, 2.5]
+    assert lines[0]["boxes"][0]["box"] == [0.125, 0, 0.375, 0.5]
+    assert lines[0]["boxes"][2]["box"] == [0.5, 0, 0.75, 0.5]
+    assert check() == []
+
+
+def cvat_image(shape, width=64, name="lawn.png"):
+    head = f'<image id="0" name="{name}" width="{width}" height="48">'
+    return f"<annotations><meta/>{head}{shape}</image></annotations>"
+
+
+def test_cvat_images(convert, check, tmp_path):
+    shapes = (
+        '<mask label="mower" rle="1, 2, 3" left="10" top="5" width="3" height="2" z_order="1"/>'
+        '<polygon label="lawn" points="0,24;64,24;64,48;0,48" z_order="0"/><tag label="garden"/>'
+    )
+    lines = convert("cvat", {"a.xml": cvat_image(shapes)})
+    mask = read_mask(tmp_path, lines[0]["masks"][0])
+    assert lines[0]["masks"][0]["classes"] == {"1": "lawn", "2": "mower"}
+    assert mask[5, 10:13].tolist() == [0, 2, 2]
+    assert not mask[6, 10:13].any()
+    assert (mask[24:] == 1).all()
+    assert lines[0]["labels"] == ["garden"]
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (cvat_image('<ellipse label="a" cx="1" cy="1" rx="1" ry="1"/>'), "a ellipse is not read"),
+        (cvat_image('<box label="a" xtl="0" ytl="0" xbr="x" ybr="9"/>'), "field 'xbr': 'x' is no number"),
+        (cvat_image('<box label="a" xtl="9" ytl="0" xbr="3" ybr="9"/>'), "the box 9, 0, 3, 9 of 'a' has no area"),
+        (cvat_image('<polygon label="a" points="0,0;5,0;5,5"/>', width=48), "and lawn.png has 64 x 48"),
+        (cvat_image('<mask label="a" rle="1, 2" left="0" top="0" width="2" height="2"/>'), "has runs of 3 pixels"),
+        (cvat_image('<mask label="a" rle="4" left="63" top="0" width="2" height="2"/>'), "leaves its picture"),
+        ("<!ENTITY a><annotations/>", "declares '<!ENTITY'"),
+        ("<annotations><meta/></annotations>", "has no annotation that can be taken"),
+    ],
+)
+def test_faults_of_cvat(convert, text, message):
+    assert message in convert("cvat", {"a.xml": text})
+
+
+def studio(results, **data):
+    data = data or {"video": "/data/upload/1/0123abcd-dog.mp4"}
+    return [{"id": 1, "data": data, "annotations": [{"result": results}]}]
+
+
+def result(kind, value, **more):
+    return {"type": kind, "from_name": kind, "to_name": "x", "value": value} | more
+
+
+def test_label_studio(convert, check, tmp_path):
+    sequence = [
+        {"frame": 1, "x": 0, "y": 0, "width": 50, "height": 50, "rotation": 0, "enabled": True},
+        {"frame": 17, "x": 50, "y": 0, "width": 50, "height": 50, "rotation": 0, "enabled": False},
+    ]
+    results = [
+        result("labels", {"start": 0.5, "end": 2, "channel": 0, "labels": ["bark"]}),
+        result("timelinelabels", {"ranges": [{"start": 1, "end": 8}], "timelinelabels": ["bark"]}),
+        result("videorectangle", {"framesCount": 32, "duration": 4, "sequence": sequence, "labels": ["bark"]}),
+        result("choices", {"choices": ["bark"]}),
+        result("textarea", {"text": ["a dog barks"]}),
+    ]
+    lines = convert("label-studio", {"a.json": studio(results)}, "--captions", "textarea")
+    assert lines[0]["id"] == "dog"
+    assert lines[0]["events"] == [
+        {"start": 0.5, "end": 2, "label": "bark", "modality": "audio"},
+        {"start": 0, "end": 1, "label": "bark", "modality": "both"},
+    ]
+    assert [entry["time"] for entry in lines[0]["boxes"]] == [0.5, 1.5]
+    assert lines[0]["boxes"][1]["box"] == [0.375, 0, 0.875, 0.5]
+    assert lines[0]["labels"] == ["bark"]
+    assert lines[0]["captions"] == [{"text": "a dog barks"}]
+    assert check() == []
+    points = [[0, 50], [100, 50], [100, 100], [0, 100]]
+    area = result("polygonlabels", {"points": points, "polygonlabels": ["lawn"]}, original_width=64, original_height=48)
+    lines = convert("label-studio", {"a.json": studio([area], image="lawn.png")}, "--overwrite")
+    assert read_mask(tmp_path, lines[0]["masks"][0])[24:].all()
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "holds dict instead of a list of records"),
+        (studio([result("labels", {"start": 2, "end": 1, "labels": ["a"]})]), "1 s is not after the start at 2 s"),
+        (studio([result("labels", {"start": 0, "end": 9, "labels": ["a"]})]), "9.0 s is after the end of the clip"),
+        (studio([result("labels", {"start": 0, "labels": ["a"]})]), "field 'end': is missing"),
+        (studio([result("labels", {"start": 0, "end": 1, "labels": []})]), "[] is not the name of one class"),
+        (studio([result("brushlabels", {"rle": [1]})]), "'brushlabels' is not read. Leave it out with --skip"),
+        (studio([result("textarea", {"text": ["a"]})]), "Say so with --captions textarea"),
+        (studio([result("labels", None)]), "field 'value': None is no object"),
+        (studio([], video="cat.mp4"), "1 of 1 media files are not under"),
+    ],
+)
+def test_faults_of_label_studio(convert, content, message):
+    assert message in convert("label-studio", {"a.json": content})
+
+
+def via_video(*entries):
+    return {
+        "project": {"pid": "x"},
+        "attribute": {"1": {"aname": "sound", "options": {"0": "bark", "1": "saw"}}},
+        "file": {"1": {"fid": "1", "fname": "dog.mp4", "type": 4}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": {f"1_{k}": {"vid": "1", "flg": 0} | entry for k, entry in enumerate(entries)},
+    }
+
+
+def via_picture(shape, **attributes):
+    region = {"shape_attributes": shape, "region_attributes": attributes or {"name": "mower"}}
+    entry = {"filename": "lawn.png", "size": 9, "regions": [region], "file_attributes": {}}
+    return {"_via_settings": {}, "_via_img_metadata": {"lawn.png9": entry}}
+
+
+def test_via(convert, check, tmp_path):
+    content = via_video(
+        {"z": [0.5, 2], "xy": [], "av": {"1": "0"}}, {"z": [1], "xy": [2, 16, 12, 16, 24], "av": {"1": "0"}}
+    )
+    lines = convert("via", {"a.json": content})
+    assert lines[0]["events"] == [{"start": 0.5, "end": 2, "label": "bark", "modality": "both"}]
+    assert lines[0]["boxes"] == [{"time": 1, "box": [0.25, 0.25, 0.5, 0.75]}]
+    assert check() == []
+    shape = {"name": "polygon", "all_points_x": [0, 64, 64, 0], "all_points_y": [24, 24, 48, 48]}
+    lines = convert("via", {"a.json": via_picture(shape)}, "--overwrite")
+    assert read_mask(tmp_path, lines[0]["masks"][0])[24:].all()
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (via_video({"z": [2, 1], "xy": [], "av": {"1": "0"}}), "1 s is not after the start at 2 s"),
+        (via_video({"z": [0, 9], "xy": [], "av": {"1": "0"}}), "9.0 s is after the end of the clip"),
+        (via_video({"z": [0], "xy": [3, 5, 5, 5], "av": {"1": "0"}}), "a circle is not read"),
+        (via_video({"z": [0, 1], "xy": [], "av": {}}), "which attribute names the class?"),
+        (via_video({"z": [0, 1], "xy": [], "av": {"7": "0"}}), "field '7': None is no object"),
+        (via_picture({"name": "rect", "x": 0, "y": 0, "width": 99, "height": 9}), "leaves its picture of 64 x 48"),
+        (via_picture({"name": "rect", "x": 0, "y": 0, "width": 9, "height": 9}, a="x", b="y"), "there are: a, b"),
+    ],
+)
+def test_faults_of_via(convert, content, message):
+    assert message in convert("via", {"a.json": content})
+
+
+def test_an_imported_manifest_trains(convert, tmp_path):
+    files = {f"{name}.txt": "0\t2\tbark\n2\t3.5\tsaw\n" for name in ("dog", "saw", "duo")}
+    convert("audacity", files, "--modality", "both")
+    words = ["--data.dataset", "manifest", "--data.manifest", str(tmp_path / "out" / "m.jsonl"), "--tasks", "ave"]
+    words += ["--data.splits.allow_shared", "true", "--data.image_size", "32", "--data.loader.workers", "0"]
+    words += ["--trainer.max_epochs", "1", "--data.steps_per_epoch", "3", "--out", str(tmp_path / "run")]
+    assert main(["fit", *words]) == 0

@@ -28,6 +28,10 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "coco": Format("coco", ".json", "COCO: boxes, polygons, run-length masks"),
+    "cvat": Format("cvat", ".xml", "CVAT for images 1.1, CVAT for video 1.1"),
+    "label-studio": Format("label_studio", ".json", "Label Studio JSON"),
+    "via": Format("via", ".json", "VGG Image Annotator 2, Video Annotator 3"),
+    "elan": Format("elan", ".eaf", "ELAN"),
     "audacity": Format("audacity", ".txt", "Audacity labels, one file per clip"),
     "csv": Format("table", ".csv", "a table with columns such as video, start, end, label"),
 }
