@@ -32,7 +32,7 @@ MAY: dict[str, str] = {
     "extraction": "media encoders datasets features batch errors files avkit fields collate reading",  # avkit: version
     "tasks": "answers nn metrics text batch errors outside fields reading",
     "systems": "encoders backbone heads nn tasks media metrics text batch errors outside files fields reading",
-    "training": "systems heads tasks metrics nn datasets features text batch collate errors files fields "
+    "training": "systems heads tasks metrics nn datasets extraction features text batch collate errors files fields "
     "outside reading",
     "report": "answers media batch errors files reading",
     "inference": "answers training systems tasks report nn media text batch errors outside files avkit collate reading",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AVE: one event per ten-second clip, both audible and visible, in whole seconds."""
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +31,12 @@ CLASSES = [
 SECONDS = 10
 #: Clips of pure background, of which only features were published; the weak setting trains on them too.
 NOISY = 178
+#: Where the features are.
+_PUBLISHED = "linked in the readme of YapengTian/AVE-ECCV18"
+_NOISY_PUBLISHED = (
+    f"{_PUBLISHED}, for the setting with labels of clips: features of {NOISY} clips of background, of which there are "
+    "no videos"
+)
 _NOISY_IDS = [f"noisy#{k}" for k in range(NOISY)]
 
 
@@ -62,8 +69,16 @@ class AVE(Official):
         audio=("raw_audio/{media}.wav", "audio/{media}.wav"),
     )
     released = {  # noqa: RUF012
-        "vgg19": ReleasedFeatures("visual_feature.h5", (10, 7, 7, 512), FeatureFacts("vgg19", 1.0, 1.0), "visual"),
-        "vggish": ReleasedFeatures("audio_feature.h5", (10, 128), FeatureFacts("vggish", 1.0, 1.0)),
+        "vgg19": ReleasedFeatures(
+            "visual_feature.h5", (10, 7, 7, 512), FeatureFacts("vgg19", 1.0, 1.0), "visual", _PUBLISHED
+        ),
+        "vggish": ReleasedFeatures(
+            "audio_feature.h5",
+            (10, 128),
+            FeatureFacts("vggish", 1.0, 1.0),
+            published=_PUBLISHED,
+            recipe="vggish",
+        ),
     }
 
     def read_annotations(self, split: str) -> list[Annotation]:
@@ -87,10 +102,28 @@ class AVE(Official):
     def open_features(self, name: str, modality: FeatureModality) -> Features:
         """As for all; in the weak setting with those of the background clips."""
         features = super().open_features(name, modality)
-        if not self._has_noisy(self.split) or not isinstance(features, RowFile):
+        if not self._has_noisy(self.split):
             return features
-        path = features.path.with_name(f"{features.path.stem}_noisy{features.path.suffix}")
+        if isinstance(features, RowFile):
+            path = features.path.with_name(_noisy_name(features.path.name))
+        else:  # a store has the clips of which there is media
+            usual = next(usual for usual in self.released.values() if usual.modality == modality)
+            if features.facts.encoder != usual.facts.encoder:
+                return features
+            path = self.root.find(_noisy_name(usual.pattern)) or self.root.path / _noisy_name(usual.pattern)
+            if not path.exists():
+                raise DataError(f"{path} is missing. Get it from its authors, {_NOISY_PUBLISHED}.")
         return ChainedFeatures([features, RowFile(path, _NOISY_IDS, facts=features.facts)])
+
+    @classmethod
+    def released_files(cls, name: str, release: str | None) -> list[tuple[ReleasedFeatures, tuple[str, ...]]]:
+        """As for all; in the weak setting with those of the background clips, for training."""
+        files = super().released_files(name, release)
+        if release == "weak":
+            whole = cls.released[name]
+            noisy = replace(whole, pattern=_noisy_name(whole.pattern), published=_NOISY_PUBLISHED, recipe="")
+            files.append((noisy, ("train",)))
+        return files
 
     def _has_noisy(self, split: str) -> bool:
         """Whether a split has the clips of pure background."""
@@ -154,6 +187,12 @@ class AVE(Official):
                     "source."
                 )
         return orders
+
+
+def _noisy_name(name: str) -> str:
+    """Name of the file with the background clips, by that of the others."""
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}_noisy.{ending}"
 
 
 def _read_rows(path: Path) -> list[str]:

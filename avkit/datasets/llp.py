@@ -28,6 +28,8 @@ SECONDS = 10
 #: Characters of a YouTube id, which may hold '_' and '-': names are cut here, never at the first '_'.
 VIDEO_ID = 11
 
+#: Where the features are.
+_PUBLISHED = "linked in the readme of YapengTian/AVVP-ECCV20"
 _FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 _AUDIO_EVENTS = "AVVP_eval_audio.csv"
 _VISUAL_EVENTS = "AVVP_eval_visual.csv"
@@ -77,12 +79,14 @@ class LLP(Official):
     )
     released = {  # noqa: RUF012
         "res152": ReleasedFeatures(
-            "feats/res152/{media}.npy", (80, 2048), FeatureFacts("resnet152", 0.125, 0, 8), "visual"
+            "feats/res152/{media}.npy", (80, 2048), FeatureFacts("resnet152", 0.125, 0, 8), "visual", _PUBLISHED, "llp"
         ),
         "r2plus1d_18": ReleasedFeatures(
-            "feats/r2plus1d_18/{media}.npy", (10, 512), FeatureFacts("r2plus1d_18", 1, 1), "visual"
+            "feats/r2plus1d_18/{media}.npy", (10, 512), FeatureFacts("r2plus1d_18", 1, 1), "visual", _PUBLISHED
         ),
-        "vggish": ReleasedFeatures("feats/vggish/{media}.npy", (10, 128), FeatureFacts("vggish", 1.0, 0.96)),
+        "vggish": ReleasedFeatures(
+            "feats/vggish/{media}.npy", (10, 128), FeatureFacts("vggish", 1.0, 0.96), "audio", _PUBLISHED, "llp"
+        ),
     }
 
     #: Rows of events that name no clip of val or test.

@@ -36,6 +36,10 @@ _FILES = {
 }
 #: What a record has.
 _FORM = "A question has video_id, type, question_content, templ_values and anser"
+#: Where features are.
+_PUBLISHED = "see the readme of GeWu-Lab/MUSIC-AVQA"
+_TSPM = "see the readme of GeWu-Lab/TSPM"
+_PSTP = "see the readme of GeWu-Lab/PSTP-Net"
 #: A slot of a question template.
 _SLOT = re.compile(r"<[A-Za-z]+>")
 
@@ -76,22 +80,37 @@ class MusicAVQA(Official):
         audio=("audio/{media}.wav",),
     )
     released = {  # noqa: RUF012
-        "vggish": ReleasedFeatures("vggish/{media}.npy", (60, 128), FeatureFacts("vggish", 1.0, 0.96)),
-        "resnet18": ReleasedFeatures("resnet18/{media}.npy", (60, 512), FeatureFacts("resnet18", 1.0, 0, 1), "visual"),
+        "vggish": ReleasedFeatures(
+            "vggish/{media}.npy", (60, 128), FeatureFacts("vggish", 1.0, 0.96), "audio", _PUBLISHED, "vggish"
+        ),
+        "resnet18": ReleasedFeatures(
+            "resnet18/{media}.npy", (60, 512), FeatureFacts("resnet18", 1.0, 0, 1), "visual", _PUBLISHED
+        ),
         "clip": ReleasedFeatures(
             "clip_feats/frame_1fps_ViT-L14@336px/{media}.npy",
             (60, 768),
             FeatureFacts("clip_vit_l14_336", 1, 0, 1),
             "visual",
+            _TSPM,
+            "tspm",
         ),
         "tome14": ReleasedFeatures(
-            "ToMe_feat/tome14/{media}.npy", (60, 14, 1024), FeatureFacts("vit_large_tome14", 1, 0, 1), "visual"
+            "ToMe_feat/tome14/{media}.npy",
+            (60, 14, 1024),
+            FeatureFacts("vit_large_tome14", 1, 0, 1),
+            "visual",
+            _TSPM,
+            "tspm",
         ),
         "clip_b32": ReleasedFeatures(
-            "clip_patch-level_vit_b32/{media}.npy", (60, 50, 512), FeatureFacts("clip_vit_b32", 1, 0, 1), "visual"
+            "clip_patch-level_vit_b32/{media}.npy",
+            (60, 50, 512),
+            FeatureFacts("clip_vit_b32", 1, 0, 1),
+            "visual",
+            _PSTP,
         ),
         "resnet18_14x14": ReleasedFeatures(
-            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), "visual"
+            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), "visual", _PUBLISHED
         ),
     }
 

@@ -185,6 +185,16 @@ class Official(ClipDataset):
             "a folder of .npy files, from here or from the root."
         )
 
+    @classmethod
+    def released_files(cls, name: str, release: str | None) -> list[tuple[ReleasedFeatures, tuple[str, ...]]]:
+        """Files or folders of released features, and the splits that read each.
+
+        Args:
+            name: A name in `released`.
+            release: Release of the annotations; the first by default.
+        """
+        return [(cls.released[name], cls.splits)]
+
     def _features(self, features: str | Features | None, modality: FeatureModality) -> Features | None:
         """Stored features by names joined by `+`, or as they are."""
         if features is None or not isinstance(features, str):

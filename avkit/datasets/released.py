@@ -27,12 +27,16 @@ class ReleasedFeatures:
         shape: Shape of a clip's features as published; None stands for a free length.
         facts: How they were made.
         modality: Whether they are of pictures or of sound.
+        published: Where their authors publish them.
+        recipe: Recipe of `avkit extract` that makes such features, or that says why none does; empty if there is none.
     """
 
     pattern: str
     shape: tuple[int | None, ...]
     facts: FeatureFacts
     modality: FeatureModality = "audio"
+    published: str = ""
+    recipe: str = ""
 
 
 def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[], Sequence[str]]) -> Features:
@@ -43,12 +47,23 @@ def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[]
         features: Where they are.
         row_ids: Gives the id of each row of an HDF5 file.
     """
+    path = released_path(root, features)
+    if "{media}" in features.pattern:
+        return NpyFolder(path.parent, path.name.removeprefix("*"), features.facts)
+    return RowFile(path, row_ids(), facts=features.facts)
+
+
+def released_path(root: Folder, features: ReleasedFeatures) -> Path:
+    """Where released features are below a root, there or not: a file, or files with `*` for the clip.
+
+    Args:
+        root: Folder of the dataset.
+        features: Their facts.
+    """
     folder, _, name = features.pattern.rpartition("/")
     if "{media}" in name:
-        path = root.find(folder) or root.path / folder
-        return NpyFolder(path, name.removeprefix("{media}"), features.facts)
-    path = root.find(features.pattern) or root.path / features.pattern
-    return RowFile(path, row_ids(), facts=features.facts)
+        return (root.find(folder) or root.path / folder) / name.replace("{media}", "*")
+    return root.find(features.pattern) or root.path / features.pattern
 
 
 def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:

@@ -17,6 +17,9 @@ from avkit.reading.text import read_json
 
 #: The official names of splits.
 _SUBSETS = {"train": "train", "val": "validation", "test": "test"}
+#: Where the features are.
+_PUBLISHED = "linked in the readme of ttgeng233/UnAV"
+_PUBLISHED_ONE_PEACE = "see the readme of ttgeng233/UniAV"
 #: What a record has.
 _FORM = "A video has duration, subset and annotations of segment, label and label_id"
 #: I3D sees 24 pictures at 25 per second, every 8; VGGish hears 0.96 s every 0.32 s.
@@ -46,20 +49,42 @@ class UnAV100(Official):
     patterns = MediaPatterns(video=("raw_videos/{media}.mp4", "videos/{media}.mp4", "video/{media}.mp4", "{media}.mp4"))
     released = {  # noqa: RUF012
         "rgb": ReleasedFeatures(
-            "av_features/{media}_rgb.npy", (None, 1024), replace(_UNAV, encoder="i3d_rgb"), "visual"
+            "av_features/{media}_rgb.npy",
+            (None, 1024),
+            replace(_UNAV, encoder="i3d_rgb"),
+            "visual",
+            _PUBLISHED,
+            "i3d_raft",
         ),
         "flow": ReleasedFeatures(
-            "av_features/{media}_flow.npy", (None, 1024), replace(_UNAV, encoder="i3d_flow"), "visual"
+            "av_features/{media}_flow.npy",
+            (None, 1024),
+            replace(_UNAV, encoder="i3d_flow"),
+            "visual",
+            _PUBLISHED,
+            "i3d_raft",
         ),
-        "vggish": ReleasedFeatures("av_features/{media}_vggish.npy", (None, 128), replace(_UNAV, encoder="vggish")),
+        "vggish": ReleasedFeatures(
+            "av_features/{media}_vggish.npy",
+            (None, 128),
+            replace(_UNAV, encoder="vggish"),
+            "audio",
+            _PUBLISHED,
+            "vggish_032",
+        ),
         "one_peace_video": ReleasedFeatures(
             "av_features/{media}_one_peace_video_finetune.npy",
             (None, 1536),
             replace(_ONE_PEACE, encoder="one_peace_video"),
             "visual",
+            _PUBLISHED_ONE_PEACE,
         ),
         "one_peace_audio": ReleasedFeatures(
-            "av_features/{media}_one_peace_audio.npy", (None, 1536), replace(_ONE_PEACE, encoder="one_peace_audio")
+            "av_features/{media}_one_peace_audio.npy",
+            (None, 1536),
+            replace(_ONE_PEACE, encoder="one_peace_audio"),
+            "audio",
+            _PUBLISHED_ONE_PEACE,
         ),
     }
 

@@ -12,6 +12,7 @@ from avkit.collate import collate
 from avkit.datasets import Dataset, DatasetOptions
 from avkit.datasets.splits import SplitOptions
 from avkit.tasks import split_names
+from avkit.training.feature_check import check_stored_features
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.limits import BatchLimits
 from avkit.training.loader import OrderedLoader, PlanLoader
@@ -110,6 +111,7 @@ class AVDataModule(L.LightningDataModule):
         )
         self.hop = None if hop is None else str(hop)
         self.scenes = scenes
+        check_stored_features(self.dataset_names.values(), self.sources, features.expert)
         self.expert = open_expert(features.expert) if features.expert else None
         self.batch_size = batch_size
         self.crop = crop
