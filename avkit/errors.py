@@ -19,6 +19,10 @@ class DataError(AvkitError):
     """A dataset on disk is incomplete or inconsistent."""
 
 
+class EmptySplitError(DataError):
+    """No clip of a dataset belongs to a split."""
+
+
 class FileError(DataError):
     """A file cannot be read: it is missing, damaged, changed, or not what it should be; see `file_error`."""
 

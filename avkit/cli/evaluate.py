@@ -40,6 +40,8 @@ CANDIDATES = 12
 SHOWN = 4
 #: How names of baselines begin among the contestants of an `Evaluator`.
 _BASELINE = "baseline: "
+#: Why a table has no baselines.
+_NO_BASELINES = "There are no baselines: they are counted over training clips, and these data have none."
 #: What stands for a score that was not run.
 _NOT_RUN = ScoreRow(math.nan, 0)
 
@@ -51,7 +53,9 @@ def report_run(
     model = cli.model
     data = cli.datamodule
     checkpoint = run.best if run.best.exists() else run.last
-    model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
+    has_training = data.reference == "train"
+    if has_training:
+        model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
     start = time.perf_counter()
     cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
@@ -70,7 +74,7 @@ def report_run(
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
-        notes=[*data.notes(), *notes(model)],
+        notes=[*data.notes(), *([] if has_training else [_NO_BASELINES]), *notes(model)],
     )
     write_draws(run.path / DRAWS, model)
     path = write_report(run.path, report)

@@ -14,6 +14,7 @@ from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from avkit.batch import Vocabulary
 from avkit.cli.lightning_setup import no_gpu, quiet
 from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
@@ -71,13 +72,21 @@ class AVCLI(LightningCLI):
     Args:
         args: Words of the command.
         training_command: The command to start further processes with, if devices ask for several; None for one process.
+        run_vocabulary: Vocabulary of the run that is tested.
     """
 
     model: AVModel
     datamodule: AVDataModule
 
-    def __init__(self, args: Sequence[str], *, training_command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        training_command: Sequence[str] | None = None,
+        run_vocabulary: Vocabulary | None = None,
+    ) -> None:
         self.args = args
+        self.run_vocabulary = run_vocabulary
         self.training_command = training_command
         #: Threads of this process when it was alone.
         self.threads = torch.get_num_threads()
@@ -117,9 +126,15 @@ class AVCLI(LightningCLI):
         parser.link_arguments("tasks", "data.tasks")
         parser.link_arguments("model.system.name", "data.whole_clips", compute_fn=reads_whole_clips)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: seed if type(seed) is int else 0)
-        parser.link_arguments("data.vocabulary", "model.vocabulary", apply_on="instantiate")
+        parser.link_arguments("data", "model.vocabulary", compute_fn=self._vocabulary, apply_on="instantiate")
         parser.link_arguments("data.feature_widths", "model.features", apply_on="instantiate")
         parser.link_arguments("data.expert_width", "model.expert", apply_on="instantiate")
+
+    def _vocabulary(self, data: AVDataModule) -> Vocabulary:
+        """The vocabulary of the data, or of the run that is tested on a manifest of test clips alone."""
+        if self.run_vocabulary is not None:
+            data.use_vocabulary(self.run_vocabulary)
+        return data.vocabulary
 
     def before_instantiate_classes(self) -> None:
         """Check tasks and hardware, and start the other processes of a training in several processes."""
@@ -250,12 +265,13 @@ class AVCLI(LightningCLI):
         write_file(run.facts, json.dumps(facts, indent=1))
 
 
-def make_cli(args: Sequence[str], *, training: bool = False) -> AVCLI:
+def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Vocabulary | None = None) -> AVCLI:
     """Parse options, and build trainer, model and data.
 
     Args:
         args: Words of the command.
         training: Start the other processes that `--trainer.devices` asks for.
+        run_vocabulary: Vocabulary of the run that is tested.
 
     Raises:
         ValueError: If an option has been renamed, or has a wrong value.
@@ -263,7 +279,7 @@ def make_cli(args: Sequence[str], *, training: bool = False) -> AVCLI:
     quiet()
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
-    return AVCLI(words, training_command=["fit", *args] if training else None)
+    return AVCLI(words, training_command=["fit", *args] if training else None, run_vocabulary=run_vocabulary)
 
 
 def run_name(cli: AVCLI) -> str:
@@ -297,7 +313,8 @@ def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
             f"avkit {command} scores the run's best checkpoint, or its last one where no validation chose one. Leave "
             "--ckpt_path out; it names the checkpoint that 'avkit fit' goes on from."
         )
-    cli = make_cli([*evaluation_words(run, trust="--trust" in options), *options])
+    words = [*evaluation_words(run, trust="--trust" in options), *options]
+    cli = make_cli(words, run_vocabulary=Vocabulary(**facts["vocabulary"]))
     check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
     check_drawn_splits(facts, cli.datamodule)
     cli.attach(run, training=False)

@@ -32,6 +32,7 @@ class DatasetOptions:
         hop: Seconds per step where the dataset leaves it open, and between two rows of features that do not say it.
         silent_ok: Use silence for videos without sound.
         splits: How clips are split where the dataset does not say it.
+        vocabulary: Names that a run was trained with, for datasets that have no names of their own.
     """
 
     root: Path | None = None
@@ -46,6 +47,7 @@ class DatasetOptions:
     hop: float | None = None
     silent_ok: bool = False
     splits: SplitOptions = field(default_factory=SplitOptions)
+    vocabulary: Vocabulary | None = None
 
 
 class Dataset(ABC):

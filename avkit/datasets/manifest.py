@@ -104,6 +104,8 @@ class Manifest(ClipDataset):
                 f"{path}: no clip of split {split!r} can be read; {first!r}, for one, lacks {lack}. Check the paths."
             )
         own_vocabulary = _vocabulary(self.all_lines if split_facts.drawn else by_split["train"] or self.all_lines)
+        if vocabulary is not None:
+            _check_names(annotations, vocabulary, path)
         super().__init__(annotations, vocabulary or own_vocabulary, options)
         if faults is None:
             self.require_hops()
@@ -133,6 +135,7 @@ class Manifest(ClipDataset):
             visual=None if options.visual is None else open_named(options.visual, root),
             audio=None if options.audio is None else open_named(options.audio, root),
             splits=options.splits,
+            vocabulary=options.vocabulary,
             allow_missing=options.allow_missing,
             faults=faults,
         )
@@ -168,6 +171,23 @@ class Manifest(ClipDataset):
         return DataError(
             f"{where} has {' or '.join(keys)}{condition}, which gives the field {name!r}. Add it to a line, or leave "
             "out the task that reads it."
+        )
+
+
+def _check_names(lines: list[Annotation], vocabulary: Vocabulary, path: str | Path) -> None:
+    """Refuse class names that a run does not know.
+
+    Raises:
+        DataError: With the names.
+    """
+    names: set[str] = set()
+    for line in lines:
+        names |= line.class_names
+    unknown = sorted(names - set(vocabulary.classes))
+    if unknown:
+        raise DataError(
+            f"{path}: the run does not know the class names {', '.join(map(repr, unknown[:5]))}. It was trained on "
+            f"{', '.join(map(repr, vocabulary.classes))}. Write them as there, or leave these lines out."
         )
 
 

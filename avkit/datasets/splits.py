@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.manifest_schema import SPLITS
-from avkit.errors import DataError
+from avkit.errors import DataError, EmptySplitError
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,13 @@ def split_lines(
 def too_few_error(name: str, split: str, lines: Sequence[Annotation]) -> DataError:
     """The error for a split without a line."""
     if any(line.split is None for line in lines):
-        return DataError(
+        return EmptySplitError(
             f"{name}: nothing is left for split {split!r}: its {len(lines)} lines are of {len(_units(lines))} videos "
             "or groups, and each goes to one split as a whole. Add videos, or give each line its 'split'; to train and "
             "test on the same clips, say --data.splits.allow_shared true (--allow-shared of avkit check)."
         )
     splits = sorted({str(line.split) for line in lines})
-    return DataError(
+    return EmptySplitError(
         f"{name}: no line belongs to split {split!r}, only to {', '.join(splits)}. Give some lines this 'split'."
     )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lightning's data module: datasets to batches of one task each, in an order that survives being killed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from avkit.batch import Batch, Vocabulary, join_vocabularies
 from avkit.collate import collate
 from avkit.datasets import Dataset, DatasetOptions
 from avkit.datasets.splits import SplitOptions
+from avkit.errors import EmptySplitError
 from avkit.tasks import split_names
 from avkit.training.feature_check import check_stored_features
 from avkit.training.items import SampleKey, TaskItems
@@ -26,7 +27,7 @@ from avkit.training.options import (
     check_positive,
 )
 from avkit.training.sampler import BatchPlan, task_weights
-from avkit.training.sources import choose_datasets, open_dataset, open_expert
+from avkit.training.sources import choose_datasets, open_dataset, open_expert, stored_widths
 from avkit.training.task_spec import task_specs
 
 #: Training steps between two validations with up to three tasks.
@@ -122,6 +123,8 @@ class AVDataModule(L.LightningDataModule):
         check_positive("data.steps_per_epoch", steps_per_epoch)
         #: Training steps per epoch.
         self.steps = steps_per_epoch
+        #: The split that says what the data are; of a manifest without training clips another.
+        self.reference = "train"
         #: Lightning's limits of batches.
         self.limits = BatchLimits()
         self._splits: dict[tuple[str, str], Dataset] = {}
@@ -140,12 +143,21 @@ class AVDataModule(L.LightningDataModule):
             self._splits[name, split] = open_dataset(name, split, self.sources, self.scenes, names, self.hop)
         return self._splits[name, split]
 
+    def use_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Read a manifest without training clips by the names that a run was trained with."""
+        try:
+            self.split("train")
+        except EmptySplitError:
+            self.sources = replace(self.sources, vocabulary=vocabulary)
+            self.reference = "test"
+            vars(self)["vocabulary"] = vocabulary
+
     def notes(self) -> list[str]:
         """What a reader of figures must know of the data, one sentence each."""
         notes: dict[str, None] = {}
         for name in dict.fromkeys(self.dataset_names.values()):
             task = next(task for task, dataset in self.dataset_names.items() if dataset == name)
-            notes |= dict.fromkeys(self.split("train", task).notes)
+            notes |= dict.fromkeys(self.split(self.reference, task).notes)
         return list(notes)
 
     def split_label(self, split: str, task: str) -> str:
@@ -157,7 +169,7 @@ class AVDataModule(L.LightningDataModule):
         """How splits were made that the datasets do not state, by name of the dataset."""
         facts = {}
         for task, name in self.dataset_names.items():
-            split_facts = self.split("train", task).split_facts
+            split_facts = self.split(self.reference, task).split_facts
             if split_facts is not None:
                 facts[name] = asdict(split_facts)
         return facts
@@ -172,7 +184,7 @@ class AVDataModule(L.LightningDataModule):
     @cached_property
     def feature_widths(self) -> dict[str, list[int]] | None:
         """Widths of stored visual and audio features by task, 0 for pictures and sound; None if no task reads any."""
-        widths = {task: _feature_widths(self.split("train", task)) for task in self.specs}
+        widths = {task: stored_widths(self.split(self.reference, task)) for task in self.specs}
         return widths if any(map(any, widths.values())) else None
 
     @cached_property
@@ -284,11 +296,3 @@ class AVDataModule(L.LightningDataModule):
     def _rank_and_world_size(self) -> tuple[int, int]:
         """The number of this process, and how many processes train together."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def _feature_widths(dataset: Dataset) -> list[int]:
-    """Widths of the stored visual and audio features of a dataset, 0 where it gives pictures or sound."""
-    if dataset.visual is None and dataset.audio is None:
-        return [0, 0]
-    item = dataset.item(0, frozenset())
-    return [0 if features is None else features.shape[-1] for features in (item.visual, item.audio)]

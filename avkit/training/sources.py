@@ -125,3 +125,11 @@ def open_expert(path: str) -> Store:
     if len(store.shape) != 1:
         raise DataError(f"{path} holds {store.shape} per row; an expert's features are one vector per row.")
     return store
+
+
+def stored_widths(dataset: Dataset) -> list[int]:
+    """Widths of the stored visual and audio features of a dataset, 0 where it gives pictures or sound."""
+    if dataset.visual is None and dataset.audio is None:
+        return [0, 0]
+    item = dataset.item(0, frozenset())
+    return [0 if features is None else features.shape[-1] for features in (item.visual, item.audio)]
