@@ -5,19 +5,15 @@ What a user types is free. What a file of somebody else names, such as a run fol
 trusts the file, and never from the file's own folder or from the current one.
 """
 
-import inspect
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.machinery import PathFinder
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from avkit.errors import AvkitError
 
@@ -35,8 +31,7 @@ class PartError(AvkitError, TypeError):
     """A part from outside cannot be built: it does not keep its contract, or fails by itself."""
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """Which parts from outside may be imported.
 
     Attributes:
@@ -112,6 +107,8 @@ def _import(kind: str, path: str, module: str) -> object:
 
 def _import_named_by_user(module: str) -> object:
     """Import from installed packages, else from the folder that the command was started in."""
+    from importlib.util import find_spec
+
     package = module.partition(".")[0]
     if package and package not in sys.modules and find_spec(package) is None and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -148,6 +145,8 @@ def _import_named_by_file(kind: str, path: str, module: str, policy: Policy) -> 
 
 def _locate(module: str) -> str | None:
     """The file of a module, found without importing anything; None if there is none."""
+    from importlib.util import find_spec
+
     package, *rest = module.split(".")
     if package in sys.modules:
         spec = sys.modules[package].__spec__
@@ -205,6 +204,9 @@ def building(kind: str, part: type) -> Iterator[None]:
 
 def line_of(part: type, error: Exception | None = None) -> str:
     """File and line of a class, or of the deepest line of its file in an error's traceback."""
+    import inspect
+    import traceback
+
     try:
         file = inspect.getsourcefile(part)
         line = inspect.getsourcelines(part)[1]
