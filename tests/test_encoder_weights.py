@@ -168,6 +168,7 @@ def test_fit_refuses_before_it_writes(tmp_path, monkeypatch, capsys):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_report_and_facts_name_the_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(Visual().state_dict(), "w.pt")

@@ -79,6 +79,7 @@ def test_the_report_tells_of_the_expert_and_what_an_answer_costs(whole):
     assert json.loads(whole.facts.read_text())["expert"] == 6
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_to_the_last_bit(whole, tmp_path):
     store = ("--data.features.expert", str(whole.path.parent / "expert.h5"), "--model.system.dropout", "0.1")
     assert fit(tmp_path, "again", *store, "--report", "false") == 0

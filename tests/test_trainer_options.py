@@ -63,6 +63,7 @@ def test_what_has_no_meaning_is_refused_before_the_folder_is_made(tmp_path, caps
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_limits_count_for_each_task(tmp_path):
     words = ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1", "--data.batch_size.trimmed", "2"]
     assert fit(tmp_path, "x", *words, "--trainer.max_epochs", "1", tasks="avs,avqa") == 0
@@ -120,6 +121,7 @@ def test_checkpoints_of_the_user_are_kept(tmp_path):
     assert names == {"best.ckpt", "last.ckpt", "epoch=0-step=5.ckpt", "epoch=1-step=10.ckpt"}
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_tested_as_they_were_validated(tmp_path):
     words = [
         "--trainer.callbacks",

@@ -233,6 +233,7 @@ def test_a_prediction_of_a_run_with_outside_parts_needs_trust(shared, kind, caps
     assert not Path("mark").exists()
 
 
+@pytest.mark.slow
 def test_trust_imports_installed_packages_and_says_so(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     (folder / "good.py").write_text(

@@ -175,6 +175,7 @@ def test_numbers_that_are_not_finite(network, tmp_path, monkeypatch, capsys, num
         read_weights("official.pth")
 
 
+@pytest.mark.slow
 def test_script_saves_modules_and_dictionaries(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "avel", "--script"]) == 0
