@@ -105,6 +105,11 @@ class AVCLI(LightningCLI):
             )
         except ArgumentError as error:
             raise option_error(str(error), self.parser.get_defaults(skip_validation=True).keys()) from error
+        except ValueError as error:  # jsonargparse puts what the data raised behind a text about its own link
+            self.others.end()
+            if str(error).startswith("Call to compute_fn") and error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
         except BaseException:
             self.others.end()
             raise
