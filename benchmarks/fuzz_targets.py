@@ -71,30 +71,29 @@ def make_targets(folder: Path) -> list[Target]:
 
 
 def _annotations(folder: Path) -> Iterator[Target]:
+    for layout in LAYOUTS:
+        yield from layout_targets(folder, layout)
+
+
+def layout_targets(folder: Path, layout: str) -> Iterator[Target]:
+    """Files of scenes in the layout of a dataset."""
     from avkit.datasets.pickles import read_log_mel
     from avkit.export import export
 
-    for layout, dataset in LAYOUTS.items():
-        root = folder / f"layout-{layout}"
-        if not root.exists():
-            export(layout, root, {"train": 2, "val": 2, "test": 2}, SIDE, 4.0, features=layout in ("ave", "llp"))
-        files = [path for path in sorted(root.rglob("*")) if path.name.endswith(ANNOTATIONS)]
-        with_item = layout == "ra-ssu"  # whose sentences and masks are listed with the item
-        for path in files[:8]:
-            yield Target(
-                f"annotations, {layout}",
-                path,
-                lambda dataset=dataset, root=root, item=with_item: read_dataset(dataset, root, item=item),
-            )
-        for path in sorted(root.rglob("*.png"))[:1]:
-            yield Target(
-                "masks of datasets", path, lambda dataset=dataset, root=root: read_dataset(dataset, root, item=True)
-            )
-        for path in sorted(root.rglob("*.pkl"))[:1]:
-            yield Target("log-mel pickles", path, lambda path=path: digest(read_log_mel(path)))
+    root = folder / f"layout-{layout}"
+    if not root.exists():
+        export(layout, root, {"train": 2, "val": 2, "test": 2}, SIDE, 4.0, features=layout in ("ave", "llp"))
+    files = [path for path in sorted(root.rglob("*")) if path.name.endswith(ANNOTATIONS)]
+    with_items = layout == "ra-ssu"  # whose sentences and masks are listed with the item
+    for path in files[:8]:
+        yield Target(f"annotations, {layout}", path, lambda: read_dataset(LAYOUTS[layout], root, items=with_items))
+    for path in sorted(root.rglob("*.png"))[:1]:
+        yield Target("masks of datasets", path, lambda: read_dataset(LAYOUTS[layout], root, items=True))
+    for path in sorted(root.rglob("*.pkl"))[:1]:
+        yield Target("log-mel pickles", path, lambda path=path: digest(read_log_mel(path)))
 
 
-def read_dataset(name: str, root: Path, *, item: bool) -> str:
+def read_dataset(name: str, root: Path, *, items: bool) -> str:
     """Annotations of all splits, and their items where wanted."""
     from avkit.datasets import find_dataset
     from avkit.datasets.base import DatasetOptions
@@ -107,7 +106,7 @@ def read_dataset(name: str, root: Path, *, item: bool) -> str:
         else:
             options = DatasetOptions(root, image_size=SIDE)
         dataset = cls.open(split, options)
-        for index in range(len(dataset) if item else 0):
+        for index in range(len(dataset) if items else 0):
             dataset.item(index)
         lengths.append(len(dataset))
     return repr(lengths)
@@ -250,12 +249,12 @@ def _run(folder: Path) -> Iterator[Target]:
     yield Target("run, best.safetensors", weights, load, is_sealed=True, weight=0.5)
 
     def report() -> str:
-        from avkit.cli.report import read_scores
+        from avkit.cli.tested_runs import read_scores
 
         return repr(read_scores(run))
 
     for name in ("report.json", "history.jsonl"):
-        yield Target(f"run, {name}", run / name, report)
+        yield Target(f"run, {name}", run / name, report, is_sealed=name == "report.json")
 
 
 def _texts(folder: Path) -> Iterator[Target]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from avkit.encoders.weight_files import UnreadableWeights
 from avkit.errors import DataError
 from avkit.files import atomic
+from avkit.reading.text import parse_yaml
 from avkit.systems import NETWORKS, find_network
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.official_files import read_official
@@ -113,7 +113,7 @@ def _settings(assignments: list[str]) -> dict[str, Any]:
         key, sign, value = assignment.partition("=")
         if not sign or not key:
             raise ValueError(f"--set takes KEY=VALUE, such as heads=4; got {assignment!r}.")
-        settings[key] = yaml.safe_load(value)
+        settings[key] = parse_yaml(value, f"--set {key}")
     return settings
 
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
-import yaml
+from avkit.errors import FileError
+from avkit.reading.text import parse_yaml, read_yaml
 
 #: What YAML makes of a text.
 YamlValue: TypeAlias = "dict[object, YamlValue] | list[YamlValue] | str | int | float | bool | None"
@@ -73,16 +74,16 @@ def _options_of_file(path: str) -> Iterator[GivenOption]:
     if not Path(path).is_file():
         return
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        content = read_yaml(path)
+    except FileError:  # jsonargparse reads it too, and says what is wrong
         return
     yield from _flatten("", content, path)
 
 
 def _parse(text: str) -> YamlValue:
     try:
-        value: YamlValue = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value: YamlValue = parse_yaml(text, "an option")
+    except FileError:
         return text
     return value
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from avkit.errors import AvkitError, RunError
 from avkit.reading.arrays import npz_names, read_npz
+from avkit.reading.checksums import check_record
 from avkit.reading.text import read_json, read_yaml
 from avkit.report.scores import Draws, Key, Scores
 from avkit.training.run_folder import RunFolder
@@ -42,7 +43,9 @@ def read_scores(path: Path) -> Scores:
     if not (path / "report.json").exists():
         raise RunError(f"{path} has no report.json. Test it first: avkit test {path}")
     try:
-        rows = [row for row in read_json(path / "report.json")["rows"] if row["value"] is not None]
+        report = read_json(path / "report.json")
+        check_record(report, path / "report.json")
+        rows = [row for row in report["rows"] if row["value"] is not None]
         keys = {(str(row["task"]), str(row["metric"])): row for row in rows}
         scores = Scores(
             name=str(path),

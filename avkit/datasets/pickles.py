@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from avkit.errors import DataError
 from avkit.features.base import FeatureFacts, missing_clip_error
+from avkit.reading.boundary import reason_of
 
 
 def _load_storage(data: bytes) -> Any:
@@ -58,7 +59,7 @@ def read_log_mel(path: Path) -> NDArray[np.float32]:
         array = np.asarray(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataError(
-            f"{path} is refused: {error or type(error).__name__}. Accepted are pickles of one array or tensor of "
+            f"{path} is refused: {reason_of(error)}. Accepted are pickles of one array or tensor of "
             "numbers; others can run code. Delete it to read the sound file instead."
         ) from error
     if array.dtype.kind != "f" or not array.size:

@@ -3,15 +3,17 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from avkit.batch import Vocabulary
 from avkit.errors import AvkitError, RunError
 from avkit.reading.boundary import reason_of
 from avkit.reading.tensors import check_finite, read_tensors
-from avkit.reading.text import read_yaml
+from avkit.reading.text import parse_json, read_yaml
 from avkit.systems import make_config
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFacts, RunFolder
@@ -35,9 +37,11 @@ def load_model(folder: RunFolder) -> tuple[AVModel, RunFacts]:
     weights = folder.weights
     if not folder.config.exists():
         raise RunError(f"{folder.path} is not a whole run folder: {folder.config.name} is missing. {_ADVICE}")
-    model = _build(folder, facts)
-    _, state = read_tensors(weights)
+    written, state = read_tensors(weights)
     own = {key: tensor for key, tensor in state.items() if not key.startswith("balance.")}
+    _check_sizes(folder, facts, own)
+    model = _build(folder, facts)
+    _check_words(folder, facts, written)
     _check_fit(folder, model.state_dict(), own)
     check_finite(own, weights, "Train the run again, or take weights of an earlier step.")
     model.load_state_dict(own)
@@ -72,10 +76,32 @@ def _build(folder: RunFolder, facts: RunFacts) -> AVModel:
         )
     except AvkitError:
         raise
-    except (TypeError, KeyError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise RunError(
             f"{folder.config} and {folder.facts.name} describe no model ({reason_of(error)}). {_ADVICE}"
         ) from error
+
+
+def _check_sizes(folder: RunFolder, facts: RunFacts, state: Mapping[str, Tensor]) -> None:
+    """Refuse a config whose model is of other sizes than its weights, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            own = _build(folder, facts).state_dict()
+    except (RunError, NotImplementedError):  # a model that needs numbers as it is built, or that cannot be built at all
+        return
+    _check_fit(folder, own, state)
+
+
+def _check_words(folder: RunFolder, facts: RunFacts, written: Mapping[str, str]) -> None:
+    """Raise RunError unless run.json names the tasks and the vocabulary that its weights were written with."""
+    if "avkit" not in written:  # weights of an earlier version
+        return
+    of_weights = parse_json(written["avkit"], str(folder.weights))
+    if of_weights != {"tasks": list(facts["tasks"]), "vocabulary": asdict(Vocabulary(**facts["vocabulary"]))}:
+        raise RunError(
+            f"{folder.facts} does not fit {folder.weights.name}: it names other tasks, classes, answers or words than "
+            "the weights were trained with. Use the files of one run together."
+        )
 
 
 def _check_fit(folder: RunFolder, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

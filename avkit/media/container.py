@@ -9,6 +9,7 @@ from typing import Any
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
+from avkit.reading.pictures import MAX_PIXELS
 
 #: Formats that are read, by FFmpeg's names. Playlists and scripts (hls, dash, concat, image2, ...) are not among them,
 #: because they open other files, and neither are formats that take any bytes for pictures or sound.
@@ -48,6 +49,8 @@ def open_media(path: str | Path) -> Iterator[Any]:
     try:
         # "file:" keeps a colon in a name from being read as a protocol
         with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
+            for stream in container.streams.video:
+                stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container
     except AvkitError:
         raise

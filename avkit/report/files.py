@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from avkit.answers.encoding import Record
+from avkit.reading.checksums import with_checksum
 from avkit.report.numbers import finite
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ _MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*[]|#~"} | {"<": "&lt;", "&"
 def strict_json(value: Any) -> str:
     """JSON that every parser reads: dataclasses as objects, numbers that are NaN or infinite as null."""
     return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sealed_json(record: Record) -> str:
+    """An object as `strict_json`, with a checksum as its last value, which `check_record` compares."""
+    return strict_json(with_checksum(plain(record)))
 
 
 def plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from avkit.answers.encoding import Record
 from avkit.errors import AvkitError
 from avkit.files import write_file
+from avkit.reading.checksums import check_record
 from avkit.reading.text import read_json
 from avkit.report.files import render
 
@@ -68,7 +69,9 @@ def read_entry(path: Path, folder: Path) -> Entry:
     place = path.parent.relative_to(folder)
     address = quote(place.as_posix())
     try:
-        entry = _entry_of(read_json(path), place.as_posix())
+        record = read_json(path)
+        check_record(record, path)
+        entry = _entry_of(record, place.as_posix())
     except (AvkitError, ValueError, KeyError, TypeError, AttributeError):
         return Entry(place.as_posix(), problem="result.json is not readable; predict this video again.")
     if (path.parent / "report.html").exists():

@@ -10,7 +10,7 @@ import numpy as np
 from avkit.answers import Answer
 from avkit.answers.encoding import Record
 from avkit.files import write_file
-from avkit.report.files import render, seconds, strict_json, trusted_html
+from avkit.report.files import render, sealed_json, seconds, trusted_html
 from avkit.report.gallery import THUMBNAIL
 from avkit.report.images import Pixels, jpeg, jpeg_uri, picture, png_as_jpeg_uri, warm
 from avkit.report.records import Result
@@ -83,7 +83,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     groups = group_answers(result.answers)
     light = timeline(result)
     small = _thumbnail(result)
-    record = strict_json(_record(result, groups))
+    record = sealed_json(_record(result, groups))
     page = render("result.html.j2", **_page_values(result, groups, light))
     answers_of = dict(groups)
     paths: dict[str, Path] = {}

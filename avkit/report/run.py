@@ -12,7 +12,7 @@ from avkit.files import write_file
 from avkit.report.efficiency import METHOD
 from avkit.report.event_lanes import event_lanes, ticks
 from avkit.report.figure import THEMES, save_figure
-from avkit.report.files import render, strict_json
+from avkit.report.files import render, sealed_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
 from avkit.report.records import EXAMPLE_MAPS, Array, Curve, Example, RunReport
 from avkit.report.rows import group_rows, row_cells
@@ -44,7 +44,7 @@ def write_report(folder: Path, report: RunReport) -> Path:
         "method": METHOD,
     }
     contents = {
-        "report.json": strict_json(_record(report)),
+        "report.json": sealed_json(_record(report)),
         "report.md": render("run.md.j2", **values),
         "report.html": render(
             "run.html.j2", **values, examples=_examples(report.examples), curves=_curves(report.curves)

@@ -11,8 +11,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from avkit.batch import Batch
-from avkit.errors import RunError
+from avkit.errors import FileError, RunError
 from avkit.files import atomic
+from avkit.reading.tensors import read_torch
 from avkit.training.history import History, read_history
 from avkit.training.last_checkpoint import LastCheckpoint
 from avkit.training.run_folder import RunFolder
@@ -49,11 +50,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if Path(path).suffix == ".safetensors":
             raise _weights_alone(Path(path))
         try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except Exception as e:  # torch raises half a dozen kinds for broken or foreign files
+            checkpoint = read_torch(path)
+        except FileError as e:
             raise RunError(
-                f"{path} cannot be read as a checkpoint: {e}. It may be cut, or hold Python objects, "
-                "which are never loaded."
+                f"{path} cannot be read as a checkpoint: {e} It may be cut, or hold Python objects, which are never "
+                "loaded."
             ) from e
         if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
             raise RunError(

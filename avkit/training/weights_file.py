@@ -74,7 +74,7 @@ def _mark_of(checkpoint: Path) -> str:
     """A checksum of a checkpoint's content, made of those in its directory; empty if it is missing or cut."""
     if not zipfile.is_zipfile(checkpoint):
         return ""
-    with file_errors(checkpoint, "a checkpoint"), zipfile.ZipFile(checkpoint) as archive:
+    with file_errors(checkpoint, "cannot be read as a checkpoint"), zipfile.ZipFile(checkpoint) as archive:
         parts = [f"{_inner_name(info)} {info.file_size} {info.CRC}\n".encode() for info in archive.infolist()]
     return f"{crc32(*parts):08x}"
 
@@ -86,5 +86,5 @@ def _inner_name(info: zipfile.ZipInfo) -> str:
 
 def _stated_mark(weights: Path) -> str:
     """The mark of the checkpoint that weights are of; empty for those of earlier versions."""
-    with file_errors(weights, "tensors (.safetensors)"), safe_open(weights, "pt") as file:
+    with file_errors(weights, "cannot be read as .safetensors"), safe_open(weights, "pt") as file:
         return str((file.metadata() or {}).get(_MARK, ""))
