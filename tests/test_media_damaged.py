@@ -318,3 +318,14 @@ class TestCases:
     def test_refused(self, name, message):
         with pytest.raises(MediaError, match=re.escape(message)):
             probe(CASES / name)
+
+
+def test_a_video_whose_pictures_are_gone(tmp_path, monkeypatch):
+    """The pass that reads facts decodes a picture, and the pass that reads pictures none."""
+    path = counting_clip(tmp_path / "a.mp4", 1)
+    clip = open_clip(path)
+    monkeypatch.setattr("avkit.media.video.decode_packet", lambda packet: [])
+    with pytest.raises(MediaError, match="no picture of it can be decoded"):
+        read_frames(clip, [0.5])
+    with pytest.raises(MediaError, match="no picture of it can be decoded"):
+        list(iter_clips(clip, 2))

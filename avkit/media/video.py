@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avkit.errors import MediaError
 from avkit.media.clip import ClipSource, open_clip
 from avkit.media.container import decode_packet, open_media, video_stream
 from avkit.media.image import ImageArray, load_image
@@ -150,10 +151,11 @@ def _iter_at(times: Sequence[float], info: MediaInfo, target: tuple[int, int] | 
             target = upright_size(next_frame, stream)
         frame = next_frame
         image = None
-    if frame is not None:
-        image = _render(frame, target)
-        for _ in times[done:]:
-            yield image
+    if frame is None:
+        raise MediaError(f"{info.path} is damaged: no picture of it can be decoded. Download or export it again.")
+    image = _render(frame, target)
+    for _ in times[done:]:
+        yield image
 
 
 def _decode(info: MediaInfo) -> Iterator[tuple[float, Any, Any]]:
