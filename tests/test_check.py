@@ -154,6 +154,16 @@ def test_what_cannot_be_checked(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_damaged_splits_are_named_where_no_split_can_be_read(tmp_path, capsys):
+    for split in ("val", "test"):
+        (tmp_path / f"avqa-{split}.json").write_text('[{"video_id": null}]')
+    assert main(["check", "music-avqa", "--root", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "avqa-val.json, record 0, field 'video_id': is None and not a text" in error
+    assert "Also: " in error
+    assert "avqa-test.json, record 0" in error
+
+
 def test_the_table(made, capsys):
     assert main(["check", "llp", "--root", str(made / "llp")]) == 0
     out = capsys.readouterr().out

@@ -208,7 +208,7 @@ def test_the_track_flagged_as_default(tmp_path):
         streams = []
         for flag in (Disposition(0), Disposition.default):
             stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
-            stream.disposition = flag
+            stream.disposition = flag.value
             streams.append(stream)
         for stream, samples in zip(streams, (np.zeros(RATE), clips.tone(1, RATE, 500)), strict=True):
             frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16)[None], "s16", "mono")

@@ -80,7 +80,10 @@ def check_dataset(
             errors.append(error)
             state.problems.append(Problem(split, str(error), 0, fatal=not isinstance(error, AbsentError)))
     if not readers:
-        raise errors[0]
+        damaged = [str(error) for error in errors if not isinstance(error, AbsentError)]
+        if not damaged:
+            raise errors[0]
+        raise DataError(" Also: ".join(dict.fromkeys(damaged)))
     all_checks = []
     for reader in readers:
         present = _check_split(reader, state)
