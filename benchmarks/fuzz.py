@@ -54,8 +54,9 @@ def try_one(target: Target, seed: int) -> tuple[str, str]:
 
     whole = target.path.read_bytes()
     expected = target.read() if target.is_sealed else ""
+    changed = damage(whole, seed, target.path.name)
     try:
-        target.path.write_bytes(damage(whole, seed, target.path.name))
+        target.path.write_bytes(changed)
         read = target.read()
     except AvkitError as error:
         text = str(error)

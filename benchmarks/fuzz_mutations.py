@@ -102,7 +102,7 @@ def replace_value(data: bytes, draw: random.Random) -> bytes:
     text = lines[place] if len(lines) > 1 and data.startswith(b"{") and lines[place].startswith(b"{") else data
     try:
         root = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # damaged before
         return data
     holder = {"root": root}
     node: dict | list = holder
