@@ -5,8 +5,9 @@ Letters in all shapes: B samples, C clips, T steps of `hop` seconds, P patches o
 K classes, H W pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -65,11 +66,18 @@ def join_vocabularies(by_task: Mapping[str, Vocabulary]) -> Vocabulary:
     if all(vocabulary == vocabularies[0] for vocabulary in vocabularies):
         return vocabularies[0]
 
-    def join(name: str) -> list[str]:
-        return list(dict.fromkeys(word for vocabulary in vocabularies for word in getattr(vocabulary, name)))
-
     own = {task: {"classes": v.classes, "answers": v.answers} for task, v in by_task.items()}
-    return Vocabulary(join("classes"), join("answers"), join("words"), own)
+    return Vocabulary(
+        _each_once(vocabulary.classes for vocabulary in vocabularies),
+        _each_once(vocabulary.answers for vocabulary in vocabularies),
+        _each_once(vocabulary.words for vocabulary in vocabularies),
+        own,
+    )
+
+
+def _each_once(lists: Iterable[Sequence[str]]) -> list[str]:
+    """The entries of all lists in order, each once."""
+    return list(dict.fromkeys(chain.from_iterable(lists)))
 
 
 @dataclass

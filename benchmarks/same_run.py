@@ -10,8 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-#: Keys of `report.json` that tell when, where and how fast, and so differ between equal runs.
-_OWN = ("name", "efficiency")
+from avkit.reading.checksums import KEY as CHECKSUM
+
+#: Keys of `report.json` that tell when, where and how fast, and so differ between equal runs, and the checksum of all.
+_OWN = ("name", "efficiency", CHECKSUM)
 _OWN_FACTS = ("speed", "provenance")
 
 

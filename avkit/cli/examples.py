@@ -48,7 +48,7 @@ def worst_examples(model: AVModel, batches: Mapping[str, Sequence[Batch]], shown
         shown: Samples of each task.
     """
     model.eval()
-    found: list[Example] = []
+    shown_examples: list[Example] = []
     for name, samples in batches.items():
         scores = [_own_score(model, batch) for batch in samples]
         order = sorted(range(len(samples)), key=lambda number: (math.isnan(scores[number]), scores[number]))[:shown]
@@ -56,8 +56,8 @@ def worst_examples(model: AVModel, batches: Mapping[str, Sequence[Batch]], shown
         for example, number in zip(worst, order, strict=True):
             if not math.isnan(scores[number]):
                 example.score = f"{model.tasks[name].monitor} {100 * scores[number]:.1f}"
-        found += worst
-    return found
+        shown_examples += worst
+    return shown_examples
 
 
 def _own_score(model: AVModel, batch: Batch) -> float:

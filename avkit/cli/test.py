@@ -2,7 +2,7 @@
 """`avkit test RUN`: official metrics on the test split, and the report again."""
 
 from avkit.cli.evaluation_help import show_help
-from avkit.cli.trainer import open_run
+from avkit.cli.open_run import open_run
 
 
 def run(args: list[str]) -> int:

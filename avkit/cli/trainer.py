@@ -22,10 +22,9 @@ from avkit.cli.option_errors import option_error
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
-from avkit.cli.run_config import EVALUATION, check_config_files, evaluation_words
+from avkit.cli.run_config import EVALUATION, check_config_files
 from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
-from avkit.errors import RunError
 from avkit.files import write_file
 from avkit.systems.encoder_weights import weights_facts
 from avkit.tasks import split_names
@@ -34,7 +33,7 @@ from avkit.training.datamodule import AVDataModule
 from avkit.training.domain import domains_of
 from avkit.training.lightning_signals import SignalConnector
 from avkit.training.limits import BatchLimits
-from avkit.training.module import AVModel, check_same
+from avkit.training.module import AVModel
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
 
 #: Defaults of the trainer that differ from Lightning's.
@@ -295,49 +294,3 @@ def run_name(cli: AVCLI) -> str:
     source = data.sources.manifest.stem if data.sources.manifest else data.dataset
     name = f"{'-'.join(split_names(cli.config.tasks))}-{source}"
     return name.replace(":", ".")  # of classes from outside; not every file system allows it
-
-
-def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
-    """Trainer, model and data of a run, from its config and from options that replace parts of it.
-
-    Args:
-        command: The command, for its error messages.
-        args: Words of the command: a run folder and options.
-
-    Raises:
-        ValueError: If no run is named.
-        RunError: If it is not a run, or the data have another vocabulary than the run's.
-    """
-    if not args or args[0].startswith("-"):
-        raise ValueError(f"Name a run: avkit {command} runs/NAME [options].")
-    run = RunFolder(args[0])
-    facts = run.read_facts()
-    options = args[1:]
-    if any(option.partition("=")[0] == "--ckpt_path" for option in options):
-        raise ValueError(
-            f"avkit {command} scores the run's best checkpoint, or its last one where no validation chose one. Leave "
-            "--ckpt_path out; it names the checkpoint that 'avkit fit' goes on from."
-        )
-    words = [*evaluation_words(run, trust="--trust" in options), *options]
-    cli = make_cli(words, run_vocabulary=Vocabulary(**facts["vocabulary"]))
-    check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
-    check_drawn_splits(facts, cli.datamodule)
-    cli.attach(run, training=False)
-    return cli, run
-
-
-def check_drawn_splits(facts: RunFacts, data: AVDataModule) -> None:
-    """Refuse to score a run on test clips that were drawn anew from a manifest that has changed.
-
-    Raises:
-        RunError: If the test clips are others than those that were left out of training.
-    """
-    for name, now in data.split_facts().items():
-        then = facts.get("splits", {}).get(name)
-        if then is None or not then["drawn"] or then["path"] != now["path"] or then["digest"] == now["digest"]:
-            continue
-        raise RunError(
-            f"The lines of {now['path']} have changed since the run, so other clips are drawn for test, and the run "
-            "may have been trained on some. Give the lines their 'split', or name a manifest of test clips with "
-            "--data.manifest FILE."
-        )

@@ -2,7 +2,7 @@
 """`avkit validate RUN`: the scores by which training chose its best checkpoint."""
 
 from avkit.cli.evaluation_help import show_help
-from avkit.cli.trainer import open_run
+from avkit.cli.open_run import open_run
 from avkit.report import open_console, print_scores
 
 

@@ -60,30 +60,20 @@ def check_dataset(
         DataError: If no split has an annotation file, or one is damaged.
     """
     state = DatasetState(cls.name, str(root), release or cls.releases[0], source=cls.source)
-    readers: list[Official] = []
-    errors: list[DataError] = []
-    for split in cls.splits:
-        try:
-            readers.append(
-                cls(
-                    root,
-                    split,
-                    release=release,
-                    visual=visual,
-                    audio=audio,
-                    hop=hop,
-                    silent_ok=silent_ok,
-                    find_media=False,
-                )
-            )
-        except DataError as error:
-            errors.append(error)
-            state.problems.append(Problem(split, str(error), 0, fatal=not isinstance(error, AbsentError)))
-    if not readers:
-        damaged = [str(error) for error in errors if not isinstance(error, AbsentError)]
-        if not damaged:
-            raise errors[0]
-        raise DataError(" Also: ".join(dict.fromkeys(damaged)))
+
+    def open_split(split: str) -> Official:
+        return cls(
+            root,
+            split,
+            release=release,
+            visual=visual,
+            audio=audio,
+            hop=hop,
+            silent_ok=silent_ok,
+            find_media=False,
+        )
+
+    readers = _open_splits(cls.splits, open_split, state)
     all_checks = []
     for reader in readers:
         present = _check_split(reader, state)
@@ -101,6 +91,28 @@ def check_dataset(
     state.features, problems = check_features(readers, open_files=open_files)
     state.problems += problems
     return state
+
+
+def _open_splits(splits: Iterable[str], open_split: Callable[[str], Official], state: DatasetState) -> list[Official]:
+    """Readers of all splits that can be opened; problems of the others go into the state.
+
+    Raises:
+        DataError: If no split can be opened.
+    """
+    readers: list[Official] = []
+    errors: list[DataError] = []
+    for split in splits:
+        try:
+            readers.append(open_split(split))
+        except DataError as error:
+            errors.append(error)
+            state.problems.append(Problem(split, str(error), 0, fatal=not isinstance(error, AbsentError)))
+    if readers:
+        return readers
+    damaged = [str(error) for error in errors if not isinstance(error, AbsentError)]
+    if not damaged:
+        raise errors[0]
+    raise DataError(" Also: ".join(dict.fromkeys(damaged)))
 
 
 def check_hops(readers: Iterable[ClipDataset]) -> list[Problem]:
