@@ -37,6 +37,7 @@ MAY: dict[str, str] = {
     "report": "answers media batch errors files reading",
     "inference": "answers training systems tasks report nn media text batch errors outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
+    "leaderboard": "errors reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference",
     "__main__": "cli outside",

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Experiments: for each row of a paper's table the recipe that aims at it, and how the recipe differs from the paper."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeAlias
+
+from avkit.errors import FileError, unknown_name
+from avkit.reading.text import read_yaml
+
+#: Value of an option of `avkit fit`.
+Option: TypeAlias = "str | int | float | bool | None | list[Option] | dict[str, Option]"
+#: Keys that every experiment has.
+_REQUIRED = ("id", "paper", "table", "row", "dataset", "published", "recipe")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an experiment needs.
+
+    Attributes:
+        features: Stored features, or the weights that are loaded, in words.
+        memory_gb: GPU memory of training in GB.
+        hours: Hours of training on one GPU.
+        measured: Whether memory and hours were measured; False for an estimate.
+    """
+
+    features: str = ""
+    memory_gb: float | None = None
+    hours: float | None = None
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of a published table, and the recipe that aims at it.
+
+    Attributes:
+        id: Unique name of lower-case words joined by `_`.
+        paper: Name of the paper.
+        table: Table or figure, as the paper numbers it.
+        row: Name of the row, as printed.
+        dataset: Dataset that is trained and tested on, or several joined by `+`.
+        published: Figures of the row by metric, as printed.
+        recipe: Files below `configs/`, in order; empty where nothing can be run.
+        options: Options after the files, by dotted name.
+        code: `owner/repository@commit` of the authors' code; None where there is none.
+        needs: What training needs.
+        differs: Every known difference from the paper, one sentence each.
+        reason: Why nothing can be run, where `recipe` is empty.
+        parameters_m: Published number of parameters in millions; None where the paper prints none.
+    """
+
+    id: str
+    paper: str
+    table: str
+    row: str
+    dataset: str
+    published: Mapping[str, float]
+    recipe: Sequence[str]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    code: str | None = None
+    needs: Needs = field(default_factory=Needs)
+    differs: Sequence[str] = ()
+    reason: str = ""
+    parameters_m: float | None = None
+
+    def words(self, configs: str | Path) -> list[str]:
+        """Words after `avkit fit` that start the experiment, without the data's place.
+
+        Args:
+            configs: Folder of recipes.
+        """
+        words: list[str] = []
+        for name in self.recipe:
+            words += ["--config", str(Path(configs) / name)]
+        for name, value in self.options.items():
+            words += [f"--{name}", _option_text(value)]
+        return words
+
+    def command(self, configs: str | Path = "configs") -> str:
+        """The command that starts the experiment; `ROOT` stands for the folder of the data."""
+        return shlex.join(["avkit", "fit", *self.words(configs), "--data.root", "ROOT"])
+
+
+def read_experiments(folder: str | Path) -> list[Experiment]:
+    """All experiments of a folder, by file and then as written.
+
+    Args:
+        folder: Folder of YAML files, each a list of experiments.
+
+    Raises:
+        FileError: If a file cannot be read, an entry has an unknown or missing key, or two entries have one id.
+    """
+    experiments: dict[str, Experiment] = {}
+    for path in sorted(Path(folder).glob("*.yaml")):
+        for experiment in _read_file(path):
+            if experiment.id in experiments:
+                raise FileError(f"{path}: the id {experiment.id!r} stands twice. Give one of them another.")
+            experiments[experiment.id] = experiment
+    return list(experiments.values())
+
+
+def _read_file(path: Path) -> list[Experiment]:
+    content = read_yaml(path)
+    if not isinstance(content, list):
+        raise FileError(f"{path} is no list of experiments.")
+    return [_experiment(path, entry) for entry in content]
+
+
+def _experiment(path: Path, entry: object) -> Experiment:
+    if not isinstance(entry, dict):
+        raise FileError(f"{path}: {entry!r} is no experiment. Give a mapping with an id.")
+    place = f"{path}: {entry.get('id', 'an entry without id')}"
+    needs = entry.get("needs") or {}
+    _check_keys(place, needs, [record.name for record in fields(Needs)])
+    _check_keys(place, entry, [record.name for record in fields(Experiment)])
+    for name in _REQUIRED:
+        if name not in entry:
+            raise FileError(f"{place} lacks {name!r}. An experiment has {', '.join(_REQUIRED)}.")
+    experiment = Experiment(**{**entry, "needs": Needs(**needs)})
+    if not experiment.recipe and not experiment.reason:
+        raise FileError(f"{place} has no recipe. Name its files, or give the reason why it cannot be run.")
+    return experiment
+
+
+def _check_keys(place: str, values: Mapping[str, object], accepted: Sequence[str]) -> None:
+    for name in values:
+        if name not in accepted:
+            raise FileError(f"{place}: {unknown_name('key', name, accepted)}")
+
+
+def _option_text(value: Option) -> str:
+    """An option's value as it is typed."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write docs/reproducing.md and the rows in the header of each recipe from configs/experiments.
+
+    python scripts/write_reproducing.py            write
+    python scripts/write_reproducing.py --check    exit with 1 where a file is not current
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from avkit.files import write_file
+from avkit.leaderboard import Experiment, Needs, read_experiments
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+PAGE = ROOT / "docs" / "reproducing.md"
+#: Lines of a recipe between which its rows are written.
+BEGIN = "# Rows (from configs/experiments, by scripts/write_reproducing.py):"
+END = "# End of rows."
+#: Longest line of a header.
+WIDTH = 120
+INTRODUCTION = """\
+# Reproducing published rows
+
+Each row below is an experiment: a recipe, its options, and the published figure that it aims at. A recipe that differs
+from its paper says how; its figure is then no reproduction, whatever it is. No row has been trained to its end here
+unless the column of our own results in `benchmarks/RESULTS.md` says so.
+
+To start one, give the recipe's files and options and the folder of the data:
+
+```
+avkit fit --config configs/FILE [--config configs/FILE] [OPTIONS] --data.root ROOT
+```
+
+This page is written by `scripts/write_reproducing.py` from `configs/experiments`, which also hold what each needs.
+"""
+
+
+def page(experiments: Sequence[Experiment]) -> str:
+    """The page of all experiments, a table for each paper."""
+    parts = [INTRODUCTION]
+    for paper, group in groupby(experiments, key=lambda experiment: experiment.paper):
+        rows = list(group)
+        parts.append(f"## {paper}\n\n{_table(rows)}\n{_needs_and_differences(rows)}")
+    return "\n".join(parts)
+
+
+def _table(experiments: Sequence[Experiment]) -> str:
+    lines = ["| table | row | dataset | published | recipe |", "|---|---|---|---|---|"]
+    for experiment in experiments:
+        cells = [experiment.table, experiment.row, experiment.dataset, _published(experiment), _recipe(experiment)]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _published(experiment: Experiment) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in experiment.published.items())
+
+
+def _recipe(experiment: Experiment) -> str:
+    if not experiment.recipe:
+        return f"none: {experiment.reason}"
+    words = [f"`{name}`" for name in experiment.recipe]
+    options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
+    return " + ".join(words) + (f" `{' '.join(options)}`" if options else "")
+
+
+def _needs_and_differences(experiments: Sequence[Experiment]) -> str:
+    lines = []
+    for text, group in _grouped(experiments):
+        lines += [f"- {_rows(group)}: {text}"]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _grouped(experiments: Sequence[Experiment]) -> list[tuple[str, list[Experiment]]]:
+    """Experiments by the text of what they need and how they differ, in order of first appearance."""
+    groups: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        text = " ".join(_notes(experiment))
+        if text:
+            groups.setdefault(text, []).append(experiment)
+    return list(groups.items())
+
+
+def _rows(experiments: Sequence[Experiment]) -> str:
+    return "; ".join(f"{experiment.table}, {experiment.row}" for experiment in experiments)
+
+
+def _notes(experiment: Experiment) -> Iterator[str]:
+    if not experiment.recipe:
+        return
+    if experiment.code:
+        yield f"Code: {experiment.code}."
+    needs = _needs(experiment.needs)
+    if needs:
+        yield f"Needs: {needs}."
+    if experiment.differs:
+        yield f"Differs: {' '.join(experiment.differs)}"
+
+
+def _needs(needs: Needs) -> str:
+    parts = [needs.features] if needs.features else []
+    kind = "measured" if needs.measured else "estimated"
+    if needs.memory_gb is not None:
+        parts.append(f"{needs.memory_gb:g} GB of GPU memory ({kind})")
+    if needs.hours is not None:
+        parts.append(f"{needs.hours:g} hours on one GPU ({kind})")
+    return "; ".join(parts)
+
+
+def header(experiments: Sequence[Experiment]) -> list[str]:
+    """The lines of a recipe's header that say which rows it aims at."""
+    lines = [BEGIN]
+    for experiment in experiments:
+        options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
+        row = f"{experiment.paper}, {experiment.table}, {experiment.row}, {experiment.dataset}: {_published(experiment)}"
+        lines += _wrapped(row + (f", with {' '.join(options)}" if options else ""))
+    for text, group in _grouped(experiments):
+        lines += _wrapped(text if len(experiments) == len(group) else f"{_rows(group)}: {text}")
+    return [*lines, END]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent="#   ", subsequent_indent="#     ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def with_header(text: str, experiments: Sequence[Experiment]) -> str:
+    """A recipe with its rows, in place of those that it has, else after its first comment."""
+    lines = text.splitlines()
+    if BEGIN in lines:
+        start = lines.index(BEGIN)
+        del lines[start : lines.index(END) + 1]
+    else:
+        start = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if experiments:
+        lines[start:start] = header(experiments)
+    return "\n".join(lines) + "\n"
+
+
+def contents(experiments: Sequence[Experiment]) -> dict[Path, str]:
+    """The text that each generated file should have; a recipe's rows are those of which it is the last file."""
+    texts = {PAGE: page(experiments)}
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        name = path.relative_to(CONFIGS).as_posix()
+        if not name.startswith("experiments/"):
+            rows = [experiment for experiment in experiments if experiment.recipe and experiment.recipe[-1] == name]
+            texts[path] = with_header(path.read_text(), rows)
+    return texts
+
+
+def main() -> int:
+    """Write the files, or with --check say which are not current."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    changed = []
+    for path, text in contents(read_experiments(CONFIGS / "experiments")).items():
+        if not path.exists() or path.read_text() != text:
+            changed.append(path)
+            if not check:
+                write_file(path, text)
+    for path in changed:
+        print(f"{path.relative_to(ROOT)} {'is not current' if check else 'written'}")
+    return int(check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
