@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write docs/reproducing.md and the rows in the header of each recipe from configs/experiments.
 
-    python scripts/write_reproducing.py            write
-    python scripts/write_reproducing.py --check    exit with 1 where a file is not current
+`python scripts/write_reproducing.py` writes; with `--check` it exits with 1 where a file is not current.
 """
 
 import argparse
@@ -117,7 +116,8 @@ def header(experiments: Sequence[Experiment]) -> list[str]:
     lines = [BEGIN]
     for experiment in experiments:
         options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
-        row = f"{experiment.paper}, {experiment.table}, {experiment.row}, {experiment.dataset}: {_published(experiment)}"
+        place = f"{experiment.paper}, {experiment.table}, {experiment.row}, {experiment.dataset}"
+        row = f"{place}: {_published(experiment)}"
         lines += _wrapped(row + (f", with {' '.join(options)}" if options else ""))
     for text, group in _grouped(experiments):
         lines += _wrapped(text if len(experiments) == len(group) else f"{_rows(group)}: {text}")

@@ -115,9 +115,7 @@ def named_width(names, dataset):
 
 def without_weights(system):
     """Options of a system that loads nothing."""
-    return {
-        name: value for name, value in (system or {}).items() if not name.endswith("weights") and name != "pieces"
-    }
+    return {name: value for name, value in (system or {}).items() if not name.endswith("weights") and name != "pieces"}
 
 
 def build(experiment):
@@ -165,7 +163,6 @@ def test_an_experiment_is_built_at_official_size(experiment):
         assert nearest == pytest.approx(published, rel=0.02)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("experiment", RUNNABLE, ids=ids)
 def test_the_command_line_takes_an_experiment(experiment, capsys):
     with pytest.raises(SystemExit) as end:

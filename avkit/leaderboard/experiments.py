@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Experiments: for each row of a paper's table the recipe that aims at it, and how the recipe differs from the paper."""
+"""Experiments: for each row of a paper's table the recipe that aims at it, and how the recipe differs."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from avkit.errors import FileError, unknown_name
 from avkit.reading.text import read_yaml
 
 #: Value of an option of `avkit fit`.
-Option: TypeAlias = "str | int | float | bool | None | list[Option] | dict[str, Option]"
+Option: TypeAlias = "str | int | float | bool | list[Option] | dict[str, Option] | None"
 #: Keys that every experiment has.
 _REQUIRED = ("id", "paper", "table", "row", "dataset", "published", "recipe")
 
