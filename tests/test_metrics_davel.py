@@ -8,14 +8,18 @@ from golden import golden_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avkit.metrics import EventDetectionMAP
+from avkit.batch import Item, Prediction, Vocabulary
+from avkit.collate import collate
+from avkit.metrics import EventDetectionMAP, EventRecall
 from avkit.metrics.event_precision import (
     EventTable,
     average_precision,
-    precision_by_duration,
+    localised,
     temporal_iou,
     without_duplicates,
 )
+from avkit.tasks.davel import DenseEvents
+from avkit.training.evaluator import Evaluator
 
 
 def events(*rows):
@@ -148,13 +152,70 @@ def test_names_thresholds_and_half_precision():
     assert metric.compute()["Avg"] == 1
 
 
-def test_precision_by_duration():
-    target = events((0, 0.0, 2.0, 0), (0, 10.0, 30.0, 0))
-    preds = events((0, 0.0, 2.0, 0, 0.9), (0, 5.0, 7.0, 0, 0.8), (0, 10.0, 30.0, 0, 0.7))
-    values = precision_by_duration(preds, target, [0, 5, 10])
-    assert values["[0, 5)"] == 0.5
-    assert np.isnan(values["[5, 10)"])
-    assert values["[10, inf)"] == 1
+def test_a_true_event_is_found_above_the_overlap_by_its_own_class_in_its_own_video():
+    target = events((0, 0.0, 4.0, 0), (0, 10.0, 30.0, 0), (1, 0.0, 4.0, 0), (1, 0.0, 4.0, 1))
+    assert localised(events((0, 0.0, 4.0, 0, 0.1)), target).tolist() == [True, False, False, False]
+    assert localised(events((1, 0.0, 4.0, 1, 0.1), (2, 0.0, 4.0, 0, 0.1)), target).tolist() == [False] * 3 + [True]
+    half = events((0, 0.0, 2.0, 0, 0.9), (0, 10.0, 20.1, 0, 0.9))  # the overlap must exceed a half
+    assert localised(half, target).tolist() == [False, True, False, False]
+    assert localised(half, target, 0.49).tolist() == [True, True, False, False]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31))
+def test_localised_equals_the_plain_way(seed):
+    preds, target = draw(seed)
+    for i, found in enumerate(localised(preds, target, 0.4).tolist()):
+        same = [j for j in range(len(preds.video)) if preds.video[j] == target.video[i]]
+        assert found == any(temporal_iou(preds.span[j], target.span[i]) > 0.4 for j in same)
+
+
+def test_recall_by_duration_is_of_true_events():
+    metric = EventRecall()
+    nothing = {"segments": np.zeros((0, 2)), "labels": np.zeros(0, int), "scores": np.zeros(0)}
+    assert list(metric.compute()) == ["(0, 5] s", "(5, 20] s", "(20, 60] s"]
+    assert all(np.isnan(value) for value in metric.compute().values())
+    true = {"segments": [[0, 5], [7.3, 12.3], [10, 15.1], [20, 40], [0, 61]], "labels": [0, 1, 0, 0, 0]}
+    # the short detection beside a long event is no short event that was missed, as it would be for a precision
+    guess = {
+        "segments": [[0, 4.5], [0.5, 5], [30, 31], [21, 40]],
+        "labels": [0, 0, 0, 0],
+        "scores": [0.9, 0.8, 0.7, 0.1],
+    }
+    metric.update(["a", "b"], [guess, nothing], [true, {"segments": [[1, 2]], "labels": [0]}])
+    rows = metric.compute_rows()
+    assert {name: (row.value, row.n, row.counted) for name, row in rows.items()} == {
+        "(0, 5] s": (pytest.approx(1 / 3), 3, "events"),
+        "(5, 20] s": (0.5, 2, "events"),
+        "(20, 60] s": (pytest.approx(np.nan, nan_ok=True), 0, "events"),
+    }
+    assert rows["(0, 5] s"].low <= 1 / 3 <= rows["(0, 5] s"].high
+
+
+def test_the_task_reports_recall_by_duration():
+    task = DenseEvents(Vocabulary(classes=["dog", "cat"]))
+    batch = collate(
+        [Item("a", 30.0, audio=torch.zeros(30, 1), targets={"events": torch.tensor([[1.0, 4, 0], [5, 20, 1]])})],
+        "davel",
+    )
+    evaluator = Evaluator({"davel": task})
+    evaluator.update(Prediction("davel", ["a"], {"event_list": [torch.tensor([[1.0, 4.2, 0, 0.9]])]}), batch)
+    rows = evaluator.compute_rows("davel")
+    assert [(rows[f"recall {name}"].value, rows[f"recall {name}"].n) for name in ("(0, 5] s", "(5, 20] s")] == [
+        (1, 1),
+        (0, 1),
+    ]
+
+
+def test_recall_by_duration_refuses_what_it_cannot_use():
+    with pytest.raises(ValueError, match=r"edges=\[5, 0\]; give two or more ascending durations"):
+        EventRecall([5, 0])
+    with pytest.raises(ValueError, match="threshold=1; give a temporal IoU from 0 to below 1"):
+        EventRecall(threshold=1)
+    with pytest.raises(ValueError, match=r"target\['a'\] has segment \[2.0, 1.0\]"):
+        EventRecall().update(
+            ["a"], [{"segments": [], "labels": [], "scores": []}], [{"segments": [[2, 1]], "labels": [0]}]
+        )
 
 
 def test_errors_say_what_to_do():

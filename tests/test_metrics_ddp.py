@@ -12,6 +12,7 @@ from avkit.metrics import (
     AnswerAccuracy,
     CaptionScores,
     EventDetectionMAP,
+    EventRecall,
     MaskFScore,
     MaskIoU,
     ParsingF1,
@@ -31,13 +32,14 @@ def make_metrics():
         SegmentAccuracy(6),
         ParsingF1(6),
         SourceLocalization(size=6, clean=True),
+        EventRecall((0.0, 2.0, 6.0)),
         EventDetectionMAP(),
     ]
 
 
 def update(metrics, clips, change=lambda x: x, named=False):
     """Score some of three clips, by their names if so; `change` is applied to every tensor of floats on its way in."""
-    iou, f, semantic, answers, captions, segments, parsing, places, events = metrics
+    iou, f, semantic, answers, captions, segments, parsing, places, recall, events = metrics
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(3, 2, 6, 6, generator=generator)
     logits, audible, visible = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
@@ -55,7 +57,8 @@ def update(metrics, clips, change=lambda x: x, named=False):
         places.update(logits[row, 0, :4, :4], change((target[row, 0] > 0).float()), **clip)
         spans, labels = change(torch.tensor([[0.0, 2.0], [1.0, 4.0 + i]])), torch.tensor([0, 1]).to(logits.device)
         guess = {"segments": spans, "labels": labels, "scores": change(torch.tensor([0.5, 0.5]))}
-        events.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
+        for metric in (recall, events):
+            metric.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
         captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]], **clip, **({"places": [i]} if named else {}))
 
 

@@ -120,7 +120,7 @@ def test_every_score_has_a_row_whose_interval_holds_it():
             if not math.isnan(row.value) and name not in metric.unbounded:
                 assert row.low <= row.value <= row.high, (metric, name)
                 assert row.n == 3, (metric, name)
-                assert row.counted in ("clips", "videos", "questions")
+                assert row.counted in ("clips", "videos", "events", "questions")
 
 
 def test_questions_of_a_type_are_what_its_row_counts():

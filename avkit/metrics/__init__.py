@@ -23,6 +23,7 @@ METRICS: dict[str, str] = {
     "AnswerAccuracy": "avkit.metrics.avqa:AnswerAccuracy",
     "CaptionScores": "avkit.metrics.captions:CaptionScores",
     "EventDetectionMAP": "avkit.metrics.davel:EventDetectionMAP",
+    "EventRecall": "avkit.metrics.event_recall:EventRecall",
     "MaskFScore": "avkit.metrics.avs:MaskFScore",
     "MaskIoU": "avkit.metrics.avs:MaskIoU",
     "ParsingF1": "avkit.metrics.avvp:ParsingF1",

@@ -25,11 +25,9 @@ from avkit.metrics.event_precision import (
     resampled_precision,
     without_duplicates,
 )
-from avkit.metrics.inputs import ArrayLike, class_labels, to_labels, to_names, to_tensor
+from avkit.metrics.event_rows import check_lists, event_rows, event_table, video_lengths
+from avkit.metrics.inputs import ArrayLike, to_names
 from avkit.metrics.intervals import resample_counts
-
-#: How far an event may reach behind the end of its video, in seconds: clips are cut to whole frames.
-_BEHIND = 0.5
 
 
 class EventDetectionMAP(ScoreMetric):
@@ -109,16 +107,9 @@ class EventDetectionMAP(ScoreMetric):
                 behind the end of its video, a label is negative or unknown or a value is not finite.
             TypeError: If something is no array of numbers or names of `classes`.
         """
-        for given in (videos, preds, target):
-            if not isinstance(given, list | tuple):
-                raise TypeError(f"{given!r} is no list; give lists of names, preds and target, one entry per video.")
-        if not len(videos) == len(preds) == len(target):
-            raise ValueError(
-                f"{len(videos)} videos, {len(preds)} of detections and {len(target)} of targets; give one each per "
-                "video."
-            )
+        check_lists(videos, preds, target)
         names = to_names("videos", videos, len(videos))
-        lengths = [None] * len(names) if durations is None else _seconds(durations, len(names))
+        lengths = video_lengths(durations, len(names))
         rows = []
         numbers: set[int] = set()
         for name, detections, events, length in zip(names, preds, target, lengths, strict=True):
@@ -126,8 +117,8 @@ class EventDetectionMAP(ScoreMetric):
             if number in self._known or number in numbers:
                 raise ValueError(f"Video {name!r} was added before; each is scored once.")
             numbers.add(number)
-            detected = self._rows(f"preds[{name!r}]", detections, length, scored=True)
-            true = self._rows(f"target[{name!r}]", events, length, scored=False)
+            detected = event_rows(f"preds[{name!r}]", detections, self.classes, length, scored=True)
+            true = event_rows(f"target[{name!r}]", events, self.classes, length, scored=False)
             keep = without_duplicates(true[:, :2].cpu().numpy(), true[:, 2].long().cpu().numpy())
             rows.append((number, detected, true[torch.from_numpy(keep).to(true.device)]))
         self._known |= numbers
@@ -137,54 +128,6 @@ class EventDetectionMAP(ScoreMetric):
             self.target.append(true.to(self.device))
             self.target_video.append(torch.full((len(true),), number, device=self.device))
             self.videos.append(torch.tensor([number], device=self.device))
-
-    def _rows(self, what: str, events: Mapping[str, ArrayLike], length: float | None, *, scored: bool) -> Tensor:
-        """Checked events as float64 (N, 4): start, end, label, score."""
-        if not isinstance(events, Mapping):
-            raise TypeError(f"{what} is a {type(events).__name__}; give a mapping with segments, labels and scores.")
-        required = ["segments", "labels"]
-        if scored:
-            required.append("scores")
-        missing = [key for key in required if key not in events]
-        if missing:
-            raise ValueError(f"{what} has no {', '.join(missing)}; it has {', '.join(events) or 'nothing'}.")
-        segments = _rows_of(to_tensor(f"{what} segments", events["segments"]), 2)
-        labels = _rows_of(to_labels(f"{what} labels", events["labels"], self.classes), None).to(segments.device)
-        scores = torch.zeros(labels.shape, device=segments.device)
-        if scored:
-            scores = _rows_of(to_tensor(f"{what} scores", events["scores"]), None).to(segments.device)
-        shapes_fit = segments.ndim == 2 and segments.shape[1] == 2 and labels.ndim == scores.ndim == 1
-        if not shapes_fit or not len(segments) == len(labels) == len(scores):
-            raise ValueError(
-                f"{what} has segments {tuple(segments.shape)}, {_count(labels)} labels and {_count(scores)} scores; "
-                f"give segments (N, 2) and as many {' and '.join(required[1:])}."
-            )
-        if scores.dtype == torch.bool:
-            raise ValueError(
-                f"{what} has bool scores, of which all true ones are equal; give how likely each event is."
-            )
-        self._check_times(what, segments.double(), length)
-        if not bool(scores.isfinite().all()):
-            raise ValueError(f"{what} has a time or a score that is not finite.")
-        whole = not labels.is_floating_point() and labels.dtype != torch.bool
-        if not whole or bool((labels < 0).any()):
-            raise ValueError(f"{what} has {labels.dtype} labels {labels[:8].tolist()}; give whole numbers from 0.")
-        if self.classes is not None:
-            class_labels(f"{what} labels", labels, len(self.classes))
-        return torch.cat([segments.double(), labels.double()[:, None], scores.double()[:, None]], 1)
-
-    @staticmethod
-    def _check_times(what: str, seconds: Tensor, length: float | None) -> None:
-        if not bool(seconds.isfinite().all()):
-            raise ValueError(f"{what} has a time or a score that is not finite.")
-        wrong = (seconds[:, 0] < 0) | (seconds[:, 1] < seconds[:, 0])
-        if bool(wrong.any()):
-            raise ValueError(f"{what} has segment {seconds[wrong][0].tolist()}; give 0 <= start <= end in seconds.")
-        if length is not None and len(seconds) and float(seconds.max()) > length + _BEHIND:
-            raise ValueError(
-                f"{what} has an event until {float(seconds.max()):g} s in a video of {length:g} s; give seconds, not "
-                "steps or frames, and look at the hop of the features."
-            )
 
     def compute(self) -> dict[str, float]:
         """`mAP@0.1` to `mAP@0.9` and `Avg` in [0, 1]; NaN where there is no target.
@@ -234,30 +177,4 @@ class EventDetectionMAP(ScoreMetric):
         return self._table("preds"), self._table("target")
 
     def _table(self, name: str) -> EventTable:
-        return _event_table(self.joined(name).cpu().numpy(), self.joined(f"{name}_video").cpu().numpy())
-
-
-def _rows_of(values: Tensor, columns: int | None) -> Tensor:
-    """Values of no event, which an empty list cannot tell the columns of, as 0 rows."""
-    if values.numel():
-        return values
-    shape = (0,) if columns is None else (0, columns)
-    return values.new_zeros(shape, dtype=torch.long if columns is None else torch.double)
-
-
-def _count(values: Tensor) -> str:
-    return str(len(values)) if values.ndim == 1 else f"{tuple(values.shape)}"
-
-
-def _seconds(durations: ArrayLike, count: int) -> list[float | None]:
-    """Checked lengths of videos."""
-    values = to_tensor("durations", durations)
-    if values.shape != (count,):
-        raise ValueError(f"durations of shape {tuple(values.shape)}; give seconds, one for each of {count} videos.")
-    return list(values.tolist())
-
-
-def _event_table(joined: Floats, video: Ints) -> EventTable:
-    order = np.argsort(video, kind="stable")
-    joined = joined[order]
-    return EventTable(video[order], joined[:, :2], joined[:, 2].astype(np.int64), joined[:, 3])
+        return event_table(self.joined(name).cpu().numpy(), self.joined(f"{name}_video").cpu().numpy())

@@ -7,7 +7,6 @@ Source:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -197,29 +196,37 @@ def temporal_iou(a: Floats, b: Floats) -> Floats:
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def precision_by_duration(
-    preds: EventTable, target: EventTable, edges: Sequence[float], threshold: float = 0.5, ties: Ties = "later_first"
-) -> dict[str, float]:
-    """Share of correct detections among those of each duration.
+def localised(preds: EventTable, target: EventTable, threshold: float = 0.5) -> Flags:
+    """Which true events are found: some detection of their class in their video has more than `threshold` IoU.
 
     Args:
         preds: Detections; all count, whatever their score.
         target: Targets without duplicates.
-        edges: Ascending durations in seconds that separate the ranges; the last range has no upper end.
-        threshold: Temporal IoU.
-        ties: See `average_precision`.
+        threshold: Temporal IoU that has to be exceeded.
 
     Returns:
-        Precision by range such as `[0, 5)`, NaN where there is no detection.
+        bool (N,) for the N targets.
     """
-    preds = preds.take(_ranked(preds.score, ties))
-    hit = _match(preds, preds.label, target, target.label, np.array([threshold]))[:, 0]
-    duration = preds.span[:, 1] - preds.span[:, 0]
-    precision = {}
-    for low, high in pairwise([*edges, float("inf")]):
-        inside = (duration >= low) & (duration < high)
-        precision[f"[{low:g}, {high:g})"] = float(hit[inside].mean()) if inside.any() else float("nan")
-    return precision
+    keys, group = np.unique(np.stack([target.video, target.label], 1), axis=0, return_inverse=True)
+    if not len(keys):
+        return np.zeros(0, bool)
+    key = _row_numbers(keys, np.stack([preds.video, preds.label], 1))
+    rows = np.flatnonzero(key >= 0)
+    if not len(rows):
+        return np.zeros(len(target.video), bool)
+    own = _rows_by_group(key[rows], len(keys))[group.reshape(-1)]  # (N, most detections of a class in a video)
+    iou = temporal_iou(preds.span[rows[own]], target.span[:, None])
+    return np.asarray(((iou > threshold) & (own >= 0)).any(1))
+
+
+def duration_bins(span: Floats, edges: Sequence[float]) -> Ints:
+    """Number of the range (edges[i], edges[i + 1]] that the duration of each span (N, 2) lies in, -1 for none.
+
+    Durations are rounded to milliseconds, so that 12.3 - 7.3 is no longer than 5.
+    """
+    duration = np.round(span[:, 1] - span[:, 0], 3)
+    number = np.searchsorted(np.asarray(edges, np.float64), duration, side="left") - 1
+    return np.where(number < len(edges) - 1, number, -1)
 
 
 def _ranked(score: Floats, ties: Ties) -> Ints:

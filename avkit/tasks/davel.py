@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from avkit.answers import Answer, Events
 from avkit.batch import Batch, Prediction
 from avkit.metrics.davel import EventDetectionMAP
+from avkit.metrics.event_recall import EventRecall
 from avkit.tasks.base import Baseline, Task
 
 
@@ -31,8 +32,8 @@ class DenseEvents(Task):
     headline = ("Avg", "mAP@0.5")
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
-        """Average precision at nine overlaps, and their mean."""
-        return {"": EventDetectionMAP()}
+        """Average precision at nine overlaps and their mean, and recall by duration."""
+        return {"": EventDetectionMAP(), "recall": EventRecall()}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score each video."""
@@ -42,7 +43,8 @@ class DenseEvents(Task):
         true = []
         for rows in batch.targets["events"]:
             true.append({"segments": rows[:, :2], "labels": rows[:, 2].long()})
-        metrics[""].update(batch.id, predicted, true)
+        for metric in metrics.values():
+            metric.update(batch.id, predicted, true)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Every class over the whole video, and in its halves and tenths, with its frequency in training as score."""
