@@ -80,6 +80,7 @@ def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch)
     assert main([*words, "--name", "run"]) == 0
     rows = json.loads(Path("runs/run/report.json").read_text())["rows"]
     shown = [row for row in rows if tasks != "avqa" or row["metric"] == "Overall"]  # two questions are not of all types
+    shown = [row for row in shown if not row["metric"].startswith("recall")]  # two videos lack events of some durations
     assert shown
     assert all(row["value"] is not None for row in shown)
 

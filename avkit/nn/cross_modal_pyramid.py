@@ -16,14 +16,15 @@ class TemporalGate(nn.Module):
         width: Width D.
         heads: Attention heads.
         stride: 1 or 2.
+        scale: See `avkit.nn.masked_conv.SCALES`.
     """
 
-    def __init__(self, width: int, heads: int, stride: int = 1) -> None:
+    def __init__(self, width: int, heads: int, stride: int = 1, scale: str = "head") -> None:
         super().__init__()
         self.stride = stride
         self.context_norm = nn.LayerNorm(width)
         self.query_norm = nn.LayerNorm(width)
-        self.attention = MaskedAttention(width, heads, stride)
+        self.attention = MaskedAttention(width, heads, stride, scale)
         self.gate = nn.Linear(width, 1)
         nn.init.zeros_(self.gate.bias)
 
@@ -68,17 +69,27 @@ class CrossModalLevel(nn.Module):
         drop_path: See `PyramidBlock`.
         interact: Use CMI; without it each modality attends to itself.
         gate: Use TCG; without it this is a level of UnAV.
+        residual: See `avkit.nn.masked_conv.RESIDUALS`.
+        scale: See `avkit.nn.masked_conv.SCALES`.
     """
 
     def __init__(
-        self, width: int, heads: int, stride: int, drop_path: float, interact: bool = True, gate: bool = True
+        self,
+        width: int,
+        heads: int,
+        stride: int,
+        drop_path: float,
+        interact: bool = True,
+        gate: bool = True,
+        residual: str = "scaled",
+        scale: str = "head",
     ) -> None:
         super().__init__()
         self.interact = interact
-        self.visual = PyramidBlock(width, heads, stride, drop_path=drop_path)
-        self.audio = PyramidBlock(width, heads, stride, drop_path=drop_path)
-        self.visual_gate = TemporalGate(width, heads, stride) if gate else None
-        self.audio_gate = TemporalGate(width, heads, stride) if gate else None
+        self.visual = PyramidBlock(width, heads, stride, drop_path=drop_path, residual=residual, scale=scale)
+        self.audio = PyramidBlock(width, heads, stride, drop_path=drop_path, residual=residual, scale=scale)
+        self.visual_gate = TemporalGate(width, heads, stride, scale) if gate else None
+        self.audio_gate = TemporalGate(width, heads, stride, scale) if gate else None
 
     def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, mask_gates: bool) -> PyramidLevel:
         """From (B, T, D) twice and bool (B, T) to a level; without `mask_gates` the gates attend to padding too."""
@@ -116,6 +127,8 @@ class CrossModalPyramid(nn.Module):
         gate: See `CrossModalLevel`.
         collaborate: False keeps the modalities apart and subsamples them by pooling alone (CCNet without CMCC).
         drop_path: See `PyramidBlock`.
+        residual: Of the levels' attention, see `avkit.nn.masked_conv.RESIDUALS`.
+        scale: Of all attention, see `avkit.nn.masked_conv.SCALES`.
 
     Source:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/multimodal_backbones.py`; zzhhfut/CCNet-AAAI2025 at commit
@@ -139,17 +152,22 @@ class CrossModalPyramid(nn.Module):
         gate: bool = True,
         collaborate: bool = True,
         drop_path: float = 0.1,
+        residual: str = "scaled",
+        scale: str = "head",
     ) -> None:
         super().__init__()
         self.count = levels
         self.visual_in = ConvStages(visual, width, stages)
         self.audio_in = ConvStages(audio, width, stages)
-        self.visual_self = nn.ModuleList(PyramidBlock(width, heads, drop_path=drop_path) for _ in range(blocks))
-        self.audio_self = nn.ModuleList(PyramidBlock(width, heads, drop_path=drop_path) for _ in range(blocks))
+        self.visual_self = nn.ModuleList()
+        self.audio_self = nn.ModuleList()
+        for _ in range(blocks):
+            self.visual_self.append(PyramidBlock(width, heads, drop_path=drop_path, scale=scale))
+            self.audio_self.append(PyramidBlock(width, heads, drop_path=drop_path, scale=scale))
         self.levels = nn.ModuleList()
         for number in range(levels if collaborate else 0):
             stride = 2 if number else 1
-            self.levels.append(CrossModalLevel(width, heads, stride, drop_path, interact, gate))
+            self.levels.append(CrossModalLevel(width, heads, stride, drop_path, interact, gate, residual, scale))
         self.register_buffer("positions", sinusoid(length, width) if positions else None, persistent=False)
 
     def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, mask_gates: bool = True) -> list[PyramidLevel]:

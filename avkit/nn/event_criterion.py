@@ -9,10 +9,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses
+from avkit.errors import unknown_name
 from avkit.nn.event_levels import EventLevel
 from avkit.nn.event_options import EventLossOptions
-from avkit.nn.losses import distance_iou_loss, over_processes, sigmoid_focal_loss
+from avkit.nn.losses import distance_iou_loss, generalised_iou_loss, over_processes, sigmoid_focal_loss
 
+#: Losses of boundaries by name.
+SEGMENT_LOSSES = {"diou": distance_iou_loss, "giou": generalised_iou_loss}
 #: Smallest and largest offset, in steps, that each level answers for, both included.
 RANGES = ((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, 10000.0))
 
@@ -137,10 +140,13 @@ class Normaliser(nn.Module):
 
 
 class EventCriterion(nn.Module):
-    """The loss of UnAV and CCNet: focal over classes and distance-IoU over boundaries, by a moving normaliser.
+    """The loss of UnAV and CCNet: focal over classes and IoU over boundaries, by a moving normaliser.
 
     Args:
-        options: Weight of the boundaries, label smoothing, and the normaliser's first value.
+        options: Loss and weight of the boundaries, label smoothing, and the normaliser's first value.
+
+    Raises:
+        ValueError: If the loss of boundaries is unknown.
 
     Source:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/modeling/multimodal_meta_archs.py`.
@@ -148,6 +154,9 @@ class EventCriterion(nn.Module):
 
     def __init__(self, options: EventLossOptions) -> None:
         super().__init__()
+        if options.segment_loss not in SEGMENT_LOSSES:
+            raise unknown_name("loss of boundaries", options.segment_loss, SEGMENT_LOSSES)
+        self.segment_loss = SEGMENT_LOSSES[options.segment_loss]
         self.segment_weight = options.segment_weight
         self.smoothing = options.smoothing
         self.normaliser = Normaliser(options.normaliser)
@@ -167,20 +176,20 @@ class EventCriterion(nn.Module):
         normaliser = self.normaliser(positive.sum()).to(logits.dtype)
         smoothed = true_classes[valid] * (1 - self.smoothing) + self.smoothing / (logits.shape[-1] + 1)
         classes = sigmoid_focal_loss(logits[valid], smoothed).sum() / normaliser
-        segments = _boundary_loss(offsets[positive], true_offsets[positive]) / normaliser
+        predicted, true = _with_boundaries(offsets[positive], true_offsets[positive])
+        segments = self.segment_loss(predicted, true).sum() / normaliser
         weight: Tensor | float = self.segment_weight
         if self.segment_weight <= 0:
             weight = classes.detach() / segments.detach().clamp(min=0.01)
         return {"loss": classes + segments * weight, "classes": classes, "segments": segments}
 
 
-def _boundary_loss(offsets: Tensor, target: Tensor) -> Tensor:
-    """Distance-IoU loss of positive points, (N, 2), or (N, K, 2) where classes have boundaries of their own; summed."""
-    if offsets.ndim == 3:
-        pairs = (target > 0).any(-1)
-        offsets = offsets[pairs]
-        target = target[pairs]
-    return distance_iou_loss(offsets, target).sum()
+def _with_boundaries(offsets: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets (M, 2) and targets of positive points, (N, 2), or (N, K, 2) where classes have their own boundaries."""
+    if offsets.ndim == 2:
+        return offsets, target
+    pairs = (target > 0).any(-1)
+    return offsets[pairs], target[pairs]
 
 
 def event_point_targets(levels: Sequence[EventLevel], batch: Batch) -> list[PointTargets]:

@@ -55,8 +55,11 @@ class EventLossOptions:
         segment_weight: Weight of the loss of boundaries; 0 or less makes it as large as the loss of classes.
         smoothing: Label smoothing.
         normaliser: Number of positive points that losses are divided by before any batch was counted.
+        segment_loss: Loss of boundaries: `diou` adds the distance of the centres to 1 - IoU, as the code of UnAV and
+            CCNet does; `giou` is that of CCNet's Eq. 9.
     """
 
     segment_weight: float = 1.0
     smoothing: float = 0.0
     normaliser: float = 250.0
+    segment_loss: str = "diou"

@@ -137,3 +137,23 @@ def distance_iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
     union = (predicted.sum(-1) + true.sum(-1) - shared).clamp(min=1e-8)
     distance = 0.5 * ((predicted[..., 1] - predicted[..., 0]) - (true[..., 1] - true[..., 0]))
     return 1 - shared / union + (distance / hull) ** 2
+
+
+def generalised_iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Generalised-IoU loss of segments around a common point, not reduced: 1 - IoU + (hull - union) / hull.
+
+    Both segments hold the point, so their hull is their union and the last term is 0: the loss is 1 - IoU.
+
+    Args:
+        predicted: Predicted offsets to the start and to the end, (..., 2), 0 or more.
+        true: Target offsets, (..., 2).
+
+    Returns:
+        (...), from 0 to 1.
+
+    Source:
+        CCNet (AAAI 2025), Eq. 9, and Rezatofighi et al. (CVPR 2019), in one dimension.
+    """
+    shared = torch.minimum(predicted, true).sum(-1)
+    union = torch.maximum(predicted, true).sum(-1).clamp(min=1e-8)
+    return 1 - shared / union

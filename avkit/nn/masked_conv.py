@@ -13,7 +13,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from avkit.errors import unknown_name
 from avkit.nn.matmul_conv import Conv3
+
+#: What scores of attention are divided by: the square root of a head's width, or of the whole width (CCNet, Eq. 2).
+SCALES = ("head", "width")
+#: What a block's attention is added to: its context, with a learned factor or without one, or nothing (CCNet, Eq. 7).
+RESIDUALS = ("scaled", "plain", "none")
 
 
 class MaskedConv(nn.Module):
@@ -115,13 +121,20 @@ class MaskedAttention(nn.Module):
         width: Width D.
         heads: Attention heads.
         stride: 1 or 2.
+        scale: See `SCALES`.
+
+    Raises:
+        ValueError: If the heads do not divide the width, or the scale is unknown.
     """
 
-    def __init__(self, width: int, heads: int, stride: int = 1) -> None:
+    def __init__(self, width: int, heads: int, stride: int = 1, scale: str = "head") -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}.")
+        if scale not in SCALES:
+            raise unknown_name("attention scale", scale, SCALES)
         self.heads = heads
+        self.scale = width**-0.5 if scale == "width" else None
         self.query = ConvProjection(width, stride)
         self.key = ConvProjection(width, stride)
         self.value = ConvProjection(width, stride)
@@ -143,10 +156,10 @@ class MaskedAttention(nn.Module):
         k = self._split_heads(self.key(context, keep))
         v = self.value(context, keep)
         if keep is None:
-            return self._join_heads(F.scaled_dot_product_attention(q, k, self._split_heads(v)))
+            return self._join_heads(F.scaled_dot_product_attention(q, k, self._split_heads(v), scale=self.scale))
         v = self._split_heads(v * keep[..., None])
         mask = keep[:, None, None] if mask_keys else None
-        y = F.scaled_dot_product_attention(q, k, v, mask)
+        y = F.scaled_dot_product_attention(q, k, v, mask, scale=self.scale)
         if not mask_keys:
             y = y * keep[:, None, :, None]
         return self._join_heads(y) * keep[..., None]
@@ -165,17 +178,18 @@ class ScaledDropPath(nn.Module):
     Args:
         width: Channels.
         drop: Probability that a sample skips the branch.
-        scale: Initial factor.
+        scale: Initial factor; None leaves the factor out.
     """
 
-    def __init__(self, width: int, drop: float = 0.1, scale: float = 1e-4) -> None:
+    def __init__(self, width: int, drop: float = 0.1, scale: float | None = 1e-4) -> None:
         super().__init__()
         self.drop = drop
-        self.scale = nn.Parameter(torch.full((width,), scale))
+        self.scale = None if scale is None else nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, T, D) to the same."""
-        x = x * self.scale
+        if self.scale is not None:
+            x = x * self.scale
         if not self.training or not self.drop:
             return x
         stay = 1 - self.drop
@@ -191,21 +205,39 @@ class PyramidBlock(nn.Module):
         stride: 1, or 2 to halve the steps; the residual is then the maximum over three steps.
         inner: Width of the feed-forward layers; 4 D where None.
         drop_path: Probability that a sample skips a branch in training.
+        residual: What the attention is added to, see `RESIDUALS`. Where it is not `scaled`, the feed-forward layers
+            have no factor either.
+        scale: See `SCALES`.
+
+    Raises:
+        ValueError: If the residual or the scale is unknown.
     """
 
     def __init__(
-        self, width: int, heads: int, stride: int = 1, inner: int | None = None, drop_path: float = 0.1
+        self,
+        width: int,
+        heads: int,
+        stride: int = 1,
+        inner: int | None = None,
+        drop_path: float = 0.1,
+        residual: str = "scaled",
+        scale: str = "head",
     ) -> None:
         super().__init__()
+        if residual not in RESIDUALS:
+            raise unknown_name("residual", residual, RESIDUALS)
         inner = inner or 4 * width
         self.stride = stride
+        self.residual = residual
         self.context_norm = nn.LayerNorm(width)
         self.query_norm = nn.LayerNorm(width)
         self.feed_forward_norm = nn.LayerNorm(width)
-        self.attention = MaskedAttention(width, heads, stride)
+        self.attention = MaskedAttention(width, heads, stride, scale)
         self.feed_forward = nn.Sequential(linear(width, inner), nn.GELU(), linear(inner, width))
-        self.attention_path = ScaledDropPath(width, drop_path)
-        self.feed_forward_path = ScaledDropPath(width, drop_path)
+        factor = 1e-4 if residual == "scaled" else None
+        # without a residual nothing would be left of a sample that skips its attention
+        self.attention_path = ScaledDropPath(width, 0.0 if residual == "none" else drop_path, factor)
+        self.feed_forward_path = ScaledDropPath(width, drop_path, factor)
 
     def forward(self, context: Tensor, query: Tensor, valid: Tensor | None) -> Tensor:
         """Attend and transform.
@@ -220,8 +252,10 @@ class PyramidBlock(nn.Module):
         """
         keep = None if valid is None else subsample(valid, self.stride)
         attended = self.attention(self.context_norm(context), self.query_norm(query), keep)
-        residual = context if self.stride == 1 else max_pool(context)
-        x = self.attention_path(attended) + _masked(residual, keep)
+        x = self.attention_path(attended)
+        if self.residual != "none":
+            pooled = context if self.stride == 1 else max_pool(context)
+            x = x + _masked(pooled, keep)
         transformed = self.feed_forward(self.feed_forward_norm(x))
         y: Tensor = x + self.feed_forward_path(_masked(transformed, keep))
         return y

@@ -27,6 +27,12 @@ class GranularityOptions(EventPyramidOptions):
         f2c: Let fine levels help coarse ones (Table 2).
         order: `c2f_f2c` or `f2c_c2f` (Table 4).
         in_time: Make class features along time too, which the paper does not mention.
+        c2f_residual: What attention of coarse to fine is added to, see `avkit.nn.masked_conv.RESIDUALS`: `scaled` as
+            the code runs, `none` as Eq. 7 says.
+        f2c_residual: The same of fine to coarse: `scaled` as the code runs, which also adds the pooled fine level,
+            `none` as Eq. 8 says.
+        attention_scale: What scores of attention are divided by: the root of the width of a `head` as the code runs,
+            or of the whole `width` as Eq. 2 says.
     """
 
     length: int = 256
@@ -34,6 +40,9 @@ class GranularityOptions(EventPyramidOptions):
     f2c: bool = True
     order: str = "c2f_f2c"
     in_time: bool = True
+    c2f_residual: str = "scaled"
+    f2c_residual: str = "scaled"
+    attention_scale: str = "head"
 
     @property
     def tied(self) -> bool:
@@ -47,13 +56,15 @@ class CoarseToFine(nn.Module):
     Args:
         width: Width of the features.
         lengths: Steps of each level, finest first; the maps are tied to them.
-        drop_path: See `PyramidBlock`.
+        options: `drop_path`, `c2f_residual` and `attention_scale` are read.
     """
 
-    def __init__(self, width: int, lengths: Sequence[int], drop_path: float) -> None:
+    def __init__(self, width: int, lengths: Sequence[int], options: GranularityOptions) -> None:
         super().__init__()
         self.stretch = nn.ModuleList(linear(coarse, fine) for fine, coarse in pairwise(lengths))
-        self.block = PyramidBlock(width, 4, drop_path=drop_path)
+        self.block = PyramidBlock(
+            width, 4, drop_path=options.drop_path, residual=options.c2f_residual, scale=options.attention_scale
+        )
 
     def forward(self, fine: Tensor, coarse: Tensor, valid: Tensor, level: int) -> Tensor:
         """From level `level` (B, T, D) and the next coarser (B, T / 2, D) to (B, T, D)."""
@@ -67,13 +78,14 @@ class FineToCoarse(nn.Module):
 
     Args:
         width: Width of the features.
-        levels: Number of levels.
-        drop_path: See `PyramidBlock`.
+        options: `levels`, `drop_path` and `f2c_residual` are read; with one head both scales are the same.
     """
 
-    def __init__(self, width: int, levels: int, drop_path: float) -> None:
+    def __init__(self, width: int, options: GranularityOptions) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(PyramidBlock(width, 1, drop_path=drop_path) for _ in range(levels - 1))
+        self.blocks = nn.ModuleList()
+        for _ in range(options.levels - 1):
+            self.blocks.append(PyramidBlock(width, 1, drop_path=options.drop_path, residual=options.f2c_residual))
 
     def forward(self, levels: Sequence[Tensor], valid: Sequence[Tensor]) -> list[Tensor]:
         """From levels (B, T_l, D) and bool (B, T_l), finest first, to the same."""
@@ -134,13 +146,12 @@ class GranularityCollaboration(nn.Module):
         if options.length % unit:
             raise ValueError(f"length is {options.length}; {options.levels} levels need a multiple of {unit}.")
         lengths = [options.length >> level for level in range(options.levels)]
-        drop_path = options.drop_path
         self.order = options.order
-        self.coarse_to_fine = CoarseToFine(width, lengths, drop_path) if options.c2f else None
-        self.fine_to_coarse = FineToCoarse(width, options.levels, drop_path) if options.f2c else None
+        self.coarse_to_fine = CoarseToFine(width, lengths, options) if options.c2f else None
+        self.fine_to_coarse = FineToCoarse(width, options) if options.f2c else None
         self.in_time: ClassesInTime | None = None
         if options.in_time:
-            self.in_time = ClassesInTime(width, classes, options.inner, lengths, drop_path)
+            self.in_time = ClassesInTime(width, classes, options.inner, lengths, options.drop_path)
         self.dependency = EventDependency(width, classes, options)
 
     def forward(self, levels: Sequence[Tensor], valid: Sequence[Tensor]) -> list[Tensor]:

@@ -25,12 +25,15 @@ class CCNetOptions(GranularityOptions, EventOptions):
         tcg: Let each modality gate the other (Table 3).
         mask_gates: Leave padding out of the gates' attention. The authors let it take part; gates then depend on the
             amount of padding.
+        cmi_residual: What attention to the other modality is added to, see `avkit.nn.masked_conv.RESIDUALS`: `scaled`
+            as the code runs, `plain` as Eq. 2 says.
     """
 
     cmcc: bool = True
     cmi: bool = True
     tcg: bool = True
     mask_gates: bool = False
+    cmi_residual: str = "scaled"
 
 
 class CCNet(EventNetwork):
@@ -81,6 +84,8 @@ class CCNet(EventNetwork):
             gate=options.tcg,
             collaborate=options.cmcc,
             drop_path=options.drop_path,
+            residual=options.cmi_residual,
+            scale=options.attention_scale,
         )
         self.neck = GranularityCollaboration(2 * options.width, classes, options)
         self.decoder = EventDecoder(2 * options.width, classes, options)
