@@ -1,8 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prompt's gate: attention of the prompt over steps and patches weighs their features."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass
+class GateFactors:
+    """What the gate multiplies features with.
+
+    Attributes:
+        audio_time: Of the audio, over time, (B, T, 1).
+        frame: Of the frames, over time, (B, T, 1).
+        audio_space: Of the audio, among audio and patches of its step, (B, T, 1).
+        patches: Of the patches, (B, T, P, 1).
+    """
+
+    audio_time: Tensor
+    frame: Tensor
+    audio_space: Tensor
+    patches: Tensor
 
 
 class PromptGate(nn.Module):
@@ -10,9 +30,9 @@ class PromptGate(nn.Module):
 
     Args:
         width: Width D.
-        residual: True multiplies a feature by 1 + n w, with n keys and attention weight w: uniform attention doubles
-            frames and patches, and quadruples audio, which both attentions weigh. False multiplies by w alone, as Eq. 9
-            is written; features then shrink with the number of keys.
+        residual: True multiplies a feature by 1 + n w, with n keys and attention weight w. Features grow: uniform
+            attention (w = 1/n) doubles frames and patches, and quadruples one audio stream that both attentions weigh.
+            False multiplies by w alone, as Eq. 9 is written; features then shrink to 1/n of their size.
 
     Source:
         AV-Unified, section III-D, Eq. 7 to 9.
@@ -29,7 +49,7 @@ class PromptGate(nn.Module):
     def forward(
         self, audio: Tensor, frame: Tensor, patches: Tensor, prompt: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weigh the features.
+        """Weigh the features, with one audio stream.
 
         Args:
             audio: (B, T, D).
@@ -41,13 +61,59 @@ class PromptGate(nn.Module):
         Returns:
             Weighted audio, frame and patches, in the same shapes.
         """
-        steps = audio.shape[1]
-        over_time = torch.cat([audio, frame], dim=1)  # (B, 2T, D), Eq. 7
-        over_space = torch.cat([audio[:, :, None], patches], dim=2)  # (B, T, P + 1, D)
+        streams, frame, patches = self.weigh([audio], frame, patches, prompt, valid)
+        return streams[0], frame, patches
+
+    def weigh(
+        self, audio: Sequence[Tensor], frame: Tensor, patches: Tensor, prompt: Tensor, valid: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Weigh the features, with one or two audio streams.
+
+        Args:
+            audio: One stream (B, T, D), weighed over time and over space; or those of the temporal module, weighed over
+                time, and of the spatial module, weighed over space.
+            frame: (B, T, D).
+            patches: (B, T, P, D).
+            prompt: (B, D).
+            valid: bool (B, T).
+
+        Returns:
+            Weighted audio streams, frame and patches, in the same shapes.
+        """
+        temporal_audio = audio[0]
+        spatial_audio = audio[-1]
+        factors = self.factors(temporal_audio, frame, spatial_audio, patches, prompt, valid)
+        if len(audio) == 1:
+            streams = [temporal_audio * factors.audio_time * factors.audio_space]
+        else:
+            streams = [temporal_audio * factors.audio_time, spatial_audio * factors.audio_space]
+        return streams, frame * factors.frame, patches * factors.patches
+
+    def factors(
+        self,
+        temporal_audio: Tensor,
+        frame: Tensor,
+        spatial_audio: Tensor,
+        patches: Tensor,
+        prompt: Tensor,
+        valid: Tensor,
+    ) -> GateFactors:
+        """The factors of all features.
+
+        Args:
+            temporal_audio: Audio of the temporal module, (B, T, D), whose keys stand beside those of the frames.
+            frame: (B, T, D).
+            spatial_audio: Audio of the spatial module, (B, T, D), whose keys stand beside those of the patches.
+            patches: (B, T, P, D).
+            prompt: (B, D).
+            valid: bool (B, T).
+        """
+        steps = frame.shape[1]
+        over_time = torch.cat([temporal_audio, frame], dim=1)  # (B, 2T, D), Eq. 7
+        over_space = torch.cat([spatial_audio[:, :, None], patches], dim=2)  # (B, T, P + 1, D)
         time = self._weigh(self.time(over_time), self.query_time(prompt), torch.cat([valid, valid], dim=1))
         space = self._weigh(self.space(over_space), self.query_space(prompt)[:, None], None)
-        audio = over_time[:, :steps] * time[:, :steps] * space[:, :, 0]
-        return audio, frame * time[:, steps:], patches * space[:, :, 1:]
+        return GateFactors(time[:, :steps], time[:, steps:], space[:, :, 0], space[:, :, 1:])
 
     def _weigh(self, keys: Tensor, query: Tensor, valid: Tensor | None) -> Tensor:
         """Factors (..., n, 1) for n keys (..., n, D), from the attention of a query (..., D) to them."""

@@ -36,7 +36,13 @@ class SpatialPerception(nn.Module):
             self.feed_forward = nn.Sequential(nn.LayerNorm(width), FeedForward(width, dropout=dropout))
 
     def forward(
-        self, audio: Tensor, patches: Tensor, valid: Tensor, *, cross_modal: bool = True
+        self,
+        audio: Tensor,
+        patches: Tensor,
+        valid: Tensor,
+        *,
+        cross_modal: bool = True,
+        guide: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Attend within each step.
 
@@ -46,23 +52,26 @@ class SpatialPerception(nn.Module):
             valid: bool (B, T).
             cross_modal: False leaves out all attention: each patch passes the feed-forward layer by itself, and the
                 audio is unchanged.
+            guide: Audio (B, T, D) that patches attend to, such as the encoder's feature, as Eq. 6 is written; `audio`
+                if None.
 
         Returns:
             Audio (B, T, D) and patches (B, T, P, D); zero on padding.
         """
         flat = rearrange(patches, "b t p d -> (b t) p d")
         if cross_modal:
-            audio, flat = self._attend(audio, flat)
+            audio, flat = self._attend(audio, flat, audio if guide is None else guide)
         if self.feed_forward is not None:
             flat = flat + self.feed_forward(flat)
         patches = rearrange(flat, "(b t) p d -> b t p d", b=len(audio))
         return audio * valid[..., None], patches * valid[..., None, None]
 
-    def _attend(self, audio: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio (B, T, D) and patches (B T, P, D) after all three attentions."""
+    def _attend(self, audio: Tensor, patches: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio (B, T, D) and patches (B T, P, D) after all three attentions; guide is (B, T, D)."""
         audio_query = rearrange(self.norm_audio(audio), "b t d -> (b t) 1 d")
+        audio_key = rearrange(self.norm_audio(guide), "b t d -> (b t) 1 d")
         normed = self.norm_patches(patches)
         patches = patches + self.patch_self(normed, normed)
         attended = self.patch_to_audio(audio_query, self.norm_patches(patches))
         audio = audio + rearrange(attended, "(b t) 1 d -> b t d", b=len(audio))
-        return audio, patches + self.audio_to_patch(audio_query)
+        return audio, patches + self.audio_to_patch(audio_key)

@@ -41,7 +41,7 @@ class TemporalScale(nn.Module):
 
 
 class TemporalPerception(nn.Module):
-    """All window lengths side by side, then one projection of the concatenation (Eq. 4).
+    """Windows of several lengths, then one projection of the concatenation of all (Eq. 4).
 
     Each modality keeps a residual to its input; norms stand before the attention, which the paper leaves open.
 
@@ -50,6 +50,9 @@ class TemporalPerception(nn.Module):
         heads: Attention heads.
         windows: Window lengths in steps, each even and at least 2.
         dropout: Dropout rate in training.
+        stacked: Each window reads what the one before it made, so that windows grow with depth, as the text of section
+            III-B says; False has all of them read the input side by side. Eq. 1 to 4 allow both.
+        depth: Number of such modules, one behind the other.
 
     Raises:
         ValueError: If a window is odd or below 2 steps, or there is none.
@@ -58,7 +61,16 @@ class TemporalPerception(nn.Module):
         AV-Unified, section III-B, Eq. 1 to 4.
     """
 
-    def __init__(self, width: int, heads: int = 4, windows: Sequence[int] = (2, 4, 6), dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int = 4,
+        windows: Sequence[int] = (2, 4, 6),
+        dropout: float = 0.0,
+        *,
+        stacked: bool = False,
+        depth: int = 1,
+    ) -> None:
         super().__init__()
         if not windows or any(s < 2 or s % 2 for s in windows):
             raise ValueError(f"windows must be even numbers of at least 2 steps, got {list(windows)}.")
@@ -68,6 +80,10 @@ class TemporalPerception(nn.Module):
         self.scales = nn.ModuleList(TemporalScale(width, heads, window, dropout) for window in windows)
         self.join_audio = nn.Linear(joined, width)
         self.join_frame = nn.Linear(joined, width)
+        self.stacked = stacked
+        self.deeper = nn.ModuleList(
+            TemporalPerception(width, heads, windows, dropout, stacked=stacked) for _ in range(depth - 1)
+        )
 
     def forward(
         self, audio: Tensor, frame: Tensor, valid: Tensor, *, cross_modal: bool = True
@@ -83,14 +99,24 @@ class TemporalPerception(nn.Module):
         Returns:
             Audio and frame, (B, T, D) each; zero on padding.
         """
-        normed_audio = self.norm_audio(audio)
-        normed_frame = self.norm_frame(frame)
-        audio_scales = [normed_audio]
-        frame_scales = [normed_frame]
+        audio, frame = self._attend(audio, frame, valid, cross_modal=cross_modal)
+        for module in self.deeper:
+            audio, frame = module(audio, frame, valid, cross_modal=cross_modal)
+        return audio, frame
+
+    def _attend(self, audio: Tensor, frame: Tensor, valid: Tensor, *, cross_modal: bool) -> tuple[Tensor, Tensor]:
+        """The first module."""
+        source_audio = self.norm_audio(audio)
+        source_frame = self.norm_frame(frame)
+        audio_scales = [source_audio]
+        frame_scales = [source_frame]
         for scale in self.scales:
-            attended_audio, attended_frame = scale(normed_audio, normed_frame, valid, cross_modal=cross_modal)
+            attended_audio, attended_frame = scale(source_audio, source_frame, valid, cross_modal=cross_modal)
             audio_scales.append(attended_audio)
             frame_scales.append(attended_frame)
+            if self.stacked:
+                source_audio = self.norm_audio(attended_audio)
+                source_frame = self.norm_frame(attended_frame)
         audio = audio + self.join_audio(torch.cat(audio_scales, dim=-1))
         frame = frame + self.join_frame(torch.cat(frame_scales, dim=-1))
         keep = valid[..., None]

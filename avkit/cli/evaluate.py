@@ -251,7 +251,7 @@ def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, 
 
 def notes(model: AVModel) -> list[str]:
     """Notes of metrics about their figures, then those about how tasks were answered, each once."""
-    sentences = []
+    sentences = model.system.config.notes()
     for name in model.tasks:
         for metric, text in model.evaluator.notes(name).items():
             sentences.append(f"{name} {metric}: {text}")

@@ -111,6 +111,10 @@ class SystemConfig:
         """Widths of stored features where the data do not tell them."""
         return FeatureWidths()
 
+    def notes(self) -> list[str]:
+        """Sentences about the options, said when a training starts and in its report."""
+        return []
+
     def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
         """The tasks by name, each with the vocabulary of its dataset.
 

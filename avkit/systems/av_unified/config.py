@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of AV-Unified."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from avkit.batch import FeatureWidths
+from avkit.systems.av_unified.form import BackboneForm, FormName, choose_form, describe_form
 from avkit.systems.base import RunContext, SystemConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ class AVUnifiedConfig(SystemConfig):
         gate: Use the prompt's gate.
         unimodal_share: Share of training steps without cross-modal attention, in runs with heads that never have it:
             these can then use what other tasks teach about classes.
+        class_token: Take the first of stored visual tokens as the frame where there is one more than a square grid has,
+            as CLIP's class token.
+        form: Form of the backbone: `default` is ours, `paper` is what AV-Unified's equations say. The options below
+            follow it where they are null.
+        always_cross_modal: Audio and picture attend to each other for `avvp` and `ssl` too.
+        gate_residual: The gate multiplies by 1 + n w instead of the weight w of Eq. 9.
+        gate_projection: A linear layer for each stream behind the gate.
+        feed_forward: A feed-forward layer in the spatial module.
+        raw_audio_guide: The encoder's audio feature guides the patches (Eq. 6), not that of the temporal module.
+        audio_streams: 2 for the audio of temporal and spatial module, each with its own weights (Eq. 7), 1 for one.
+        stacked_windows: Each window of the temporal module reads what the one before it made.
+        temporal_depth: Number of temporal modules, one behind the other.
     """
 
     pluggable_heads: ClassVar[bool] = True
@@ -60,6 +73,30 @@ class AVUnifiedConfig(SystemConfig):
     spatial: bool = True
     gate: bool = True
     unimodal_share: float = 0.3
+    class_token: bool = True
+    form: FormName = "default"
+    always_cross_modal: bool | None = None
+    gate_residual: bool | None = None
+    gate_projection: bool | None = None
+    feed_forward: bool | None = None
+    raw_audio_guide: bool | None = None
+    audio_streams: int | None = None
+    stacked_windows: bool | None = None
+    temporal_depth: int | None = None
+
+    def backbone_form(self) -> BackboneForm:
+        """The form of the backbone, with the options that are given in place of its own.
+
+        Raises:
+            ValueError: If an option has a value that it does not take.
+        """
+        options = {record.name: vars(self)[record.name] for record in fields(BackboneForm)}
+        return choose_form(self.form, options)
+
+    def notes(self) -> list[str]:
+        """The form of the backbone, unless it is the default."""
+        text = describe_form(self.form, self.backbone_form())
+        return [text] if text else []
 
     def stored_features(self) -> FeatureWidths:
         """Widths of stored features where the data do not tell them."""

@@ -3,21 +3,21 @@
 
 from collections.abc import Iterator, Sequence
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.backbone.gate import PromptGate
 from avkit.backbone.spatial import SpatialPerception
+from avkit.backbone.streams import TokenProjection
 from avkit.backbone.temporal import TemporalPerception
 from avkit.batch import Batch, Losses, Output, Prediction, Tokens
 from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.heads.base import Head
 from avkit.heads.sequence import SequenceDecoder
-from avkit.nn.pooling import shrink
 from avkit.nn.position import grid_code
 from avkit.systems.av_unified.config import AVUnifiedConfig
 from avkit.systems.av_unified.heads import make_decoder, make_heads
+from avkit.systems.av_unified.patches import average_patches, stored_visual
 from avkit.systems.av_unified.projection import StreamProjection
 from avkit.systems.base import (
     WINDOW,
@@ -73,12 +73,25 @@ class AVUnified(System):
         self.temporal: TemporalPerception | None = None
         self.spatial: SpatialPerception | None = None
         self.gate: PromptGate | None = None
+        self.projection: TokenProjection | None = None
+        form = config.backbone_form()
+        self.form = form
         if config.temporal:
-            self.temporal = TemporalPerception(width, config.heads, config.windows, config.dropout)
+            self.temporal = TemporalPerception(
+                width,
+                config.heads,
+                config.windows,
+                config.dropout,
+                stacked=form.stacked_windows,
+                depth=form.temporal_depth,
+            )
         if config.spatial:
-            self.spatial = SpatialPerception(width, config.heads, config.dropout)
+            self.spatial = SpatialPerception(width, config.heads, config.dropout, form.feed_forward)
         if config.gate:
-            self.gate = PromptGate(width)
+            self.gate = PromptGate(width, form.gate_residual)
+        behind_gate = config.gate and form.gate_projection
+        if behind_gate or form.audio_streams > 1:
+            self.projection = TokenProjection(width, form.audio_streams, all_streams=behind_gate)
         self.decoder: SequenceDecoder | None = None
         if context.interface == "sequence":
             self.decoder = make_decoder(context, width)
@@ -114,7 +127,7 @@ class AVUnified(System):
         """Tokens of a batch as its task's head may see them, prompted by its questions or by the task's prompt."""
         encoded = encoded or self.encode(batch)
         head = self.head(batch.task)
-        cross_modal = head.cross_modal and not (self.training and head.trains_unimodal and self._unimodal_step)
+        cross_modal = self._is_cross_modal(head)
         visual = encoded.visual
         audio = self.audio_in(encoded.audio, batch.audio is not None)
         frame = self.frame_in(visual.frame, batch.visual is not None)
@@ -124,21 +137,27 @@ class AVUnified(System):
         questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
         text = self._encode_text(questions)
         second = head.second_prompts(questions)
+        guide = audio if self.form.raw_audio_guide else None
         if self.temporal is not None:
             audio, frame = self.temporal(audio, frame, batch.valid, cross_modal=cross_modal)
+        temporal_audio = audio
         if self.spatial is not None:
-            audio, patches = self.spatial(audio, patches, batch.valid, cross_modal=cross_modal)
+            audio, patches = self.spatial(audio, patches, batch.valid, cross_modal=cross_modal, guide=guide)
         grid = visual.grid
         if not head.needs_pixels:
-            patches, grid = self._average_patches(patches, grid)
+            patches, grid = average_patches(patches, grid, self.config.parts)
         valid = batch.valid
+        streams = [audio] if self.form.audio_streams == 1 else [temporal_audio, audio]
         if batch.clip is not None:  # questions about one clip share all that does not depend on the prompt
-            audio = audio[batch.clip]
+            streams = [stream[batch.clip] for stream in streams]
             frame = frame[batch.clip]
             patches = patches[batch.clip]
             valid = valid[batch.clip]
         if self.gate is not None and cross_modal:
-            audio, frame, patches = self.gate(audio, frame, patches, text.pooled, valid)
+            streams, frame, patches = self.gate.weigh(streams, frame, patches, text.pooled, valid)
+        audio = streams[0]
+        if self.projection is not None:
+            audio, frame, patches = self.projection(streams, frame, patches)
         return Tokens(
             audio=audio,
             frame=frame,
@@ -159,8 +178,7 @@ class AVUnified(System):
     def encode_visual(self, batch: Batch) -> VisualFeatures:
         """Stored features as they are, or pictures through the encoder."""
         if batch.visual is not None and any(widths.visual for widths in self.features.values()):
-            patches = batch.visual.float()
-            return VisualFeatures(patches.mean(2), patches, _grid_of(patches.shape[2]))
+            return stored_visual(batch.visual.float(), class_token=self.config.class_token)
         return encode_frames(self.visual, batch)
 
     def encode_audio(self, batch: Batch) -> Tensor:
@@ -174,7 +192,7 @@ class AVUnified(System):
         self._unimodal_step = self._is_unimodal(step)
 
     def _is_unimodal(self, step: int) -> bool:
-        if all(head.cross_modal for head in self._all_heads()):
+        if self.form.always_cross_modal or all(head.cross_modal for head in self._all_heads()):
             return False
         return (step + 1) * _GOLDEN % 1 < self.config.unimodal_share
 
@@ -256,12 +274,11 @@ class AVUnified(System):
             features.pooled.expand(count, -1),
         )
 
-    def _average_patches(self, patches: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-        """Patches (B, T, P, D) averaged to a grid of at most `config.parts` on each side."""
-        maps = rearrange(patches, "b t (h w) d -> (b t) d h w", h=grid[0])
-        maps = shrink(maps, (self.config.parts, self.config.parts))
-        size = (maps.shape[-2], maps.shape[-1])
-        return rearrange(maps, "(b t) d h w -> b t (h w) d", b=len(patches)), size
+    def _is_cross_modal(self, head: Head) -> bool:
+        """Whether audio and picture attend to each other before a head."""
+        if self.form.always_cross_modal:
+            return True
+        return head.cross_modal and not (self.training and head.trains_unimodal and self._unimodal_step)
 
     def _encode_names(self, classes: Sequence[str]) -> Tensor | None:
         """Text features of class names, (K, D); None where there are none. A frozen text encoder reads them once."""
@@ -281,9 +298,3 @@ class AVUnified(System):
 def module_name(task: str) -> str:
     """A task's name as a module's: torch takes no dots, which names of tasks from outside have."""
     return task.replace(".", "/")
-
-
-def _grid_of(patches: int) -> tuple[int, int]:
-    """A square grid of patches, or one row where their number is no square."""
-    side = round(patches**0.5)
-    return (side, side) if side * side == patches else (1, patches)
