@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from avkit.training.options import share_batch
 from avkit.training.sampler import BatchPlan, task_weights
 
 SIZES = {"a": 10, "b": 7}
@@ -66,6 +67,26 @@ def test_ranks_share_the_task_and_split_the_samples():
     for (task, mine, _), (other, theirs, _), (same, all_, _) in zip(one, two, both, strict=True):
         assert task == other == same
         assert mine + theirs == all_
+
+
+@pytest.mark.parametrize(("size", "ranks"), [(64, 6), (7, 3), (5, 5)])
+def test_ranks_share_a_batch_unevenly_as_one_process_would_take_it(size, ranks):
+    each, extra = share_batch(size, ranks)
+    options = {"sizes": {"a": 100}, "weights": {"a": 1.0}}
+    parts = [
+        plan(**options, batch_sizes={"a": each}, extra={"a": extra}, rank=rank, world_size=ranks).steps(0, 5)
+        for rank in range(ranks)
+    ]
+    for (_, samples, draws), *shares in zip(plan(**options, batch_sizes={"a": size}).steps(0, 5), *parts, strict=True):
+        assert [i for _, own, _ in shares for i in own] == list(samples)
+        assert [x for _, _, own in shares for x in own] == list(draws)
+        counts = [len(own) for _, own, _ in shares]
+        assert sum(counts) == size
+        assert max(counts) - min(counts) <= 1
+
+
+def test_each_rank_takes_one_sample_of_a_batch_that_is_too_small():
+    assert share_batch(2, 6) == (1, 0)
 
 
 def test_ranks_take_disjoint_samples_and_draws_of_their_own():

@@ -53,6 +53,17 @@ def test_equations_five_and_six_written_out(feed_forward):
             close(found_audio[b, t], audio[b, t] + heard[0])
 
 
+def test_raw_audio_guides_patches_and_leaves_the_audio_to_the_temporal_feature():
+    torch.manual_seed(6)
+    module = SpatialPerception(WIDTH, HEADS, feed_forward=False).double()
+    audio, raw, patches = clips()
+    plain_audio, plain_patches = module(audio, patches, everywhere())
+    guided_audio, guided_patches = module(audio, patches, everywhere(), guide=raw)
+    close(guided_audio, plain_audio)
+    difference = module.audio_to_patch(module.norm_audio(raw)) - module.audio_to_patch(module.norm_audio(audio))
+    close(guided_patches - plain_patches, difference[:, :, None].expand_as(patches))
+
+
 def test_sound_to_patch_is_attention_over_one_key():
     torch.manual_seed(1)
     module, attention = SpatialPerception(WIDTH, HEADS).double(), Attention(WIDTH, HEADS).double()
@@ -101,6 +112,38 @@ def test_equations_seven_to_nine_written_out(residual, valid_steps):
         close(found[0][b, :n], audio[b, :n] * time[:n, None] * space[:, :1])
         close(found[1][b, :n], frame[b, :n] * time[n:, None])
         close(found[2][b, :n], patches[b, :n] * space[:, 1:, None])
+
+
+def test_two_audio_streams_have_the_weights_of_time_and_of_space():
+    torch.manual_seed(7)
+    gate = PromptGate(WIDTH, residual=False).double()
+    temporal, frame, patches = clips()
+    spatial = torch.randn_like(temporal)
+    prompt = torch.randn(2, WIDTH, dtype=torch.float64)
+    streams, weighed_frame, weighed_patches = gate.weigh([temporal, spatial], frame, patches, prompt, everywhere())
+    for b in range(2):
+        time, _ = weights(gate, temporal[b], frame[b], patches[b], prompt[b])
+        _, space = weights(gate, spatial[b], frame[b], patches[b], prompt[b])
+        close(streams[0][b], temporal[b] * time[:STEPS, None])
+        close(streams[1][b], spatial[b] * space[:, :1])
+        close(weighed_frame[b], frame[b] * time[STEPS:, None])
+        close(weighed_patches[b], patches[b] * space[:, 1:, None])
+
+
+def test_even_attention_doubles_features_with_a_residual_and_shrinks_them_without():
+    audio, frame, patches = clips()
+    for residual in (True, False):
+        gate = PromptGate(WIDTH, residual).double()
+        torch.nn.init.zeros_(gate.query_time.weight)
+        torch.nn.init.zeros_(gate.query_time.bias)
+        torch.nn.init.zeros_(gate.query_space.weight)
+        torch.nn.init.zeros_(gate.query_space.bias)
+        out = gate(audio, frame, patches, torch.ones(2, WIDTH, dtype=torch.float64), everywhere())
+        time = 2 if residual else 1 / (2 * STEPS)
+        space = 2 if residual else 1 / (CELLS + 1)
+        close(out[0], audio * time * space)
+        close(out[1], frame * time)
+        close(out[2], patches * space)
 
 
 def test_prompts_differ_in_what_they_weigh():

@@ -111,6 +111,36 @@ def test_equations_one_to_four_written_out():
     torch.testing.assert_close(found_v, expected_v, atol=1e-10, rtol=1e-10)
 
 
+def test_stacked_windows_read_what_the_window_before_made():
+    torch.manual_seed(8)
+    module = TemporalPerception(WIDTH, HEADS, [2, 6], stacked=True).double().eval()
+    audio, frame = torch.randn(2, 2, 20, WIDTH, dtype=torch.float64)
+    valid = lengths(20, 11)
+    a, v = module.norm_audio(audio), module.norm_frame(frame)
+    parts_a, parts_v = [a], [v]
+    for scale in module.scales:
+        made_a = plain(scale.audio_self, a, a, valid) + plain(scale.audio_cross, a, v, valid)
+        made_v = plain(scale.frame_self, v, v, valid) + plain(scale.frame_cross, v, a, valid)
+        parts_a.append(made_a)
+        parts_v.append(made_v)
+        a, v = module.norm_audio(made_a), module.norm_frame(made_v)
+    found_a, found_v = module(audio, frame, valid)
+    expected_a = (audio + module.join_audio(torch.cat(parts_a, -1))) * valid[..., None]
+    expected_v = (frame + module.join_frame(torch.cat(parts_v, -1))) * valid[..., None]
+    torch.testing.assert_close(found_a, expected_a, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(found_v, expected_v, atol=1e-10, rtol=1e-10)
+
+
+def test_depth_puts_modules_one_behind_the_other():
+    torch.manual_seed(9)
+    deep = TemporalPerception(WIDTH, HEADS, [2], depth=2).double().eval()
+    flat = TemporalPerception(WIDTH, HEADS, [2]).double().eval()
+    flat.load_state_dict({key: value for key, value in deep.state_dict().items() if not key.startswith("deeper.")})
+    audio, frame = torch.randn(2, 2, 9, WIDTH, dtype=torch.float64)
+    valid = lengths(9, 4)
+    torch.testing.assert_close(deep(audio, frame, valid), deep.deeper[0](*flat(audio, frame, valid), valid))
+
+
 @pytest.mark.parametrize("steps", [7, 64, 70])
 def test_padding_changes_no_valid_step(steps):
     torch.manual_seed(6)

@@ -98,7 +98,8 @@ def _print_start(cli: AVCLI, run: RunFolder) -> None:
     if cli.others.others:
         device += f" in {len(cli.others.others) + 1} processes"
     print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {device}, into {run.path}")
-    for note in [*cli.datamodule.notes(), *cli.model.system.config.notes()]:
+    shared = cli.datamodule.sharing_notes(len(cli.others.others) + 1)
+    for note in [*cli.datamodule.notes(), *shared, *cli.model.system.config.notes()]:
         print(f"note: {note}")
 
 

@@ -182,7 +182,7 @@ class AVCLI(LightningCLI):
         """The number of processes that train together, one per device.
 
         Raises:
-            ValueError: If `trainer.devices` is not a number, or a batch cannot be shared evenly.
+            ValueError: If `trainer.devices` is not a number.
         """
         devices = self.config.trainer.devices
         if COUNT in os.environ:  # this is one of several processes
@@ -193,12 +193,6 @@ class AVCLI(LightningCLI):
             return 1
         if not str(devices).isdigit() or not int(devices):
             raise ValueError(f"trainer.devices is {devices!r}; it takes a number of processes, or [GPU].")
-        for name, size in vars(self.config.data.batch_size).items():
-            if size % int(devices):
-                raise ValueError(
-                    f"data.batch_size.{name} is {size}, which {devices} processes cannot share evenly. Give a multiple "
-                    f"of {devices}, or another --trainer.devices."
-                )
         return int(devices)
 
     def evaluation_trainer(self) -> L.Trainer:

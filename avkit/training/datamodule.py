@@ -25,6 +25,7 @@ from avkit.training.options import (
     LoaderOptions,
     SceneOptions,
     check_positive,
+    share_batch,
 )
 from avkit.training.sampler import BatchPlan, task_weights
 from avkit.training.sources import choose_datasets, open_dataset, open_expert, stored_widths
@@ -160,6 +161,23 @@ class AVDataModule(L.LightningDataModule):
             notes |= dict.fromkeys(self.split(self.reference, task).notes)
         return list(notes)
 
+    def sharing_notes(self, processes: int) -> list[str]:
+        """How batches are shared that a number of processes cannot share evenly, one sentence each."""
+        names = dict.fromkeys(self.batch_size.name_for_training(spec) for spec in self.specs.values())
+        notes = []
+        for name in names:
+            size = vars(self.batch_size)[name]
+            each, extra = share_batch(size, processes)
+            if size < processes:
+                notes.append(
+                    f"data.batch_size.{name} is {size}, fewer than the {processes} processes; each takes one clip, "
+                    f"{processes} in a step."
+                )
+            elif extra:
+                shares = "+".join(str(each + (rank < extra)) for rank in range(processes))
+                notes.append(f"data.batch_size.{name} {size} is shared by {processes} processes as {shares} clips.")
+        return notes
+
     def split_label(self, split: str, task: str) -> str:
         """Name of a task's split for tables, which says so where the split was drawn."""
         facts = self.split(split, task).split_facts
@@ -268,15 +286,19 @@ class AVDataModule(L.LightningDataModule):
         if self.mix == "sampling_weight":
             delayed = [task for task, spec in self.specs.items() if spec.weakly_supervised]
         rank, world_size = self._rank_and_world_size()
+        shares = {
+            task: share_batch(self.batch_size.for_training(spec), world_size) for task, spec in self.specs.items()
+        }
         return BatchPlan(
             sizes,
-            {task: self.batch_size.for_training(spec) // world_size for task, spec in self.specs.items()},
+            {task: size for task, (size, _) in shares.items()},
             task_weights(sizes, self.mix, {task: spec.sampling_weight for task, spec in self.specs.items()}),
             self.sources.seed,
             rank=rank,
             world_size=world_size,
             delayed=delayed,
             delay=self.steps // 2,
+            extra={task: extra for task, (_, extra) in shares.items()},
         )
 
     def _in_order(self, split: str) -> OrderedLoader:

@@ -24,15 +24,27 @@ class BatchSizeOptions:
         for name, size in asdict(self).items():
             check_positive(f"data.batch_size.{name}", size)
 
+    def name_for_training(self, spec: TaskSpec) -> str:
+        """Name of the size that counts in training steps of a task."""
+        if spec.untrimmed:
+            return "untrimmed"
+        return "trimmed" if spec.stepwise else "whole"
+
     def for_training(self, spec: TaskSpec) -> int:
         """Clips per training step of a task."""
-        if spec.untrimmed:
-            return self.untrimmed
-        return self.trimmed if spec.stepwise else self.whole
+        size: int = vars(self)[self.name_for_training(spec)]
+        return size
 
     def for_evaluation(self, spec: TaskSpec) -> int:
         """Clips per validation or test step of a task; clips are not cropped then."""
         return self.untrimmed if spec.untrimmed else self.trimmed
+
+
+def share_batch(size: int, processes: int) -> tuple[int, int]:
+    """Clips that each process takes of a batch, at least one, and how many processes take one more."""
+    if size < processes:
+        return 1, 0
+    return divmod(size, processes)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 """Which task each training step takes, and which samples: a pure function of seed and step."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,6 +78,26 @@ def _listed_weights(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
     return weights
 
 
+@dataclass(frozen=True)
+class Share:
+    """A process's part of each batch of a task.
+
+    Attributes:
+        total: Samples of the batch, of all processes.
+        first: Place in it of this process's first sample.
+        count: Number of this process's samples.
+    """
+
+    total: int
+    first: int
+    count: int
+
+    @classmethod
+    def of(cls, size: int, extra: int, rank: int, world_size: int) -> "Share":
+        """The part of process `rank`, where each takes `size` samples and the first `extra` processes one more."""
+        return cls(size * world_size + extra, size * rank + min(rank, extra), size + (rank < extra))
+
+
 class BatchPlan:
     """Batches of one task each, in an order that depends only on seed, sizes and step.
 
@@ -86,6 +107,7 @@ class BatchPlan:
     Args:
         sizes: Samples per task.
         batch_sizes: Samples per batch and rank of each task.
+        extra: Of each task, the number of ranks that take one sample more, the first ones; 0 where not named.
         weights: Probability of each task, see `task_weights`.
         seed: Seed of the order.
         rank: Number of this process.
@@ -105,13 +127,14 @@ class BatchPlan:
         world_size: int = 1,
         delayed: Collection[str] = (),
         delay: int = 0,
+        extra: Mapping[str, int] | None = None,
     ) -> None:
         self.names = list(sizes)
         self.sizes = dict(sizes)
-        self.batch_sizes = dict(batch_sizes)
+        self.shares = {
+            name: Share.of(batch_sizes[name], (extra or {}).get(name, 0), rank, world_size) for name in sizes
+        }
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
         self.probabilities = np.array([weights[name] for name in self.names])
         undelayed = np.array([name not in delayed for name in self.names])
         self.delay = delay if undelayed.any() else 0
@@ -130,8 +153,9 @@ class BatchPlan:
         for step, number in enumerate(drawn[first:], first):
             task = self.names[number]
             rng = np.random.Generator(np.random.PCG64([self.seed, 2, step]))
-            draws = rng.random((self.world_size, self.batch_sizes[task]))
-            yield task, self._samples(task, int(taken[number])), draws[self.rank]
+            share = self.shares[task]
+            draws = rng.random(share.total)[share.first : share.first + share.count]
+            yield task, self._samples(task, int(taken[number])), draws
             taken[number] += 1
 
     def _draw_tasks(self, count: int) -> np.ndarray:
@@ -144,8 +168,8 @@ class BatchPlan:
     def _samples(self, task: str, batch: int) -> np.ndarray:
         """Sample numbers of a task's batch on this rank; batches of a task are counted from 0."""
         size = self.sizes[task]
-        count = self.batch_sizes[task]
-        places = (batch * self.world_size + self.rank) * count + np.arange(count)
+        share = self.shares[task]
+        places = batch * share.total + share.first + np.arange(share.count)
         return np.array([self._order(task, int(place) // size)[int(place) % size] for place in places])
 
     def _order(self, task: str, turn: int) -> np.ndarray:
