@@ -56,6 +56,7 @@ OPTIONS = [
     {"spatial": False},
     {"cross_modal": False, "grounding": False},
     {"fusion": "product"},
+    {"selection": "key", "patch_attention": "sum", "fusion": "selected"},
     {"width": 8, "topk": 2, "dropout": 0.1},
 ]
 

@@ -121,10 +121,20 @@ class KeySteps(nn.Module):
         """
         weights = self.attention_weights(query, tokens, valid)
         noisy = F.dropout(weights, self.dropout, self.training) if self.dropout else weights
-        ranking = noisy.mean(1)
-        if valid is not None:  # weights that dropout set to zero still rank before padding
-            ranking = ranking.masked_fill(~valid, -1)
-        return weights.mean(1), ranking.topk(count, -1).indices.sort(-1).values
+        return weights.mean(1), largest_steps(noisy.mean(1), count, valid)
+
+
+def largest_steps(weights: Tensor, count: int, valid: Tensor | None = None) -> Tensor:
+    """Indices of the steps of largest weight, int64 (B, count), rising.
+
+    Args:
+        weights: How much each step matters, (B, T), not below 0.
+        count: Steps to select, at most T.
+        valid: bool (B, T); all where None. Steps of weight zero rank before steps that are not valid.
+    """
+    if valid is not None:
+        weights = weights.masked_fill(~valid, -1)
+    return weights.topk(count, -1).indices.sort(-1).values
 
 
 def check_step_count(count: int, steps: int, valid: Tensor | None = None) -> None:

@@ -12,11 +12,13 @@ from avkit.errors import DataError
 from avkit.nn.answers import QuestionOutput
 from avkit.nn.decoder_layer import mlp
 from avkit.nn.fast_attention import EncoderLayer
-from avkit.nn.hybrid_attention import HybridAttention, hybrid_attention_names
+from avkit.nn.hybrid_attention import HybridAttention
 from avkit.nn.masked_mean import masked_mean
-from avkit.nn.query_attention import KeySteps, QueryAttention, check_step_count, query_attention_names
+from avkit.nn.query_attention import KeySteps, QueryAttention, check_step_count
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.official_keys import rename
+from avkit.systems.tspm.equations import KeyProjection, add_attended
+from avkit.systems.tspm.official_names import NAMES, unused_shapes
 from avkit.systems.tspm.options import TSPMOptions
 from avkit.systems.tspm.selection import Selection, repeat_last
 
@@ -68,17 +70,21 @@ class TSPM(OfficialNetwork):
         self.question_in = nn.Linear(text, width)
         self.prompt_in = nn.Linear(text, width)
         self.cross_modal = HybridAttention(width, 1, options.inner, dropout)
-        self.key_steps = KeySteps(width, 4, dropout)
+        self.key_steps: KeySteps | KeyProjection
+        if options.selection == "key":
+            self.key_steps = KeyProjection(visual, text)
+        else:
+            self.key_steps = KeySteps(width, 4, dropout)
         self.patch_attention = EncoderLayer(width, 1, options.inner, dropout)
         self.spatial_attention = QueryAttention(width, 4, dropout)
         self.question_attention = QueryAttention(width, 4, dropout)
         self.fusion: nn.Linear | None = None
         self.answer: nn.Module
-        if options.fusion == "product":
-            self.fusion = nn.Linear(6 * width, width)
-            self.answer = nn.Linear(width, answers)
-        else:
+        if options.fusion == "concatenation":
             self.answer = mlp(7 * width, 2 * width, answers)
+        else:
+            self.fusion = nn.Linear((6 if options.reads_clip else 3) * width, width)
+            self.answer = nn.Linear(width, answers)
 
     def forward(
         self,
@@ -108,21 +114,26 @@ class TSPM(OfficialNetwork):
             ValueError: If a clip has fewer than `topk` steps, unless `allow_fewer`.
         """
         audio = self.audio_in(audio)
+        query = question if prompt is None else prompt
+        frames = visual
         visual = self.visual_in(visual)
         question = self.question_in(question)
+        if self.options.selection == "attention":
+            query = question if prompt is None else self.prompt_in(prompt)
+            frames = visual
+        selection = self._select_steps(query, frames, clip, valid, allow_fewer)
         cross_modal = self._attend_across_modalities(audio, visual, valid)
-        selection = self._select_steps(question, prompt, visual, clip, valid, allow_fewer)
         selected_audio, selected_visual = self._selected_features(selection, audio, visual)
         shown, spatial, parts = self._attend_to_patches(selection, selected_audio, selected_visual, patches)
-        grounded_audio, grounded_spatial = self._ground(question, selected_audio, spatial, selection.valid)
-        features = [
-            grounded_audio,
-            masked_mean(cross_modal[0], valid)[selection.clip],
-            masked_mean(selected_audio, selection.valid),
-            grounded_spatial,
-            masked_mean(cross_modal[1], valid)[selection.clip],
-            masked_mean(spatial, selection.valid),
-        ]
+        mean_audio = masked_mean(selected_audio, selection.valid)
+        mean_spatial = masked_mean(spatial, selection.valid)
+        if self.options.reads_clip:
+            grounded_audio, grounded_spatial = self._ground(question, selected_audio, spatial, selection.valid)
+            clip_audio = masked_mean(cross_modal[0], valid)[selection.clip]
+            clip_visual = masked_mean(cross_modal[1], valid)[selection.clip]
+            features = [grounded_audio, clip_audio, mean_audio, grounded_spatial, clip_visual, mean_spatial]
+        else:
+            features = [mean_audio, masked_mean(selected_visual, selection.valid), mean_spatial]
         return TSPMOutput(
             logits=self._score_answers(question, features),
             weights=selection.weights,
@@ -135,33 +146,26 @@ class TSPM(OfficialNetwork):
 
     def _attend_across_modalities(self, audio: Tensor, visual: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Audio and visual features, (C, T, D) each, after they attended to each other."""
-        if not self.options.cross_modal:
+        if not self.options.cross_modal or not self.options.reads_clip:
             return audio, visual
         attended: tuple[Tensor, Tensor] = self.cross_modal(audio, visual, None if valid is None else ~valid)
         return attended
 
     def _select_steps(
-        self,
-        question: Tensor,
-        prompt: Tensor | None,
-        visual: Tensor,
-        clip: Tensor | None,
-        valid: Tensor | None,
-        allow_fewer: bool,
+        self, query: Tensor, frames: Tensor, clip: Tensor | None, valid: Tensor | None, allow_fewer: bool
     ) -> Selection:
-        """The steps whose frame features match the prompt best; all steps without the temporal module."""
-        steps = visual.shape[1]
+        """The steps whose frames (C, T, ...) match the query (B, ...) best; all without the temporal module."""
+        steps = frames.shape[1]
         if clip is None:
-            clip = torch.arange(len(question), device=question.device)
+            clip = torch.arange(len(query), device=query.device)
         step_valid = None if valid is None else valid[clip]
         if not self.options.temporal:
-            every_step = torch.arange(steps, device=question.device).expand(len(clip), -1)
+            every_step = torch.arange(steps, device=query.device).expand(len(clip), -1)
             return Selection(clip, every_step, None, step_valid)
         if not allow_fewer:
             check_step_count(self.options.topk, steps, valid)
-        query = question if prompt is None else self.prompt_in(prompt)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.options.select_grad != "none"):
-            weights, chosen = self.key_steps(query, visual[clip], min(self.options.topk, steps), step_valid)
+            weights, chosen = self.key_steps(query, frames[clip], min(self.options.topk, steps), step_valid)
         if step_valid is None or not allow_fewer:
             return Selection(clip, chosen, weights, None)
         chosen_valid = step_valid.gather(1, chosen)
@@ -195,11 +199,19 @@ class TSPM(OfficialNetwork):
         shown = selection.first() if as_published else selection.chosen
         if not self.options.spatial:
             return shown, visual, None
-        tokens = self.patch_attention(self.patch_in(selection.of(patches, shown)).flatten(0, 1))
-        attended, weights = self.spatial_attention(audio.flatten(0, 1)[:, None], tokens)
+        tokens = self.patch_in(selection.of(patches, shown)).flatten(0, 1)
+        attended, weights = self._read_tokens(tokens, audio.flatten(0, 1))
         shape = audio.shape[:2]
-        parts = None if self.training else weights[:, 0].unflatten(0, shape)
-        return shown, attended[:, 0].unflatten(0, shape), parts
+        parts = None if self.training else weights.unflatten(0, shape)
+        return shown, attended.unflatten(0, shape), parts
+
+    def _read_tokens(self, tokens: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """What sounds (N, D) find in tokens (N, P, D), (N, D), and the weights of the tokens, (N, P)."""
+        if self.options.patch_attention == "sum":
+            added, weights = add_attended(tokens, audio)
+            return added.mean(1), weights
+        attended, weights = self.spatial_attention(audio[:, None], self.patch_attention(tokens))
+        return attended[:, 0], weights[:, 0]
 
     def _ground(self, question: Tensor, audio: Tensor, spatial: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the question finds in the audio and the spatial features of the selected steps, (B, D) each."""
@@ -212,13 +224,16 @@ class TSPM(OfficialNetwork):
         return grounded_audio, grounded_spatial
 
     def _score_answers(self, question: Tensor, features: list[Tensor]) -> Tensor:
-        """Logits (B, K) from the question (B, D) and six features (B, D) of sound and sight."""
+        """Logits (B, K) from the question (B, D) and features (B, D) of sound and sight."""
         logits: Tensor
         if self.fusion is None:
             logits = self.answer(torch.cat([*features, question], -1))
             return logits
-        fused = self.fusion(torch.cat(features, -1).tanh())
-        logits = self.answer((fused * question).tanh())
+        clip = torch.cat(features, -1)
+        if self.options.reads_clip:
+            logits = self.answer((self.fusion(clip.tanh()) * question).tanh())
+        else:
+            logits = self.answer(self.fusion(clip) * question)
         return logits
 
     @classmethod
@@ -239,61 +254,38 @@ class TSPM(OfficialNetwork):
     @classmethod
     def official_name(cls, key: str) -> str:
         """The authors' name of our key."""
-        return rename(key, _NAMES)
+        return rename(key, NAMES)
 
     def to_official(self) -> dict[str, Tensor]:
         """Weights under the authors' names.
 
         Raises:
-            DataError: If question and clip are concatenated, for which the authors' network has no layer.
+            DataError: If an option asks for a part that the authors' network does not have.
         """
-        if self.fusion is None:
-            raise DataError(
-                "The authors' TSPM has no fusion 'concatenation'; weights of fusion 'product' alone have a way back."
-            )
+        for name, official in (("fusion", "product"), ("selection", "attention"), ("patch_attention", "sequential")):
+            value = vars(self.options)[name]
+            if value != official:
+                raise DataError(
+                    f"The authors' TSPM has no {name} {value!r}; weights of {name} {official!r} alone have a way back."
+                )
         return super().to_official()
 
     def unused_keys(self) -> dict[str, tuple[int, ...]]:
         """Norms that are never called, and the layers behind the attention that selects steps."""
-        width = self.options.width
-        behind = "TemporalPerception.qst_query_"
-        shapes: dict[str, tuple[int, ...]] = {}
-        for number in (1, 2):
-            shapes[f"AV_Attn.norm{number}.weight"] = (width,)
-            shapes[f"AV_Attn.norm{number}.bias"] = (width,)
-            shapes[f"{behind}linear{number}.weight"] = (width, width)
-            shapes[f"{behind}linear{number}.bias"] = (width,)
-        shapes[f"{behind}visual_norm.weight"] = (width,)
-        shapes[f"{behind}visual_norm.bias"] = (width,)
-        return shapes
+        return unused_shapes(self.options.width)
 
     def untrained(self) -> list[str]:
         """The modules that select steps, unless the selection is trained, and those that options switch off."""
         options = self.options
-        prefixes = ["key_steps.attention.out_proj."]
+        prefixes = ["prompt_in." if options.selection == "key" else "key_steps.attention.out_proj."]
         if not options.temporal or options.select_grad == "none":
             prefixes = ["prompt_in.", "key_steps."]
-        if not options.cross_modal:
+        if not options.cross_modal or not options.reads_clip:
             prefixes.append("cross_modal.")
         if not options.spatial:
-            prefixes += ["patch_in.", "patch_attention.", "spatial_attention."]
-        if not options.grounding:
+            prefixes.append("patch_in.")
+        if not options.spatial or options.patch_attention == "sum":
+            prefixes += ["patch_attention.", "spatial_attention."]
+        if not options.grounding or not options.reads_clip:
             prefixes.append("question_attention.")
         return prefixes
-
-
-_QUERY_NAMES = ("qst_query_linear{}", "qst_query_visual_norm")
-_NAMES = {
-    "audio_in.": "input_a.",
-    "visual_in.": "input_v.",
-    "patch_in.": "input_v_patch.",
-    "question_in.": "input_qst.",
-    "prompt_in.": "input_qst_prompt.",
-    **hybrid_attention_names("cross_modal", "AV_Attn.layers.0"),
-    "key_steps.attention.": "TemporalPerception.attn_qst_query.",
-    "patch_attention.": "SpatioPerception.TokensAttn.",
-    **query_attention_names("spatial_attention", "SpatioPerception.", *_QUERY_NAMES),
-    **query_attention_names("question_attention", "QstTempGrd_Module.", *_QUERY_NAMES),
-    "fusion.": "av_fusion_fc.",
-    "answer.": "answer_pred_fc.",
-}
