@@ -141,6 +141,8 @@ class Batch:
         expert: (C, M, E), zeros where unknown, or None where no clip has any.
         expert_known: bool (C, M).
         places: Number of each clip in its dataset, C of them, or None where they are of none.
+        sources: Where stored visual features are merged tokens, the number of the token that each patch of a picture
+            went into, integers (C, T, h, w); read for reports alone, else None.
     """
 
     task: str
@@ -159,6 +161,7 @@ class Batch:
     expert: Tensor | None = None
     expert_known: Tensor | None = None
     places: list[int] | None = None
+    sources: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of samples B."""

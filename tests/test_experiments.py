@@ -36,7 +36,15 @@ SIZES = {
     "f-lifescene": (20, 0),
 }
 #: Widths of stored features that are no released features of a dataset, by name of the store.
-WIDTHS = {"clip_frame": 768, "clip_patches": 1024, "llava": 4096, "video_llava": 4096}
+WIDTHS = {
+    "vit_large": 1024,
+    "tome27": 1024,
+    "tome8": 1024,
+    "clip_frame": 768,
+    "clip_patches": 1024,
+    "llava": 4096,
+    "video_llava": 4096,
+}
 ids = [experiment.id for experiment in RUNNABLE]
 
 

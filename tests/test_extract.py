@@ -28,6 +28,7 @@ from avkit.extraction.sources import MediaSource, sources_in, sources_of
 from avkit.features.store import Store
 from avkit.media import decode
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
+from avkit.nn.token_merging import choose_pairs, merge_pairs, merge_tokens
 
 TINY = {
     "about": "small networks with random weights",
@@ -317,11 +318,11 @@ class TestMerging:
         return torch.stack(rows), torch.tensor(total)[:, None]
 
     @pytest.mark.parametrize(("length", "count"), [(9, 3), (10, 4), (17, 8), (577, 25)])
-    def test_equals_the_plain_form(self, merging, length, count):
+    def test_equals_the_plain_form(self, length, count):
         torch.manual_seed(length)
         x, metric = torch.randn(2, length, 6), torch.randn(2, length, 5)
         size = torch.randint(1, 4, (2, length, 1)).float()
-        merged, sizes = merging.merge_tokens(x, size, metric, count)
+        merged, sizes = merge_tokens(x, size, metric, count)
         assert merged.shape == (2, length - count, 6)
         for k in range(2):
             expected, total = self.plain(x[k], size[k], metric[k], count)
@@ -330,13 +331,32 @@ class TestMerging:
         torch.testing.assert_close(merged[:, 0], x[:, 0])
         torch.testing.assert_close((merged * sizes).sum(1), (x * size).sum(1))
 
-    def test_nothing_to_merge(self, merging):
-        x, size = torch.randn(1, 5, 4), torch.ones(1, 5, 1)
-        assert merging.merge_tokens(x, size, x, 0)[0] is x
+    @pytest.mark.parametrize("length", [9, 10, 17])
+    def test_each_token_is_known_to_go_where_it_was_merged(self, length):
+        """Over three rounds, what is put into tokens is found again by their numbers."""
+        torch.manual_seed(length)
+        values, metric = torch.randn(2, length, 3), torch.randn(2, length, 5)
+        numbers = torch.arange(length).expand(2, -1)
+        x, size = values, torch.ones(2, length, 1)
+        for count in (3, 2, 1):
+            pairs = choose_pairs(metric, count)
+            numbers = pairs.destinations(x.shape[1]).gather(1, numbers)
+            metric, _ = merge_pairs(metric, size, pairs)
+            x, size = merge_pairs(x, size, pairs)
+        for row in range(2):
+            for token in range(x.shape[1]):
+                own = values[row][numbers[row] == token]
+                torch.testing.assert_close(own.mean(0), x[row, token])
+                assert len(own) == int(size[row, token])
+        assert numbers[:, 0].tolist() == [0, 0]
 
-    def test_never_more_than_half(self, merging):
+    def test_nothing_to_merge(self):
+        x, size = torch.randn(1, 5, 4), torch.ones(1, 5, 1)
+        assert merge_tokens(x, size, x, 0)[0] is x
+
+    def test_never_more_than_half(self):
         x = torch.randn(1, 9, 4)
-        assert merging.merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
+        assert merge_tokens(x, torch.ones(1, 9, 1), x, 100)[0].shape[1] == 5
 
     def test_577_tokens_become_14_in_24_blocks(self):
         remaining = 577
@@ -356,6 +376,9 @@ class TestMerging:
         assert few.patches.shape == (2, 14, 192)
         assert torch.isfinite(few.patches).all()
         torch.testing.assert_close(few.frame, few.patches[:, 0])
+        assert few.sources.shape == (2, 14, 14)
+        assert int(few.sources.max()) <= 13
+        assert set(few.sources[0].flatten().tolist()) >= set(range(1, 14))
 
 
 class TestCluster:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from golden import golden_cases
 
-from avkit.metrics.avqa import QUESTION_TYPES, AnswerAccuracy, question_type
+from avkit.datasets.avqa import TYPES
+from avkit.metrics.avqa import AVQA_TYPES, QUESTION_TYPES, AnswerAccuracy, question_type
 
 NAMES = [
     *("Audio Counting", "Audio Comparative", "Audio Avg", "Visual Counting", "Visual Location", "Visual Avg"),
@@ -45,6 +46,22 @@ def test_other_types_count_overall_alone():
     metric.update(scores(0, 1), torch.tensor([1, 0]), ["Touch Location", '["Smell", "Counting"]'])
     assert metric.compute()["Visual Avg"] == 1
     assert metric.compute()["Overall"] == 0.5
+
+
+def test_avqa_is_scored_by_its_own_eight_types():
+    assert AVQA_TYPES == TYPES
+    metric = AnswerAccuracy()
+    metric.update(scores(0, 1, 2), torch.tensor([0, 1, 3]), ["Come From", "come from", "Before Next"], ["a", "b", "c"])
+    result = metric.compute()
+    assert list(result) == [*TYPES, "Overall", "Macro"]
+    assert (result["Come From"], result["Before Next"]) == (1, 0)
+    assert (result["Overall"], result["Macro"]) == (pytest.approx(2 / 3), 0.5)
+    assert math.isnan(result["Why"])
+    rows = metric.compute_rows()
+    assert (rows["Come From"].n, rows["Overall"].n, rows["Why"].n) == (2, 3, 0)
+    assert 0 < rows["Come From"].low < 1
+    metric.update(scores(0), torch.tensor([0]), ["Audio Counting"])
+    assert list(metric.compute()) == [*NAMES[:-1], *TYPES, "Overall", "Macro"], "types of both where both are asked"
 
 
 def test_answer_outside_the_vocabulary_is_wrong():

@@ -24,12 +24,13 @@ from avkit.datasets.avsbench_avss import palette_colour
 from avkit.datasets.avsbench_s4 import CATEGORIES
 from avkit.datasets.flickr_soundnet import read_boxes
 from avkit.datasets.llp import CLASSES as LLP_CLASSES
-from avkit.datasets.music_avqa import ANSWERS, normalize_template, read_prompts
+from avkit.datasets.music_avqa import ANSWERS
 from avkit.datasets.official import Official
 from avkit.datasets.pickles import read_log_mel
 from avkit.datasets.tables import read_json, read_rows, safe_id
 from avkit.errors import DataError
 from avkit.media.write import write_wave
+from avkit.systems.tspm.prompt_constructor import PromptConstructor
 
 OFFICIAL = [name for name in DATASETS if issubclass(find_dataset(name), Official)]
 
@@ -264,13 +265,9 @@ class TestReal:
             for s in ("val", "test")
         }
         assert not by_video["val"] & by_video["test"]
-        prompts = read_prompts(notes / "music_avqa/tspm_text_prompt.csv")
-        templates = {
-            normalize_template(r["question_content"])
-            for r in read_json(notes / "music_avqa/json_update/avqa-test.json.gz")
-        }
-        assert len(prompts) == 33
-        assert templates <= set(prompts)
+        statements = PromptConstructor.load(notes / "music_avqa/tspm_text_prompt.csv")
+        for split in ("val", "test"):
+            statements.check_covers(listed("music-avqa", notes / "music_avqa", split).questions())
 
     def test_unav100(self, notes):
         splits = {split: listed("unav100", notes / "unav100", split) for split in ("train", "val", "test")}

@@ -7,7 +7,8 @@ A task names the kinds of its answers in `Task.answers`. `avkit.report` says how
 from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
 from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, TimedAnswer
 from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
-from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text, Values
+from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text
+from avkit.answers.values import Values
 
 __all__ = [
     "Answer",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers in words and numbers: captions, answers to questions, a text, a number, and whatever a task predicts."""
+"""Answers in words and numbers: captions, answers to questions, a text, a number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
-from avkit.answers.encoding import Record, describe_array
+from avkit.answers.encoding import Record
 
 #: Answers to a question whose probability is kept.
 _KEPT_ANSWERS = 5
-#: Numbers of a tensor above which `Values` keeps its type and shape alone.
-_MAX_NUMBERS = 64
 
 
 @dataclass(eq=False)
@@ -106,6 +104,8 @@ class Choice(Answer):
         chosen: The steps that the answer was made of, if the model chooses some.
         region_steps: Indices of the steps whose pictures the model looked at in parts, if it does.
         region_weights: How much each part of these pictures counted, (steps, parts).
+        region_sources: Which part each patch of these pictures belongs to, (steps, h, w), where parts are merged tokens
+            and that is known.
         question_type: Type of the question in the dataset; of true answers alone.
         answer_kind: The kind that the answer was kept to, such as `yes or no`; empty if to none.
     """
@@ -121,6 +121,7 @@ class Choice(Answer):
     chosen: list[ChosenStep] = field(default_factory=list)
     region_steps: list[int] = field(default_factory=list)
     region_weights: NDArray[Any] | None = None
+    region_sources: NDArray[Any] | None = None
     question_type: str = ""
     answer_kind: str = ""
 
@@ -136,6 +137,8 @@ class Choice(Answer):
         if "parts" in values:
             choice.region_steps = [scope.grid.first + step for step in values["shown"][row].tolist()]
             choice.region_weights = values["parts"][row].detach().cpu().numpy()
+        if "part_sources" in values:
+            choice.region_sources = values["part_sources"][row].detach().cpu().numpy()
         return choice
 
     @classmethod
@@ -158,13 +161,18 @@ class Choice(Answer):
         joined.answer_kind = parts[0].answer_kind
         joined.scores = {answer: round(totals[answer] / len(parts), 4) for answer in best}
         regions = []
+        sources = []
         for part in parts:
             joined.chosen += part.chosen
             joined.region_steps += part.region_steps
             if part.region_weights is not None:
                 regions.append(part.region_weights)
+            if part.region_sources is not None:
+                sources.append(part.region_sources)
         if regions:
             joined.region_weights = np.concatenate(regions)
+        if sources and len(sources) == len(regions):
+            joined.region_sources = np.concatenate(sources)
         return joined
 
     @classmethod
@@ -179,18 +187,28 @@ class Choice(Answer):
     def region_maps(self, steps: Sequence[int]) -> NDArray[Any] | None:
         """How much each part of the pictures of some steps counted, (steps, h, w); NaN where none was looked at.
 
-        None if there are no parts, or they form no square grid, as merged tokens do not.
+        None if there are no parts, or they form no square grid and it is not known which patches they are of.
         """
+        pictures = self._region_pictures()
+        if pictures is None:
+            return None
+        maps = np.full((len(steps), *pictures.shape[1:]), np.nan, np.float32)
+        for step, weights in zip(self.region_steps, pictures, strict=True):
+            for place in np.flatnonzero(np.asarray(steps) == step):
+                maps[place] = weights
+        return maps
+
+    def _region_pictures(self) -> NDArray[Any] | None:
+        """The weights of the parts of each picture at their places, (steps, h, w)."""
         if self.region_weights is None:
             return None
-        side = round(self.region_weights.shape[1] ** 0.5)
-        if side * side != self.region_weights.shape[1]:
-            return None
-        maps = np.full((len(steps), side, side), np.nan, np.float32)
-        for step, weights in zip(self.region_steps, self.region_weights, strict=True):
-            for place in np.flatnonzero(np.asarray(steps) == step):
-                maps[place] = weights.reshape(side, side)
-        return maps
+        count, parts = self.region_weights.shape
+        if self.region_sources is not None:
+            sources = self.region_sources.reshape(count, -1).astype(np.int64)
+            weights = np.take_along_axis(self.region_weights, sources, 1)
+            return weights.reshape(self.region_sources.shape)
+        side = round(parts**0.5)
+        return self.region_weights.reshape(count, side, side) if side * side == parts else None
 
 
 @dataclass(eq=False)
@@ -242,32 +260,6 @@ class Number(Answer):
         return cls(parts[0].task, sum(part.number for part in parts) / len(parts))
 
 
-@dataclass(eq=False)
-class Values(Answer):
-    """All that a prediction holds, for tasks that do not say which kinds of answers they give.
-
-    Attributes:
-        windows: For each window the values by name: numbers, texts, lists of them; of large tensors type and shape.
-    """
-
-    kind: ClassVar[str] = "values"
-
-    windows: list[Record] = field(default_factory=list)
-
-    @classmethod
-    def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Values":
-        """The values of one row."""
-        return cls(scope.task, [{name: _readable(value[row]) for name, value in values.items()}])
-
-    @classmethod
-    def join(cls, parts: Sequence["Values"]) -> "Values":
-        """The values of all windows, one after the other."""
-        windows: list[Record] = []
-        for part in parts:
-            windows += part.windows
-        return cls(parts[0].task, windows)
-
-
 def _best_scores(logits: Tensor, answers: Sequence[str]) -> dict[str, float]:
     """Probabilities of the likeliest answers, from logits (answers,)."""
     probabilities = logits.softmax(-1).cpu()
@@ -280,11 +272,3 @@ def _best_scores(logits: Tensor, answers: Sequence[str]) -> dict[str, float]:
 def _chosen_step(grid: StepGrid, step: int, weight: float) -> ChosenStep:
     index = grid.first + step
     return ChosenStep(index, index * grid.hop, (index + 1) * grid.hop, weight)
-
-
-def _readable(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value if isinstance(value, str | int | float | list) else str(value)
-    if value.numel() > _MAX_NUMBERS:
-        return describe_array(str(value.dtype).removeprefix("torch."), list(value.shape))
-    return value.detach().cpu().tolist()

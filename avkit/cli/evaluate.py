@@ -20,6 +20,7 @@ from avkit.cli.examples import worst_examples
 from avkit.cli.provenance import versions
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
+from avkit.cli.training_checks import check_samples
 from avkit.files import atomic
 from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
@@ -53,6 +54,7 @@ def report_run(
     model = cli.model
     data = cli.datamodule
     checkpoint = run.best if run.best.exists() else run.last
+    check_samples(cli, ["test"])
     has_training = data.reference == "train"
     if has_training:
         model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
@@ -65,7 +67,12 @@ def report_run(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
         rows=rows,
-        examples=worst_examples(model, data.first_batches("test", CANDIDATES, size=1), SHOWN),
+        examples=worst_examples(
+            model,
+            data.first_batches("test", CANDIDATES, size=1),
+            SHOWN,
+            {task: data.split("test", task) for task in model.tasks},
+        ),
         examples_note=f"Of the first {CANDIDATES} test samples of each task the {SHOWN} that are answered worst.",
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Prediction
+from avkit.cli.feature_pictures import FeaturePictures, feature_pictures, with_frames, with_sources
+from avkit.datasets import Dataset
 from avkit.report import Example, Sample
 from avkit.report.renderers import find_renderer
 from avkit.training.evaluator import Evaluator, silence
@@ -21,38 +23,74 @@ PICTURES = 12
 Kinds = Sequence[type[Answer]]
 
 
-def examples(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> Iterator[Example]:
-    """A few test samples of each task with the model's answers and the true ones."""
+def examples(
+    model: AVModel, batches: Mapping[str, Sequence[Batch]], datasets: Mapping[str, Dataset] | None = None
+) -> Iterator[Example]:
+    """A few test samples of each task with the model's answers and the true ones.
+
+    Args:
+        model: The model.
+        batches: By task.
+        datasets: Dataset of each task, for pictures of clips that are read as stored features.
+    """
     model.eval()
     for name, task_batches in batches.items():
         kinds = model.tasks[name].answers
         for batch in task_batches:
-            inputs = batch.to(model.device)
+            pictures = None
+            if datasets is not None and model.tasks[name].needs_question():
+                pictures = feature_pictures(batch, datasets[name])
+            inputs = with_sources(batch, pictures).to(model.device)
             with torch.inference_mode():
                 prediction = model(inputs)
             scopes = [_scope(model, batch, row) for row in range(len(batch))]
             silent = None
-            if batch.frames is not None and _drawn_on_frames(kinds, prediction, scopes):
+            shown = with_frames(batch, pictures)
+            if shown.frames is not None and _drawn_on_frames(kinds, prediction, scopes):
                 with torch.inference_mode():
                     silent = model(silence(inputs))
             for row, scope in enumerate(scopes):
-                yield make_example(kinds, batch, prediction, silent, row, scope)
+                example = make_example(kinds, shown, prediction, silent, row, scope)
+                if pictures is not None:
+                    _add_notes(example, pictures, has_parts="parts" in prediction.values)
+                yield example
 
 
-def worst_examples(model: AVModel, batches: Mapping[str, Sequence[Batch]], shown: int) -> list[Example]:
+def _add_notes(example: Example, pictures: FeaturePictures, *, has_parts: bool) -> None:
+    """Say what is missing of an example that tells what the model looked at; others show no pictures of features."""
+    if not example.marks:
+        example.images = []
+        example.times = []
+        return
+    notes = [f"{example.note}."] if example.note else []
+    if has_parts and example.heats is None and pictures.without_sources:
+        notes.append(pictures.without_sources)
+    if pictures.without_frames:
+        notes.append(pictures.without_frames)
+    if len(notes) > 1 or not example.note:
+        example.note = " ".join(notes)
+
+
+def worst_examples(
+    model: AVModel,
+    batches: Mapping[str, Sequence[Batch]],
+    shown: int,
+    datasets: Mapping[str, Dataset] | None = None,
+) -> list[Example]:
     """The samples of each task that are answered worst, each with its own score, the worst first.
 
     Args:
         model: The model.
         batches: By task batches of one sample each, among which to choose.
         shown: Samples of each task.
+        datasets: Dataset of each task, for pictures of clips that are read as stored features.
     """
     model.eval()
     shown_examples: list[Example] = []
     for name, samples in batches.items():
         scores = [_own_score(model, batch) for batch in samples]
         order = sorted(range(len(samples)), key=lambda number: (math.isnan(scores[number]), scores[number]))[:shown]
-        worst = list(examples(model, {name: [samples[number] for number in order]}))
+        worst = list(examples(model, {name: [samples[number] for number in order]}, datasets))
         for example, number in zip(worst, order, strict=True):
             if not math.isnan(scores[number]):
                 example.score = f"{model.tasks[name].monitor} {100 * scores[number]:.1f}"

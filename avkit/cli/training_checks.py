@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold before a training writes anything: data, figures that are watched, and the checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -23,6 +23,7 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
         RunError: If the checkpoint is of another model.
     """
     _check_splits(cli)
+    check_samples(cli, _splits(cli))
     for name, monitor in _monitors(cli):
         _check_monitor(cli.model, name, monitor)
     if checkpoint:
@@ -32,8 +33,7 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
 def _check_splits(cli: AVCLI) -> None:
     """Every task has samples to train, validate and test on, and a validation clip for every process."""
     processes = len(cli.others.others) + 1
-    splits = ["train", "val", "test"] if cli.config.report else ["train", "val"]
-    for split in splits:
+    for split in _splits(cli):
         for task in cli.model.tasks:
             count = len(cli.datamodule.indices(split, task))
             if split == "val" and count < processes:
@@ -41,6 +41,27 @@ def _check_splits(cli: AVCLI) -> None:
                     f"Task {task!r} has {count} validation clips, fewer than the {processes} processes of "
                     f"--trainer.devices {processes}. Give more clips, or fewer devices."
                 )
+
+
+def _splits(cli: AVCLI) -> list[str]:
+    """The splits that a training reads."""
+    return ["train", "val", "test"] if cli.config.report else ["train", "val"]
+
+
+def check_samples(cli: AVCLI, splits: Sequence[str]) -> None:
+    """Refuse samples that the system cannot answer as its options say.
+
+    Raises:
+        DataError: If a question cannot be asked, or features do not fit.
+        ValueError: If a clip is too short.
+    """
+    system = cli.model.system
+    for task in cli.model.tasks:
+        for split in splits:
+            dataset = cli.datamodule.split(split, task)
+            system.check_questions(task, dataset.questions())
+            if system.checks_samples:
+                system.check_sample(task, dataset.item(cli.datamodule.indices(split, task)[0], frozenset()))
 
 
 def _monitors(cli: AVCLI) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,9 @@ def run(args: list[str]) -> int:
         return 0
     cli, run = open_run("validate", args)
     from avkit.cli.evaluate import label_splits, score_rows
+    from avkit.cli.training_checks import check_samples
+
+    check_samples(cli, ["val"])
 
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)

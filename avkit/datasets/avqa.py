@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """AVQA: questions about everyday clips with four answers to choose from."""
 
+from collections.abc import Sequence
+
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
 from avkit.datasets.folder import MediaPatterns
@@ -39,6 +41,19 @@ class AVQA(Official):
         video=("video/{media}.mp4", "data/video/{media}.mp4", "videos/{media}.mp4", "{media}.mp4"),
         audio=("audio/{media}.wav", "data/audio/{media}.wav"),
     )
+
+    @property
+    def listed_split(self) -> str:
+        """`val` for the split `test`, which has no list of its own."""
+        return "val" if self.split == "test" else ""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """That the test is on the val list."""
+        return (
+            "AVQA publishes no test list: split test is its val list, as in published tables. The best checkpoint is "
+            "chosen on the same questions, so the figures are those of a validation.",
+        )
 
     def read_annotations(self, split: str) -> list[Annotation]:
         """Questions in the order of their file."""

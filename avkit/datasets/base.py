@@ -74,6 +74,11 @@ class Dataset(ABC):
     split_facts: SplitFacts | None = None
 
     @property
+    def listed_split(self) -> str:
+        """Name of the official list that the samples are of, where it is that of another split; else empty."""
+        return ""
+
+    @property
     def notes(self) -> Sequence[str]:
         """What a reader of figures must know of the data, one sentence each."""
         return ()
@@ -137,6 +142,10 @@ class Dataset(ABC):
     def indices(self, fields: frozenset[str]) -> list[int]:
         """Samples that carry all of `fields`; by default every sample does."""
         return list(range(len(self)))
+
+    def questions(self) -> Mapping[str, str]:
+        """All questions by the ids of their samples; by default none, for datasets that make theirs as they go."""
+        return {}
 
     def media(self, index: int) -> str:
         """Name under which features of a sample's clip are stored; by default the id of its item."""

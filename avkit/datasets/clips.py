@@ -2,6 +2,7 @@
 """A dataset of annotated clips on disk: from annotations to items."""
 
 import math
+from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from typing import NamedTuple
@@ -118,6 +119,23 @@ class ClipDataset(Dataset):
         if not indices:
             raise self._no_sample_error(fields)
         return indices
+
+    def questions(self) -> Mapping[str, str]:
+        """All questions by the ids of their samples."""
+        questions = {}
+        for clip, question in self.samples:
+            annotation = self.annotations[clip]
+            if question is not None:
+                questions[_sample_id(annotation, question)] = _sample_text(annotation, question) or ""
+        return questions
+
+    def annotation_of(self, index: int) -> Annotation:
+        """The annotation of a sample's clip, with the paths of its pictures where they are on disk."""
+        return self.with_pictures(self.annotations[self.samples[index].clip])
+
+    def with_pictures(self, annotation: Annotation) -> Annotation:
+        """The annotation with the paths of its pictures; a hook for datasets that look for media by themselves."""
+        return annotation
 
     def media(self, index: int) -> str:
         """Name under which features of a sample's clip are stored."""

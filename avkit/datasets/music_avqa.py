@@ -2,7 +2,6 @@
 """MUSIC-AVQA: questions about who plays what, answered by one of 42 words."""
 
 import re
-from pathlib import Path
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
@@ -10,7 +9,7 @@ from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.datasets.official import Official
 from avkit.datasets.released import ReleasedFeatures
-from avkit.datasets.tables import number_repeats, read_rows, safe_id
+from avkit.datasets.tables import number_repeats, safe_id
 from avkit.errors import DataError, FileError, unknown_name
 from avkit.features.base import FeatureFacts
 from avkit.reading.text import parse_json
@@ -109,6 +108,14 @@ class MusicAVQA(Official):
             "visual",
             _PSTP,
         ),
+        "clip_b32_frame": ReleasedFeatures(
+            "clip_patch-level_vit_b32/{media}.npy",
+            (60, 50, 512),
+            FeatureFacts("clip_vit_b32", 1, 0, 1),
+            "visual",
+            _PSTP,
+            token=0,
+        ),
         "resnet18_14x14": ReleasedFeatures(
             "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), "visual", _PUBLISHED
         ),
@@ -175,7 +182,7 @@ def fill_template(template: str, values: list[str], where: str) -> str:
 
 
 def normalize_template(template: str) -> str:
-    """A template or question without blanks at its ends and with plain question marks, as `read_prompts` names it."""
+    """A template or question without blanks at its ends and with plain question marks."""
     return template.replace("\uff1f", "?").strip()
 
 
@@ -191,11 +198,3 @@ def _parse_list(record: JsonRecord, key: str) -> list[str]:
     if not isinstance(values, list):
         raise DataError(f"{record.where}: {text[:80]!r} is no list written as JSON.")
     return [str(value) for value in values]
-
-
-def read_prompts(path: Path) -> dict[str, str]:
-    """Declarative sentence of each question template, as TSPM uses them, by `normalize_template` of the template."""
-    prompts = {}
-    for row in read_rows(path, ["question_template", "declarative_prompt"]):
-        prompts[normalize_template(row["question_template"])] = row["declarative_prompt"].strip()
-    return prompts

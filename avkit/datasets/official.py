@@ -3,6 +3,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -230,6 +231,13 @@ class Official(ClipDataset):
         if self.audio is None and annotation.audio is None and annotation.video is None:
             return "sound"
         return ""
+
+    def with_pictures(self, annotation: Annotation) -> Annotation:
+        """The annotation with the paths of its pictures, where they are on disk."""
+        values = {"media": annotation.media, **annotation.placeholders}
+        steps = self.options.steps_of(annotation) or 0
+        frames = self.root.find_frames(self.patterns, values, steps)
+        return replace(annotation, frames=frames, video=self.root.find_file(self.patterns.video, values))
 
     def _locate_masks(self, annotation: Annotation, values: Mapping[str, object]) -> str:
         steps = annotation.mask_steps

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from avkit.datasets.folder import Folder
 from avkit.errors import FileError
 from avkit.features.base import FeatureFacts, Features
-from avkit.features.combined import ConcatenatedFeatures
+from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder, RowFile
 from avkit.features.store import Store
 from avkit.reading.arrays import open_hdf5
@@ -29,6 +29,7 @@ class ReleasedFeatures:
         modality: Whether they are of pictures or of sound.
         published: Where their authors publish them.
         recipe: Recipe of `avkit extract` that makes such features, or that says why none does; empty if there is none.
+        token: Which of a step's tokens is read, such as 0 for a class token; all where None.
     """
 
     pattern: str
@@ -37,6 +38,7 @@ class ReleasedFeatures:
     modality: FeatureModality = "audio"
     published: str = ""
     recipe: str = ""
+    token: int | None = None
 
 
 def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[], Sequence[str]]) -> Features:
@@ -48,9 +50,10 @@ def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[]
         row_ids: Gives the id of each row of an HDF5 file.
     """
     path = released_path(root, features)
-    if "{media}" in features.pattern:
-        return NpyFolder(path.parent, path.name.removeprefix("*"), features.facts)
-    return RowFile(path, row_ids(), facts=features.facts)
+    if "{media}" not in features.pattern:
+        return RowFile(path, row_ids(), facts=features.facts)
+    folder = NpyFolder(path.parent, path.name.removeprefix("*"), features.facts)
+    return folder if features.token is None else TokenFeatures(folder, features.token)
 
 
 def released_path(root: Folder, features: ReleasedFeatures) -> Path:

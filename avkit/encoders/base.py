@@ -18,16 +18,21 @@ class VisualFeatures:
         patches: One vector per patch, (N, P, D), row by row over `grid`.
         grid: Rows and columns of the patches.
         pyramid: Feature maps (N, C, h, w), finest first; empty for encoders without a pyramid.
+        sources: Where patches are merged tokens, the number of the token that each patch of the image went into,
+            integers (N, h, w), row by row; else None.
     """
 
     frame: Tensor
     patches: Tensor
     grid: tuple[int, int]
     pyramid: list[Tensor] = field(default_factory=list)
+    sources: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "VisualFeatures":
         """Apply a function to every tensor."""
-        return VisualFeatures(change(self.frame), change(self.patches), self.grid, [change(x) for x in self.pyramid])
+        pyramid = [change(x) for x in self.pyramid]
+        sources = None if self.sources is None else change(self.sources)
+        return VisualFeatures(change(self.frame), change(self.patches), self.grid, pyramid, sources)
 
 
 @dataclass

@@ -15,50 +15,14 @@ from torch import Tensor
 
 from avkit.encoders.base import VisualFeatures
 from avkit.encoders.timm import TimmViT
-
-
-def merge_tokens(x: Tensor, size: Tensor, metric: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Merge `count` pairs of similar tokens.
-
-    Each token at an even index, the class token first, is paired with the most similar token at an odd index, by cosine
-    similarity. The `count` most similar pairs are merged into their mean, weighted by how many tokens each stands for.
-    The class token is never merged.
-
-    Args:
-        x: Tokens (N, L, D).
-        size: How many tokens each stands for, (N, L, 1).
-        metric: Vectors by which tokens are compared, (N, L, C).
-        count: Pairs to merge; at most half of the tokens besides the class token.
-
-    Returns:
-        Tokens (N, L - count, D), the remaining ones of even index first, and their sizes (N, L - count, 1).
-    """
-    count = min(count, (x.shape[1] - 1) // 2)
-    if count <= 0:
-        return x, size
-    unit = F.normalize(metric, dim=-1)
-    similarity = unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)
-    similarity[:, 0] = -torch.inf  # the class token stays
-    best, partner = similarity.max(-1)
-    order = torch.sort(best, dim=-1, descending=True, stable=True).indices[..., None]
-    merged = order[:, :count]
-    kept = order[:, count:].sort(1).values
-    partner = partner[..., None].gather(1, merged)
-
-    def add_pairs(values: Tensor) -> Tensor:
-        even = values[:, ::2]
-        odd = values[:, 1::2]
-        width = values.shape[-1]
-        moved = even.gather(1, merged.expand(-1, -1, width))
-        sums = odd.scatter_add(1, partner.expand(-1, -1, width), moved)
-        return torch.cat([even.gather(1, kept.expand(-1, -1, width)), sums], 1)
-
-    total = add_pairs(size)
-    return add_pairs(x * size) / total, total
+from avkit.nn.token_merging import choose_pairs, merge_pairs
+from avkit.nn.token_merging import merge_tokens as merge_tokens
 
 
 class MergingViT(TimmViT):
     """A timm vision transformer with token merging; `frame` is the class token, and `patches` are all tokens, it first.
+
+    `sources` says which token each patch went into.
 
     Args:
         name: A timm vision transformer with a class token.
@@ -96,13 +60,18 @@ class MergingViT(TimmViT):
         network = self.network
         x = network.norm_pre(network._pos_embed(network.patch_embed(self.preprocess(frames))))
         size = x.new_ones(*x.shape[:2], 1)
+        numbers = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         for block in network.blocks:
             attended, keys = _attend(block.attn, block.norm1(x), size)
             x = x + block.drop_path1(block.ls1(attended))
-            x, size = merge_tokens(x, size, keys, min(self.rate, x.shape[1] - self.tokens))
+            pairs = choose_pairs(keys, min(self.rate, x.shape[1] - self.tokens))
+            if pairs is not None:
+                numbers = pairs.destinations(x.shape[1]).gather(1, numbers)
+                x, size = merge_pairs(x, size, pairs)
             x = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
         x = network.norm(x)
-        return VisualFeatures(x[:, 0], x, (1, x.shape[1]))
+        sources = numbers[:, network.num_prefix_tokens :].unflatten(1, network.patch_embed.grid_size)
+        return VisualFeatures(x[:, 0], x, (1, x.shape[1]), sources=sources)
 
 
 def _attend(attention: Any, x: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

@@ -186,6 +186,13 @@ def _output_of(stream: FeatureStream, output: Tensor | VisualFeatures) -> Tensor
     """The part of an encoder's output that a stream stores."""
     if isinstance(output, Tensor):
         return output
+    if stream.keep == "sources":
+        if output.sources is None:
+            raise DataError(
+                f"Stream {stream.name!r}: encoder {stream.encoder!r} merges no tokens, so it has no sources. Keep "
+                "patches, or take an encoder that merges, such as vit_large_tome14."
+            )
+        return output.sources
     return output.patches if stream.keep == "patches" else output.frame
 
 
@@ -199,4 +206,6 @@ def _facts(stream: FeatureStream, dataset: str, weights: str) -> FeatureFacts:
         return replace(facts, window=stream.window)
     if stream.keep != "frame":
         facts = replace(facts, encoder=f"{stream.encoder} {stream.keep}")
+    if stream.keep == "sources" and stream.resize:
+        facts = replace(facts, crop=stream.crop / stream.resize)
     return replace(facts, fps=1 / stream.hop)

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).with_name("recipes")
 #: Accepted values of the fields of a stream that name a choice.
 _CHOICES: dict[str, Collection[str]] = {
     "of": ("pictures", "sound", "text"),
-    "keep": ("frame", "patches", "clip"),
+    "keep": ("frame", "patches", "clip", "sources"),
     "texts": ("questions", "classes"),
     "dtype": ("float16", "float32"),
 }
@@ -30,8 +30,9 @@ class FeatureStream:
         of: Input of the encoder: `pictures`, `sound` or `text`.
         encoder: A name of `avkit.encoders.list_encoders`; a video encoder where `keep` is `clip`.
         weights: `hub`, a tag, a path, or None for random weights.
-        keep: Output of a visual encoder to store: `frame`, one vector per frame; `patches`; or `clip`, the tokens of a
-            video encoder, for all frames together.
+        keep: Output of a visual encoder to store: `frame`, one vector per frame; `patches`; `sources`, the number of
+            the merged token that each patch of a frame went into, (h, w), for reports; or `clip`, the tokens of a video
+            encoder, for all frames together.
         hop: Seconds from one step to the next.
         window: Of sound: seconds of audio per step.
         resize: Of pictures: shorter side in pixels before `crop`; 0 resizes frames to the square that the encoder

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
+from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import Official
 from avkit.errors import DataError
 from avkit.extraction.recipe import FeatureStream
@@ -71,13 +72,14 @@ def sources_of(dataset: type[Official], root: str | Path, release: str | None = 
             if reader.locate(annotation) not in ("", "masks") and annotation.boxes is None:
                 missing.add(annotation.media)
                 continue
-            sources[annotation.media] = _source_of(reader, annotation)
+            sources[annotation.media] = source_of(reader, annotation)
     if not sources and not missing:
         raise errors[0]
     return list(sources.values()), len(missing - sources.keys())
 
 
-def _source_of(reader: Official, annotation: Annotation) -> MediaSource:
+def source_of(reader: ClipDataset, annotation: Annotation) -> MediaSource:
+    """The media of a clip, with the length that its dataset fixes."""
     steps = reader.options.steps_of(annotation)
     return MediaSource(
         name=annotation.media,
@@ -88,8 +90,8 @@ def _source_of(reader: Official, annotation: Annotation) -> MediaSource:
         start=annotation.start,
         end=annotation.end,
         seconds=steps * reader.options.hop if steps else None,
-        offset=reader.frame_offset,
-        centred=reader.centred_audio,
+        offset=reader.options.frame_offset,
+        centred=reader.options.centred_audio,
     )
 
 

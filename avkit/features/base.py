@@ -26,6 +26,8 @@ class FeatureFacts:
         dataset: Dataset that the clips are of.
         weights: Hash of the encoder's weights, see `avkit.extraction.weights_hash`.
         made_by: Program and version.
+        crop: Side of the square in the middle of a picture that the encoder was given, as a share of the picture's
+            shorter side; 0 where it was given the whole picture as a square. Known of maps of sources alone.
     """
 
     encoder: str = ""
@@ -35,6 +37,7 @@ class FeatureFacts:
     dataset: str = ""
     weights: str = ""
     made_by: str = ""
+    crop: float = 0.0
 
     @property
     def offset(self) -> float:

@@ -47,7 +47,8 @@ class ConcatenatedFeatures:
         """Features of a clip, (T, ..., D1 + D2 + ...).
 
         Raises:
-            DataError: If the parts have numbers of rows that do not belong to one clip.
+            DataError: If the parts have numbers of rows that do not belong to one clip, or of tokens that cannot be
+                joined.
         """
         arrays = [part.read(name) for part in self.parts]
         steps = min(map(len, arrays))
@@ -60,7 +61,55 @@ class ConcatenatedFeatures:
                     "of one hop, or of hops that are multiples of each other."
                 )
             aligned.append(averaged[:steps])
+        self._check_tokens(name, aligned)
         return np.concatenate(_repeat_vectors(aligned), -1)
+
+    def _check_tokens(self, name: str, arrays: Sequence[Array]) -> None:
+        """Refuse parts whose steps have different numbers of tokens; vectors go with any number."""
+        counts = {}
+        for part, array in zip(self.parts, arrays, strict=True):
+            if array.ndim > 2:
+                counts[str(part.path)] = "x".join(map(str, array.shape[1:-1]))
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{count} in {path}" for path, count in counts.items())
+            raise DataError(
+                f"Clip {name!r}: a step has different numbers of tokens in the features to be joined: {listed}. Join "
+                "features of as many tokens, or with one vector per step, such as the class token alone."
+            )
+
+
+class TokenFeatures:
+    """One of the tokens of each step, such as the class token before those of patches.
+
+    Args:
+        features: Features with tokens, (T, P, D).
+        token: Which is read.
+    """
+
+    def __init__(self, features: Features, token: int) -> None:
+        self.features = features
+        self.token = token
+        self.path = features.path
+        self.facts = features.facts
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the clips."""
+        return self.features.names
+
+    def read(self, name: str) -> Array:
+        """The token of each step of a clip, (T, D).
+
+        Raises:
+            DataError: If the features have no tokens.
+        """
+        tokens = self.features.read(name)
+        if tokens.ndim != 3 or tokens.shape[1] <= self.token:
+            raise DataError(
+                f"{self.path}: clip {name!r} has shape {tokens.shape} and no token {self.token} in each step. Name the "
+                "folder of features with a class token before the patches, (steps, tokens, width)."
+            )
+        return tokens[:, self.token]
 
 
 class ChainedFeatures:

@@ -12,7 +12,7 @@ from avkit.reading.text import parse_json, read_text
 #: Name of the file in a folder of features.
 SIDECAR = "features.json"
 #: Facts that are numbers of seconds, or of pictures per second.
-_NUMBERS = ("hop", "window", "fps")
+_NUMBERS = ("hop", "window", "fps", "crop")
 
 
 def sidecar_path(path: Path) -> Path:

@@ -2,7 +2,7 @@
 """The contract of a head: it answers one task from the shared backbone's tokens."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,6 +84,13 @@ class Head(nn.Module, ABC):
             NotImplementedError: If the head is not weakly supervised.
         """
         raise NotImplementedError(f"{type(self).__name__} derives no targets: its task is fully supervised.")
+
+    def check_questions(self, questions: Mapping[str, str]) -> None:
+        """Refuse questions of the data, by their ids, that cannot be asked as the options say.
+
+        Raises:
+            DataError: If there are some; says how many and what to do.
+        """
 
     def second_prompts(self, questions: Sequence[str]) -> list[str] | None:
         """A further text per question for the text encoder, given to the head as `Tokens.second_prompt`; or None."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio-visual question answering (MUSIC-AVQA): accuracy by question type, by modality and overall.
+"""Audio-visual question answering (MUSIC-AVQA, AVQA): accuracy by question type, by modality and overall.
 
 Both releases of the questions (9,185 and 9,129 in the test split) are scored alike; report which one was used.
 
@@ -32,7 +32,11 @@ def _names_of(modality: str) -> list[str]:
     return [f"{modality} {kind}" for kind in QUESTION_TYPES[modality]]
 
 
-_NAMES = [*_names_of("Audio"), *_names_of("Visual"), *_names_of("Audio-Visual")]
+#: The eight question types of AVQA, in index order.
+AVQA_TYPES = ("Which", "Come From", "Happening", "Where", "Why", "Before Next", "When", "Used For")
+
+_MUSIC_NAMES = [*_names_of("Audio"), *_names_of("Visual"), *_names_of("Audio-Visual")]
+_NAMES = [*_MUSIC_NAMES, *AVQA_TYPES]
 _ROW = {name: row for row, name in enumerate(_NAMES)}
 #: Row of questions of any other type: they count in the overall accuracy alone.
 _OTHER = len(_NAMES)
@@ -41,7 +45,7 @@ _OPEN = 2**31
 
 
 def question_type(text: str | Sequence[str]) -> str:
-    """The plain name of a question type, the nine of the tables as they are spelled there.
+    """The plain name of a question type, those of MUSIC-AVQA and AVQA as they are spelled there.
 
     >>> question_type('["Audio-Visual", "Counting"]')
     'Audio-Visual Counting'
@@ -72,7 +76,7 @@ def question_type(text: str | Sequence[str]) -> str:
 
 
 def _known_spelling(name: str) -> str:
-    """The name; that of the tables where it differs from one of the nine types by capitals, spaces or hyphens alone."""
+    """The name; that of a known type where it differs from one by capitals, spaces or hyphens alone."""
     return _SPELLINGS.get(_letters(name), name)
 
 
@@ -91,7 +95,8 @@ def answer_rows(correct: Tensor, types: Sequence[str]) -> Tensor:
         types: Question type of each, see `question_type`.
 
     Returns:
-        int64 (B, 10, 2), correct answers and questions of the nine types in table order, then of all other types.
+        int64 (B, 18, 2), correct answers and questions of MUSIC-AVQA's nine types in table order, of AVQA's eight, and
+        of all other types.
     """
     kinds = torch.tensor([_ROW.get(question_type(t), _OTHER) for t in types], dtype=torch.long, device=correct.device)
     of_type = torch.nn.functional.one_hot(kinds, _OTHER + 1)
@@ -104,13 +109,29 @@ def accuracies(counts: Tensor) -> dict[str, float]:
     The average of a modality is pooled over its questions; it is not the mean of its types.
 
     Args:
-        counts: int64 (10, 2), see `answer_rows`, summed.
+        counts: int64 (18, 2), see `answer_rows`, summed.
 
     Returns:
-        Fractions in [0, 1] by name: the nine types, `Audio Avg`, `Visual Avg`, `Audio-Visual Avg` each after its
-        types, `Overall`, and `Macro`, the mean of those of the nine types that have questions. NaN without questions.
+        Fractions in [0, 1] by name: the nine types of MUSIC-AVQA, `Audio Avg`, `Visual Avg`, `Audio-Visual Avg` each
+        after its types; where there are questions of AVQA's types, its eight types, in place of those unless there are
+        questions of both; `Overall`; and `Macro`, the mean of the known types that have questions. NaN without
+        questions.
     """
     rows = dict(zip([*_NAMES, "other"], counts.tolist(), strict=True))
+    has_avqa = any(rows[name][1] for name in AVQA_TYPES)
+    accuracy: dict[str, float] = {}
+    if not has_avqa or any(rows[name][1] for name in _MUSIC_NAMES):
+        accuracy |= _music_accuracies(rows)
+    if has_avqa:
+        accuracy |= {name: _ratio([rows[name]]) for name in AVQA_TYPES}
+    of_types = [_ratio([rows[name]]) for name in _NAMES if rows[name][1]]
+    accuracy["Overall"] = _ratio(list(rows.values()))
+    accuracy["Macro"] = sum(of_types) / len(of_types) if of_types else float("nan")
+    return accuracy
+
+
+def _music_accuracies(rows: Mapping[str, list[int]]) -> dict[str, float]:
+    """Accuracy of each type of MUSIC-AVQA, and of each modality after its types."""
     accuracy: dict[str, float] = {}
     for modality in QUESTION_TYPES:
         rows_of_modality = []
@@ -118,14 +139,11 @@ def accuracies(counts: Tensor) -> dict[str, float]:
             accuracy[name] = _ratio([rows[name]])
             rows_of_modality.append(rows[name])
         accuracy[f"{modality} Avg"] = _ratio(rows_of_modality)
-    of_types = [accuracy[name] for name in _NAMES if rows[name][1]]
-    accuracy["Overall"] = _ratio(list(rows.values()))
-    accuracy["Macro"] = sum(of_types) / len(of_types) if of_types else float("nan")
     return accuracy
 
 
 class AnswerAccuracy(ScoreMetric):
-    """Accuracy of answers, as published for MUSIC-AVQA; see `accuracies` for the names.
+    """Accuracy of answers, as published for MUSIC-AVQA and AVQA; see `accuracies` for the names.
 
     The published tables show percent; values here are fractions.
 
@@ -137,7 +155,7 @@ class AnswerAccuracy(ScoreMetric):
     """
 
     counted = "questions"
-    #: Correct answers and questions of each type, int64 (10, 2), see `answer_rows`.
+    #: Correct answers and questions of each type, int64 (18, 2), see `answer_rows`.
     counts: Tensor
 
     def __init__(self, *, classes: Sequence[str] | None = None, form: Form | None = None, **kwargs: Any) -> None:
@@ -210,7 +228,7 @@ class AnswerAccuracy(ScoreMetric):
         return shares
 
     def sizes(self) -> Mapping[str, int]:
-        """Questions of the nine types, which `Macro` is the mean of; none for figures without questions."""
+        """Questions of the known types, which `Macro` is the mean of; none for figures without questions."""
         return {"Macro": int(self.counts[:_OTHER, 1].sum()), "": 0}
 
     def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:

@@ -23,6 +23,8 @@ class QuestionOutput:
         chosen: Indices of the selected steps, int64 (B, k), rising; None where a network selects none.
         shown: Indices of the steps whose pictures were attended to, int64 (B, k), or None.
         parts: Weight of each part of these pictures, (B, k, P), or None.
+        sources: Which part each patch of these pictures went into, integers (B, k, h, w), where parts are merged tokens
+            and that is known, else None.
     """
 
     logits: Tensor
@@ -30,16 +32,23 @@ class QuestionOutput:
     chosen: Tensor | None = None
     shown: Tensor | None = None
     parts: Tensor | None = None
+    sources: Tensor | None = None
 
 
 def selection_values(output: QuestionOutput) -> dict[str, Any]:
-    """`chosen`, `step_weights`, and `parts` and `shown` where pictures were attended to; empty without a selection."""
+    """What a network selected; empty without a selection.
+
+    `chosen` and `step_weights`; `parts` and `shown` where pictures were attended to; `part_sources` where it is known
+    which patches each part is of.
+    """
     if output.weights is None:
         return {}
     values: dict[str, Any] = {"chosen": output.chosen, "step_weights": output.weights.float()}
     if output.parts is not None:
         values["parts"] = output.parts.float()
         values["shown"] = output.shown
+        if output.sources is not None:
+            values["part_sources"] = output.sources
     return values
 
 

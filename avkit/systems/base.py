@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from avkit.batch import Batch, FeatureWidths, Losses, Output, Prediction, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Item, Losses, Output, Prediction, Vocabulary
 from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
 from avkit.nn.repetition import SentenceWriter
+from avkit.systems.encoded import Encoded as Encoded
+from avkit.systems.encoded import join_encoded as join_encoded
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
@@ -19,37 +20,6 @@ EncoderT = TypeVar("EncoderT", VisualEncoder, AudioEncoder, TextEncoder)
 
 #: A head by name, or its name with options: `{"name": "ccnet", "length": 64}`.
 HeadChoice = str | Mapping[str, Any]
-
-
-@dataclass
-class Encoded:
-    """What the encoders make of a batch. It does not depend on the task, so one pass serves all tasks.
-
-    Attributes:
-        visual: Visual features with (C, T) in front.
-        audio: Audio features, (C, T, width of the encoder).
-    """
-
-    visual: VisualFeatures
-    audio: Tensor
-
-    def steps(self, part: slice) -> "Encoded":
-        """The features of some steps."""
-        return Encoded(self.visual.map(lambda x: x[:, part]), self.audio[:, part])
-
-
-def join_encoded(parts: Sequence[Encoded]) -> Encoded:
-    """Features of windows, one after the other in time."""
-    visual = [part.visual for part in parts]
-    return Encoded(
-        VisualFeatures(
-            frame=torch.cat([features.frame for features in visual], 1),
-            patches=torch.cat([features.patches for features in visual], 1),
-            grid=visual[0].grid,
-            pyramid=[torch.cat(maps, 1) for maps in zip(*(features.pyramid for features in visual), strict=True)],
-        ),
-        torch.cat([part.audio for part in parts], 1),
-    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +113,9 @@ class System(nn.Module, ABC):
         context: What it is built for.
     """
 
+    #: Whether `check_sample` says anything, so that samples are read for it before a training.
+    checks_samples: ClassVar[bool] = False
+
     def __init__(self, config: SystemConfig, context: RunContext) -> None:
         super().__init__()
         self.config: SystemConfig = config
@@ -182,6 +155,24 @@ class System(nn.Module, ABC):
 
     def on_evaluation_start(self) -> None:
         """Called before a test or prediction, to forget what `notes` counted."""
+
+    def check_sample(self, task: str, item: Item) -> None:
+        """Refuse a sample that cannot be answered as the options say; asked about the first of each split.
+
+        Raises:
+            ValueError: If it cannot, with what to do.
+        """
+
+    def check_questions(self, task: str, questions: Mapping[str, str]) -> None:
+        """Refuse questions of the data that cannot be asked as the options say, before a training or a test.
+
+        Args:
+            task: Name of the task.
+            questions: All questions by their ids.
+
+        Raises:
+            DataError: If there are some; says how many and what to do.
+        """
 
     def notes(self, task: str) -> list[str]:
         """Sentences for the report about how a task was answered."""

@@ -154,7 +154,7 @@ class FeatureSystem(NetworkSystem):
         """Stored features as they are, or pictures through the encoder."""
         if self.visual is None and batch.visual is not None:
             patches = batch.visual.float()
-            return VisualFeatures(patches.mean(2), patches, (1, patches.shape[2]))
+            return VisualFeatures(patches.mean(2), patches, (1, patches.shape[2]), sources=batch.sources)
         return encode_frames(self.visual, batch)
 
     def encode_audio(self, batch: Batch) -> Tensor:

@@ -179,8 +179,11 @@ class AVDataModule(L.LightningDataModule):
         return notes
 
     def split_label(self, split: str, task: str) -> str:
-        """Name of a task's split for tables, which says so where the split was drawn."""
-        facts = self.split(split, task).split_facts
+        """Name of a task's split for tables, which says so where it was drawn, or is the list of another split."""
+        dataset = self.split(split, task)
+        if dataset.listed_split:
+            return f"{split}, the {dataset.listed_split} list"
+        facts = dataset.split_facts
         return f"{split}, drawn" if facts is not None and facts.drawn else split
 
     def split_facts(self) -> dict[str, dict[str, object]]:

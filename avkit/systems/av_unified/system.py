@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AV-Unified: encoders, temporal and spatial perception and the prompt's gate, shared by one head per task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -205,6 +205,10 @@ class AVUnified(System):
         """Tell the heads."""
         for head in self._all_heads():
             head.on_evaluation_start()
+
+    def check_questions(self, task: str, questions: Mapping[str, str]) -> None:
+        """Ask the task's head."""
+        self.head(task).check_questions(questions)
 
     def notes(self, task: str) -> list[str]:
         """The notes of the task's head."""

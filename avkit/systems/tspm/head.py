@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TSPM as a head of the shared backbone: selected steps, sound-guided patches and question grounding for `avqa`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.errors import DataError
 from avkit.heads.base import Head, HeadInputs
 from avkit.nn.answers import answer_index, answer_loss, answer_values, selection_values
 from avkit.systems.tspm.network import TSPM, TSPMOutput
@@ -27,6 +28,8 @@ class TSPMHeadOptions(TSPMOptions):
     Attributes:
         width: Width D of the network; 0 for the width of the tokens.
         prompt: Text that selects steps: `declarative`, a sentence constructed from the question, or the `question`.
+        prompts: Sentences of the question templates, a `.csv`, `.xlsx` or `.json` file such as the authors'
+            spreadsheet; avkit's own where None.
     """
 
     width: int = 0
@@ -37,6 +40,7 @@ class TSPMHeadOptions(TSPMOptions):
     fusion: str = "concatenation"
     dropout: float = 0.0
     prompt: str = "declarative"
+    prompts: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +70,12 @@ class TSPMHead(Head):
         self.answers = inputs.vocabulary.answers
         self.index = answer_index(self.answers)
         self.constructs_prompts = options.prompt == "declarative"
-        self.construct_prompt = PromptConstructor()
+        self.construct_prompt = PromptConstructor.load(options.prompts)
+        if self.construct_prompt.by_id:
+            raise DataError(
+                f"{options.prompts} has sentences by question ids, which heads do not see. Give one sentence per "
+                "question template, or use --model.system.name tspm."
+            )
         width = inputs.width
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "frame", "patches", "text")})
         self.network = TSPM(
@@ -120,6 +129,11 @@ class TSPMHead(Head):
         """`answer` and `answer_logits`, and what was selected, see `avkit.nn.answers.selection_values`."""
         values = answer_values(output.logits, batch, self.answers, self.index)
         return Prediction(batch.task, batch.id, values | selection_values(output))
+
+    def check_questions(self, questions: Mapping[str, str]) -> None:
+        """Refuse questions that the file of sentences has none for."""
+        if self.constructs_prompts:
+            self.construct_prompt.check_covers(questions)
 
     def second_prompts(self, questions: Sequence[str]) -> list[str] | None:
         """A declarative sentence per question, or None where the question itself selects steps."""

@@ -4,13 +4,14 @@
 The sentence says what a picture shows that matters to the question: CLIP was trained to match pictures and captions.
 """
 
-import itertools
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
-from avkit.errors import DataError, FileError
-from avkit.reading.text import read_text, table_rows
+from avkit.errors import DataError
+from avkit.systems.tspm.statements import read_statements
 
 #: Declarative sentence of each of MUSIC-AVQA's 33 question templates; `{0}` and `{1}` stand for its slots, in order.
 TEMPLATES: dict[str, str] = {
@@ -64,7 +65,6 @@ TEMPLATES: dict[str, str] = {
 #: A slot of a question template, such as `<Object>`, and a numbered slot of a sentence, such as `{0}`.
 _SLOT = re.compile(r"<[A-Za-z]+\d*>")
 _NUMBERED_SLOT = re.compile(r"\{(\d+)\}")
-_COLUMNS = ("question_template", "declarative_prompt")
 #: Verbs that begin a question: forms of "be", and auxiliaries.
 _BE = r"(?:is|are|was|were)"
 _AUXILIARY = r"(?:do|does|did|can|could|will|would|has|have|had)"
@@ -91,8 +91,12 @@ class PromptConstructor:
     """Turns a question into a declarative sentence: by its template where it has one, else by rules of grammar.
 
     Args:
-        templates: Sentence by question template. Slots are `<Name>` in questions, and `<Name>` or `{number}` in
-            sentences, filled in order; where a sentence has more slots than its question, the last filling is repeated.
+        templates: Sentence by question template. Slots are `<Name>` in questions. In sentences they are `{number}`,
+            filled with the words of the question's slot of that number, or `<Name>`, filled with those of the
+            question's slots of that name in order, whatever number follows the name. Slots beyond those of the
+            question repeat the last words.
+        by_id: Sentence by id of the question, which counts before its template.
+        path: File that they are from; empty for avkit's own.
 
     Raises:
         DataError: If a sentence has slots and its question has none.
@@ -104,11 +108,15 @@ class PromptConstructor:
         'The dog is barking.'
     """
 
-    def __init__(self, templates: Mapping[str, str] = TEMPLATES) -> None:
+    def __init__(
+        self, templates: Mapping[str, str] = TEMPLATES, by_id: Mapping[str, str] = MappingProxyType({}), path: str = ""
+    ) -> None:
+        self.by_id = by_id
+        self.path = path
         #: Pattern of the questions of each template, and its sentence with numbered slots.
         self._templates: list[tuple[re.Pattern[str], str]] = []
         for question, sentence in templates.items():
-            numbered = _number_slots(sentence)
+            numbered = _number_slots(sentence, _slot_names(question))
             if _NUMBERED_SLOT.search(numbered) and not _SLOT.search(question):
                 raise DataError(
                     f"The declarative prompt {sentence!r} has slots, and its question {question!r} has none to fill "
@@ -118,28 +126,46 @@ class PromptConstructor:
 
     @classmethod
     def load(cls, path: str | Path | None) -> "PromptConstructor":
-        """From a CSV file with columns `question_template` and `declarative_prompt`; `TEMPLATES` without a file.
+        """From a file of sentences, see `avkit.systems.tspm.statements`; `TEMPLATES` without a file.
 
         Raises:
             DataError: If the file cannot be read, or lacks a column.
         """
         if not path:
             return cls()
-        try:
-            rows = [cells for _, cells in table_rows(read_text(path), str(path))]
-        except FileError as error:
-            raise DataError(f"Prompts {path} cannot be read as CSV: {error}.") from error
-        titles = rows[0] if rows else []
-        if not rows[1:] or not set(_COLUMNS) <= set(titles):
-            raise _lacks_columns(path)
-        sentences = {}
-        places = [titles.index(column) for column in _COLUMNS]
-        for cells in filter(None, rows[1:]):
-            if len(cells) <= max(places) or not all(cells[place] for place in places):
-                raise _lacks_columns(path)
-            question, sentence = (cells[place].strip() for place in places)
-            sentences[question] = sentence
-        return cls(sentences)
+        statements = read_statements(path)
+        return cls(statements.by_template, statements.by_id, str(path))
+
+    def check_covers(self, questions: Mapping[str, str]) -> None:
+        """Refuse questions that a file has no sentence for, which would get one by rules of grammar.
+
+        Args:
+            questions: Questions of the data by their ids.
+
+        Raises:
+            DataError: If there are some; of another release, for example.
+        """
+        if not self.path:
+            return
+        known: dict[str, bool] = {}
+        missing = []
+        for name, question in questions.items():
+            if question not in known:
+                known[question] = self.from_template(question) is not None
+            if not known[question] and self._sentence_of(name) is None:
+                missing.append(name)
+        if missing:
+            raise DataError(
+                f"{self.path} has no sentence for {len(missing)} of {len(questions)} questions of the data, such as "
+                f"{missing[0]!r}, {questions[missing[0]]!r}. Take the file of these data and their release, add what "
+                "is missing, or leave the option prompts out, for avkit's own sentences."
+            )
+
+    def _sentence_of(self, name: str | None) -> str | None:
+        """The sentence of a question by its id; ids of questions that stand twice end in `#` and a number."""
+        if name is None:
+            return None
+        return self.by_id.get(name, self.by_id.get(name.split("#")[0]))
 
     def from_template(self, question: str) -> str | None:
         """The sentence of a question by its template, or None where no template matches."""
@@ -149,9 +175,16 @@ class PromptConstructor:
                 return _fill(sentence, match.groups())
         return None
 
-    def __call__(self, question: str) -> str:
-        """The sentence of a question; a question that no template or rule matches is repeated as a sentence."""
-        sentence = self.from_template(question)
+    def __call__(self, question: str, name: str | None = None) -> str:
+        """The sentence of a question; a question that no template or rule matches is repeated as a sentence.
+
+        Args:
+            question: The question.
+            name: Its id, where it has one.
+        """
+        sentence = self._sentence_of(name)
+        if sentence is None:
+            sentence = self.from_template(question)
         if sentence is None:
             sentence = _apply_rules(question)
         return sentence
@@ -180,16 +213,30 @@ def _question_pattern(template: str) -> re.Pattern[str]:
     return re.compile(r"(.+?)".join(map(re.escape, parts)) + r"\s*\??", re.IGNORECASE)
 
 
-def _number_slots(sentence: str) -> str:
-    """A sentence with `{0}`, `{1}` and so on for its slots `<Name>`."""
-    numbers = itertools.count()
-    return _SLOT.sub(lambda _: f"{{{next(numbers)}}}", sentence)
+def _slot_names(template: str) -> list[str]:
+    """Names of the slots of a template in order, without numbers at their ends."""
+    return [slot.strip("<>").rstrip("0123456789") for slot in _SLOT.findall(template)]
+
+
+def _number_slots(sentence: str, names: Sequence[str]) -> str:
+    """A sentence whose slots `<Name>` are `{0}`, `{1}` and so on, the number of the question's slot that fills each.
+
+    Args:
+        sentence: The sentence.
+        names: Names of the question's slots in order.
+    """
+    used: Counter[str] = Counter()
+
+    def number(slot: re.Match[str]) -> str:
+        name = _slot_names(slot[0])[0]
+        places = [place for place, other in enumerate(names) if other == name] or list(range(len(names)))
+        used[name] += 1
+        place = places[min(used[name], len(places)) - 1] if places else 0
+        return f"{{{place}}}"
+
+    return _SLOT.sub(number, sentence)
 
 
 def _fill(sentence: str, words: tuple[str, ...]) -> str:
     """A sentence with numbered slots filled; the last word also fills slots beyond the number of words."""
     return _NUMBERED_SLOT.sub(lambda slot: words[min(int(slot[1]), len(words) - 1)], sentence)
-
-
-def _lacks_columns(path: str | Path) -> DataError:
-    return DataError(f"Prompts {path} need the columns {' and '.join(_COLUMNS)}, filled in every row.")

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """TSPM as a system: encoders, its network and its prompt constructor, for question answering."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
-from avkit.batch import Batch, FeatureWidths
+from avkit.batch import Batch, FeatureWidths, Item
 from avkit.encoders.base import VisualFeatures
+from avkit.errors import DataError
+from avkit.nn.query_attention import check_step_count
 from avkit.systems.base import Encoded, RunContext
 from avkit.systems.features import valid_or_none
 from avkit.systems.questions import EncodedQuestionConfig, EncodedQuestionSystem, answers_of, questions_of
@@ -23,16 +27,19 @@ class TSPMConfig(TSPMOptions, EncodedQuestionConfig):
     Attributes:
         name: Name of the system.
         prompt: Text that selects steps: `declarative`, a sentence constructed from the question, or the `question`.
-        prompts: Sentences of the question templates, a CSV file with columns `question_template` and
-            `declarative_prompt`, such as the authors' spreadsheet; avkit's own where None.
+        prompts: Sentences of the question templates, or of questions by their ids: a `.csv`, `.xlsx` or `.json` file
+            with `question_template` (or `question_id`) and `declarative_prompt`, such as the authors' spreadsheet;
+            avkit's own where None.
         frame: How many of the last stored visual features are of the whole frame and not of its patches: 768 for
             `tome14+clip`. With 0 the mean of the patches stands for the frame.
+        tokens: How many tokens the stored features of a picture must have; 0 for any number.
     """
 
     name: Literal["tspm"] = "tspm"
     prompt: str = "declarative"
     prompts: str | None = None
     frame: int = 0
+    tokens: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +57,8 @@ class TSPMSystem(EncodedQuestionSystem):
         config: Its options.
         context: What it is built for.
     """
+
+    checks_samples: ClassVar[bool] = True
 
     config: TSPMConfig
     network: TSPM
@@ -81,18 +90,45 @@ class TSPMSystem(EncodedQuestionSystem):
             frame,
             patches,
             self.text(questions).pooled,
-            self._encode_prompts(questions),
+            self._encode_prompts(questions, batch.id),
             batch.clip,
             valid_or_none(batch),
         )
+        output.sources = sources_of(encoded.visual, output, batch)
         return output
 
-    def _encode_prompts(self, questions: list[str]) -> Tensor | None:
+    def check_sample(self, task: str, item: Item) -> None:
+        """Refuse clips with fewer steps than are selected, and stored pictures of another number of tokens."""
+        if self.config.temporal:
+            check_step_count(self.config.topk, item.steps)
+        tokens = self.config.tokens
+        if tokens and item.visual is not None and item.visual.shape[1] != tokens:
+            raise DataError(
+                f"The stored pictures have {item.visual.shape[1]} tokens each, and --model.system.tokens is {tokens}. "
+                f"Name features of {tokens} tokens with --data.features.visual (avkit extract --recipe tspm_tokens "
+                "makes 27 and 8, tspm makes 14), or leave the option out."
+            )
+
+    def check_questions(self, task: str, questions: Mapping[str, str]) -> None:
+        """Refuse questions that the file of sentences has none for."""
+        if self.config.prompt == "declarative":
+            self.construct_prompt.check_covers(questions)
+
+    def _encode_prompts(self, questions: list[str], names: Sequence[str]) -> Tensor | None:
         """Features of the declarative sentences, (B, width of text), or None where the question selects steps."""
         if self.config.prompt == "question":
             return None
-        sentences = [self.construct_prompt(question) for question in questions]
+        pairs = zip(questions, names, strict=True)
+        sentences = [self.construct_prompt(question, name) for question, name in pairs]
         return self.text(sentences).pooled
+
+
+def sources_of(visual: VisualFeatures, output: TSPMOutput, batch: Batch) -> Tensor | None:
+    """Which token each part of the pictures that were attended to went into, (B, k, h, w); None if that is unknown."""
+    if visual.sources is None or output.shown is None:
+        return None
+    clip = torch.arange(len(batch)) if batch.clip is None else batch.clip
+    return visual.sources[clip.to(visual.sources.device)[:, None], output.shown]
 
 
 def split_frame(visual: VisualFeatures, frame_width: int) -> tuple[Tensor, Tensor]:
