@@ -113,6 +113,15 @@ def test_a_prediction_tells_the_selection_and_reads_no_targets(steps):
     torch.testing.assert_close(prediction["step_weights"].sum(-1), torch.ones(2))
 
 
+def test_merged_tokens_that_the_backbone_averages_are_no_parts_of_a_picture():
+    head, tokens = make_head(topk=3).eval(), replace(make_tokens(), grid=(1, 4))
+    batch = make_batch(tokens)
+    with torch.inference_mode():
+        prediction = head.predict(head(tokens, batch), batch)
+    assert "chosen" in prediction.values
+    assert "parts" not in prediction.values
+
+
 def test_questions_become_declarative_sentences():
     questions = ["Is there a dog?", "Is the cello louder than the flute?"]
     sentences = make_head().second_prompts(questions)

@@ -114,6 +114,7 @@ class MusicAVQA(Official):
             FeatureFacts("clip_vit_b32", 1, 0, 1),
             "visual",
             _PSTP,
+            "tspm_b32",
             token=0,
         ),
         "resnet18_14x14": ReleasedFeatures(

@@ -119,6 +119,8 @@ class TSPMHead(Head):
             valid=None if tokens.valid.all() else tokens.valid,
             allow_fewer=True,
         )
+        if tokens.grid[0] == 1 < tokens.grid[1]:  # averages of merged tokens, which stand at no place of a picture
+            output.parts = None
         return output
 
     def loss(self, output: TSPMOutput, batch: Batch) -> Losses:
