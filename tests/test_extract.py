@@ -17,9 +17,10 @@ import yaml
 from avkit.cli import main
 from avkit.datasets import find_dataset
 from avkit.encoders import build_visual_encoder
+from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.errors import DataError
 from avkit.export import export
-from avkit.extraction.decoding import SourceDataset
+from avkit.extraction.decoding import EncoderInputs, SourceDataset
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.progress import ExtractionProgress
@@ -296,6 +297,42 @@ def merging():
     """The module of token merging, which needs timm, which needs a torchvision that fits torch."""
     pytest.importorskip("torchvision")
     return pytest.importorskip("avkit.encoders.merging")
+
+
+class Halves(VisualEncoder):
+    """Merges the left and the right half of a picture into a token each."""
+
+    width = 3
+
+    def forward(self, frames):
+        halves = torch.stack(frames.float().chunk(2, -1), 1).mean((-2, -1))
+        sources = torch.tensor([[0, 1], [0, 1]]).expand(len(frames), -1, -1)
+        return VisualFeatures(halves[:, 0], halves, (1, 2), sources=sources)
+
+
+def test_the_places_of_merged_tokens_are_a_stream(monkeypatch):
+    monkeypatch.setattr("avkit.extraction.extractor.build_visual_encoder", lambda name, weights: Halves())
+    how = {"of": "pictures", "encoder": "x", "weights": None, "resize": 438, "crop": 384}
+    streams = [FeatureStream("tokens", keep="patches", **how), FeatureStream("tokens_sources", keep="sources", **how)]
+    extractor = FeatureExtractor(streams, torch.device("cpu"))
+    assert len(extractor.groups) == 1, "one pass makes both"
+    facts = extractor.facts("d")
+    assert (facts["tokens_sources"].encoder, facts["tokens_sources"].crop) == ("x sources", 384 / 438)
+    assert facts["tokens"].crop == 0
+    frames = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    assert list(extractor.feed(EncoderInputs("a", {"tokens": frames, "tokens_sources": frames}))) == []
+    made = {clip.stream: clip.values for clip in extractor.flush()}
+    assert made["tokens"].shape == (3, 2, 3)
+    assert made["tokens_sources"].tolist() == [[[0, 1], [0, 1]]] * 3
+
+
+def test_an_encoder_that_merges_nothing_has_no_places():
+    stream = FeatureStream("x", "pictures", "small", weights=None, keep="sources")
+    extractor = FeatureExtractor([stream], torch.device("cpu"))
+    frames = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(DataError, match="'x': encoder 'small' merges no tokens, so it has no sources"):
+        list(extractor.feed(EncoderInputs("a", {"x": frames})))
+        list(extractor.flush())
 
 
 class TestMerging:
