@@ -60,6 +60,16 @@ class Vocabulary:
         return Vocabulary(own["classes"], own["answers"], self.words, pieces=self.pieces)
 
 
+def benchmark_name(task: str, dataset: str = "") -> str:
+    """Name under which a task is scored: the task, and its dataset where it has several, such as avs/avsbench-s4."""
+    return f"{task}/{dataset}" if dataset else task
+
+
+def task_of(benchmark: str) -> str:
+    """The task in the name of a benchmark."""
+    return benchmark.partition("/")[0]
+
+
 def join_vocabularies(by_task: Mapping[str, Vocabulary]) -> Vocabulary:
     """One vocabulary of several tasks' datasets; that of the dataset itself where there is only one."""
     vocabularies = list(by_task.values())
@@ -132,6 +142,7 @@ class Batch:
 
     Attributes:
         task: The one task this batch is for.
+        dataset: Name of the clips' dataset where the task has several, which a batch does not mix; else empty.
         valid: bool (C, T), False on padding.
         text: One question per sample, or None.
         targets: Tensors padded to (B, T, ...) or (B, N, ...); spans such as `events`, and what is no tensor, as a list
@@ -162,10 +173,16 @@ class Batch:
     expert_known: Tensor | None = None
     places: list[int] | None = None
     sources: Tensor | None = None
+    dataset: str = ""
 
     def __len__(self) -> int:
         """Number of samples B."""
         return len(self.id)
+
+    @property
+    def benchmark(self) -> str:
+        """Name under which the batch is scored, see `benchmark_name`."""
+        return benchmark_name(self.task, self.dataset)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on `device`."""

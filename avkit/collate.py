@@ -61,8 +61,13 @@ def _crop_target(field: Field, value: Any, part: slice, begin: float, duration: 
     return value
 
 
-def collate(items: Sequence[Item], task: str) -> Batch:
+def collate(items: Sequence[Item], task: str, dataset: str = "") -> Batch:
     """Put clips side by side, each padded with zeros to the longest.
+
+    Args:
+        items: The clips.
+        task: Name of the task.
+        dataset: Name of the dataset where the task has several.
 
     Raises:
         ValueError: If clips have different targets, hops, offsets or sizes, or a feature is not a finite number.
@@ -77,6 +82,7 @@ def collate(items: Sequence[Item], task: str) -> Batch:
     expert, expert_known = _collate_experts(items)
     return Batch(
         task=task,
+        dataset=dataset,
         id=[item.id for item, count in zip(items, counts, strict=True) for _ in range(count)],
         duration=torch.tensor([item.duration for item in items], dtype=torch.float32),
         hop=first.hop,

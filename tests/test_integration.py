@@ -53,6 +53,14 @@ def slow_layer(layer, audio, patches):
         for p in range(CELLS):
             row = x[t, p] + over_space(layer.visual_attention, spaced[t, p], spaced[t])
             y[t, p] = row + layer.patch_feed_forward(patch_norms["feed_forward"](row))
+    if layer.audio_attention is not None:
+        module = layer.audio_attention
+        normed = audio_norms["self"](audio)
+        attended = []
+        for t in range(steps):
+            bias = torch.stack([module.bias[:, u - t + module.radius] for u in range(steps)], -1)
+            attended.append(attend(module, normed[t], normed, bias))
+        audio = audio + torch.stack(attended)
     a = torch.empty_like(audio)
     for t in range(steps):
         row = audio[t] + over_time(layer.cross_attention, t, audio_norms["time"](audio[t]), y.mean(1))
@@ -77,10 +85,11 @@ def test_it_begins_as_the_identity():
     assert torch.equal(output[1], patches)
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_layers_written_out(share):
+@pytest.mark.parametrize(("share", "audio_self"), [(True, False), (False, False), (True, True)])
+def test_layers_written_out(share, audio_self):
     torch.manual_seed(0)
-    net = awake(MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, radius=5, share=share))
+    options = {"share": share, "audio_self_attention": audio_self}
+    net = awake(MultiModalityIntegration(WIDTH, layers=2, heads=HEADS, inner=16, radius=5, **options))
     audio, patches, valid = clip()
     with torch.no_grad():
         output = net(audio, patches, valid)
@@ -91,6 +100,29 @@ def test_layers_written_out(share):
         torch.testing.assert_close(one[0], other, atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("audio_self", [False, True])
+def test_sound_of_another_second_is_heard_through_self_attention_of_audio_alone(audio_self):
+    torch.manual_seed(0)
+    net = awake(MultiModalityIntegration(WIDTH, heads=HEADS, inner=16, audio_self_attention=audio_self))
+    audio, patches, valid = clip(6)
+    other = audio.clone()
+    other[:, 0] += 1
+    with torch.no_grad():
+        change = (net(other, patches, valid)[0] - net(audio, patches, valid)[0]).abs().amax((0, 2))
+    assert change[0] > 0.1
+    assert bool(change[5] > 1e-3) is audio_self
+
+
+def test_self_attention_of_audio_leaves_the_other_initial_weights_as_they_are():
+    torch.manual_seed(0)
+    without = MultiModalityIntegration(WIDTH, 1, HEADS).state_dict()
+    torch.manual_seed(0)
+    with_it = MultiModalityIntegration(WIDTH, 1, HEADS, audio_self_attention=True).state_dict()
+    assert all(torch.equal(with_it[name], value) for name, value in without.items())
+    added = [name for name in with_it if name not in without]
+    assert all(".audio_attention." in name or ".audio_norms.self." in name for name in added)
+
+
 def test_sharing_saves_the_projections_of_one_pass():
     sizes = [sum(p.numel() for p in MultiModalityIntegration(16, 1, 2, share=s).parameters()) for s in (True, False)]
     assert sizes[1] - sizes[0] == 2 * 4 * (16 * 16 + 16)
@@ -98,7 +130,7 @@ def test_sharing_saves_the_projections_of_one_pass():
 
 def test_padding_changes_nothing():
     torch.manual_seed(0)
-    net = awake(MultiModalityIntegration(WIDTH, heads=HEADS, inner=16))
+    net = awake(MultiModalityIntegration(WIDTH, heads=HEADS, inner=16, audio_self_attention=True))
     audio, patches, valid = clip()
     wide = [torch.cat([x, torch.randn_like(x)], 1) for x in (audio, patches)]
     with torch.no_grad():

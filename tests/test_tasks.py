@@ -302,6 +302,48 @@ def test_modules_can_be_switched_off(switch):
         assert torch.isfinite(net(batch("avqa", 1))["answer_logits"]).all()
 
 
+def from_stored_features(task, patches, count=2):
+    """A batch of scenes with features of as many patches in place of pictures and sound."""
+    given = batch(task, count)
+    visual = torch.randn(*given.valid.shape, patches, 5)
+    return replace(given, frames=None, waveform=None, visual=visual, audio=torch.randn(*given.valid.shape, 7))
+
+
+@pytest.mark.parametrize(
+    ("task", "patches", "interface"),
+    [("avs", 1, "heads"), ("avs", 7, "heads"), ("ra_ssu", 16, "heads"), ("ssl", 7, "heads"), ("avs", 16, "sequence")],
+)
+def test_dense_answers_from_stored_features_are_scored_at_the_size_of_the_truth(task, patches, interface):
+    torch.manual_seed(0)
+    net = AVModel(task, VOCABULARY, AVUnifiedConfig(width=32), interface=interface, features={task: [5, 7]}).eval()
+    given = from_stored_features(task, patches)
+    evaluator = Evaluator(net.tasks, quick=task == "ra_ssu")
+    with torch.no_grad():
+        prediction = net(given)
+        evaluator.update(prediction, given)
+    if task != "ssl":
+        assert prediction["mask"].shape == given.targets["mask"].shape
+        assert evaluator.compute(task)["mIoU"] >= 0
+    if task == "avs":
+        assert prediction["class_logits"].shape[-2:] == given.targets["class_mask"].shape[-2:]
+        assert evaluator.compute(task)["AVSS mIoU"] >= 0
+    assert evaluator.compute(task)[net.tasks[task].monitor] >= 0
+
+
+def test_masks_from_stored_features_are_the_logits_brought_to_the_size_of_the_truth():
+    torch.manual_seed(0)
+    net = AVModel("avs", VOCABULARY, AVUnifiedConfig(width=32), features={"avs": [5, 7]}).eval()
+    given = from_stored_features("avs", 16)
+    with torch.no_grad():
+        logits = net.system(given).maps[:, :, 0]
+        scored = net(given)["mask"]
+        unscored = net(replace(given, targets={}))["mask"]
+    assert logits.shape[-2:] == unscored.shape[-2:] == (8, 8)
+    larger = torch.nn.functional.interpolate(logits, (32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(scored, larger.sigmoid())
+    torch.testing.assert_close(unscored, logits.sigmoid())
+
+
 def test_stored_features_stand_for_encoders():
     net = model("avqa", visual_features=5, audio_features=7)
     assert net.system.visual is None

@@ -59,6 +59,7 @@ def _variants(words: Sequence[str]) -> "list[Variant]":
     """Runs by label where labels are given, the others by their options; in the order of the words."""
     from avkit.cli.tested_runs import read_scores
     from avkit.report.compare import Variant, group_seeds
+    from avkit.report.scores import name_alike
 
     labelled: list[Variant] = []
     others = []
@@ -75,14 +76,16 @@ def _variants(words: Sequence[str]) -> "list[Variant]":
         raise ValueError(
             f"{others[0].name} has no label and {labelled[0].label} is one. Give a label to every run, or to none."
         )
-    if labelled:
-        return labelled
-    return group_seeds(others)
+    if not labelled:
+        return group_seeds(name_alike(others))
+    runs_alike = iter(name_alike([run for variant in labelled for run in variant.runs]))
+    return [Variant(variant.label, [next(runs_alike) for _ in variant.runs]) for variant in labelled]
 
 
 def _headlines(comparison: "Comparison") -> "Comparison":
     """The metrics that tasks are judged by."""
+    from avkit.batch import task_of
     from avkit.tasks import find_task
 
-    rows = [row for row in comparison.rows if row.metric in find_task(row.task).headline]
+    rows = [row for row in comparison.rows if row.metric in find_task(task_of(row.task)).headline]
     return replace(comparison, rows=rows)

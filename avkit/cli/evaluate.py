@@ -18,6 +18,7 @@ from torch import nn
 from avkit.batch import Batch
 from avkit.cli.examples import worst_examples
 from avkit.cli.provenance import versions
+from avkit.cli.start_table import data_facts
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
 from avkit.cli.training_checks import check_samples
@@ -26,6 +27,7 @@ from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
 from avkit.systems.encoder_weights import WeightsFacts
+from avkit.training.benchmarks import Benchmark
 from avkit.training.callbacks import History, read_history
 from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
@@ -57,12 +59,12 @@ def report_run(
     check_samples(cli, ["test"])
     has_training = data.reference == "train"
     if has_training:
-        model.baselines = fit_baselines(model.tasks, data.first_batches("train", COUNTED))
+        model.baselines = fit_baselines(model.benchmarks, data.first_batches("train", COUNTED))
     start = time.perf_counter()
     cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
-    sizes = {task: data.coverage("test", task) for task in model.tasks}
-    rows = label_splits(data, score_rows(model, data.dataset_names, "test", sizes))
+    sizes = {task: data.coverage("test", task) for task in model.benchmarks}
+    rows = label_splits(data, score_rows(model, data.benchmarks, "test", sizes))
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -71,13 +73,14 @@ def report_run(
             model,
             data.first_batches("test", CANDIDATES, size=1),
             SHOWN,
-            {task: data.split("test", task) for task in model.tasks},
+            {name: data.split("test", name) for name in model.benchmarks},
         ),
         examples_note=f"Of the first {CANDIDATES} test samples of each task the {SHOWN} that are answered worst.",
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={
             "model": model_facts(model) | weights_rows(run),
+            **({"data": data_facts(data)} if has_training else {}),
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
@@ -94,10 +97,10 @@ def report_run(
     return path
 
 
-def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: dict[str, int]) -> Iterator[Row]:
-    """One row per figure, each with the best baseline, silence and another sound; headline figures first."""
+def score_rows(model: AVModel, benchmarks: Mapping[str, Benchmark], split: str, sizes: dict[str, int]) -> Iterator[Row]:
+    """A row per figure of each benchmark, with the best baseline, silence and another sound; headline figures first."""
     evaluator = model.evaluator
-    for name, task in model.tasks.items():
+    for name, task in model.benchmarks.items():
         scores = {contestant: evaluator.compute_rows(name, contestant) for contestant in evaluator.contestants(name)}
         metric_notes = evaluator.notes(name)
         figures = scores[MODEL]
@@ -108,8 +111,8 @@ def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: d
             silence = scores.get("silence", {}).get(metric, _NOT_RUN)
             swapped = scores.get("swapped", {}).get(metric, _NOT_RUN)
             yield Row(
-                name,
-                datasets[name],
+                benchmarks[name].task,
+                benchmarks[name].dataset,
                 split,
                 metric,
                 figures[metric].value,
@@ -136,17 +139,19 @@ def score_rows(model: AVModel, datasets: Mapping[str, str], split: str, sizes: d
 
 def label_splits(data: AVDataModule, rows: Iterable[Row]) -> list[Row]:
     """Rows whose split says that it was drawn, where it was, such as `test, drawn`."""
-    return [replace(row, split=data.split_label(row.split, row.task)) for row in rows]
+    labels = {(b.task, b.dataset): name for name, b in data.benchmarks.items()}
+    return [replace(row, split=data.split_label(row.split, labels[row.task, row.dataset])) for row in rows]
 
 
 def write_draws(path: Path, model: AVModel) -> None:
     """Write what a paired comparison of runs needs as `.npz`.
 
     By `task/metric` the score in each draw of the bootstrap, float32 (R,); by `clips/task` which samples were scored,
-    a text in UTF-8 as uint8. Scores of two runs with equal `clips` can be subtracted draw by draw.
+    a text in UTF-8 as uint8. Where a task has several datasets, `task/dataset` stands for `task`. Scores of two runs
+    with equal `clips` can be subtracted draw by draw.
     """
     arrays: dict[str, Any] = {}
-    for task in model.tasks:
+    for task in model.benchmarks:
         arrays[f"clips/{task}"] = np.frombuffer(model.evaluator.clips_digest(task).encode(), np.uint8)
         for metric, row in model.evaluator.compute_rows(task).items():
             if row.draws is not None:
@@ -170,7 +175,7 @@ def best_baseline(scores: Mapping[str, Mapping[str, ScoreRow]], metric: str) -> 
 
 
 def curves(run: RunFolder) -> dict[str, Curve]:
-    """The loss of each task over the steps."""
+    """The loss of each benchmark over the steps."""
     by_task: dict[str, Curve] = {}
     for line in read_history(run.history):
         loss = line.get(f"train/{line.get('task')}/loss")
@@ -208,13 +213,16 @@ def count_parameters(*modules: nn.Module) -> int:
 
 
 def efficiency(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> list[Efficiency]:
-    """The cost of each task's answers to one clip."""
+    """The cost of each task's answers to one clip, of the first of its datasets."""
     rows = []
     training = model.training
     model.eval()
-    for name, task_batches in batches.items():
-        batch = task_batches[0].to(model.device)
-        rows.append(measure(model, batch, hardware(), count_parameters(*model.system.modules_of(name))))
+    measured: set[str] = set()
+    for own_batches in batches.values():
+        batch = own_batches[0].to(model.device)
+        if batch.task not in measured:
+            measured.add(batch.task)
+            rows.append(measure(model, batch, hardware(), count_parameters(*model.system.modules_of(batch.task))))
     model.train(training)
     return rows
 
@@ -259,11 +267,11 @@ def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, 
 def notes(model: AVModel) -> list[str]:
     """Notes of metrics about their figures, then those about how tasks were answered, each once."""
     sentences = model.system.config.notes()
-    for name in model.tasks:
+    for name in model.benchmarks:
         for metric, text in model.evaluator.notes(name).items():
             sentences.append(f"{name} {metric}: {text}")
     for name in model.tasks:
         sentences += [f"{name}: {text}" for text in model.system.notes(name)]
     for name in model.unscored:
-        sentences.append(model.unscored_note(name, model.tasks[name].monitor))
+        sentences.append(model.unscored_note(name, model.benchmarks[name].monitor))
     return list(dict.fromkeys(sentences))

@@ -30,15 +30,15 @@ def examples(
 
     Args:
         model: The model.
-        batches: By task.
-        datasets: Dataset of each task, for pictures of clips that are read as stored features.
+        batches: By benchmark.
+        datasets: Dataset of each benchmark, for pictures of clips that are read as stored features.
     """
     model.eval()
     for name, task_batches in batches.items():
-        kinds = model.tasks[name].answers
+        kinds = model.benchmarks[name].answers
         for batch in task_batches:
             pictures = None
-            if datasets is not None and model.tasks[name].needs_question():
+            if datasets is not None and model.benchmarks[name].needs_question():
                 pictures = feature_pictures(batch, datasets[name])
             inputs = with_sources(batch, pictures).to(model.device)
             with torch.inference_mode():
@@ -81,9 +81,9 @@ def worst_examples(
 
     Args:
         model: The model.
-        batches: By task batches of one sample each, among which to choose.
-        shown: Samples of each task.
-        datasets: Dataset of each task, for pictures of clips that are read as stored features.
+        batches: By benchmark batches of one sample each, among which to choose.
+        shown: Samples of each benchmark.
+        datasets: Dataset of each benchmark, for pictures of clips that are read as stored features.
     """
     model.eval()
     shown_examples: list[Example] = []
@@ -93,7 +93,7 @@ def worst_examples(
         worst = list(examples(model, {name: [samples[number] for number in order]}, datasets))
         for example, number in zip(worst, order, strict=True):
             if not math.isnan(scores[number]):
-                example.score = f"{model.tasks[name].monitor} {100 * scores[number]:.1f}"
+                example.score = f"{model.benchmarks[name].monitor} {100 * scores[number]:.1f}"
         shown_examples += worst
     return shown_examples
 
@@ -101,10 +101,10 @@ def worst_examples(
 def _own_score(model: AVModel, batch: Batch) -> float:
     """The score by which the task is judged, of one sample alone; NaN where it has none."""
     inputs = batch.to(model.device)
-    evaluator = Evaluator(model.tasks, quick=True)
+    evaluator = Evaluator(model.benchmarks, quick=True)
     with torch.inference_mode():
         evaluator.update(model(inputs), inputs)
-    return evaluator.compute(batch.task).get(model.tasks[batch.task].monitor, math.nan)
+    return evaluator.compute(batch.benchmark).get(model.benchmarks[batch.benchmark].monitor, math.nan)
 
 
 def make_example(
@@ -113,7 +113,7 @@ def make_example(
     """One sample of a batch with its predicted and true answers."""
     predicted = _read_answers(kinds, prediction, row, scope)
     steps = _shown_steps(predicted, scope.grid.steps)
-    example = Example(scope.task, batch.id[row], duration=scope.grid.end)
+    example = Example(batch.benchmark, batch.id[row], duration=scope.grid.end)
     if batch.frames is not None:
         frames = batch.frames[_clip_of(batch, row)].cpu().numpy()
         example.images = list(frames[steps].transpose(0, 2, 3, 1))

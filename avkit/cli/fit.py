@@ -12,10 +12,12 @@ import torch
 import torch.distributed as dist
 
 from avkit.cli.processes import process_rank, receive
+from avkit.cli.start_table import print_start_table
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.cli.training_checks import check_before_training
 from avkit.errors import AvkitError, Stopped
 from avkit.files import remove_leftovers
+from avkit.report import open_console
 from avkit.systems.encoder_weights import check_encoder_weights
 from avkit.training.history import History
 from avkit.training.run_folder import RunFolder, new_run, newest_run
@@ -98,6 +100,7 @@ def _print_start(cli: AVCLI, run: RunFolder) -> None:
     if cli.others.others:
         device += f" in {len(cli.others.others) + 1} processes"
     print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {device}, into {run.path}")
+    print_start_table(open_console(), cli.datamodule, ["val", "test"] if cli.config.report else ["val"])
     shared = cli.datamodule.sharing_notes(len(cli.others.others) + 1)
     for note in [*cli.datamodule.notes(), *shared, *cli.model.system.config.notes()]:
         print(f"note: {note}")

@@ -21,12 +21,14 @@ def run(args: list[str]) -> int:
     p.add_argument("--all", action="store_true", help="print every metric, not only those that tasks are judged by")
     add_switches(p)
     options = p.parse_args(args)
+    from avkit.batch import task_of
     from avkit.cli.tested_runs import read_scores
     from avkit.report import open_console
+    from avkit.report.scores import name_alike
     from avkit.report.transfer import compare, conclusion, transfer_table, write_transfer
     from avkit.tasks import find_task
 
-    runs = [read_scores(path) for path in options.runs]
+    runs = name_alike([read_scores(path) for path in options.runs])
     if len(runs) > 1 and len({tuple(sorted(run.tasks)) for run in runs}) == 1:
         names = " ".join(run.name for run in runs)
         raise RunError(f"All runs are of {', '.join(runs[0].tasks)}. Compare them with: avkit compare {names}")
@@ -34,7 +36,7 @@ def run(args: list[str]) -> int:
     path = write_transfer(options.out, report)
     sentences = conclusion(report)
     if not options.all:
-        report.rows = [row for row in report.rows if row.metric in find_task(row.task).headline]
+        report.rows = [row for row in report.rows if row.metric in find_task(task_of(row.task)).headline]
     console = open_console()
     console.print(transfer_table(report))
     for note in [*report.notes, *sentences]:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of tested runs, read from their folders: what `avkit compare` and `avkit report` compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avkit.batch import benchmark_name
 from avkit.errors import AvkitError, RunError
 from avkit.reading.arrays import npz_names, read_npz
 from avkit.reading.checksums import check_record
@@ -46,10 +47,11 @@ def read_scores(path: Path) -> Scores:
         report = read_json(path / "report.json")
         check_record(report, path / "report.json")
         rows = [row for row in report["rows"] if row["value"] is not None]
-        keys = {(str(row["task"]), str(row["metric"])): row for row in rows}
+        names = _benchmark_names(rows)
+        keys = {(names[str(row["task"]), str(row["dataset"])], str(row["metric"])): row for row in rows}
         scores = Scores(
             name=str(path),
-            tasks=[str(task) for task in facts["tasks"]],
+            tasks=_benchmarks([str(task) for task in facts["tasks"]], names),
             dataset=str(facts["dataset"]),
             seed=int(facts["seed"]),
             steps=_steps(run),
@@ -66,7 +68,25 @@ def read_scores(path: Path) -> Scores:
     for task in scores.tasks:
         of_task = [row for key, row in keys.items() if key[0] == task]
         scores.tests[task] = _test(facts, config, of_task[0] if of_task else {}, clips.get(task, ""))
+        if of_task:
+            scores.datasets[task] = str(of_task[0]["dataset"])
     return scores
+
+
+def _benchmark_names(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Names of benchmarks by task and dataset: the task's, with that of the dataset where the task has several."""
+    pairs = list(dict.fromkeys((str(row["task"]), str(row["dataset"])) for row in rows))
+    tasks = [task for task, _ in pairs]
+    return {(task, data): benchmark_name(task, data if tasks.count(task) > 1 else "") for task, data in pairs}
+
+
+def _benchmarks(tasks: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
+    """Names of the benchmarks of tasks in order; a task without a score stands for itself."""
+    benchmarks: list[str] = []
+    for task in tasks:
+        own = [name for (of_task, _), name in names.items() if of_task == task]
+        benchmarks += own or [task]
+    return benchmarks
 
 
 def _steps(run: RunFolder) -> dict[str, int]:
@@ -130,11 +150,20 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return options
 
 
+def _own_value(option: object, dataset: str) -> object:
+    """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets."""
+    if not isinstance(option, str) or "=" not in option:
+        return option
+    values = dict(part.rpartition("=")[::2] for part in option.split(","))
+    return values.get(dataset)
+
+
 def _test(facts: Mapping[str, Any], config: Mapping[str, Any], row: Mapping[str, Any], clips: str) -> dict[str, str]:
     """How a task was tested; a text is empty where it is not known."""
     data = config.get("data")
-    release = data.get("release") if isinstance(data, dict) else None
-    hop = data.get("hop") if isinstance(data, dict) else None
+    dataset = str(row.get("dataset", ""))
+    release = _own_value(data.get("release"), dataset) if isinstance(data, dict) else None
+    hop = _own_value(data.get("hop"), dataset) if isinstance(data, dict) else None
     test = {
         "data": f"{row.get('dataset', '')} {row.get('split', '')}".strip(),
         "release": str(release or ""),

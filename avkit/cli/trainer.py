@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, P
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit.batch import Vocabulary
+from avkit.cli.dataset_option import check_dataset_option
 from avkit.cli.lightning_setup import no_gpu, quiet
 from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
@@ -131,6 +132,7 @@ class AVCLI(LightningCLI):
         parser.link_arguments("model.system.name", "data.whole_clips", compute_fn=reads_whole_clips)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=lambda seed: seed if type(seed) is int else 0)
         parser.link_arguments("data", "model.vocabulary", compute_fn=self._vocabulary, apply_on="instantiate")
+        parser.link_arguments("data.benchmark_vocabularies", "model.benchmarks", apply_on="instantiate")
         parser.link_arguments("data.feature_widths", "model.features", apply_on="instantiate")
         parser.link_arguments("data.expert_width", "model.expert", apply_on="instantiate")
 
@@ -173,7 +175,8 @@ class AVCLI(LightningCLI):
                 given.overfit_batches,
             )
         )
-        check_validations(given, self.datamodule.steps)
+        if self.training_command:
+            check_validations(given, self.datamodule.steps)
         all_batches = {"limit_train_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
         no_validation = given.limit_val_batches == 0 and not given.overfit_batches
         return super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
@@ -277,6 +280,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
     quiet()
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
+    check_dataset_option(args)
     return AVCLI(words, training_command=["fit", *args] if training else None, run_vocabulary=run_vocabulary)
 
 

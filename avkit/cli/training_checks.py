@@ -19,11 +19,12 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
         checkpoint: The checkpoint to go on from.
 
     Raises:
-        ValueError: If a split is empty or too small, or a figure is watched that there is not.
+        ValueError: If a split is empty or too small, a mix is not one, or a figure is watched that there is not.
         RunError: If the checkpoint is of another model.
     """
     _check_splits(cli)
     check_samples(cli, _splits(cli))
+    cli.datamodule.shares()
     for name, monitor in _monitors(cli):
         _check_monitor(cli.model, name, monitor)
     if checkpoint:
@@ -34,11 +35,11 @@ def _check_splits(cli: AVCLI) -> None:
     """Every task has samples to train, validate and test on, and a validation clip for every process."""
     processes = len(cli.others.others) + 1
     for split in _splits(cli):
-        for task in cli.model.tasks:
-            count = len(cli.datamodule.indices(split, task))
+        for name in cli.datamodule.benchmarks:
+            count = len(cli.datamodule.indices(split, name))
             if split == "val" and count < processes:
                 raise ValueError(
-                    f"Task {task!r} has {count} validation clips, fewer than the {processes} processes of "
+                    f"Task {name!r} has {count} validation clips, fewer than the {processes} processes of "
                     f"--trainer.devices {processes}. Give more clips, or fewer devices."
                 )
 
@@ -56,12 +57,13 @@ def check_samples(cli: AVCLI, splits: Sequence[str]) -> None:
         ValueError: If a clip is too short.
     """
     system = cli.model.system
-    for task in cli.model.tasks:
+    for name, benchmark in cli.datamodule.benchmarks.items():
         for split in splits:
-            dataset = cli.datamodule.split(split, task)
-            system.check_questions(task, dataset.questions())
+            dataset = cli.datamodule.split(split, name)
+            system.check_questions(benchmark.task, dataset.questions())
             if system.checks_samples:
-                system.check_sample(task, dataset.item(cli.datamodule.indices(split, task)[0], frozenset()))
+                item = dataset.item(cli.datamodule.indices(split, name)[0], frozenset())
+                system.check_sample(benchmark.task, item)
 
 
 def _monitors(cli: AVCLI) -> Iterator[tuple[str, str]]:
@@ -77,12 +79,14 @@ def _monitors(cli: AVCLI) -> Iterator[tuple[str, str]]:
 def _check_monitor(model: AVModel, name: str, monitor: str) -> None:
     """Refuse a figure that is not logged. Names of losses are known once training runs."""
     figures = ["val/score"]
-    for task, definition in model.tasks.items():
+    for task, definition in model.benchmarks.items():
         if monitor.startswith(f"train/{task}/"):
             return
         figures += [f"val/{task}/{figure}" for figure in dict.fromkeys([*definition.headline, definition.monitor])]
     if monitor not in [*figures, "epoch", "step"]:
-        raise unknown_name(f"figure for {name}", monitor, [*figures, *(f"train/{task}/loss" for task in model.tasks)])
+        raise unknown_name(
+            f"figure for {name}", monitor, [*figures, *(f"train/{task}/loss" for task in model.benchmarks)]
+        )
 
 
 def check_checkpoint(model: AVModel, path: str) -> None:

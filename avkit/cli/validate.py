@@ -18,7 +18,7 @@ def run(args: list[str]) -> int:
 
     checkpoint = run.best if run.best.exists() else run.last
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False)
-    sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.tasks}
-    rows = score_rows(cli.model, cli.datamodule.dataset_names, "val", sizes)
+    sizes = {task: cli.datamodule.coverage("val", task) for task in cli.model.benchmarks}
+    rows = score_rows(cli.model, cli.datamodule.benchmarks, "val", sizes)
     print_scores(open_console(), label_splits(cli.datamodule, rows))
     return 0

@@ -67,6 +67,9 @@ class Dataset(ABC):
     #: Name on the command line; empty for a dataset from outside avkit, which is named `package.module:Class`.
     name: ClassVar[str] = ""
 
+    #: Whether clips are generated, as many as are asked for, so that their number is no size of the data.
+    generated: ClassVar[bool] = False
+
     visual: Features | None = None
     audio: Features | None = None
     missing: Mapping[str, str] = MappingProxyType({})

@@ -64,6 +64,7 @@ class Scenes(Dataset):
     """
 
     name = "scenes"
+    generated = True
     #: Clips per split.
     SIZES: ClassVar[dict[str, int]] = {"train": 20_000, "val": 256, "test": 256}
 

@@ -32,10 +32,20 @@ def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return flat.unflatten(0, logits.shape[:2])
 
 
+def picture_size(batch: Batch) -> tuple[int, int] | None:
+    """Height and width of the batch's pictures; of its true masks where features stand for pictures; None without."""
+    pictures = batch.targets.get("mask") if batch.frames is None else batch.frames
+    return None if pictures is None else (pictures.shape[-2], pictures.shape[-1])
+
+
 def image_size_of(batch: Batch, logits: Tensor) -> tuple[int, int]:
-    """Height and width of the batch's pictures; of the logits where features stand for pictures."""
-    maps = logits if batch.frames is None else batch.frames
-    return maps.shape[-2], maps.shape[-1]
+    """Height and width at which masks are answered: see `picture_size`; where that is not known, of the logits.
+
+    Source:
+        The official networks bring their logits to the size of the true masks, bilinear, and their scores take equal
+        sizes alone (vvvb-github/AVSegFormer at commit 1666d4da378d, `scripts/s4/utility.py`, `mask_iou`).
+    """
+    return picture_size(batch) or (logits.shape[-2], logits.shape[-1])
 
 
 def known_steps(batch: Batch) -> Tensor:

@@ -5,12 +5,15 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avkit.errors import file_error
 from avkit.reading.boundary import file_errors, read_bytes, reason_of
+
+if TYPE_CHECKING:
+    import yaml
 
 #: Bytes that a `.gz` may unpack to, and the bytes that it may unpack to whatever its own size is.
 _MAX_UNPACKED = 2**30
@@ -138,7 +141,7 @@ def parse_yaml(text: str, where: str) -> Any:
             "Name a shorter file.",
         )
     try:
-        values = yaml.safe_load(text)
+        values = _unique_key_loader()(text).get_single_data()
         count = _count_values(values, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -149,6 +152,26 @@ def parse_yaml(text: str, where: str) -> Any:
     if count > _MAX_YAML_VALUES:
         raise file_error(where, f"has aliases that stand for more than {_MAX_YAML_VALUES} values", "Write them out.")
     return values
+
+
+def _unique_key_loader() -> "type[yaml.SafeLoader]":
+    """A loader of plain values that refuses a key that stands twice in a mapping, of which YAML takes the last."""
+    import yaml
+
+    class UniqueKeyLoader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if (key.tag, key.value) in keys:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key.value!r} stands twice in one mapping", problem_mark=key.start_mark
+                    )
+                keys.add((key.tag, key.value))
+            return super().construct_mapping(node, deep)
+
+    return UniqueKeyLoader
 
 
 def _count_values(value: Any, counts: dict[int, int]) -> int:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scores of tested runs, how they were tested, and whether they may be compared."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.batch import benchmark_name, task_of
 from avkit.errors import RunError
 
+Value = TypeVar("Value")
 #: A task and one of its metrics.
 Key = tuple[str, str]
 Draws = NDArray[np.float32]
@@ -21,7 +23,8 @@ class Scores:
 
     Attributes:
         name: Of the run.
-        tasks: That it was trained for.
+        tasks: Names of its benchmarks: the tasks that it was trained for, or `task/dataset` for each dataset of a task
+            that has several. All that is said by task below is said by these.
         dataset: That it was tested on.
         seed: Of the run.
         steps: Training steps of each task.
@@ -33,6 +36,7 @@ class Scores:
             tested on the same ones.
         tests: How each task was tested: texts by what they tell, such as `samples`; empty where that is not known.
         options: The options that decide what a run learns, without its seed; None where they are not known.
+        datasets: Dataset of each task; those without a score are left out.
     """
 
     name: str
@@ -47,11 +51,47 @@ class Scores:
     draws: dict[Key, Draws] = field(default_factory=dict)
     tests: dict[str, dict[str, str]] = field(default_factory=dict)
     options: dict[str, Any] | None = None
+    datasets: dict[str, str] = field(default_factory=dict)
 
     def clips(self, task: str) -> int:
         """How many clips a draw takes; 0 where that is not known."""
         number = self.tests.get(task, {}).get("clips", "").partition(" ")[0]
         return int(number) if number.isdecimal() else 0
+
+
+def name_alike(runs: Sequence[Scores]) -> list[Scores]:
+    """Runs that name a benchmark `task/dataset` where any of them does, so that a task on one dataset is compared.
+
+    A run of `avs` on `avsbench-s4` alone then meets a run of `avs` on several datasets in `avs/avsbench-s4`.
+    """
+    of_several = {task_of(name) for run in runs for name in run.tasks if task_of(name) != name}
+    return [_with_datasets(run, of_several) for run in runs]
+
+
+def _with_datasets(run: Scores, tasks: Collection[str]) -> Scores:
+    """A run whose benchmarks of some tasks have the names of their datasets too."""
+    names = {task: benchmark_name(task, run.datasets.get(task, "")) for task in run.tasks if task in tasks}
+    if not names:
+        return run
+
+    def renamed(by_task: Mapping[str, Value]) -> dict[str, Value]:
+        return {names.get(task, task): value for task, value in by_task.items()}
+
+    def rekeyed(by_key: Mapping[Key, Value]) -> dict[Key, Value]:
+        return {(names.get(task, task), metric): value for (task, metric), value in by_key.items()}
+
+    return replace(
+        run,
+        tasks=[names.get(task, task) for task in run.tasks],
+        steps=renamed(run.steps),
+        values=rekeyed(run.values),
+        units=rekeyed(run.units),
+        counts=rekeyed(run.counts),
+        intervals=rekeyed(run.intervals),
+        draws=rekeyed(run.draws),
+        tests=renamed(run.tests),
+        datasets=renamed(run.datasets),
+    )
 
 
 def differing_tests(task: str, first: Scores, second: Scores) -> list[str]:

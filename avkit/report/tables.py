@@ -102,8 +102,8 @@ def efficiency_table(rows: Sequence[Efficiency]) -> "Table":
 
 
 def short_name(name: str) -> str:
-    """The name of a task or dataset in a narrow table: of `package.module:Class`, which is from outside, the class."""
-    return name.rpartition(":")[2]
+    """The name of a task, dataset or both in a narrow table: of `package.module:Class`, from outside, the class."""
+    return "/".join(part.rpartition(":")[2] for part in name.split("/"))
 
 
 def _task_table(rows: Sequence[Row]) -> "Table":

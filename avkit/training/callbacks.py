@@ -109,14 +109,14 @@ def _write(path: Path, checkpoint: dict[str, Any]) -> None:
 class TaskProgressBar(RichProgressBar):
     """A rich bar that shows the task of the step and its loss."""
 
-    #: Task of the last training step.
+    #: Benchmark of the last training step: its task, and dataset where the task has several.
     task = ""
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Remember the task of the step."""
-        self.task = batch.task
+        self.task = batch.benchmark
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def get_metrics(

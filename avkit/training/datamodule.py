@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lightning's data module: datasets to batches of one task each, in an order that survives being killed."""
 
-from dataclasses import asdict, replace
+import math
 from functools import cached_property
 from pathlib import Path
 
 import lightning as L
 
-from avkit.batch import Batch, Vocabulary, join_vocabularies
-from avkit.collate import collate
-from avkit.datasets import Dataset, DatasetOptions
+from avkit.batch import Batch
+from avkit.datasets import DatasetOptions, find_dataset
 from avkit.datasets.splits import SplitOptions
-from avkit.errors import EmptySplitError
 from avkit.tasks import split_names
+from avkit.training.epoch import EpochLength, epoch_length
 from avkit.training.feature_check import check_stored_features
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.limits import BatchLimits
-from avkit.training.loader import OrderedLoader, PlanLoader
+from avkit.training.loader import OrderedLoader, PlanLoader, collate_task_items
 from avkit.training.options import (
     NO_CROP,
     BatchSizeOptions,
@@ -27,24 +26,21 @@ from avkit.training.options import (
     check_positive,
     share_batch,
 )
-from avkit.training.sampler import BatchPlan, task_weights
-from avkit.training.sources import choose_datasets, open_dataset, open_expert, stored_widths
+from avkit.training.run_datasets import RunDatasets
+from avkit.training.sampler import BatchPlan, dataset_shares, task_weights
+from avkit.training.sources import choose_datasets, open_expert
 from avkit.training.task_spec import task_specs
 
-#: Training steps between two validations with up to three tasks.
-_STEPS = 430
-#: Further steps for each task after the third.
-_STEPS_PER_TASK = 240
 
-
-class AVDataModule(L.LightningDataModule):
+class AVDataModule(RunDatasets, L.LightningDataModule):
     """The data of a run.
 
     Args:
         tasks: Task names, separated by commas; set by `--tasks`.
         whole_clips: Never crop trimmed clips; set by the command line for systems that read them whole.
-        dataset: A dataset for all tasks, or one for each, such as avs=avsbench-s4,avqa=scenes. A task that is not named
-            gets its usual dataset if `root` is given, else the built-in scenes. A dataset from outside is
+        dataset: A dataset for all tasks, or one for each, such as avs=avsbench-s4,avqa=scenes; several of a task are
+            joined by +, such as avs=avsbench-s4+avsbench-ms3, trained on together and scored apart. A task that is not
+            named gets its usual dataset if `root` is given, else the built-in scenes. A dataset from outside is
             package.module:Class.
         root: Folder of data on disk; of several datasets each in a folder of its name.
         manifest: A JSON Lines file of your own clips.
@@ -63,7 +59,11 @@ class AVDataModule(L.LightningDataModule):
         loader: How samples are read.
         mix: How often each task is drawn: sampling_weight (each task's own), uniform, proportional (to its samples),
             temperature or temperature=T (between the two), or weights such as avs=2,avqa=1.
-        steps_per_epoch: Training steps between two validations; by default 430, and 240 more for each task after three.
+        dataset_mix: How often each of a task's datasets is drawn where it has several: proportional (to its samples),
+            uniform, temperature or temperature=T (between the two), or weights such as avsbench-s4=2,avsbench-ms3=1.
+        steps_per_epoch: Training steps between two validations; by default as many as there are batches in one pass
+            over the training clips of all tasks and datasets. Scenes have no size: 430, and 240 more for each task
+            after three.
         seed: Seed of the order of batches, and of the world of scenes.
     """
 
@@ -72,7 +72,7 @@ class AVDataModule(L.LightningDataModule):
         tasks: str = "",
         *,
         whole_clips: bool = False,
-        dataset: str | None = None,
+        dataset: str | dict[str, str | list[str]] | None = None,
         root: str | None = None,
         manifest: str | None = None,
         release: str | None = None,
@@ -87,19 +87,16 @@ class AVDataModule(L.LightningDataModule):
         scenes: SceneOptions = SceneOptions(),
         loader: LoaderOptions = LoaderOptions(),
         mix: str = "sampling_weight",
+        dataset_mix: str = "proportional",
         steps_per_epoch: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         names = split_names(tasks) if tasks else []
-        self.specs = task_specs(names, whole_clips=whole_clips)
+        specs = task_specs(names, whole_clips=whole_clips)
         if manifest and dataset is None:
             dataset = "manifest"
-        benchmarks = {task: spec.benchmark for task, spec in self.specs.items()}
-        #: Name of each task's dataset.
-        self.dataset_names = choose_datasets(benchmarks, dataset, root)
-        #: Where data come from.
-        self.sources = DatasetOptions(
+        usual = {task: spec.benchmark for task, spec in specs.items()}
+        sources = DatasetOptions(
             root=Path(root) if root else None,
             manifest=Path(manifest) if manifest else None,
             release=release,
@@ -111,55 +108,20 @@ class AVDataModule(L.LightningDataModule):
             image_size=image_size,
             seed=seed,
         )
-        self.hop = None if hop is None else str(hop)
-        self.scenes = scenes
-        check_stored_features(self.dataset_names.values(), self.sources, features.expert)
+        dataset_names = choose_datasets(usual, dataset, root)
+        super().__init__(specs, dataset_names, sources, scenes, None if hop is None else str(hop))
+        check_stored_features(self.all_datasets, self.sources, features.expert)
         self.expert = open_expert(features.expert) if features.expert else None
         self.batch_size = batch_size
         self.crop = crop
         self.loader = loader
         self.mix = mix
-        if steps_per_epoch is None:
-            steps_per_epoch = _STEPS + _STEPS_PER_TASK * max(0, len(names) - 3)
-        check_positive("data.steps_per_epoch", steps_per_epoch)
-        #: Training steps per epoch.
-        self.steps = steps_per_epoch
-        #: The split that says what the data are; of a manifest without training clips another.
-        self.reference = "train"
+        self.dataset_mix = dataset_mix
+        if steps_per_epoch is not None:
+            check_positive("data.steps_per_epoch", steps_per_epoch)
+        self.steps_per_epoch = steps_per_epoch
         #: Lightning's limits of batches.
         self.limits = BatchLimits()
-        self._splits: dict[tuple[str, str], Dataset] = {}
-
-    @property
-    def dataset(self) -> str:
-        """Names of all datasets, joined by `+`."""
-        return "+".join(dict.fromkeys(self.dataset_names.values()))
-
-    def split(self, split: str, task: str | None = None) -> Dataset:
-        """The dataset of a task's split, the first task's by default; it is opened once."""
-        first = next(iter(self.dataset_names.values()), "scenes")
-        name = first if task is None else self.dataset_names[task]
-        if (name, split) not in self._splits:
-            names = self.dataset_names.values()
-            self._splits[name, split] = open_dataset(name, split, self.sources, self.scenes, names, self.hop)
-        return self._splits[name, split]
-
-    def use_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Read a manifest without training clips by the names that a run was trained with."""
-        try:
-            self.split("train")
-        except EmptySplitError:
-            self.sources = replace(self.sources, vocabulary=vocabulary)
-            self.reference = "test"
-            vars(self)["vocabulary"] = vocabulary
-
-    def notes(self) -> list[str]:
-        """What a reader of figures must know of the data, one sentence each."""
-        notes: dict[str, None] = {}
-        for name in dict.fromkeys(self.dataset_names.values()):
-            task = next(task for task, dataset in self.dataset_names.items() if dataset == name)
-            notes |= dict.fromkeys(self.split(self.reference, task).notes)
-        return list(notes)
 
     def sharing_notes(self, processes: int) -> list[str]:
         """How batches are shared that a number of processes cannot share evenly, one sentence each."""
@@ -178,90 +140,72 @@ class AVDataModule(L.LightningDataModule):
                 notes.append(f"data.batch_size.{name} {size} is shared by {processes} processes as {shares} clips.")
         return notes
 
-    def split_label(self, split: str, task: str) -> str:
-        """Name of a task's split for tables, which says so where it was drawn, or is the list of another split."""
-        dataset = self.split(split, task)
-        if dataset.listed_split:
-            return f"{split}, the {dataset.listed_split} list"
-        facts = dataset.split_facts
-        return f"{split}, drawn" if facts is not None and facts.drawn else split
-
-    def split_facts(self) -> dict[str, dict[str, object]]:
-        """How splits were made that the datasets do not state, by name of the dataset."""
-        facts = {}
-        for task, name in self.dataset_names.items():
-            split_facts = self.split(self.reference, task).split_facts
-            if split_facts is not None:
-                facts[name] = asdict(split_facts)
-        return facts
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """Classes, answers and words of the datasets, as their training splits define them."""
-        if not self.dataset_names:
-            return self.split("train").vocabulary
-        return join_vocabularies({task: self.split("train", task).vocabulary for task in self.dataset_names})
-
-    @cached_property
-    def feature_widths(self) -> dict[str, list[int]] | None:
-        """Widths of stored visual and audio features by task, 0 for pictures and sound; None if no task reads any."""
-        widths = {task: stored_widths(self.split(self.reference, task)) for task in self.specs}
-        return widths if any(map(any, widths.values())) else None
-
     @cached_property
     def expert_width(self) -> int | None:
         """Width of the features of a large vision-language model; None if there are none."""
         return None if self.expert is None else int(self.expert.shape[0])
 
-    def indices(self, split: str, task: str) -> list[int]:
-        """Numbers of the samples of a split that have the targets of a task.
+    @cached_property
+    def epoch(self) -> EpochLength:
+        """Training steps per epoch before Lightning's limits, and where the number comes from."""
+        if self.steps_per_epoch is not None:
+            return EpochLength(self.steps_per_epoch, "data.steps_per_epoch")
+        passes = {name: self.batches_per_pass(name) for name in self.benchmarks if not self._is_generated(name)}
+        scene_tasks = {benchmark.task for name, benchmark in self.benchmarks.items() if name not in passes}
+        return epoch_length(passes, len(scene_tasks))
 
-        Raises:
-            ValueError: If the dataset lacks targets of the task, or no sample has all of them.
-        """
-        spec = self.specs[task]
-        dataset = self.split(split, task)
-        required = spec.targets_of(split)
-        missing = sorted(required - dataset.provides)
-        if missing:
-            raise ValueError(
-                f"Task {task!r} reads {', '.join(sorted(required))}; dataset {self.dataset_names[task]!r} has no "
-                f"{', '.join(missing)}. It has {', '.join(sorted(dataset.provides))}. Leave {task!r} out of --tasks or "
-                "add them."
-            )
-        indices = dataset.indices(spec.required_for_training)
-        if not indices:
-            raise ValueError(
-                f"No sample of dataset {self.dataset_names[task]!r} has all that task {task!r} reads: "
-                f"{', '.join(sorted(spec.required_for_training))}."
-            )
-        return indices
+    @property
+    def steps(self) -> int:
+        """Training steps per epoch."""
+        return self.limits.steps(self.epoch.steps)
 
-    def coverage(self, split: str, task: str) -> int:
-        """Samples of a task's split that the official files list, on disk or not; else those that can be read."""
-        return len(self.indices(split, task)) + len(self.split(split, task).missing)
+    def batches_per_pass(self, benchmark: str) -> int:
+        """Training batches in one pass over the clips of a benchmark."""
+        size = self.batch_size.for_training(self.spec(benchmark))
+        return math.ceil(len(self.indices("train", benchmark)) / size)
+
+    def _is_generated(self, benchmark: str) -> bool:
+        return find_dataset(self.benchmarks[benchmark].dataset).generated
+
+    def training_sizes(self) -> dict[str, int]:
+        """Number of training samples by benchmark."""
+        return {name: len(self.indices("train", name)) for name in self.benchmarks}
+
+    def shares(self) -> dict[str, float]:
+        """Share of the training steps that each benchmark takes, once delayed tasks have begun."""
+        sizes: dict[str, dict[str, int]] = {task: {} for task in self.specs}
+        for name, size in self.training_sizes().items():
+            benchmark = self.benchmarks[name]
+            sizes[benchmark.task][benchmark.dataset] = size
+        of_task = {task: sum(by_dataset.values()) for task, by_dataset in sizes.items()}
+        weights = task_weights(of_task, self.mix, {task: spec.sampling_weight for task, spec in self.specs.items()})
+        within = dataset_shares(sizes, self.dataset_mix)
+        return {
+            name: weights[benchmark.task] * within[benchmark.task][benchmark.dataset]
+            for name, benchmark in self.benchmarks.items()
+        }
 
     def first_batches(self, split: str, count: int, size: int | None = None) -> dict[str, list[Batch]]:
-        """Batches of the first `count` samples of each task, uncropped, for baselines and examples.
+        """Batches of the first `count` samples of each benchmark, uncropped, for baselines and examples.
 
         Args:
             split: Of the data.
-            count: Samples of each task at most.
+            count: Samples of each benchmark at most.
             size: Samples per batch; those of a training step where None.
         """
         items = self._items(split, NO_CROP)
         size = size or self.batch_size.trimmed
         batches = {}
-        for task in self.specs:
-            samples = [items[SampleKey(task, index, 0.0)][1] for index in self.indices(split, task)[:count]]
-            batches[task] = [collate(samples[i : i + size], task) for i in range(0, len(samples), size)]
+        for name in self.benchmarks:
+            samples = [items[SampleKey(name, index, 0.0)] for index in self.indices(split, name)[:count]]
+            batches[name] = [collate_task_items(samples[i : i + size]) for i in range(0, len(samples), size)]
         return batches
 
     def train_dataloader(self) -> PlanLoader:
         """Batches in the order of the plan, which depends on seed and step only."""
-        indices = {task: self.indices("train", task) for task in self.specs}
+        indices = {name: self.indices("train", name) for name in self.benchmarks}
         items = self._items("train", self.crop)
-        plan = self._plan({task: len(numbers) for task, numbers in indices.items()})
+        plan = self._plan()
         loader = PlanLoader(items, plan, indices, self.steps, self.loader, repeat=bool(self.limits.overfit))
         if self.trainer:  # Lightning restores a loader's state only in the middle of an epoch, not between two
             loader.start_at(self.trainer.fit_loop.total_batch_idx + 1)
@@ -276,47 +220,42 @@ class AVDataModule(L.LightningDataModule):
         return self._in_order("test")
 
     def limit(self, limits: BatchLimits) -> None:
-        """Use a part of the batches.
-
-        Raises:
-            ValueError: If none are left.
-        """
+        """Use a part of the batches; `steps` raises ValueError if none are left."""
         self.limits = limits
-        self.steps = limits.steps(self.steps)
 
-    def _plan(self, sizes: dict[str, int]) -> BatchPlan:
+    def _plan(self) -> BatchPlan:
         delayed = []
         if self.mix == "sampling_weight":
-            delayed = [task for task, spec in self.specs.items() if spec.weakly_supervised]
+            delayed = [name for name in self.benchmarks if self.spec(name).weakly_supervised]
         rank, world_size = self._rank_and_world_size()
-        shares = {
-            task: share_batch(self.batch_size.for_training(spec), world_size) for task, spec in self.specs.items()
+        parts = {
+            name: share_batch(self.batch_size.for_training(self.spec(name)), world_size) for name in self.benchmarks
         }
         return BatchPlan(
-            sizes,
-            {task: size for task, (size, _) in shares.items()},
-            task_weights(sizes, self.mix, {task: spec.sampling_weight for task, spec in self.specs.items()}),
+            self.training_sizes(),
+            {name: size for name, (size, _) in parts.items()},
+            self.shares(),
             self.sources.seed,
             rank=rank,
             world_size=world_size,
             delayed=delayed,
             delay=self.steps // 2,
-            extra={task: extra for task, (_, extra) in shares.items()},
+            extra={name: extra for name, (_, extra) in parts.items()},
         )
 
     def _in_order(self, split: str) -> OrderedLoader:
         rank, world_size = self._rank_and_world_size()
         batches = []
-        for task, spec in self.specs.items():
-            keys = [SampleKey(task, index, 0.0) for index in self.indices(split, task)[rank::world_size]]
-            size = self.batch_size.for_evaluation(spec)
-            task_batches = [keys[i : i + size] for i in range(0, len(keys), size)]
-            batches += task_batches[: self.limits.evaluated(split, len(task_batches))]
+        for name in self.benchmarks:
+            keys = [SampleKey(name, index, 0.0) for index in self.indices(split, name)[rank::world_size]]
+            size = self.batch_size.for_evaluation(self.spec(name))
+            own_batches = [keys[i : i + size] for i in range(0, len(keys), size)]
+            batches += own_batches[: self.limits.evaluated(split, len(own_batches))]
         return OrderedLoader(self._items(split, NO_CROP), batches, self.loader)
 
     def _items(self, split: str, crop: CropOptions) -> TaskItems:
-        datasets = {task: self.split(split, task) for task in self.specs}
-        return TaskItems(datasets, self.specs, crop, self.expert)
+        datasets = {name: self.split(split, name) for name in self.benchmarks}
+        return TaskItems(datasets, {name: self.spec(name) for name in self.benchmarks}, crop, self.expert)
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         """The number of this process, and how many processes train together."""

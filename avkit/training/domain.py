@@ -20,19 +20,21 @@ def domains_of(datasets: Mapping[str, str], root: Path | None, manifest: Path | 
     """The domain of each task.
 
     Args:
-        datasets: Name of the dataset of each task.
+        datasets: Names of each task's datasets, joined by `+`; scenes count only where all are scenes.
         root: Folder of the datasets.
         manifest: File of the dataset `manifest`.
     """
     domains = {}
-    for task, name in datasets.items():
-        folders = [root, None if root is None else root / name, None if manifest is None else manifest.parent]
-        drawn = any(folder is not None and (folder / MARKER).exists() for folder in folders)
-        domains[task] = SCENES if drawn else _domain_of(name)
+    for task, names in datasets.items():
+        of_each = {_domain_of(name, root, manifest) for name in names.split("+")}
+        domains[task] = next(domain for domain in (OWN, OFFICIAL, SCENES) if domain in of_each)
     return domains
 
 
-def _domain_of(name: str) -> str:
+def _domain_of(name: str, root: Path | None, manifest: Path | None) -> str:
+    folders = [root, None if root is None else root / name, None if manifest is None else manifest.parent]
+    if any(folder is not None and (folder / MARKER).exists() for folder in folders):
+        return SCENES
     if name == "scenes":
         return SCENES
     if ":" in name:

@@ -19,10 +19,12 @@ MODEL = "model"
 
 
 class Evaluator:
-    """Scores predictions with one set of metrics per task and contestant.
+    """Scores predictions with one set of metrics per benchmark and contestant.
+
+    A benchmark is a task, or a task on one of its datasets where it has several; these are never scored together.
 
     Args:
-        tasks: Tasks by name.
+        tasks: Tasks by name of their benchmark.
         quick: Leave out metrics that are too slow to run after every epoch.
     """
 
@@ -30,23 +32,23 @@ class Evaluator:
         self.tasks = dict(tasks)
         self.quick = quick
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
-        #: Samples that the model was scored on, by task.
+        #: Samples that the model was scored on, by benchmark.
         self.clips: dict[str, int] = {}
         self._rows: dict[tuple[str, str], dict[str, ScoreRow]] = {}
-        #: Digest of the names of these samples in order, by task.
+        #: Digest of the names of these samples in order, by benchmark.
         self._digests = dict.fromkeys(tasks, "")
 
     def update(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> None:
         """Score one prediction. Contestants other than the model get the quick metrics only."""
-        metrics = self._metrics(batch.task, contestant)
-        self._rows.pop((batch.task, contestant), None)
+        metrics = self._metrics(batch.benchmark, contestant)
+        self._rows.pop((batch.benchmark, contestant), None)
         on_device = {name: metric.to(batch.valid.device) for name, metric in metrics.items()}
-        self.tasks[batch.task].score(on_device, prediction, batch)
+        self.tasks[batch.benchmark].score(on_device, prediction, batch)
         if contestant == MODEL:
-            self.clips[batch.task] = self.clips.get(batch.task, 0) + len(batch)
+            self.clips[batch.benchmark] = self.clips.get(batch.benchmark, 0) + len(batch)
             for name in batch.id:
-                text = f"{self._digests[batch.task]} {name}"
-                self._digests[batch.task] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+                text = f"{self._digests[batch.benchmark]} {name}"
+                self._digests[batch.benchmark] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def compute(self, task: str, contestant: str = MODEL) -> dict[str, float]:
         """Scores by name. A metric that returns several puts its own name before theirs.

@@ -80,7 +80,7 @@ class History(Callback):
         if not isinstance(outputs, Mapping):
             raise TypeError("A training step must return a mapping with its losses as 'parts'.")
         losses = {name: float(value) for name, value in outputs["parts"].items()}
-        self._add({"step": trainer.global_step, "task": batch.task, **losses})
+        self._add({"step": trainer.global_step, "task": batch.benchmark, **losses})
         now = time.perf_counter()
         if self.clock is not None:
             self.working_seconds += now - self.clock

@@ -23,22 +23,22 @@ class SampleKey(NamedTuple):
     """Which sample to read.
 
     Attributes:
-        task: Name of the task.
-        number: Number of the sample in the task's dataset.
+        benchmark: Name of the task, and of its dataset where it has several, see `avkit.batch.benchmark_name`.
+        number: Number of the sample in the dataset.
         draw: Random number in [0, 1) that places a crop.
     """
 
-    task: str
+    benchmark: str
     number: int
     draw: float
 
 
 class TaskItems(TorchDataset[tuple[str, Item]]):
-    """Samples by `SampleKey`: the task's name, and the item with the targets that the task uses.
+    """Samples by `SampleKey`: the benchmark's name, and the item with the targets that the task uses.
 
     Args:
-        datasets: Dataset of each task.
-        specs: What each task needs of the data.
+        datasets: Dataset of each benchmark.
+        specs: What the task of each benchmark needs of the data.
         crop: Longest clips.
         expert: Features that a large vision-language model made of clips, not of all of them, for captions.
     """
@@ -54,20 +54,20 @@ class TaskItems(TorchDataset[tuple[str, Item]]):
         self.specs = specs
         self.crop = crop
         self.expert = expert
-        self.fields = {task: self._provided_targets(task) for task in specs}
+        self.fields = {benchmark: self._provided_targets(benchmark) for benchmark in specs}
 
-    def _provided_targets(self, task: str) -> frozenset[str]:
-        spec = self.specs[task]
-        return (spec.targets | spec.optional) & self.datasets[task].provides
+    def _provided_targets(self, benchmark: str) -> frozenset[str]:
+        spec = self.specs[benchmark]
+        return (spec.targets | spec.optional) & self.datasets[benchmark].provides
 
     def __getitem__(self, key: SampleKey) -> tuple[str, Item]:
-        task, number, draw = key
-        spec = self.specs[task]
-        item = self.datasets[task].item(number, self.fields[task])
+        benchmark, number, draw = key
+        spec = self.specs[benchmark]
+        item = self.datasets[benchmark].item(number, self.fields[benchmark])
         item.place = number
         if self.expert is not None and "caption" in spec.targets:
-            item.expert = expert_features(self.expert, self.datasets[task].media(number), item)
-        return task, self._crop(item, spec, draw)
+            item.expert = expert_features(self.expert, self.datasets[benchmark].media(number), item)
+        return benchmark, self._crop(item, spec, draw)
 
     def _crop(self, item: Item, spec: TaskSpec, draw: float) -> Item:
         max_steps = self.crop.max_steps(spec)

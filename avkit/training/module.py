@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
-from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary, task_of
 from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.outside import building
 from avkit.systems import make_config
@@ -21,6 +21,7 @@ from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
+from avkit.training.benchmarks import make_benchmarks
 from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.random_state import gather_states, random_state, restore_random_state
@@ -50,6 +51,8 @@ class AVModel(L.LightningModule):
         balance: `fixed` leaves it at that; `uncertainty` learns a further factor per task, see `UncertaintyWeights`.
         surgery: Project each step's gradient of the shared parameters off other tasks' conflicting gradients, see
             `GradientSurgery`.
+        benchmarks: Vocabulary of each dataset of the tasks that have several, by benchmark such as avs/avsbench-s4; set
+            by the command line from the data. Each is scored with its own classes and answers.
         features: Widths of the stored visual and audio features that each task reads, 0 for pictures and sound; set by
             the command line from the data.
         expert: Width of the stored features of a vision-language model; set by the command line from the data.
@@ -71,6 +74,7 @@ class AVModel(L.LightningModule):
         loss_weights: dict[str, float] | None = None,
         balance: str = "fixed",
         surgery: bool = False,
+        benchmarks: dict[str, Vocabulary] | None = None,
         features: dict[str, list[int]] | None = None,
         expert: int | None = None,
     ) -> None:
@@ -89,6 +93,8 @@ class AVModel(L.LightningModule):
             )
         self.vocabulary = config.extend_vocabulary(vocabulary or Vocabulary())
         self.tasks = config.make_tasks(names, self.vocabulary)
+        #: What is scored, by name: each task, or each of its datasets where it has several.
+        self.benchmarks = make_benchmarks(config, self.tasks, benchmarks or {})
         self.prompts = {name: task.prompt for name, task in self.tasks.items()} | (prompts or {})
         self.features = {name: list(config.stored_features()) for name in names} if features is None else features
         self.expert = expert
@@ -111,10 +117,10 @@ class AVModel(L.LightningModule):
         )
         with building("system", type(config)):
             self.system = config.build(context)
-        self.evaluator = Evaluator(self.tasks, quick=True)
-        #: Tasks that had no figure in a validation.
+        self.evaluator = Evaluator(self.benchmarks, quick=True)
+        #: Benchmarks that had no figure in a validation.
         self.unscored: list[str] = []
-        #: Constant rules that `test` scores beside the model, by task and name.
+        #: Constant rules that `test` scores beside the model, by benchmark and name.
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
         self.test_other_sounds = True
@@ -139,7 +145,7 @@ class AVModel(L.LightningModule):
         self.current_task = batch.task
         losses = self.system.loss(self.system(batch), batch)
         self._check_finite(losses, batch)
-        parts = {f"train/{batch.task}/{name}": value.detach() for name, value in losses.items()}
+        parts = {f"train/{batch.benchmark}/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(parts, batch_size=len(batch), on_step=True, on_epoch=False)
         loss = losses["loss"] * self.loss_weights.get(batch.task, 1.0)
         if self.balance is not None:
@@ -151,7 +157,7 @@ class AVModel(L.LightningModule):
             return
         parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
         raise DivergedError(
-            f"The loss of task {batch.task!r} is not a finite number at step {self.global_step} ({parts}; clips "
+            f"The loss of task {batch.benchmark!r} is not a finite number at step {self.global_step} ({parts}; clips "
             f"{', '.join(batch.id[:4])} ...). Lower --model.lr (now {self.lr:g}), or set "
             "--trainer.gradient_clip_val 1; the last checkpoint is from before this step."
         )
@@ -183,25 +189,29 @@ class AVModel(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start new metrics."""
-        self.evaluator = Evaluator(self.tasks, quick=True)
+        self.evaluator = Evaluator(self.benchmarks, quick=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
         self.evaluator.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log each task's figures, and the mean that chooses the best checkpoint, of the tasks that have a figure."""
-        scores = []
-        for name, task in self.tasks.items():
+        """Log each benchmark's figures, and the mean over tasks that chooses the best checkpoint.
+
+        A task's part of it is the mean over its datasets. What has no figure is left out.
+        """
+        by_task: dict[str, list[float]] = {}
+        for name, task in self.benchmarks.items():
             figures = self.evaluator.compute(name)
             shown = {*task.headline, task.monitor}
             self.log_dict({f"val/{name}/{k}": v for k, v in figures.items() if k in shown}, sync_dist=False)
             score = figures.get(task.monitor, math.nan)
             if math.isfinite(score):
-                scores.append(score)
+                by_task.setdefault(task_of(name), []).append(score)
             elif name not in self.unscored:
                 self.unscored.append(name)
                 self._print_unscored(name, task.monitor)
+        scores = [sum(of_task) / len(of_task) for of_task in by_task.values()]
         self.log("val/score", sum(scores) / len(scores) if scores else math.nan, prog_bar=True)
 
     def _print_unscored(self, name: str, figure: str) -> None:
@@ -218,14 +228,14 @@ class AVModel(L.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start all official metrics."""
-        self.evaluator = Evaluator(self.tasks)
+        self.evaluator = Evaluator(self.benchmarks)
         self.system.on_evaluation_start()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the model, its answers in silence and with another sound, and the baselines."""
         encoded = self.system.encode(batch)
         self.evaluator.update(self(batch, encoded), batch)
-        for name, rule in self.baselines.get(batch.task, {}).items():
+        for name, rule in self.baselines.get(batch.benchmark, {}).items():
             self.evaluator.update(rule(batch), batch, f"baseline: {name}")
         if not self.test_other_sounds:
             return
@@ -233,8 +243,8 @@ class AVModel(L.LightningModule):
             self.evaluator.update(self(other, self.system.encode(other, encoded.visual)), batch, name)
 
     def on_test_epoch_end(self) -> None:
-        """Log each task's figures."""
-        for name in self.tasks:
+        """Log each benchmark's figures."""
+        for name in self.benchmarks:
             figures = self.evaluator.compute(name)
             self.log_dict({f"test/{name}/{key}": value for key, value in figures.items()}, sync_dist=False)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which task each training step takes, and which samples: a pure function of seed and step."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 #: How often each task is drawn: by its own weight, by its number of samples, equally, or between the two, by its number
 #: of samples to the power of 1 / temperature.
 MIXES = ("sampling_weight", "proportional", "uniform", "temperature")
+#: How often each dataset of a task is drawn where the task is, likewise.
+DATASET_MIXES = ("proportional", "uniform", "temperature")
 
 
 def task_weights(
@@ -29,16 +31,52 @@ def task_weights(
     return {task: weight / total for task, weight in weights.items()}
 
 
+def dataset_shares(sizes: Mapping[str, Mapping[str, int]], mix: str = "proportional") -> dict[str, dict[str, float]]:
+    """Probability of each dataset in the steps of its task.
+
+    Args:
+        sizes: Samples by task and dataset.
+        mix: One of `DATASET_MIXES`, or a weight for each dataset that shares its task with others, such as
+            `avsbench-s4=2,avsbench-ms3=1`; `temperature=T` gives another temperature than 2.
+
+    Raises:
+        ValueError: If the mix is neither, or a weight is not positive.
+    """
+    weights: dict[str, float] = {}
+    mode = mix.partition("=")[0]
+    if mode not in DATASET_MIXES:
+        mixed = dict.fromkeys(name for of_task in sizes.values() if len(of_task) > 1 for name in of_task)
+        if not mixed:
+            raise ValueError(
+                f"dataset_mix is {mix!r}, and no task has several datasets. Leave it out, or name them joined by +, "
+                "such as --data.dataset avs=avsbench-s4+avsbench-ms3."
+            )
+        weights = _listed_weights(list(mixed), mix, "dataset_mix", DATASET_MIXES)
+    shares = {}
+    for task, of_task in sizes.items():
+        raw = {name: weights.get(name, 1.0) for name in of_task} if weights else _by_size(of_task, mix, "dataset_mix")
+        total = sum(raw.values())
+        shares[task] = {name: weight / total for name, weight in raw.items()}
+    return shares
+
+
 def _unnormalised(sizes: Mapping[str, int], mix: str, sampling_weights: Mapping[str, float]) -> dict[str, float]:
     if mix == "sampling_weight":
         return {task: sampling_weights.get(task, 1.0) for task in sizes}
     if mix in MIXES or mix.startswith("temperature="):
-        power = {"proportional": 1.0, "uniform": 0.0}.get(mix, 1 / _temperature(mix))
-        return {task: float(size) ** power for task, size in sizes.items()}
-    return _listed_weights(sizes, mix)
+        return _by_size(sizes, mix, "mix")
+    return _listed_weights(list(sizes), mix, "mix", MIXES)
 
 
-def _temperature(mix: str) -> float:
+def _by_size(sizes: Mapping[str, int], mix: str, option: str) -> dict[str, float]:
+    """Weights that follow the number of samples, all of it, not at all, or to the power of 1 / temperature."""
+    power = {"proportional": 1.0, "uniform": 0.0}.get(mix)
+    if power is None:
+        power = 1 / _temperature(mix, option)
+    return {name: float(size) ** power for name, size in sizes.items()}
+
+
+def _temperature(mix: str, option: str) -> float:
     """The T of `temperature=T`; 2 by default.
 
     Raises:
@@ -50,30 +88,32 @@ def _temperature(mix: str) -> float:
     except ValueError:
         temperature = 0.0
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"mix is {mix!r}; a temperature is a positive number: 1 is proportional, large is uniform.")
+        raise ValueError(
+            f"{option} is {mix!r}; a temperature is a positive number: 1 is proportional, large is uniform."
+        )
     return temperature
 
 
-def _listed_weights(sizes: Mapping[str, int], mix: str) -> dict[str, float]:
+def _listed_weights(names: Sequence[str], mix: str, option: str, modes: Sequence[str]) -> dict[str, float]:
     """The weights of `avs=2,avqa=1`.
 
     Raises:
-        ValueError: If it does not list each task once, with a positive weight.
+        ValueError: If it does not list each name once, with a positive weight.
     """
-    example = ",".join(f"{task}=1" for task in sizes)
+    example = ",".join(f"{name}=1" for name in names)
     error = ValueError(
-        f"mix is {mix!r}; it takes one of {', '.join(MIXES)}, or a positive weight for each of {', '.join(sizes)}, "
-        f"such as {example}."
+        f"{option} is {mix!r}; it takes one of {', '.join(modes)}, or a positive weight for each of "
+        f"{', '.join(names)}, such as {example}."
     )
     weights: dict[str, float] = {}
     for part in mix.split(","):
-        task, _, text = part.partition("=")
+        name, _, text = part.rpartition("=")
         try:
-            weights[task.strip()] = float(text)
+            weights[name.strip()] = float(text)
         except ValueError as e:
             raise error from e
     positive = all(0 < weight < float("inf") for weight in weights.values())
-    if mix.count("=") > len(weights) or weights.keys() != sizes.keys() or not positive:
+    if mix.count("=") > len(weights) or weights.keys() != set(names) or not positive:
         raise error
     return weights
 
@@ -99,16 +139,16 @@ class Share:
 
 
 class BatchPlan:
-    """Batches of one task each, in an order that depends only on seed, sizes and step.
+    """Batches of one task and dataset each, in an order that depends only on seed, sizes and step.
 
     Every sample of a task is taken once before any is taken again. With several processes all ranks take the same
     task, and each rank its part of the batch that one process would take with the batch sizes of all ranks together.
 
     Args:
-        sizes: Samples per task.
-        batch_sizes: Samples per batch and rank of each task.
-        extra: Of each task, the number of ranks that take one sample more, the first ones; 0 where not named.
-        weights: Probability of each task, see `task_weights`.
+        sizes: Samples per task, or per benchmark where a task has several datasets.
+        batch_sizes: Samples per batch and rank of each.
+        extra: Of each, the number of ranks that take one sample more, the first ones; 0 where not named.
+        weights: Probability of each, see `task_weights` and `dataset_shares`.
         seed: Seed of the order.
         rank: Number of this process.
         world_size: Number of processes.

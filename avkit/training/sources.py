@@ -2,8 +2,9 @@
 """Which dataset each task reads, and how datasets are opened."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.errors import DataError, unknown_name
@@ -11,9 +12,12 @@ from avkit.features.store import Store
 from avkit.outside import building
 from avkit.training.options import SceneOptions
 
+#: `task=dataset,...` as a text or as a mapping; several datasets of a task are joined by `+`, or are a list.
+DatasetChoice: TypeAlias = str | Mapping[str, str | Sequence[str]] | None
 
-def choose_datasets(benchmarks: Mapping[str, str | None], dataset: str | None, root: str | None) -> dict[str, str]:
-    """The name of each task's dataset.
+
+def choose_datasets(benchmarks: Mapping[str, str | None], dataset: DatasetChoice, root: str | None) -> dict[str, str]:
+    """The name of each task's dataset; of several the names joined by `+`.
 
     Args:
         benchmarks: Usual dataset of each task, None if it has none.
@@ -22,31 +26,60 @@ def choose_datasets(benchmarks: Mapping[str, str | None], dataset: str | None, r
         root: Folder of data on disk.
 
     Raises:
-        ValueError: If a task or dataset is unknown, or a task has no usual dataset.
+        ValueError: If a task or dataset is unknown or named twice, or a task has no usual dataset.
     """
     named = _named_datasets(list(benchmarks), dataset)
     chosen = {}
     for task, benchmark in benchmarks.items():
         usual = benchmark if root else "scenes"
-        name = named.get(task, usual)
-        if not name:
+        names = named.get(task, usual)
+        if not names:
             raise ValueError(f"Task {task!r} has no usual dataset. Name one with --data.dataset {task}=NAME.")
-        find_dataset(name)
-        chosen[task] = name
+        chosen[task] = "+".join(_check_names(task, names.split("+")))
     return chosen
 
 
-def _named_datasets(tasks: Collection[str], dataset: str | None) -> dict[str, str]:
+def _check_names(task: str, names: Sequence[str]) -> list[str]:
+    """Names of a task's datasets without blanks.
+
+    Raises:
+        ValueError: If one is unknown or named twice.
+    """
+    checked: list[str] = []
+    for name in map(str.strip, names):
+        find_dataset(name)
+        if name in checked:
+            raise ValueError(
+                f"data.dataset names {name!r} twice for task {task!r}. Name each dataset once; --data.dataset_mix says "
+                "how often each is drawn."
+            )
+        checked.append(name)
+    return checked
+
+
+def _named_datasets(tasks: Collection[str], dataset: DatasetChoice) -> dict[str, str]:
+    """Names of datasets by task, of several joined by `+`; those of all tasks where none is named."""
     if not dataset:
         return {}
-    if "=" not in dataset:
-        return dict.fromkeys(tasks, dataset)
-    named = {}
-    for part in dataset.split(","):
-        task, _, name = part.strip().partition("=")
+    if isinstance(dataset, str):
+        if "=" not in dataset:
+            return dict.fromkeys(tasks, dataset)
+        pairs = [part.partition("=")[::2] for part in dataset.split(",")]
+    else:
+        pairs = [(task, names if isinstance(names, str) else "+".join(names)) for task, names in dataset.items()]
+    named: dict[str, str] = {}
+    for text, names in pairs:
+        task = text.strip()
         if task not in tasks:
             raise unknown_name("task in data.dataset", task, tasks)
-        named[task] = name
+        if task in named:
+            raise ValueError(
+                f"data.dataset names task {task!r} twice: {named[task]} and {names.strip()}. Give each task once; "
+                f"several datasets of a task are joined by +, as in {task}={named[task]}+{names.strip()}."
+            )
+        if not names.strip():
+            raise ValueError(f"data.dataset names no dataset for task {task!r}. Give one, as in {task}=NAME.")
+        named[task] = names.strip()
     return named
 
 
@@ -101,13 +134,15 @@ def value_for(dataset: str, text: str | None, names: Collection[str], option: st
     """The part of an option's text such as `llp=res152,ave=vgg19` for one dataset; all of it if it names no datasets.
 
     Raises:
-        ValueError: If the text names a dataset that is not among `names`.
+        ValueError: If the text names a dataset twice, or one that is not among `names`.
     """
     if text is None or "=" not in text:
         return text
     values = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
+        if name.strip() in values:
+            raise ValueError(f"{option} is {text!r}, which names {name.strip()!r} twice. Name each dataset once.")
         values[name.strip()] = value
     for name in values:
         if name not in names:

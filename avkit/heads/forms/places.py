@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.heads.forms.base import CERTAIN_LOGIT, DEFAULT_SIDE, Alphabet, Form, Item, Written
+from avkit.nn.mask_losses import picture_size
 
 
 class BoxForm(Form):
@@ -123,9 +124,7 @@ class MaskForm(Form):
     def _draw(self, rows: list[list[Item]], batch: Batch) -> Tensor:
         """One more than the class of each pixel of each row, 0 for none, int64 (N, H, W); later masks cover earlier."""
         device = batch.valid.device
-        size = (DEFAULT_SIDE, DEFAULT_SIDE)
-        if batch.frames is not None:
-            size = (batch.frames.shape[-2], batch.frames.shape[-1])
+        size = picture_size(batch) or (DEFAULT_SIDE, DEFAULT_SIDE)
         owners: list[int] = []
         items: list[Item] = []
         for number, row in enumerate(rows):

@@ -36,6 +36,8 @@ class SSUFormerConfig(AnsweringOptions, SystemConfig):
         integration_inner: Width of their feed-forward layers.
         share_projections: Use the same projections for the temporal and the spatial pass of each attention.
         temporal_radius: Steps before and after that a step attends to in the temporal pass.
+        audio_self_attention: Let audio tokens attend to each other over time, as the paper says and `published.yaml`
+            sets; without it a step's sound reaches others only by what is seen.
         pieces: Word pieces of captions: a `vocab.txt`, a model on the hub such as `bert-base-uncased`, or empty to make
             them of the dataset's words.
         answers: `both`; `masks` alone (SSU-S); `captions` alone (SSU-D).
@@ -54,6 +56,7 @@ class SSUFormerConfig(AnsweringOptions, SystemConfig):
     integration_inner: int = 128
     share_projections: bool = True
     temporal_radius: int = 9
+    audio_self_attention: bool = False
     pieces: str | None = None
     answers: str = "both"
 

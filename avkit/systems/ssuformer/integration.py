@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-modality integration: visual tokens attend to each other over time and space, audio tokens attend to them."""
+"""Multi-modality integration: attention of visual tokens over time and space, and of audio tokens to them."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class IntegrationLayer(nn.Module):
 
     Both attentions have two passes. In the temporal pass a patch attends to the same position in other steps, and an
     audio token to the mean patches of other steps; in the spatial pass a patch attends to its own picture, and an audio
-    token to the picture of its step.
+    token to the picture of its step. With self-attention of audio, a step's sound first attends to that of other steps.
 
     Args:
         width: Width D.
@@ -48,10 +48,18 @@ class IntegrationLayer(nn.Module):
         radius: Steps before and after that a step attends to in the temporal pass.
         share: Let the temporal and the spatial pass share their projections.
         dropout: Dropout rate in training.
+        audio_self_attention: Let audio tokens attend to each other over time, before they attend to visual ones.
     """
 
     def __init__(
-        self, width: int, heads: int, inner: int, radius: int, share: bool = True, dropout: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        radius: int,
+        share: bool = True,
+        dropout: float = 0.0,
+        audio_self_attention: bool = False,
     ) -> None:
         super().__init__()
         self.visual_attention = SpatioTemporalAttention(width, heads, radius, share, dropout)
@@ -62,6 +70,10 @@ class IntegrationLayer(nn.Module):
         self.patch_feed_forward = FeedForward(width, ratio, dropout)
         self.audio_feed_forward = FeedForward(width, ratio, dropout)
         self.drop = nn.Dropout(dropout)
+        self.audio_attention: WindowAttention | None = None
+        if audio_self_attention:
+            self.audio_attention = WindowAttention(width, heads, radius, dropout)
+            self.audio_norms["self"] = nn.LayerNorm(width)
         # output layers begin at zero, so that the layer begins as the identity and later parts learn at once
         for name, parameter in self.named_parameters():
             if ".out." in name or ".3." in name:
@@ -86,6 +98,9 @@ class IntegrationLayer(nn.Module):
 
     def _integrate_audio(self, audio: Tensor, patches: Tensor, valid: Tensor) -> Tensor:
         norms = self.audio_norms
+        if self.audio_attention is not None:
+            x = norms["self"](audio)
+            audio = audio + self.drop(self.audio_attention(x, x, valid))
         audio = audio + self.drop(self.cross_attention.over_time(norms["time"](audio), patches.mean(2), valid))
         query = rearrange(norms["space"](audio), "b t d -> (b t) 1 d")
         attended = self.cross_attention.over_space(query, patches.flatten(0, 1))
@@ -109,10 +124,12 @@ class MultiModalityIntegration(nn.Module):
         radius: Steps before and after that a step attends to in temporal passes; cost grows linearly with the steps.
         share: Let the temporal and the spatial pass of an attention share their projections.
         dropout: Dropout rate in training.
+        audio_self_attention: Let audio tokens attend to each other over time.
 
     Source:
         RA-SSU (arXiv 2603.09809), section IV-B.2, Eq. 2-3: audio is the query, visual tokens are keys and values,
-        projections are shared across spatial and temporal perception. Norms, feed-forward layers and the order of the
+        projections are shared across spatial and temporal perception; self-attention processes each modality by itself,
+        audio too, which `audio_self_attention` adds. Norms, feed-forward layers and the order of the
         passes, which it leaves open, are ours; with norms after each addition captions never learned to use the
         picture.
     """
@@ -126,11 +143,12 @@ class MultiModalityIntegration(nn.Module):
         radius: int = 9,
         share: bool = True,
         dropout: float = 0.0,
+        audio_self_attention: bool = False,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for _ in range(layers):
-            self.layers.append(IntegrationLayer(width, heads, inner, radius, share, dropout))
+            self.layers.append(IntegrationLayer(width, heads, inner, radius, share, dropout, audio_self_attention))
 
     def forward(self, audio: Tensor, patches: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Integrate.

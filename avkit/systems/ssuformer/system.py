@@ -64,6 +64,7 @@ class SSUFormerSystem(System):
             config.temporal_radius,
             config.share_projections,
             config.dropout,
+            config.audio_self_attention,
         )
         inputs = HeadInputs(
             config.width,
