@@ -6,6 +6,7 @@ A task names the kinds of its answers in `Task.answers`. `avkit.report` says how
 
 from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
 from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, TimedAnswer
+from avkit.answers.gates import Gates
 from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
 from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text
 from avkit.answers.values import Values
@@ -18,6 +19,7 @@ __all__ = [
     "ClassMask",
     "Event",
     "Events",
+    "Gates",
     "Heat",
     "Mask",
     "ModalityLabels",

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from avkit.batch import Batch
+from avkit.cli.beside import Beside
 from avkit.cli.examples import worst_examples
 from avkit.cli.provenance import versions
 from avkit.cli.start_table import data_facts
@@ -50,9 +51,21 @@ _NOT_RUN = ScoreRow(math.nan, 0)
 
 
 def report_run(
-    cli: AVCLI, run: RunFolder, history: History | None = None, training_minutes: float | None = None
+    cli: AVCLI,
+    run: RunFolder,
+    history: History | None = None,
+    training_minutes: float | None = None,
+    beside: Beside | None = None,
 ) -> Path:
-    """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path."""
+    """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path.
+
+    Args:
+        cli: Trainer, model and data.
+        run: The run.
+        history: What was kept of a training that has just ended.
+        training_minutes: How long it took.
+        beside: Another run whose answers examples show too.
+    """
     model = cli.model
     data = cli.datamodule
     checkpoint = run.best if run.best.exists() else run.last
@@ -74,6 +87,7 @@ def report_run(
             data.first_batches("test", CANDIDATES, size=1),
             SHOWN,
             {name: data.split("test", name) for name in model.benchmarks},
+            beside,
         ),
         examples_note=f"Of the first {CANDIDATES} test samples of each task the {SHOWN} that are answered worst.",
         curves=curves(run),

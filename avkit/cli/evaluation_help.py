@@ -24,6 +24,12 @@ def show_help(command: str, args: Sequence[str]) -> bool:
         "--trainer.accelerator gpu; 'avkit fit --help' lists them.",
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/NAME")
+    if command == "test":
+        parser.add_argument(
+            "--beside",
+            metavar="RUN",
+            help="another run of the same task, such as a baseline, whose events the report's examples show too",
+        )
     add_switches(parser)
     parser.print_help()
     return True

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Prediction
+from avkit.cli.beside import Beside
 from avkit.cli.feature_pictures import FeaturePictures, feature_pictures, with_frames, with_sources
 from avkit.datasets import Dataset
 from avkit.report import Example, Sample
@@ -24,14 +25,18 @@ Kinds = Sequence[type[Answer]]
 
 
 def examples(
-    model: AVModel, batches: Mapping[str, Sequence[Batch]], datasets: Mapping[str, Dataset] | None = None
+    model: AVModel,
+    batches: Mapping[str, Sequence[Batch]],
+    datasets: Mapping[str, Dataset] | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Example]:
-    """A few test samples of each task with the model's answers and the true ones.
+    """A few test samples of each task with the model's answers, the true ones, and those of another run.
 
     Args:
         model: The model.
         batches: By benchmark.
         datasets: Dataset of each benchmark, for pictures of clips that are read as stored features.
+        beside: Another run whose answers are shown too.
     """
     model.eval()
     for name, task_batches in batches.items():
@@ -49,8 +54,9 @@ def examples(
             if shown.frames is not None and _drawn_on_frames(kinds, prediction, scopes):
                 with torch.inference_mode():
                     silent = model(silence(inputs))
+            other = None if beside is None else beside.predict(inputs)
             for row, scope in enumerate(scopes):
-                example = make_example(kinds, shown, prediction, silent, row, scope)
+                example = make_example(kinds, shown, prediction, silent, row, scope, other, beside)
                 if pictures is not None:
                     _add_notes(example, pictures, has_parts="parts" in prediction.values)
                 yield example
@@ -76,6 +82,7 @@ def worst_examples(
     batches: Mapping[str, Sequence[Batch]],
     shown: int,
     datasets: Mapping[str, Dataset] | None = None,
+    beside: Beside | None = None,
 ) -> list[Example]:
     """The samples of each task that are answered worst, each with its own score, the worst first.
 
@@ -84,13 +91,14 @@ def worst_examples(
         batches: By benchmark batches of one sample each, among which to choose.
         shown: Samples of each benchmark.
         datasets: Dataset of each benchmark, for pictures of clips that are read as stored features.
+        beside: Another run whose answers are shown too.
     """
     model.eval()
     shown_examples: list[Example] = []
     for name, samples in batches.items():
         scores = [_own_score(model, batch) for batch in samples]
         order = sorted(range(len(samples)), key=lambda number: (math.isnan(scores[number]), scores[number]))[:shown]
-        worst = list(examples(model, {name: [samples[number] for number in order]}, datasets))
+        worst = list(examples(model, {name: [samples[number] for number in order]}, datasets, beside))
         for example, number in zip(worst, order, strict=True):
             if not math.isnan(scores[number]):
                 example.score = f"{model.benchmarks[name].monitor} {100 * scores[number]:.1f}"
@@ -108,9 +116,16 @@ def _own_score(model: AVModel, batch: Batch) -> float:
 
 
 def make_example(
-    kinds: Kinds, batch: Batch, prediction: Prediction, silent: Prediction | None, row: int, scope: Scope
+    kinds: Kinds,
+    batch: Batch,
+    prediction: Prediction,
+    silent: Prediction | None,
+    row: int,
+    scope: Scope,
+    other: Prediction | None = None,
+    beside: Beside | None = None,
 ) -> Example:
-    """One sample of a batch with its predicted and true answers."""
+    """One sample of a batch with its predicted and true answers, and those of another run, where one is given."""
     predicted = _read_answers(kinds, prediction, row, scope)
     steps = _shown_steps(predicted, scope.grid.steps)
     example = Example(batch.benchmark, batch.id[row], duration=scope.grid.end)
@@ -118,10 +133,14 @@ def make_example(
         frames = batch.frames[_clip_of(batch, row)].cpu().numpy()
         example.images = list(frames[steps].transpose(0, 2, 3, 1))
         example.times = [(step + 0.5) * batch.hop for step in steps.tolist()]
+    if beside is not None and other is not None:
+        example.beside = beside.name
     for answer in predicted:
         kind = type(answer)
         silent_answer = None if silent is None else kind.read(silent, row, scope)
         sample = Sample(answer, silent_answer, kind.read_target(batch, row, scope), steps)
+        if beside is not None and other is not None:
+            sample.beside = kind.read(other, row, beside.scope(scope))
         find_renderer(kind).fill_example(example, sample)
     return example
 

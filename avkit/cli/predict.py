@@ -51,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
         help="repeat a caption while its source changes by no more than X, such as 0.03; SSUFormer alone",
     )
     p.add_argument(
+        "--beside",
+        metavar="RUN",
+        help="another run of the same task, such as a baseline, whose answers are shown on the same time line",
+    )
+    p.add_argument(
         "--any_answer",
         action="store_true",
         help="let an answer be of another kind than its question asks for, such as a place for yes or no",
@@ -71,6 +76,13 @@ def run(args: list[str]) -> int:
         raise ValueError(reason)
     predictor = load(options.run, options.device, trust=options.trust)
     predictor.any_answer = options.any_answer
+    if options.beside and options.stream:
+        raise ValueError(
+            "--beside shows another run on the time line of a whole video. Leave out --stream or --beside."
+        )
+    other = load(options.beside, options.device, trust=options.trust) if options.beside else None
+    if other is not None:
+        other.any_answer = options.any_answer
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
     clips, errors = find_clips(options.clips, options.out)
@@ -86,7 +98,7 @@ def run(args: list[str]) -> int:
                 if options.stream:
                     _stream(predictor, clip, options)
                 else:
-                    _predict(predictor, clip, options)
+                    _predict(predictor, other, clip, options)
         except WriteError:
             raise  # the next result could not be written either
         except AvkitError as e:
@@ -119,15 +131,20 @@ def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
         "stream": options.stream,
         "caption_change_threshold": options.caption_change_threshold,
     }
+    if options.beside:  # absent otherwise, so that folders of results without it are found again
+        dependent["beside"] = options.beside
     return Request.of(clip, predictor.provenance, dependent)
 
 
-def _predict(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> None:
+def _predict(predictor: "Predictor", other: "Predictor | None", clip: Path, options: argparse.Namespace) -> None:
     """Predict a video, write the answers and print them."""
+    from avkit.inference.beside import add_beside
     from avkit.inference.result_folders import claim_folder
     from avkit.report import terminal_lines
 
     result = predictor.predict(clip, options.tasks, options.question, options.hop, options.audio, options.silent_ok)
+    if other is not None:
+        add_beside(result, other, options.question, options.hop, options.audio, options.silent_ok)
     folder = claim_folder(options.out, _request(predictor, clip, options))
     paths = result.save(folder, video=not options.no_video)
     print(f"{clip}:")

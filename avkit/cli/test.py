@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit test RUN`: official metrics on the test split, and the report again."""
 
+from collections.abc import Sequence
+
 from avkit.cli.evaluation_help import show_help
 from avkit.cli.open_run import open_run
 
@@ -9,8 +11,31 @@ def run(args: list[str]) -> int:
     """Test; `args` are a run folder and options that replace those of its config."""
     if show_help("test", args):
         return 0
-    cli, run = open_run("test", args)
+    words, other = _without_beside(args)
+    cli, run = open_run("test", words)
+    from avkit.cli.beside import open_beside
     from avkit.cli.evaluate import report_run
 
-    report_run(cli, run)
+    beside = open_beside(other, cli, trust="--trust" in args) if other else None
+    report_run(cli, run, beside=beside)
     return 0
+
+
+def _without_beside(args: Sequence[str]) -> tuple[list[str], str]:
+    """The words without `--beside RUN`, and that run; empty where there is none.
+
+    Raises:
+        ValueError: If no run follows.
+    """
+    words: list[str] = []
+    other = ""
+    given = iter(args)
+    for word in given:
+        option, equals, value = word.partition("=")
+        if option != "--beside":
+            words.append(word)
+            continue
+        other = value if equals else next(given, "")
+        if not other or other.startswith("-"):
+            raise ValueError("--beside names no run. Give one, such as --beside runs/BASELINE.")
+    return words, other

@@ -18,6 +18,8 @@ class EventLevel:
         valid: bool (B, N), False on padding.
         stride: Steps between two points.
         first: Position of the first point in steps; the middle of the steps that it stands for where None.
+        audio_gate: How much each point matters by its sound, (B, N) in (0, 1); None where the network has no gates.
+        visual_gate: The same by its pictures.
     """
 
     logits: Tensor
@@ -25,6 +27,8 @@ class EventLevel:
     valid: Tensor
     stride: int
     first: float | None = None
+    audio_gate: Tensor | None = None
+    visual_gate: Tensor | None = None
 
     @property
     def points(self) -> Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Found events against true ones over time, a lane per class, as shares of a clip that a page can draw."""
+"""Found events against true ones over time, a lane per class, and curves, as shares of a clip that a page can draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,6 +38,22 @@ class Lane:
     name: str
     found: list[Span] = field(default_factory=list)
     true: list[Span] = field(default_factory=list)
+    beside: list[Span] = field(default_factory=list)
+
+
+@dataclass
+class CurveLane:
+    """A curve over time.
+
+    Attributes:
+        name: What it is.
+        points: Its points as the attribute of an SVG polyline, in a box 100 wide and 10 high.
+        text: Its range, in words.
+    """
+
+    name: str
+    points: str
+    text: str
 
 
 def event_lanes(example: Example) -> list[Lane]:
@@ -49,7 +65,25 @@ def event_lanes(example: Example) -> list[Lane]:
         _lane(lanes, event).true.append(_span(event, example.duration, "true"))
     for event in sorted(example.events, key=lambda event: event.start):
         _lane(lanes, event).found.append(_span(event, example.duration, "found"))
+    for event in sorted(example.beside_events, key=lambda event: event.start):
+        _lane(lanes, event).beside.append(_span(event, example.duration, f"found by {example.beside}"))
     return list(lanes.values())[:_MAX_LANES]
+
+
+def curve_lanes(example: Example) -> list[CurveLane]:
+    """The curves of an example, each on a lane of its own."""
+    if example.duration <= 0:
+        return []
+    lanes = []
+    for name, curve in example.curves.items():
+        points = []
+        for second, value in curve:
+            left = 100 * min(max(second / example.duration, 0.0), 1.0)
+            points.append(f"{left:.2f},{10 - 10 * min(max(value, 0.0), 1.0):.2f}")
+        values = [value for _, value in curve]
+        text = f"{name}: {min(values, default=0.0):.2f} to {max(values, default=0.0):.2f}, drawn from 0 to 1"
+        lanes.append(CurveLane(name, " ".join(points), text))
+    return lanes
 
 
 def ticks(example: Example) -> Sequence[str]:

@@ -38,6 +38,9 @@ class Example:
         events: Predicted events, shown over time above the true ones.
         truth_events: True events; None where they are not known.
         duration: Length of the clip in seconds, for events.
+        curves: By name seconds and values in [0, 1], drawn over the same time as the events.
+        beside: Name of another run whose events are shown too; empty if there is none.
+        beside_events: The events that it predicts.
         score: Its own score and the metric, such as `mIoU 71.3`.
         captions: Predicted caption under each frame, or none.
         truth_captions: True caption under each frame, or none.
@@ -60,6 +63,9 @@ class Example:
     events: list[Event] = field(default_factory=list)
     truth_events: list[Event] | None = None
     duration: float = 0.0
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    beside: str = ""
+    beside_events: list[Event] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     truth_captions: list[str] = field(default_factory=list)
     question: str = ""
@@ -146,6 +152,8 @@ class Result:
             left out.
         warning: What a reader must know before any answer, such as that the run has seen drawn shapes alone.
         short_warning: The same in a few words, for frames.
+        beside: Answers of another run, such as a baseline, which are shown on the same time line.
+        beside_name: Name of that run.
 
     Raises:
         ValueError: If the parts disagree about T, or duration or hop is not positive.
@@ -165,6 +173,8 @@ class Result:
     domains: dict[str, str] = field(default_factory=dict)
     warning: str = ""
     short_warning: str = ""
+    beside: list[Answer] = field(default_factory=list)
+    beside_name: str = ""
 
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):

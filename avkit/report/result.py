@@ -67,6 +67,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `answers`: `question`, `answer`, `scores`, the probability of the best few, and `chosen`, start, end and weight of
       the steps that the answer was made of, where a model chooses some; `kept_to`, the kind of answers that a question
       asks for, if others were left out.
+    - `gates`, only where the model has some: `task`, and `audio` and `visual`, how much each step matters.
+    - `beside`, only where another run is shown too: `run`, its name, and its `events` and other lists as above.
     - `warning`, what a reader must know before any answer, or null; `domains`, what the run was trained on, by task:
       `scenes` (drawn shapes), `official` or `own`.
     - `notes` and `provenance`.
@@ -99,10 +101,9 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
 
 def _record(result: Result, groups: Sequence[AnswerGroup]) -> Record:
     """What result.json holds."""
-    filled: Record = {"class_names": [], "captions": [], "events": [], "answers": []}
-    for renderer, answers in groups:
-        for name, value in renderer.record(answers).items():
-            filled[name] = filled[name] + value if name in filled else value
+    filled = _filled({"class_names": [], "captions": [], "events": [], "answers": []}, groups)
+    if result.beside:
+        filled["beside"] = {"run": result.beside_name, **_filled({}, group_answers(result.beside))}
     return {
         "format": "avkit result",
         "version": 1,
@@ -120,6 +121,14 @@ def _record(result: Result, groups: Sequence[AnswerGroup]) -> Record:
         "notes": result.notes,
         "provenance": result.provenance,
     }
+
+
+def _filled(record: Record, groups: Sequence[AnswerGroup]) -> Record:
+    """A record with what renderers add to it; lists under the same key are put one after the other."""
+    for renderer, answers in groups:
+        for name, value in renderer.record(answers).items():
+            record[name] = record[name] + value if name in record else value
+    return record
 
 
 def step_record(result: Result, step: int) -> Record:
@@ -154,6 +163,9 @@ def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) ->
             above.append(block)
         else:
             below.append(block)
+    beside = []
+    for renderer, answers in group_answers(result.beside):
+        beside.append(trusted_html(renderer.page_block(answers, result)))
     frames = _frames(result)
     return {
         "result": result,
@@ -161,6 +173,7 @@ def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) ->
         "timeline": png_as_jpeg_uri(light),
         "blocks_above": above,
         "blocks_below": below,
+        "blocks_beside": beside,
         "frames": frames,
         "legends": _legends(result, groups, len(frames)),
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from avkit.answers.encoding import Record
 from avkit.files import write_file
 from avkit.report.efficiency import METHOD
-from avkit.report.event_lanes import event_lanes, ticks
+from avkit.report.event_lanes import curve_lanes, event_lanes, ticks
 from avkit.report.figure import THEMES, save_figure
 from avkit.report.files import render, sealed_json
 from avkit.report.images import Pixels, jpeg_uri, picture, png_uri, warm
@@ -81,7 +81,8 @@ def _examples(examples: Sequence[Example]) -> list[Record]:
     for example in examples:
         frames = [_frame(example, index) for index in range(len(example.images))]
         lanes = event_lanes(example)
-        values.append({"record": example, "frames": frames, "lanes": lanes, "ticks": ticks(example)})
+        curves = curve_lanes(example)
+        values.append({"record": example, "frames": frames, "lanes": lanes, "curves": curves, "ticks": ticks(example)})
     return values
 
 

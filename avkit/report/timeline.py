@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.batch import SAMPLE_RATE
-from avkit.report.figure import THEMES, Theme, TimelineRow, draw_rows, lines_row, thumbnails_row
+from avkit.report.figure import THEMES, Theme, TimelineRow, draw_rows, labelled_row, lines_row, thumbnails_row
 from avkit.report.images import Pixels, picture
 from avkit.report.records import Result
 from avkit.report.renderers.table import group_answers, step_regions
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Bins of the drawn waveform: a picture has no more columns.
 _WAVE_BINS = 2000
+#: Letters of a run's name that a row has room for.
+_LABEL = 15
 
 
 def timeline(result: Result, theme: str = "light") -> bytes:
@@ -24,7 +26,8 @@ def timeline(result: Result, theme: str = "light") -> bytes:
 
     Rows without data are left out: thumbnails with tinted masks; waveform and spectrogram; thumbnails that glow where
     the sound comes from; share of the picture that sounds; one bar per class; events by task and modality; captions,
-    equal neighbours joined; questions with answers; answers of other kinds as text.
+    equal neighbours joined; questions with answers; answers of other kinds as text. Rows of a run that is shown
+    beside it come last, with its name.
 
     Args:
         result: What was predicted.
@@ -36,6 +39,9 @@ def timeline(result: Result, theme: str = "light") -> bytes:
     for renderer, answers in group_answers(result.answers):
         rows += renderer.timeline_rows(answers, result, colors)
         lines += renderer.timeline_lines(answers, result)
+    for renderer, answers in group_answers(result.beside):
+        for row in renderer.timeline_rows(answers, result, colors):
+            rows.append(labelled_row(row, result.beside_name[:_LABEL]))
     if lines:
         rows.append(lines_row(lines, colors))
     if not rows:

@@ -88,6 +88,10 @@ class EventNetwork(OfficialNetwork):
         visual, audio, valid = self.pad(visual, audio, valid)
         levels = self.pyramid(visual, audio, valid)
         output: list[EventLevel] = self.decoder(self.relate(levels), [level.valid for level in levels])
+        for events, level in zip(output, levels, strict=True):
+            if level.audio_gate is not None and level.visual_gate is not None:
+                events.audio_gate = level.audio_gate[..., 0]
+                events.visual_gate = level.visual_gate[..., 0]
         return output
 
     def pad(self, visual: Tensor, audio: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,5 +191,11 @@ class EventSystem(FeatureSystem):
         return losses
 
     def predict(self, output: Sequence[EventLevel], batch: Batch) -> Prediction:
-        """`event_list`, see `decode_events`."""
-        return Prediction(batch.task, batch.id, {"event_list": decode_events(output, batch)})
+        """`event_list`, see `decode_events`; `audio_gate` and `visual_gate` (B, T) where the network has gates."""
+        values: dict[str, Any] = {"event_list": decode_events(output, batch)}
+        finest = output[0]
+        if finest.audio_gate is not None and finest.visual_gate is not None:
+            steps = batch.valid.shape[1]
+            values["audio_gate"] = finest.audio_gate[:, :steps]
+            values["visual_gate"] = finest.visual_gate[:, :steps]
+        return Prediction(batch.task, batch.id, values)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from avkit.answers import Answer, Events
+from avkit.answers import Answer, Events, Gates
 from avkit.batch import Batch, Prediction
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.event_recall import EventRecall
@@ -21,7 +21,7 @@ class DenseEvents(Task):
 
     name = "davel"
     default_head = "avkit.heads.pyramid:PyramidHead"
-    answers: ClassVar[tuple[type[Answer], ...]] = (Events,)
+    answers: ClassVar[tuple[type[Answer], ...]] = (Events, Gates)
     sequence_forms: ClassVar[tuple[str, ...]] = ("dense",)
     targets = ("events",)
     untrimmed = True

@@ -34,12 +34,14 @@ class Sample(Generic[A]):
         silent: What it answered without sound, if it was asked.
         true: The true answer, if it is known.
         steps: Indices of the steps that the example shows.
+        beside: What another run answered, if one is shown beside it.
     """
 
     predicted: A
     silent: A | None
     true: A | None
     steps: NDArray[np.intp]
+    beside: A | None = None
 
 
 class Renderer(Generic[A]):

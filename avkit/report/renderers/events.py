@@ -44,6 +44,8 @@ class EventsRenderer(Renderer[TimedAnswer]):
         """Predicted and true events over time, and the labels of steps under each frame."""
         example.events = sample.predicted.events()
         example.truth_events = None if sample.true is None else sample.true.events()
+        if sample.beside is not None:
+            example.beside_events = sample.beside.events()
         texts = sample.predicted.step_texts()
         if texts is None:
             return

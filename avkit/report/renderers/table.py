@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.answers import Answer, Caption, Choice, ClassMask, Heat, Mask, Number, Text, TimedAnswer
+from avkit.answers import Answer, Caption, Choice, ClassMask, Gates, Heat, Mask, Number, Text, TimedAnswer
 from avkit.report.images import Labels
 from avkit.report.records import Result
 from avkit.report.renderers.base import Renderer
 from avkit.report.renderers.events import EventsRenderer
 from avkit.report.renderers.fallback import JSONRenderer
+from avkit.report.renderers.gates import GatesRenderer
 from avkit.report.renderers.maps import ClassMaskRenderer, HeatRenderer, MaskRenderer
 from avkit.report.renderers.texts import CaptionRenderer, ChoiceRenderer, PlainRenderer
 
@@ -28,6 +29,7 @@ RENDERERS: dict[type, Renderer[Any]] = {
     ClassMask: ClassMaskRenderer(),
     Heat: HeatRenderer(),
     TimedAnswer: EventsRenderer(),
+    Gates: GatesRenderer(),
     Caption: CaptionRenderer(),
     Choice: ChoiceRenderer(),
     Text: _PLAIN,
