@@ -91,6 +91,8 @@ SYSTEMS = [
     ("av_unified", "ave", {}, ("visual", "audio", "text")),
     ("ccnet", "davel", {}, ("visual", "audio")),
     ("unav", "davel", {}, ("visual", "audio")),
+    ("actionformer", "davel", {}, ("visual", "audio")),
+    ("tadtr", "davel", {}, ("visual", "audio")),
     ("han", "avvp", {}, ("visual", "audio")),
     ("mm_pyramid", "avvp", {}, ("visual", "audio")),
     ("avel", "ave", {}, ("visual", "audio")),

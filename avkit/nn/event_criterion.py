@@ -40,6 +40,7 @@ def assign_events(
     lengths: Sequence[int],
     aware: bool = True,
     ranges: Sequence[tuple[float, float]] = RANGES,
+    centre_radius: float = 0.0,
 ) -> PointTargets:
     """Which events every point is trained on.
 
@@ -54,6 +55,7 @@ def assign_events(
         lengths: Points of each level, finest first; level l has stride 2^l.
         aware: Whether every class has boundaries of its own.
         ranges: See `RANGES`.
+        centre_radius: Largest distance of a point from the middle of its event, in strides of its level; 0 for any.
 
     Source:
         ttgeng233/UnAV at commit 1609deba4fba, `libs/datasets/unav100.py`, which loops over points.
@@ -65,6 +67,9 @@ def assign_events(
     offsets = torch.stack([grid.point - segments[:, :1], segments[:, 1:] - grid.point], -1)  # (E, N, 2)
     longer = offsets.amax(-1)
     fits = (offsets.amin(-1) > 0) & (longer >= grid.low) & (longer <= grid.high)
+    if centre_radius:
+        from_middle = (offsets[..., 0] - offsets[..., 1]).abs() / 2
+        fits &= from_middle <= centre_radius * grid.stride
     if aware:
         return _last_of_each_class(offsets, fits, labels, classes, grid.stride)
     return _shortest(offsets, fits, segments, labels, classes, grid.stride)
@@ -157,13 +162,14 @@ class EventCriterion(nn.Module):
         if options.segment_loss not in SEGMENT_LOSSES:
             raise unknown_name("loss of boundaries", options.segment_loss, SEGMENT_LOSSES)
         self.segment_loss = SEGMENT_LOSSES[options.segment_loss]
+        self.centre_radius = options.centre_radius
         self.segment_weight = options.segment_weight
         self.smoothing = options.smoothing
         self.normaliser = Normaliser(options.normaliser)
 
     def forward(self, levels: Sequence[EventLevel], batch: Batch) -> Losses:
         """`classes` and `segments`, over the valid points of the batch."""
-        return self.loss_of(levels, event_point_targets(levels, batch))
+        return self.loss_of(levels, event_point_targets(levels, batch, self.centre_radius))
 
     def loss_of(self, levels: Sequence[EventLevel], targets: Sequence[PointTargets]) -> Losses:
         """The losses of levels, given each video's targets."""
@@ -192,8 +198,8 @@ def _with_boundaries(offsets: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return offsets[pairs], target[pairs]
 
 
-def event_point_targets(levels: Sequence[EventLevel], batch: Batch) -> list[PointTargets]:
-    """Targets of each video's points."""
+def event_point_targets(levels: Sequence[EventLevel], batch: Batch, centre_radius: float = 0.0) -> list[PointTargets]:
+    """Targets of each video's points; `centre_radius` as in `assign_events`."""
     lengths = [level.valid.shape[1] for level in levels]
     aware = levels[0].offsets.ndim == 4
     classes = levels[0].logits.shape[-1]
@@ -201,7 +207,8 @@ def event_point_targets(levels: Sequence[EventLevel], batch: Batch) -> list[Poin
     for events in batch.targets["events"]:
         events = events.to(levels[0].logits.device)
         steps = (events[:, :2] - batch.offset) / batch.hop - 0.5
-        targets.append(assign_events(steps, events[:, 2].long(), classes, lengths, aware, ranges_of(len(lengths))))
+        ranges = ranges_of(len(lengths))
+        targets.append(assign_events(steps, events[:, 2].long(), classes, lengths, aware, ranges, centre_radius))
     return targets
 
 

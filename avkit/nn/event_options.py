@@ -55,6 +55,8 @@ class EventLossOptions:
         segment_weight: Weight of the loss of boundaries; 0 or less makes it as large as the loss of classes.
         smoothing: Label smoothing.
         normaliser: Number of positive points that losses are divided by before any batch was counted.
+        centre_radius: Points farther from the middle of an event than so many points of their level are not trained on
+            it (ActionFormer's centre sampling); 0 trains on all points inside.
         segment_loss: Loss of boundaries: `diou` adds the distance of the centres to 1 - IoU, as the code of UnAV and
             CCNet does; `giou` is that of CCNet's Eq. 9.
     """
@@ -63,3 +65,4 @@ class EventLossOptions:
     smoothing: float = 0.0
     normaliser: float = 250.0
     segment_loss: str = "diou"
+    centre_radius: float = 0.0

@@ -20,6 +20,8 @@ SYSTEMS: dict[str, str] = {
     "ssuformer": "avkit.systems.ssuformer.config:SSUFormerConfig",
     "ccnet": "avkit.systems.ccnet.system:CCNetConfig",
     "unav": "avkit.systems.unav.system:UnAVConfig",
+    "actionformer": "avkit.systems.actionformer.system:ActionFormerConfig",
+    "tadtr": "avkit.systems.tadtr.system:TadTRConfig",
     "han": "avkit.systems.han.system:HANConfig",
     "mm_pyramid": "avkit.systems.mm_pyramid.system:MMPyramidConfig",
     "avel": "avkit.systems.avel.system:AVELConfig",
