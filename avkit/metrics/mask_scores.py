@@ -18,7 +18,7 @@ from avkit.metrics.inputs import ArrayLike, Form, check_binary_scores, check_for
 BETA_SQUARED = 0.3
 
 #: The official 255 thresholds: float32, on the CPU, since a device's own linspace may round differently.
-THRESHOLDS = torch.linspace(0, 1 - 1e-10, 255)
+THRESHOLDS = torch.linspace(0, 1 - 1e-10, 255, device="cpu")
 
 #: Factor from a probability to the index of its threshold, slightly too low.
 _BELOW = (len(THRESHOLDS) - 1) * (1 - 1e-6)

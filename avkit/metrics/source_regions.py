@@ -17,7 +17,7 @@ from avkit.metrics.inputs import ArrayLike, to_tensor
 from avkit.nn.heatmap import HEATMAP_SIZE, Floats, HeatmapProtocol, heatmap_rows
 
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
-_CURVE = torch.arange(21, dtype=torch.double) * 0.05
+_CURVE = torch.arange(21, dtype=torch.double, device="cpu") * 0.05
 #: Boxes in [0, 1] may stick out of the picture; if most edges lie beyond this they are in pixels.
 _FAR = 2.0
 #: Sums of a clip: maps, those that reach each threshold and 0.5, cIoU, `cIoU_adaptive`, `pixel_AP`, targets.

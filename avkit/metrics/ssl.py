@@ -21,7 +21,7 @@ from avkit.nn.heatmap import HEATMAP_SIZE, HeatmapProtocol, resize_heatmaps
 __all__ = ["SourceLocalization", "annotators_to_map", "boxes_to_map", "consensus_iou", "pixel_precision", "regions"]
 
 #: Thresholds of the success curve, in float64 as the official code multiplies them.
-_CURVE = torch.arange(21, dtype=torch.double) * 0.05
+_CURVE = torch.arange(21, dtype=torch.double, device="cpu") * 0.05
 #: Sums of a clip: maps, those that reach each threshold and 0.5, cIoU, `cIoU_adaptive`, `pixel_AP`, targets.
 _WIDTH = 1 + len(_CURVE) + 1 + 1 + 3
 
