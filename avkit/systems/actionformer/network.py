@@ -162,10 +162,8 @@ class ActionFormer(OfficialNetwork):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(options.levels))
         self.classification = ConvTower(width, width, options.depth - 1)
         self.regression = ConvTower(width, width, options.depth - 1)
-        self.logits = nn.Conv1d(width, classes, 3, padding=1)
-        self.offsets = nn.Conv1d(width, 2, 3, padding=1)
-        nn.init.constant_(self.logits.bias, -math.log(99))  # an event is rare: 1 point in 100
-        nn.init.zeros_(self.offsets.bias)
+        self.logits = _last_conv(width, classes, -math.log(99))  # an event is rare: 1 point in 100
+        self.offsets = _last_conv(width, 2, 0.0)
         self.scale = nn.ParameterList(torch.ones(()) for _ in range(options.levels))
 
     def forward(self, visual: Tensor, audio: Tensor, valid: Tensor) -> list[EventLevel]:
@@ -200,3 +198,11 @@ class ActionFormer(OfficialNetwork):
         logits = self.logits(self.classification(x, valid).transpose(1, 2)).transpose(1, 2) * keep
         offsets = self.offsets(self.regression(x, valid).transpose(1, 2)).transpose(1, 2)
         return EventLevel(logits, (offsets * self.scale[number]).relu() * keep, valid, 2**number, first=0.5)
+
+
+def _last_conv(width: int, outputs: int, bias: float) -> nn.Conv1d:
+    """A convolution over three steps whose bias begins with a value."""
+    layer = nn.Conv1d(width, outputs, 3, padding=1)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
+    return layer

@@ -133,13 +133,9 @@ class TadTR(OfficialNetwork):
         self.queries = nn.Embedding(options.queries, width)
         self.query_positions = nn.Embedding(options.queries, width)
         self.first_segments = nn.Linear(width, 2)
-        self.logits = nn.ModuleList(nn.Linear(width, classes) for _ in range(options.decoder_layers))
-        self.moves = nn.ModuleList(_mlp(width, 2) for _ in range(options.decoder_layers))
+        self.logits = nn.ModuleList(_class_layer(width, classes) for _ in range(options.decoder_layers))
+        self.moves = nn.ModuleList(_moving_layers(width) for _ in range(options.decoder_layers))
         self.actionness = _mlp(width * options.bins, 1, width)
-        for logits, move in zip(self.logits, self.moves, strict=True):
-            nn.init.constant_(logits.bias, -math.log(99))
-            nn.init.zeros_(move[2].weight)
-            nn.init.zeros_(move[2].bias)
 
     def forward(self, visual: Tensor, audio: Tensor, valid: Tensor) -> list[EventSet]:
         """From features to the events of every layer of the decoder.
@@ -195,9 +191,23 @@ def _feed_forward(options: TadTROptions) -> nn.Sequential:
     )
 
 
-def _mlp(inputs: int, outputs: int, inner: int | None = None) -> nn.Sequential:
+def _class_layer(width: int, classes: int) -> nn.Linear:
+    """Logits that begin with an event in one of 100 queries."""
+    layer = nn.Linear(width, classes)
+    nn.init.constant_(layer.bias, -math.log(99))
+    return layer
+
+
+def _moving_layers(width: int) -> nn.Sequential:
+    """How centre and length move, which begins with not at all."""
+    last = nn.Linear(width, 2)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), last)
+
+
+def _mlp(inputs: int, outputs: int, inner: int) -> nn.Sequential:
     """A linear layer, ReLU and a linear layer."""
-    inner = inner or inputs
     return nn.Sequential(nn.Linear(inputs, inner), nn.ReLU(), nn.Linear(inner, outputs))
 
 
