@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from avkit.heads import create_head, list_heads
-    from avkit.inference.predictor import load
+    from avkit.inference.loading import load
     from avkit.systems import create_system, list_systems
     from avkit.tasks import list_tasks
 
@@ -23,7 +23,7 @@ _PUBLIC = {
     "list_heads": "avkit.heads",
     "list_systems": "avkit.systems",
     "list_tasks": "avkit.tasks",
-    "load": "avkit.inference.predictor",
+    "load": "avkit.inference.loading",
 }
 
 

@@ -54,7 +54,7 @@ def main():
         best = {"decoding alone": 0.0, "extraction": 0.0}
         for k in range(o.repeats):
             start = time.perf_counter()
-            for clip in iter_decoded(SourceDataset(sources, [stream], extractor.sides()), o.workers):
+            for clip in iter_decoded(SourceDataset(sources, [stream], extractor.input_forms()), o.workers):
                 assert not clip.error, clip.error
             best["decoding alone"] = max(best["decoding alone"], o.clips / (time.perf_counter() - start))
             start = time.perf_counter()

@@ -4,8 +4,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import nn
+
 from avkit.answers import Answer, Values
 from avkit.datasets.scenes import Scenes
+from avkit.encoders.base import RowAudioEncoder, WindowEncoder
 from avkit.tasks.avs import Segmentation
 
 
@@ -64,3 +68,35 @@ class OpenTask(OwnSegmentation):
 
     name = "open"
     answers = (Values,)
+
+
+class TinyWindows(WindowEncoder):
+    """The mean colour of each frame and its change to the next, over a window."""
+
+    spare_frames = 1
+
+    def __init__(self, pretrained=None):
+        super().__init__()
+        self.layer = nn.Linear(6, 8)
+        self.width = 8
+
+    def prepare(self, frames):
+        colour = frames.float().mean((2, 3)) / 255
+        return torch.cat([colour[:-1], colour.diff(dim=0)], 1)
+
+    def forward(self, windows):
+        return self.layer(windows.mean(1))
+
+
+class TinySound(RowAudioEncoder):
+    """A few sums over the samples of a window."""
+
+    takes_samples = True
+
+    def __init__(self, pretrained=None):
+        super().__init__()
+        self.network = nn.Sequential(nn.AdaptiveAvgPool1d(10), nn.Linear(10, 6))
+        self.width = 6
+
+    def forward(self, waveform, steps, hop):
+        return self.network(waveform.unflatten(1, (steps, -1)))

@@ -20,7 +20,7 @@ from avkit.encoders import build_visual_encoder
 from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.errors import DataError
 from avkit.export import export
-from avkit.extraction.decoding import EncoderInputs, SourceDataset
+from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.progress import ExtractionProgress
@@ -197,12 +197,12 @@ def test_stores_made_in_another_way_are_not_mixed(root, tiny, whole, tmp_path):
 def test_vggish_of_a_second_and_of_a_third(root):
     sources = sources_of(find_dataset("llp"), root)[0]
     second, third = FeatureStream("a", "sound", "vggish"), FeatureStream("b", "sound", "vggish", hop=0.32)
-    decoded = SourceDataset(sources[:1], [second, third], {})[0]
+    decoded = SourceDataset(sources[:1], [second, third], {"a": InputForm(), "b": InputForm()})[0]
     wave = decode.read_waveform(sources[0].root / sources[0].audio)
     expected = log_mel(cut_steps(wave[None], 10, 1.0, EXAMPLE_SAMPLES))[0]
     torch.testing.assert_close(decoded.inputs["a"], expected)
     assert decoded.inputs["b"].shape == (31, 96, 64), "ten seconds, as the dataset says, in hops of 0.32 s"
-    long = SourceDataset([MediaSource("x", root, audio=sources[0].audio)], [third], {})[0].inputs["b"]
+    long = SourceDataset([MediaSource("x", root, audio=sources[0].audio)], [third], {"b": InputForm()})[0].inputs["b"]
     assert len(long) == int((10 - 0.96) / 0.32) + 1
     torch.testing.assert_close(long[3], log_mel(wave[3 * 5120 : 3 * 5120 + EXAMPLE_SAMPLES]))
 
@@ -211,7 +211,7 @@ def test_the_parts_that_the_dataset_means(tmp_path):
     root = export("vggss", tmp_path / "v", {"test": 2}, 32)
     data = find_dataset("vggss")(root, "test", 32)
     source = next(s for s in sources_of(find_dataset("vggss"), root)[0] if s.name == data.annotations[0].media)
-    examples = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {})[0].inputs["a"]
+    examples = SourceDataset([source], [FeatureStream("a", "sound", "vggish")], {"a": InputForm()})[0].inputs["a"]
     expected = log_mel(cut_steps(data.item(0).waveform[None], 3, 1.0, EXAMPLE_SAMPLES))[0]
     torch.testing.assert_close(examples, expected)
     root = export("avsbench-s4", tmp_path / "s", {"test": 1}, 32)
@@ -225,7 +225,7 @@ def test_squeezed_or_cut_from_the_middle(tmp_path):
     source = sources_in(tmp_path)
     cut = FeatureStream("a", "pictures", "small", resize=20, crop=20)
     squeezed = FeatureStream("b", "pictures", "small")
-    x = SourceDataset(source, [cut, squeezed], {"a": 0, "b": 20})[0].inputs
+    x = SourceDataset(source, [cut, squeezed], {"a": InputForm(), "b": InputForm(20)})[0].inputs
     assert x["a"].shape == x["b"].shape == (2, 3, 20, 20)
     assert x["a"].float().mean() > 240, "the middle is white"
     assert x["b"][..., :3].float().mean() < 30, "the sides are there too"
@@ -251,6 +251,10 @@ def test_the_recipes(capsys):
         ("streams: {a: {of: picture, encoder: small}}", "Did you mean 'pictures'"),
         ("streams: {a: {of: sound, encoder: vggish, hop: 0}}", "hop and window are above 0"),
         ("streams: {a: {of: pictures, encoder: small, crop: 224}}", "give both"),
+        ("streams: {a: {of: pictures, encoder: small, resize: 224}}", "give both"),
+        ("streams: {a: {of: pictures, encoder: i3d_rgb, keep: window}}", "with fps above 0"),
+        ("streams: {a: {of: pictures, encoder: i3d_rgb, keep: window, fps: 25, hop: 0.3}}", "whole numbers of frames"),
+        ("streams: {a: {of: sound, encoder: vggish, keep: window, fps: 25, hop: 0.32}}", "windows are of pictures"),
         ("streams: {a: {of: pictures, encoder: small, hop: fast}}", "could not convert"),
         ("{", "is no YAML"),
         ("!!python/object/apply:os.system ['true']", "is no YAML"),
@@ -263,13 +267,15 @@ def test_recipes_that_are_none(tmp_path, content, message):
 
 
 def test_what_cannot_be_extracted(tmp_path, capsys):
+    bring = tmp_path / "bring.yaml"
+    bring.write_text("bring: Bring the authors' own.")
     for words, message in (
         (["extract"], "Name a dataset or a folder"),
         (["extract", "llp"], "Name the folder of LLP with --root"),
         (["extract", "scenes", "--root", str(tmp_path)], "has no media of its own"),
         (["extract", "lpl", "--root", str(tmp_path)], "Did you mean 'llp'"),
         (["extract", str(tmp_path)], "is no folder with videos"),
-        (["extract", "unav100", "--root", str(tmp_path), "--recipe", "i3d_raft"], "Bring the authors' own"),
+        (["extract", str(tmp_path), "--recipe", str(bring)], "Bring the authors' own"),
         (["extract", "llp", "--recipe", "av_unifed"], "Did you mean 'av_unified'"),
         (["extract", "llp", "--batch", "0"], "--batch is 0"),
         (["extract", "llp", "--recipe", "llp", "--weights", "re152=none"], "Did you mean 'res152'"),

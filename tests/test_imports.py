@@ -35,7 +35,8 @@ MAY: dict[str, str] = {
     "training": "systems heads tasks metrics nn datasets extraction features text batch collate errors files fields "
     "outside reading",
     "report": "answers media batch errors files reading",
-    "inference": "answers training systems tasks report nn media text batch errors outside files avkit collate reading",
+    "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
+    "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
     "leaderboard": "errors reading",
     "corpora": "datasets media batch errors files reading",
@@ -170,7 +171,7 @@ def test_avkit_itself_loads_nothing():
 
 
 def test_load_comes_when_it_is_asked_for():
-    names = loaded("import avkit; assert avkit.load.__module__ == 'avkit.inference.predictor'")
+    names = loaded("import avkit; assert avkit.load.__module__ == 'avkit.inference.loading'")
     assert "torch" in names
     assert not names & {"timm", "open_clip"}
 

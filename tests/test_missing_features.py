@@ -52,7 +52,7 @@ def test_all_tasks_and_both_streams_are_in_one_error(root):
     names = ["visual_feature.h5", "audio_feature.h5", "*.npy", "*.npy", "*.npy"]
     assert [Path(line.split(" (")[0].strip()).name for line in lines] == names
     assert f"avkit extract llp --root {root / 'llp'} --recipe llp" in lines[2]
-    assert "no recipe of avkit makes it" in lines[3]
+    assert "features/r2plus1d_18.h5" in lines[3]
 
 
 def test_stores_by_path_name_the_recipe_that_makes_all_of_them(tmp_path):
@@ -62,9 +62,9 @@ def test_stores_by_path_name_the_recipe_that_makes_all_of_them(tmp_path):
     assert all(f"'avkit extract avqa --root {tmp_path} --recipe tspm'" in line for line in lines)
 
 
-def test_features_without_networks_name_the_page_that_says_how_to_make_them(tmp_path):
+def test_released_features_name_the_recipe_that_makes_them(tmp_path):
     _, *lines = message_of(["unav100"], root=tmp_path, visual="rgb+flow", audio="vggish")
-    assert "--recipe i3d_raft' says how" in lines[0]
+    assert "--recipe i3d_raft' and write features/rgb.h5" in lines[0]
     assert "--recipe vggish_032" in lines[2]
 
 

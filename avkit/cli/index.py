@@ -35,7 +35,7 @@ def run(args: list[str]) -> int:
     from avkit.cli.lightning_setup import no_gpu, quiet
     from avkit.inference.embedding import index_video, indexing_task
     from avkit.inference.index import IndexFolder
-    from avkit.inference.predictor import load
+    from avkit.inference.loading import load
 
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):

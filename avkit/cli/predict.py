@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = argparse.ArgumentParser(prog="avkit predict", description="Masks, captions and answers for videos.")
-    p.add_argument("run", help="folder of a run, or owner/name on the hub")
+    p.add_argument("run", help="folder of a run, owner/name on the hub, or a file that avkit convert wrote")
     p.add_argument(
         "clips",
         nargs="+",
@@ -35,7 +35,24 @@ def parser() -> argparse.ArgumentParser:
         default=Path("predictions"),
         help="folder; each result gets one of its own inside, named after its clip",
     )
-    p.add_argument("--hop", type=float, default=1.0, help="seconds per step")
+    p.add_argument("--hop", type=float, help="seconds per step, 1 by default; stored features have their own")
+    p.add_argument(
+        "--features",
+        metavar="RECIPE",
+        help="recipes that make the stored features that the run reads, separated by commas; found by themselves where "
+        "the run or the system names them",
+    )
+    p.add_argument(
+        "--weights",
+        metavar="STREAM=PATH",
+        help="weights of the recipes' encoders, as in avkit extract, and text=PATH of a converted checkpoint's "
+        "questions; 'none' for random ones",
+    )
+    p.add_argument(
+        "--names",
+        metavar="FILE",
+        help="of a converted checkpoint: names of its classes or answers, one per line, or the folder of its dataset",
+    )
     p.add_argument("--audio", type=Path, help="sound file to use instead of the video's own track")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--no_video", action="store_true", help="leave out the overlay video")
@@ -69,12 +86,21 @@ def run(args: list[str]) -> int:
     """Predict; one broken clip among several is reported and the others are done."""
     options = parser().parse_args(args)
     from avkit.cli.lightning_setup import no_gpu, quiet
-    from avkit.inference.predictor import load
+    from avkit.inference.loading import load
 
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
-    predictor = load(options.run, options.device, trust=options.trust)
+    if options.hop is not None and not options.hop > 0:
+        raise ValueError(f"--hop is {options.hop:g}; give a number of seconds above 0.")
+    predictor = load(
+        options.run,
+        options.device,
+        trust=options.trust,
+        features=options.features,
+        weights=options.weights,
+        names=options.names,
+    )
     predictor.any_answer = options.any_answer
     if options.beside and options.stream:
         raise ValueError(
@@ -124,7 +150,10 @@ def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
     dependent = {
         "tasks": options.tasks,
         "question": options.question,
-        "hop": options.hop,
+        "hop": options.hop or 1.0,
+        "features": options.features,
+        "weights": options.weights,
+        "names": options.names,
         "audio": str(options.audio.resolve()) if options.audio else None,
         "silent_ok": options.silent_ok,
         "any_answer": options.any_answer,
@@ -161,7 +190,7 @@ def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> 
 
     if options.question:
         raise ValueError("A question is about a whole video and cannot be streamed. Leave out --stream or --question.")
-    windows = predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok)
+    windows = predictor.stream(clip, options.tasks, options.hop or 1.0, options.audio, options.silent_ok)
     first = next(windows)  # a clip that cannot be read gets no folder
     folder = claim_folder(options.out, _request(predictor, clip, options))
     print(f"{clip}:")

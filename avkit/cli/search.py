@@ -70,7 +70,7 @@ def _embed_examples(folder: "IndexFolder", options: argparse.Namespace) -> list[
     """Vectors of the sound file and of the clip, by the run that the index was built with."""
     from avkit.cli.lightning_setup import quiet
     from avkit.inference.embedding import embed_audio, index_video
-    from avkit.inference.predictor import load
+    from avkit.inference.loading import load
 
     quiet()
     predictor = load(options.run or folder.facts["run"], options.device, trust=options.trust)

@@ -36,6 +36,7 @@ from avkit.training.lightning_signals import SignalConnector
 from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
+from avkit.training.stored_facts import stored_record
 
 #: Defaults of the trainer that differ from Lightning's.
 TRAINER = {
@@ -262,6 +263,7 @@ class AVCLI(LightningCLI):
                 self.datamodule.dataset_names, self.datamodule.sources.root, self.datamodule.sources.manifest
             ),
             "weights": [asdict(facts) for facts in weights_facts(self.model.system)],
+            "stored": stored_record(self.datamodule),
         }
         write_file(run.facts, json.dumps(facts, indent=1))
 

@@ -70,7 +70,7 @@ class AVE(Official):
     )
     released = {  # noqa: RUF012
         "vgg19": ReleasedFeatures(
-            "visual_feature.h5", (10, 7, 7, 512), FeatureFacts("vgg19", 1.0, 1.0), "visual", _PUBLISHED
+            "visual_feature.h5", (10, 7, 7, 512), FeatureFacts("vgg19", 1.0, 1.0), "visual", _PUBLISHED, "ave"
         ),
         "vggish": ReleasedFeatures(
             "audio_feature.h5",

@@ -14,7 +14,7 @@ from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.media_reader import MediaReader
 from avkit.errors import DataError
 from avkit.features.base import Array, FeatureFacts, Features
-from avkit.features.combined import average_rows
+from avkit.features.combined import average_rows, rows_per_step
 from avkit.features.sidecar import sidecar_path
 from avkit.media.decode import probe
 
@@ -43,6 +43,14 @@ class _Stream:
     def seconds(self) -> float:
         """Length by number of rows and hop."""
         return self.facts.seconds(len(self.rows))
+
+    def steps(self, hop: float) -> int:
+        """Number of whole steps of `hop` seconds that it has rows for, at least one."""
+        return max(1, len(self.rows) // rows_per_step(self.facts, hop))
+
+    def fit(self, grid: Grid, annotation: Annotation) -> Array:
+        """Features with one row per step of a grid."""
+        return fit_rows(self.rows, grid.steps, annotation, rows_per_step(self.facts, grid.hop))
 
     def __str__(self) -> str:
         return f"{self.features.path}: {len(self.rows)} rows of hop {self.facts.hop:g} s last {self.seconds:.2f} s"
@@ -95,8 +103,8 @@ class ClipReader:
         if not streams:
             return self.media.read(annotation, None, frames=True, audio=True)
         grid = self._feature_grid(annotation, streams)
-        visual = None if visual_stream is None else fit_rows(visual_stream.rows, grid.steps, annotation)
-        audio = None if audio_stream is None else fit_rows(audio_stream.rows, grid.steps, annotation)
+        visual = None if visual_stream is None else visual_stream.fit(grid, annotation)
+        audio = None if audio_stream is None else audio_stream.fit(grid, annotation)
         inputs = ClipInputs(grid)
         if visual is None or audio is None:
             inputs = self.media.read(annotation, grid, frames=visual is None, audio=audio is None)
@@ -130,7 +138,7 @@ class ClipReader:
         duration = self._clip_duration(annotation)
         _check_lengths(annotation, streams, duration)
         slowest = max(streams, key=lambda stream: stream.facts.hop).facts
-        steps = min(len(stream.rows) for stream in streams)
+        steps = min(stream.steps(slowest.hop) for stream in streams)
         if duration is None:
             duration = steps * slowest.hop + slowest.offset
         return Grid(steps, slowest.hop, float(duration), slowest.offset)
@@ -206,7 +214,7 @@ def _is_near(stream: _Stream, duration: float) -> bool:
     return abs(stream.seconds - duration) <= tolerance
 
 
-def fit_rows(rows: Array, steps: int, annotation: Annotation) -> Array:
+def fit_rows(rows: Array, steps: int, annotation: Annotation, per_step: int = 1) -> Array:
     """Features with one row per step.
 
     Args:
@@ -214,6 +222,7 @@ def fit_rows(rows: Array, steps: int, annotation: Annotation) -> Array:
             than steps are cut off.
         steps: Number of steps T.
         annotation: The clip, for messages.
+        per_step: Rows of a step by the hops; a clip that ends within a step has some more.
 
     Returns:
         Features, (T, ...).
@@ -222,8 +231,8 @@ def fit_rows(rows: Array, steps: int, annotation: Annotation) -> Array:
         DataError: If the number of rows fits neither way.
     """
     count = len(rows)
-    if count % steps == 0:
-        return average_rows(rows, steps)
+    if count % steps == 0 or (per_step > 1 and steps * per_step <= count < (steps + _EXTRA_ROWS) * per_step):
+        return average_rows(rows, steps, per_step)
     if steps < count <= steps + _EXTRA_ROWS:
         return rows[:steps]
     raise annotation.error("", f"its features have {count} rows where {steps} steps need one row or several each.")

@@ -82,7 +82,7 @@ class LLP(Official):
             "feats/res152/{media}.npy", (80, 2048), FeatureFacts("resnet152", 0.125, 0, 8), "visual", _PUBLISHED, "llp"
         ),
         "r2plus1d_18": ReleasedFeatures(
-            "feats/r2plus1d_18/{media}.npy", (10, 512), FeatureFacts("r2plus1d_18", 1, 1), "visual", _PUBLISHED
+            "feats/r2plus1d_18/{media}.npy", (10, 512), FeatureFacts("r2plus1d_18", 1, 1), "visual", _PUBLISHED, "llp"
         ),
         "vggish": ReleasedFeatures(
             "feats/vggish/{media}.npy", (10, 128), FeatureFacts("vggish", 1.0, 0.96), "audio", _PUBLISHED, "llp"

@@ -107,6 +107,7 @@ class MusicAVQA(Official):
             FeatureFacts("clip_vit_b32", 1, 0, 1),
             "visual",
             _PSTP,
+            "pstp",
         ),
         "clip_b32_frame": ReleasedFeatures(
             "clip_patch-level_vit_b32/{media}.npy",
@@ -118,7 +119,12 @@ class MusicAVQA(Official):
             token=0,
         ),
         "resnet18_14x14": ReleasedFeatures(
-            "visual_14x14/{media}.npy", (60, 512, 14, 14), FeatureFacts("resnet18_14x14", 1, 0, 1), "visual", _PUBLISHED
+            "visual_14x14/{media}.npy",
+            (60, 512, 14, 14),
+            FeatureFacts("resnet18_14x14", 1, 0, 1),
+            "visual",
+            _PUBLISHED,
+            "avst",
         ),
     }
 

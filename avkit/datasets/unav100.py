@@ -78,6 +78,7 @@ class UnAV100(Official):
             replace(_ONE_PEACE, encoder="one_peace_video"),
             "visual",
             _PUBLISHED_ONE_PEACE,
+            "one_peace",
         ),
         "one_peace_audio": ReleasedFeatures(
             "av_features/{media}_one_peace_audio.npy",
@@ -85,6 +86,7 @@ class UnAV100(Official):
             replace(_ONE_PEACE, encoder="one_peace_audio"),
             "audio",
             _PUBLISHED_ONE_PEACE,
+            "one_peace",
         ),
     }
 

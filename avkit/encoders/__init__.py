@@ -9,6 +9,7 @@ from avkit.encoders.registry import (
     build_text_encoder,
     build_video_encoder,
     build_visual_encoder,
+    build_window_encoder,
     list_encoders,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "build_text_encoder",
     "build_video_encoder",
     "build_visual_encoder",
+    "build_window_encoder",
     "list_encoders",
 ]

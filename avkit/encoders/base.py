@@ -54,6 +54,7 @@ class Encoder(nn.Module):
     """What all encoders share: where their weights come from.
 
     Attributes:
+        width: Width D of the features.
         weights_from: `hub`, a tag, a path, or `a checkpoint`; None while the weights are random. `build_visual_encoder`
             and its like set it, and so does loading a state dict.
     """
@@ -61,6 +62,7 @@ class Encoder(nn.Module):
     #: Whether it is small enough to be trained from random weights together with a system; others are pretrained.
     from_scratch: ClassVar[bool] = False
 
+    width: int
     weights_from: str | None = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
@@ -127,6 +129,34 @@ class VideoEncoder(Encoder, ABC):
         """Encode the frames of one video, uint8 (T, 3, H, W), to M tokens (M, D)."""
 
 
+class WindowEncoder(Encoder, ABC):
+    """Encodes short windows of frames, each window by itself, to one vector each.
+
+    A clip's frames are prepared once, and windows are cut out of what `prepare` returns, so that what belongs to single
+    frames or to pairs of neighbours is computed once however much windows overlap.
+
+    Attributes:
+        width: Width D of the vectors.
+        spare_frames: Frames that `prepare` takes and does not return: 1 where the motion to the next frame is read.
+    """
+
+    width: int
+    spare_frames: ClassVar[int] = 0
+
+    if TYPE_CHECKING:
+
+        def __call__(self, windows: Tensor) -> Tensor:
+            """The result of `forward`."""
+
+    @abstractmethod
+    def prepare(self, frames: Tensor) -> Tensor:
+        """Input of the windows, (T - spare_frames, ...), of all frames of a clip, uint8 (T, 3, H, W)."""
+
+    @abstractmethod
+    def forward(self, windows: Tensor) -> Tensor:
+        """Encode N windows of F prepared frames, (N, F, ...), to (N, D)."""
+
+
 class AudioEncoder(Encoder, ABC):
     """Encodes a waveform to one vector per step.
 
@@ -144,6 +174,25 @@ class AudioEncoder(Encoder, ABC):
     @abstractmethod
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); T is `steps`, `hop` is seconds per step."""
+
+
+class RowAudioEncoder(AudioEncoder, ABC):
+    """An audio encoder whose `network` takes one row per step, so that extraction can batch rows across clips.
+
+    Attributes:
+        network: Encodes rows to (N, D).
+        takes_samples: Whether a row is the samples of a window, float (n,), and not a log-mel example, (96, 64).
+        by_rows: Whether each step's vector depends on its own row alone.
+    """
+
+    takes_samples: ClassVar[bool] = False
+
+    network: nn.Module
+    by_rows: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_rows = True
 
 
 class TextEncoder(Encoder, ABC):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of encoders, and preprocessing of images for pretrained networks."""
 
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.encoders.state_choice import Fits, choose_state, without_scalars
+from avkit.reading.hub import from_hub
 from avkit.reading.tensors import check_finite
 
 #: Value of `pretrained` that stands for the published weights of an encoder, which are downloaded.
@@ -26,7 +28,7 @@ def give_file(kind: str, what: str = "a path to a weight file") -> str:
     """
     return (
         f"Download them where there is a network, and name {what} with --model.system.{kind}_weights PATH (--weights "
-        "STREAM=PATH of avkit extract, pretrained=PATH in Python)."
+        "STREAM=PATH of avkit extract and predict, pretrained=PATH in Python)."
     )
 
 
@@ -34,6 +36,29 @@ def count_parameters(build: Callable[[], nn.Module]) -> int:
     """Number of parameters of a network, which is built without memory for them."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
+
+
+def released_state(what: str, address: str, instead: str, parameters: int) -> dict[str, Tensor]:
+    """Weights of a single file at an address, from torch's cache or downloaded into it.
+
+    Args:
+        what: What they are, such as `Weights of VGGish`.
+        address: The file; where its name ends with a hash, the hash is checked.
+        instead: What to do without them, as a sentence.
+        parameters: Number of parameters, for the size in an error.
+
+    Raises:
+        HubError: If they are not in the cache and cannot be downloaded.
+    """
+    name = address.rpartition("/")[2]
+    has_hash = re.search(r"-[0-9a-f]{8,}\.", name) is not None
+    with from_hub(what, address, instead, lambda: parameters) as is_reachable:
+        if not is_reachable and not Path(torch.hub.get_dir(), "checkpoints", name).exists():
+            raise FileNotFoundError(address)
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            address, map_location="cpu", check_hash=has_hash, weights_only=True
+        )
+    return state
 
 
 def read_weights(path: str | Path, fits: Fits | None = None) -> dict[str, Tensor]:

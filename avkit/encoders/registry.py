@@ -9,17 +9,18 @@ from typing import Any, Literal
 
 import torch
 
-from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder
+from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder, WindowEncoder
 from avkit.encoders.pretrained import load_weights
 from avkit.errors import AvkitError, unknown_name
 from avkit.outside import building, import_part
 
-Kind = Literal["visual", "video", "audio", "text"]
+Kind = Literal["visual", "video", "window", "audio", "text"]
 
 #: Base class of each kind.
 _CONTRACTS: dict[Kind, type] = {
     "visual": VisualEncoder,
     "video": VideoEncoder,
+    "window": WindowEncoder,
     "audio": AudioEncoder,
     "text": TextEncoder,
 }
@@ -89,6 +90,7 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
         "resnet18": _timm_pyramid("resnet18.tv_in1k"),
         "resnet18_14x14": EncoderEntry("avkit.encoders.resnet:ResNet18Visual"),
         "resnet152": _timm_pyramid("resnet152.tv_in1k"),
+        "vgg19": _timm_pyramid("vgg19.tv_in1k"),
         "clip_vit_l14": _clip_image("ViT-L-14"),
         "clip_vit_l14_336": _clip_image("ViT-L-14-336"),
         "clip_vit_b32": _clip_image("ViT-B-32"),
@@ -97,10 +99,17 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
     "video": {
         "video_llava": EncoderEntry("avkit.encoders.llava:VideoLlava", extra="llava"),
     },
+    "window": {
+        "i3d_rgb": EncoderEntry("avkit.encoders.i3d:I3DRGB"),
+        "i3d_flow": EncoderEntry("avkit.encoders.i3d:I3DFlow"),
+        "r2plus1d_18": EncoderEntry("avkit.encoders.r2plus1d:R2Plus1D"),
+        "one_peace_video": EncoderEntry("avkit.encoders.one_peace_video:OnePeaceVideo"),
+    },
     "audio": {
         "small": EncoderEntry("avkit.encoders.small:SmallAudio"),
         "vggish": EncoderEntry("avkit.encoders.vggish:VGGishAudio"),
         "vggish_running": EncoderEntry("avkit.encoders.vggish:VGGishAudio", {"running": True}),
+        "one_peace_audio": EncoderEntry("avkit.encoders.one_peace_audio:OnePeaceAudio"),
     },
     "text": {
         "small": EncoderEntry("avkit.encoders.small:SmallText"),
@@ -136,6 +145,11 @@ def build_visual_encoder(name: str, pretrained: str | None = None, **options: An
 def build_video_encoder(name: str, pretrained: str | None = None, **options: Any) -> VideoEncoder:
     """Build an encoder of all frames of a video together; arguments and errors as in `build_visual_encoder`."""
     return _build("video", name, pretrained, options)
+
+
+def build_window_encoder(name: str, pretrained: str | None = None, **options: Any) -> WindowEncoder:
+    """Build an encoder of windows of frames; arguments and errors as in `build_visual_encoder`."""
+    return _build("window", name, pretrained, options)
 
 
 def build_audio_encoder(name: str, pretrained: str | None = None, **options: Any) -> AudioEncoder:

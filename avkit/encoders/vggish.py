@@ -11,12 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from avkit.encoders.base import AudioEncoder
-from avkit.encoders.pretrained import HUB, give_file, load_weights
+from avkit.encoders.base import RowAudioEncoder
+from avkit.encoders.pretrained import HUB, give_file, load_weights, released_state
 from avkit.errors import FileError
 from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_steps, log_mel
 from avkit.reading.arrays import read_npz
-from avkit.reading.hub import from_hub
 
 #: The released weights, converted from TensorFlow; the name carries the hash that is checked.
 WEIGHTS_URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
@@ -51,7 +50,8 @@ class VGGish(nn.Module):
             nn.ReLU(inplace=True),  # the released network ends with a ReLU
         )
         if pretrained == HUB:
-            self.load_state_dict(_released_weights(self))
+            count = sum(x.numel() for x in self.parameters())
+            self.load_state_dict(released_state("Weights of VGGish", WEIGHTS_URL, give_file("audio"), count))
         elif pretrained:
             load_weights(self, pretrained)
 
@@ -76,17 +76,6 @@ class VGGish(nn.Module):
         # TensorFlow flattens with channels last, and the weights of the linear layers expect that order
         embedding: Tensor = self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
         return embedding
-
-
-def _released_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The released weights from torch's cache, or from their address."""
-    with from_hub(
-        "Weights of VGGish", WEIGHTS_URL, give_file("audio"), lambda: sum(x.numel() for x in network.parameters())
-    ) as is_reachable:
-        if not is_reachable and not Path(torch.hub.get_dir(), "checkpoints", WEIGHTS_URL.rpartition("/")[2]).exists():
-            raise FileNotFoundError(WEIGHTS_URL)
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(WEIGHTS_URL, check_hash=True, weights_only=True)
-    return state
 
 
 class VGGishPostprocessor(nn.Module):
@@ -130,7 +119,7 @@ class VGGishPostprocessor(nn.Module):
         self.load_state_dict(state | {"pca_means": state["pca_means"].reshape(-1, 1)})
 
 
-class VGGishAudio(AudioEncoder):
+class VGGishAudio(RowAudioEncoder):
     """VGGish over the first 0.975 s of each step, as the features of MUSIC-AVQA and LLP were extracted.
 
     A shorter step is padded with silence, so that its features do not depend on the next step.
@@ -148,6 +137,7 @@ class VGGishAudio(AudioEncoder):
         super().__init__()
         self.network = VGGish(pretrained)
         self.running = running
+        self.by_rows = not running
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, 128); `hop` is seconds per step."""

@@ -25,7 +25,7 @@ class EncoderInputs:
 
     Attributes:
         name: Name of the clip in the store.
-        inputs: By stream: frames, uint8 (T, 3, H, W), or log-mel examples (T, 96, 64).
+        inputs: By stream: frames, uint8 (T, 3, H, W), log-mel examples (T, 96, 64), or windows of samples (T, n).
         error: Why the clip cannot be read; empty where it can.
     """
 
@@ -34,29 +34,54 @@ class EncoderInputs:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class InputForm:
+    """What an encoder takes of a clip.
+
+    Attributes:
+        side: Side of the square that frames are resized to where their stream has no `resize`.
+        takes_samples: Of sound: whether rows are the samples of a window, and not log-mel examples.
+        spare_frames: Of windows of frames: frames that a clip needs beyond its last window.
+    """
+
+    side: int = 0
+    takes_samples: bool = False
+    spare_frames: int = 0
+
+
 class SourceDataset(Dataset[EncoderInputs]):
     """Clips decoded for some streams; streams that take the same input share it.
 
     Args:
         sources: Clips to read.
         streams: Streams of frames and audio.
-        sides: Side of the square that a stream's encoder takes, for streams without `resize`.
+        forms: What each stream's encoder takes, by the stream's name.
     """
 
-    def __init__(self, sources: Sequence[MediaSource], streams: Sequence[FeatureStream], sides: dict[str, int]) -> None:
+    def __init__(
+        self, sources: Sequence[MediaSource], streams: Sequence[FeatureStream], forms: dict[str, InputForm]
+    ) -> None:
         self.sources = sources
         self.streams = streams
-        self.sides = sides
+        self.forms = forms
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, index: int) -> EncoderInputs:
-        source = self.sources[index]
         try:
-            return EncoderInputs(source.name, self.read(source))
+            return self.decode(index)
         except (AvkitError, OSError, ValueError) as error:
-            return EncoderInputs(source.name, error=str(error))
+            return EncoderInputs(self.sources[index].name, error=str(error))
+
+    def decode(self, index: int) -> EncoderInputs:
+        """A clip by its number.
+
+        Raises:
+            AvkitError: If its files are missing or damaged.
+        """
+        source = self.sources[index]
+        return EncoderInputs(source.name, self.read(source))
 
     def read(self, source: MediaSource) -> dict[str, Tensor]:
         """Inputs of a clip by stream.
@@ -75,16 +100,21 @@ class SourceDataset(Dataset[EncoderInputs]):
         return inputs
 
     def _read_stream(self, files: "_OpenSource", stream: FeatureStream) -> Tensor:
+        form = self.forms[stream.name]
         if stream.of == "sound":
-            return files.read_mel_examples(stream)
-        return files.read_frames(stream, self.sides[stream.name])
+            return files.read_samples(stream) if form.takes_samples else files.read_mel_examples(stream)
+        return files.read_frames(stream, form)
 
     def _input_key(self, stream: FeatureStream) -> Hashable:
         """A key that two streams share if they take the same input."""
+        form = self.forms[stream.name]
         if stream.of == "sound":
-            return stream.of, stream.hop, stream.window
-        side = 0 if stream.crop else self.sides[stream.name]
-        return stream.of, stream.hop, stream.resize, stream.crop, side
+            return stream.of, stream.hop, stream.window, form.takes_samples
+        side = 0 if stream.resize else form.side
+        size = (stream.resize, stream.crop, side)
+        if stream.keep == "window":
+            return stream.of, size, stream.fps, stream.window_frames + form.spare_frames
+        return stream.of, size, stream.hop
 
 
 class _OpenSource:
@@ -105,6 +135,8 @@ class _OpenSource:
         source = self.source
         if source.audio is not None:
             waveform = decode.read_waveform(source.root / source.audio)
+        elif source.video is not None and source.silent_ok and not self.video.info.has_audio:
+            waveform = torch.zeros(round((source.seconds or self.video.info.duration) * SAMPLE_RATE))
         elif source.video is not None:
             waveform = decode.read_waveform(self.video)
         else:
@@ -114,25 +146,37 @@ class _OpenSource:
             return waveform[round(source.start * SAMPLE_RATE) : end]
         if source.centred and source.seconds:
             return crop_middle(waveform, round(source.seconds * SAMPLE_RATE))
+        if source.fit_sound and source.video is not None and not source.seconds:
+            samples = round(self.video.info.duration * SAMPLE_RATE)
+            if abs(len(waveform) - samples) > SAMPLE_RATE:
+                return decode.pad_or_trim(waveform, samples)
         return waveform
 
-    def read_frames(self, stream: FeatureStream, side: int) -> Tensor:
-        """Frames of a stream, uint8 (T, 3, H, W); `side` is that of the square where the stream has no `resize`."""
+    def read_frames(self, stream: FeatureStream, form: InputForm) -> Tensor:
+        """Frames of a stream, uint8 (T, 3, H, W): one per step, or, for windows, as many per second as it says."""
+        hop = stream.hop
+        least = 1
+        if stream.keep == "window":
+            hop = 1 / stream.fps
+            least = stream.window_frames + form.spare_frames
         if self.source.frames is not None:
-            frames = self._frames_of_images(self.source.frames, stream, side)
+            frames = self._frames_of_images(self.source.frames, stream, form.side, hop, least)
         else:
-            frames = self._frames_of_video(stream, side)
+            frames = self._frames_of_video(stream, form.side, hop, least)
         return _crop_centre(frames, stream.crop) if stream.crop else frames
 
-    def _frames_of_images(self, listed: str | Sequence[str], stream: FeatureStream, side: int) -> Tensor:
+    def _frames_of_images(
+        self, listed: str | Sequence[str], stream: FeatureStream, side: int, hop: float, least: int
+    ) -> Tensor:
         source = self.source
         files = image_files.list_image_files(source.root, listed)
-        steps = decode.count_steps(source.seconds, stream.hop) if source.seconds else len(files)
+        steps = decode.count_steps(source.seconds, hop) if source.seconds else len(files)
         size = _target_size(image_size(files[0]), stream, side)
-        frames, _ = image_files.read_image_files(files, steps, size, source.offset)
+        frames, _ = image_files.read_image_files(files, max(steps, least), size, source.offset)
         return frames
 
-    def _frames_of_video(self, stream: FeatureStream, side: int) -> Tensor:
+    def _frames_of_video(self, stream: FeatureStream, side: int, hop: float, least: int) -> Tensor:
+        """Frames of a video; the last one is repeated where there are fewer than a window needs."""
         source = self.source
         info = self.video.info
         info.require(video=True)
@@ -140,7 +184,8 @@ class _OpenSource:
         seconds = source.seconds or info.duration
         if source.end is not None:
             seconds = source.end - start
-        times = [start + time for time in decode.step_times(seconds, stream.hop, source.offset)]
+        count = max(least, decode.count_steps(seconds, hop))
+        times = [start + (step + source.offset) * hop for step in range(count)]
         size = _target_size(info.size or (side, side), stream, side)
         return decode.read_frames(self.video, times, size=size)
 
@@ -148,15 +193,26 @@ class _OpenSource:
         """Log-mel examples of VGGish, one per step, (T, 96, 64)."""
         waveform = self.waveform
         frames_per_hop = round(stream.hop * SAMPLE_RATE / STRIDE)
-        if self.source.seconds:
-            steps = decode.count_steps(self.source.seconds, stream.hop)
-        else:
-            seconds = len(waveform) / SAMPLE_RATE
-            steps = max(1, int((seconds - stream.window) / stream.hop + 1e-6) + 1)
+        steps = self._count_sound_steps(stream)
         samples = (steps - 1) * frames_per_hop * STRIDE + EXAMPLE_SAMPLES
         mel = log_mel(decode.pad_or_trim(waveform, samples))
         rows = torch.arange(steps)[:, None] * frames_per_hop + torch.arange(EXAMPLE_FRAMES)
         return mel[rows]
+
+    def read_samples(self, stream: FeatureStream) -> Tensor:
+        """Samples of each step's window, (T, n)."""
+        steps = self._count_sound_steps(stream)
+        window = round(stream.window * SAMPLE_RATE)
+        starts = (torch.arange(steps, dtype=torch.float64) * stream.hop * SAMPLE_RATE).round().long()
+        waveform = decode.pad_or_trim(self.waveform, int(starts[-1]) + window)
+        return waveform[starts[:, None] + torch.arange(window)]
+
+    def _count_sound_steps(self, stream: FeatureStream) -> int:
+        """Steps of a stream of sound: those of the clip where its length is fixed, else the windows that fit."""
+        if self.source.seconds:
+            return decode.count_steps(self.source.seconds, stream.hop)
+        seconds = len(self.waveform) / SAMPLE_RATE
+        return max(1, int((seconds - stream.window) / stream.hop + 1e-6) + 1)
 
 
 def _target_size(size: tuple[int, int], stream: FeatureStream, side: int) -> tuple[int, int]:

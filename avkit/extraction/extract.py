@@ -115,7 +115,7 @@ def extract_clips(
         workers: Processes that decode; 0 decodes in this one.
         on_clip: Called with each clip's name as it is decoded, and why it cannot be read.
     """
-    dataset = SourceDataset(sources, extractor.streams, extractor.sides())
+    dataset = SourceDataset(sources, extractor.streams, extractor.input_forms())
     with ThreadPoolExecutor(2) as pool:
         writer = _Writer(progress, pool)
         for clip in iter_decoded(dataset, workers):

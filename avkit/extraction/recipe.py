@@ -15,7 +15,7 @@ FOLDER = Path(__file__).with_name("recipes")
 #: Accepted values of the fields of a stream that name a choice.
 _CHOICES: dict[str, Collection[str]] = {
     "of": ("pictures", "sound", "text"),
-    "keep": ("frame", "patches", "clip", "sources"),
+    "keep": ("frame", "patches", "tokens", "window", "clip", "sources"),
     "texts": ("questions", "classes"),
     "dtype": ("float16", "float32"),
 }
@@ -28,16 +28,19 @@ class FeatureStream:
     Attributes:
         name: Name of the store.
         of: Input of the encoder: `pictures`, `sound` or `text`.
-        encoder: A name of `avkit.encoders.list_encoders`; a video encoder where `keep` is `clip`.
+        encoder: A name of `avkit.encoders.list_encoders`; a video encoder where `keep` is `clip`, an encoder of windows
+            where it is `window`.
         weights: `hub`, a tag, a path, or None for random weights.
-        keep: Output of a visual encoder to store: `frame`, one vector per frame; `patches`; `sources`, the number of
-            the merged token that each patch of a frame went into, (h, w), for reports; or `clip`, the tokens of a video
+        keep: Output of a visual encoder to store: `frame`, one vector per frame; `patches`; `tokens`, the vector of the
+            frame before those of its patches; `window`, one vector per window of frames; `sources`, the number of the
+            merged token that each patch of a frame went into, (h, w), for reports; or `clip`, the tokens of a video
             encoder, for all frames together.
         hop: Seconds from one step to the next.
-        window: Of sound: seconds of audio per step.
+        window: Of sound, and of pictures where `keep` is `window`: seconds per step.
+        fps: Of windows of pictures: frames per second.
         resize: Of pictures: shorter side in pixels before `crop`; 0 resizes frames to the square that the encoder
             takes, whatever their shape.
-        crop: Of pictures: side of the square cropped from the centre.
+        crop: Of pictures: side of the square cropped from the centre; 0 leaves that to an encoder of windows.
         texts: Of text: `questions` of the dataset, or names of its `classes`.
         template: Of text: the sentence, with `{}` for the question or name.
         dtype: `float16` or `float32`.
@@ -50,6 +53,7 @@ class FeatureStream:
     keep: str = "frame"
     hop: float = 1.0
     window: float = 0.96
+    fps: float = 0.0
     resize: int = 0
     crop: int = 0
     texts: str = "questions"
@@ -77,9 +81,32 @@ class FeatureStream:
                 raise DataError(f"{stream}: {unknown_name(key, str(value), accepted)}")
         if not self.hop > 0 or not self.window > 0 or self.resize < 0 or self.crop < 0:
             raise DataError(f"{stream}: hop and window are above 0, resize and crop not below.")
-        if bool(self.resize) != bool(self.crop) or self.crop > self.resize:
+        if self.keep == "window":
+            self._check_window(stream)
+        lacks_crop = self.resize and not self.crop and self.keep != "window"
+        if lacks_crop or self.crop > self.resize:
             raise DataError(
                 f"{stream}: resize is {self.resize} and crop {self.crop}; give both, the crop no larger, or neither."
+            )
+
+    @property
+    def window_frames(self) -> int:
+        """Frames of a window."""
+        return round(self.window * self.fps)
+
+    @property
+    def hop_frames(self) -> int:
+        """Frames from the start of a window to that of the next."""
+        return round(self.hop * self.fps)
+
+    def _check_window(self, stream: str) -> None:
+        whole = self.of == "pictures" and self.fps > 0
+        for seconds, frames in ((self.window, self.window_frames), (self.hop, self.hop_frames)):
+            whole = whole and frames > 0 and abs(seconds * self.fps - frames) < 1e-6
+        if not whole:
+            raise DataError(
+                f"{stream}: windows are of pictures, with fps above 0, and window and hop are whole numbers of frames; "
+                f"of is {self.of!r}, fps {self.fps:g}, window {self.window:g} and hop {self.hop:g}."
             )
 
 
@@ -183,7 +210,7 @@ def _read_stream(name: object, options: object, where: str) -> FeatureStream:
             raise DataError(f"{where}, stream {name!r}: {unknown_name('key', str(key), keys)}")
     values: dict[str, Any] = {**options, "name": str(name)}
     try:
-        for key in ("hop", "window"):
+        for key in ("hop", "window", "fps"):
             if key in options:
                 values[key] = float(options[key])
         stream = FeatureStream(**values)

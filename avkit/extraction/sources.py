@@ -29,6 +29,8 @@ class MediaSource:
         seconds: Length of the clip where the dataset fixes it; None to follow the file.
         offset: Place within each step at which its frame is taken, in [0, 1].
         centred: Whether the clip's audio is the middle of its file.
+        silent_ok: Use silence where the video has no sound.
+        fit_sound: Cut sound, or pad it with silence, where it ends more than a second after or before the pictures.
     """
 
     name: str
@@ -41,6 +43,8 @@ class MediaSource:
     seconds: float | None = None
     offset: float = 0.5
     centred: bool = False
+    silent_ok: bool = False
+    fit_sound: bool = False
 
 
 def sources_of(dataset: type[Official], root: str | Path, release: str | None = None) -> tuple[list[MediaSource], int]:

@@ -19,8 +19,9 @@ _EXTRA_ROWS = 3
 class ConcatenatedFeatures:
     """Several features of the same clips, concatenated along the last dimension.
 
-    The result has the rows of the part with fewest: a part with a multiple of them is averaged over groups of rows,
-    others are cut by at most a few rows. A vector per row is repeated for every token where another part has tokens.
+    The result has the rows of the part with fewest: a part with a multiple of them, by its number of rows or by its
+    hop, is averaged over groups of rows, others are cut by at most a few rows. A vector per row is repeated for every
+    token where another part has tokens.
 
     Args:
         parts: Features to concatenate, such as RGB and flow.
@@ -51,10 +52,11 @@ class ConcatenatedFeatures:
                 joined.
         """
         arrays = [part.read(name) for part in self.parts]
-        steps = min(map(len, arrays))
+        hop = self.facts.hop
+        steps = min(len(array) // rows_per_step(part.facts, hop) or 1 for part, array in self._with(arrays))
         aligned = []
-        for part, array in zip(self.parts, arrays, strict=True):
-            averaged = average_rows(array, steps)
+        for part, array in self._with(arrays):
+            averaged = average_rows(array, steps, rows_per_step(part.facts, hop))
             if len(averaged) > steps + _EXTRA_ROWS:
                 raise DataError(
                     f"{part.path}: clip {name!r} has {len(array)} rows where another part has {steps}. Join features "
@@ -63,6 +65,9 @@ class ConcatenatedFeatures:
             aligned.append(averaged[:steps])
         self._check_tokens(name, aligned)
         return np.concatenate(_repeat_vectors(aligned), -1)
+
+    def _with(self, arrays: list[Array]) -> Iterator[tuple[Features, Array]]:
+        return zip(self.parts, arrays, strict=True)
 
     def _check_tokens(self, name: str, arrays: Sequence[Array]) -> None:
         """Refuse parts whose steps have different numbers of tokens; vectors go with any number."""
@@ -160,8 +165,25 @@ class SelectedFeatures:
             yield name, self.features.read(name)
 
 
-def average_rows(x: Array, steps: int) -> Array:
-    """Average equal groups of rows, (T, ...) to (steps, ...); rows are kept where T is no multiple of `steps`."""
+def rows_per_step(facts: FeatureFacts, hop: float) -> int:
+    """Rows of features that a step of `hop` seconds has, where that is a whole number of hops; else 1."""
+    if not facts.hop or not hop:
+        return 1
+    count = round(hop / facts.hop)
+    return count if count > 1 and abs(count * facts.hop - hop) < 1e-6 else 1
+
+
+def average_rows(x: Array, steps: int, per_step: int = 1) -> Array:
+    """Average equal groups of rows, (T, ...) to (steps, ...).
+
+    Args:
+        x: Rows. Where T is no multiple of `steps`, the first `steps * per_step` of them are taken if there are as many;
+            otherwise they are returned as they are.
+        steps: Number of groups.
+        per_step: Rows of a group, as the hops tell it.
+    """
+    if steps and len(x) % steps and per_step > 1 and len(x) >= steps * per_step:
+        x = x[: steps * per_step]
     if len(x) == steps or not steps or len(x) % steps:
         return x
     averaged: Array = x.reshape(steps, -1, *x.shape[1:]).mean(1, dtype=np.float32)

@@ -211,7 +211,7 @@ def write_store(
             )
             checksums = []
             for (name, array), start in zip(clips, starts[:-1].tolist(), strict=True):
-                converted = np.ascontiguousarray(_convert(name, array, dtype))
+                converted = np.ascontiguousarray(to_stored_dtype(name, array, dtype))
                 values[start : start + len(array)] = converted
                 checksums.append(crc32(converted.reshape(-1).view(np.uint8).data))
             file[_CHECKSUMS] = np.array(checksums, np.uint32)
@@ -239,7 +239,7 @@ def _measure(clips: Iterable[tuple[str, Array]]) -> tuple[list[str], NDArray[np.
     return list(lengths), starts.astype(np.int64), shape
 
 
-def _convert(name: str, array: Array, dtype: str) -> Array:
+def to_stored_dtype(name: str, array: Array, dtype: str) -> Array:
     """Features in the store's dtype; refuses values that are not finite there."""
     with np.errstate(over="ignore"):
         converted: Array = array.astype(dtype)

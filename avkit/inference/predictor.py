@@ -2,28 +2,27 @@
 """A trained run, ready to be asked about any video."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from avkit import __version__
 from avkit.answers import Answer, Scope, StepGrid
 from avkit.batch import Batch, Item, Prediction
-from avkit.collate import collate
-from avkit.errors import RunError
+from avkit.collate import collate, crop
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.question_kinds import keep_to_kind
-from avkit.inference.run_model import describe_weights, load_model
+from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
-from avkit.outside import Policy, restricted
-from avkit.reading.hub import from_hub, hugging_face
 from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
-from avkit.training.domain import SHORT_WARNING, domains_by_dataset, warning_of
+from avkit.training.domain import SHORT_WARNING, warning_of
 from avkit.training.module import AVModel
-from avkit.training.run_folder import RunFolder
+
+#: Name of the clip in batches.
+_NAME = "clip"
 
 
 class Predictor:
@@ -48,6 +47,10 @@ class Predictor:
         self.any_answer = False
         #: What each task was trained on, see `avkit.training.domain`.
         self.domains: dict[str, str] = {}
+        #: What makes the stored features of tasks that read some.
+        self.stored: dict[str, StoredInputs] = {}
+        #: Sentences for every result, such as that classes have no names.
+        self.notes: list[str] = []
 
     @property
     def tasks(self) -> list[str]:
@@ -60,6 +63,10 @@ class Predictor:
 
     def warning(self, tasks: Sequence[str]) -> str:
         """What a reader of the answers of some tasks must know of what the run has seen; empty if there is nothing."""
+        random = [name for stored in self._stored_of(tasks) for name in stored.plan.random]
+        if random:
+            names = ", ".join(random)
+            return f"The encoders of {names} have random weights (--weights none). What is answered means nothing."
         return warning_of(self.domains, tasks)
 
     def predict(
@@ -67,32 +74,68 @@ class Predictor:
         path: Path | str,
         tasks: Sequence[str] | str | None = None,
         question: str | Sequence[str] | None = None,
-        hop: float = 1.0,
+        hop: float | None = None,
         audio: Path | str | None = None,
         silent_ok: bool = False,
     ) -> ClipResult:
         """The answers of tasks to one video.
 
+        Where the tasks read stored features, these are made of the video first.
+
         Args:
             path: Any video, or a still picture with `audio`.
             tasks: Names, or all of the run where None; those that answer questions are then left out if there is none.
             question: One question or several, for tasks that answer questions.
-            hop: Seconds per step.
+            hop: Seconds per step, 1 by default; stored features have their own.
             audio: Sound file to use instead of the video's own track.
             silent_ok: Use silence where the video has no sound.
 
         Raises:
             MediaError: If the file cannot be read, or lacks picture or sound.
-            ValueError: If a task is not of this run, or needs a question and there is none.
+            ValueError: If a task is not of this run, or needs a question and there is none; or a hop is given for
+                tasks that read stored features.
+            AvkitError: If encoders of stored features lack a library or weights.
         """
         questions = [question] if isinstance(question, str) else list(question or [])
         names, notes = choose_tasks(self.source, self.model.tasks, tasks, questions)
         media = open_clip(path, audio)
-        clip = read_clip(media, hop, self.image_size, silent_ok=silent_ok)
+        stored = self._stored_of(names)
+        item: Item | None = None
+        if stored:
+            self._check_one_form(names, hop)
+            item = stored[0].read(media, silent_ok)
+            clip = self._read_shown(media, item, silent_ok)
+        else:
+            clip = read_clip(media, hop or 1.0, self.image_size, silent_ok=silent_ok)
         self.model.system.on_evaluation_start()
-        result = self.predict_clip(clip, names, media, questions)
-        result.notes = notes + self._notes(names, questions)
+        result = self.predict_clip(clip, names, media, questions, item)
+        result.notes = notes + self.notes + self._notes(names, questions)
         return result
+
+    def _stored_of(self, tasks: Sequence[str]) -> list[StoredInputs]:
+        """What makes the stored features of some tasks, each once."""
+        return list(dict.fromkeys(self.stored[task] for task in tasks if task in self.stored))
+
+    def _check_one_form(self, tasks: Sequence[str], hop: float | None) -> None:
+        """Refuse tasks that read different inputs, whose steps differ, and a hop for features that have one."""
+        forms: dict[StoredInputs | None, list[str]] = {}
+        for task in tasks:
+            forms.setdefault(self.stored.get(task), []).append(task)
+        if len(forms) > 1:
+            groups = "; ".join(",".join(group) for group in forms.values())
+            raise ValueError(
+                f"Tasks of this run read different inputs, so they cannot share one result. Predict them one after the "
+                f"other, with --tasks: {groups}."
+            )
+        if hop is not None:
+            raise ValueError(f"--hop is {hop:g}; this run reads stored features, which have their own. Leave it out.")
+
+    def _read_shown(self, media: Clip, item: Item, silent_ok: bool) -> DecodedClip:
+        """Pictures and sound of the steps of features, to be shown."""
+        place = min(1.0, 0.5 + item.offset / item.hop) if item.offset > 0 else 0.5
+        return read_clip(
+            media, item.hop, self.image_size, silent_ok=silent_ok, offset=place, steps=item.steps, partial_ok=True
+        )
 
     def stream(
         self,
@@ -123,6 +166,11 @@ class Predictor:
             ValueError: If a task is not of this run, or needs the whole video.
         """
         names = choose_stepwise(self.source, self.model.tasks, tasks)
+        if self._stored_of(names):
+            raise ValueError(
+                f"Run {self.source} reads stored features, which are made of whole videos, so it cannot be streamed. "
+                "Leave --stream out."
+            )
         start = 0.0
         media = open_clip(path, audio)
         for clip in iter_clips(media, window, hop, self.image_size, silent_ok=silent_ok):
@@ -131,7 +179,12 @@ class Predictor:
 
     @torch.inference_mode()
     def predict_clip(
-        self, clip: DecodedClip, tasks: Sequence[str], source: ClipSource = "", questions: Sequence[str] = ()
+        self,
+        clip: DecodedClip,
+        tasks: Sequence[str],
+        source: ClipSource = "",
+        questions: Sequence[str] = (),
+        item: Item | None = None,
     ) -> ClipResult:
         """The answers of tasks to a clip that has been read; encoders run once for all of them.
 
@@ -140,7 +193,10 @@ class Predictor:
             tasks: Names.
             source: The file, or open clip, that it was read from.
             questions: For tasks that answer questions.
+            item: What the model reads where that is not pictures and sound alone.
         """
+        if item is None:
+            item = Item(_NAME, clip.steps * clip.hop, clip.hop, clip.frames, clip.waveform)
         result = ClipResult(
             source=source.path if isinstance(source, Clip) else Path(source),
             duration=clip.duration or clip.steps * clip.hop,
@@ -154,13 +210,13 @@ class Predictor:
             media=source if isinstance(source, Clip) else None,
             domains={task: self.domains[task] for task in tasks if task in self.domains},
             warning=self.warning(tasks),
-            short_warning=SHORT_WARNING if self.warning(tasks) else "",
+            short_warning=self._short_warning(tasks),
         )
-        encoded = self._encode(clip, result.grid)
+        encoded = self._encode(item, result.grid)
         answers: list[Answer] = []
         for name in tasks:
             for question in questions if self.model.tasks[name].needs_question() else [""]:
-                answers += self._answer(clip, encoded, result.grid, name, question)
+                answers += self._answer(item, encoded, result.grid, name, question)
         result.answers = merge_answers(self.model.tasks, answers)
         return result
 
@@ -178,18 +234,24 @@ class Predictor:
                 "caption_change_threshold out."
             )
 
-    def _encode(self, clip: DecodedClip, grid: StepGrid) -> Encoded:
+    def _short_warning(self, tasks: Sequence[str]) -> str:
+        """The warning in a few words."""
+        if any(stored.plan.random for stored in self._stored_of(tasks)):
+            return "random weights"
+        return SHORT_WARNING if self.warning(tasks) else ""
+
+    def _encode(self, item: Item, grid: StepGrid) -> Encoded:
         """Features of the whole clip, encoded in windows."""
-        batches = [self._batch(clip, window) for window in grid.windows(WINDOW)]
+        batches = [self._batch(item, window) for window in grid.windows(WINDOW)]
         return join_encoded([self.model.system.encode(batch) for batch in batches])
 
-    def _answer(self, clip: DecodedClip, encoded: Encoded, grid: StepGrid, task: str, question: str) -> list[Answer]:
+    def _answer(self, item: Item, encoded: Encoded, grid: StepGrid, task: str, question: str) -> list[Answer]:
         """The answers of a task, joined over the windows that it predicts at once."""
         vocabulary = self.model.vocabulary.of(task)
         predictions: list[Prediction] = []
         scopes: list[Scope] = []
         for window in grid.windows(self.model.system.window(task)):
-            batch = self._batch(clip, window, task, question or None)
+            batch = self._batch(item, window, task, question or None)
             prediction = self.model(batch, encoded.steps(window.indices))
             if question and not self.any_answer:
                 prediction = keep_to_kind(prediction, [question], vocabulary.answers)
@@ -202,13 +264,10 @@ class Predictor:
                 answers.append(kind.join(parts))
         return answers
 
-    def _batch(self, clip: DecodedClip, window: StepGrid, task: str = "", question: str | None = None) -> Batch:
+    def _batch(self, item: Item, window: StepGrid, task: str = "", question: str | None = None) -> Batch:
         """The steps of a window as a batch of one."""
-        rate = round(clip.hop * 16_000)
-        frames = clip.frames[window.indices]
-        waveform = clip.waveform[window.first * rate : (window.first + len(frames)) * rate]
-        item = Item("clip", len(frames) * clip.hop, clip.hop, frames, waveform, text=question)
-        return collate([item], task).to(self.device)
+        part = crop(item, window.first, window.steps)
+        return collate([replace(part, text=question)], task).to(self.device)
 
     def _notes(self, tasks: Sequence[str], questions: Sequence[str]) -> list[str]:
         """Sentences about how tasks were answered."""
@@ -242,45 +301,3 @@ def _read_windows(kind: type[Answer], predictions: Sequence[Prediction], scopes:
             return []
         answers.append(answer)
     return answers
-
-
-def load(run: Path | str, device: str | None = None, *, trust: bool = False) -> Predictor:
-    """A trained run, from its folder or from a hub.
-
-    Args:
-        run: Folder that `avkit fit` made, or `owner/name` of a Hugging Face repository with the same files.
-        device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
-        trust: Import the parts from outside avkit that the run names, and say which. They are code of whoever made the
-            run; without them, nothing of a run is executed.
-
-    Raises:
-        RunError: If it is no run, or its weights do not fit its config.
-        UntrustedError: If it names parts from outside and is not trusted.
-    """
-    folder = _find_run(str(run))
-    with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
-        return _load(str(run), folder, device)
-
-
-def _load(run: str, folder: RunFolder, device: str | None) -> Predictor:
-    """The predictor of a run that lies in a folder here."""
-    model, facts = load_model(folder)
-    predictor = Predictor(model, run, facts["image_size"], device)
-    predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
-    predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
-    return predictor
-
-
-def _find_run(run: str) -> RunFolder:
-    """The folder of a run, downloaded if it is the name of a repository."""
-    path = Path(run)
-    if path.exists() or run.count("/") != 1 or run.startswith((".", "/", "runs/")):
-        return RunFolder(path)
-    from huggingface_hub import snapshot_download
-
-    patterns = ["config.yaml", "run.json", "checkpoints/best.safetensors"]
-    try:
-        with from_hub(f"The files of run {run}", hugging_face(run), "Name the folder of a run here."):
-            return RunFolder(snapshot_download(run, allow_patterns=patterns))
-    except Exception as e:  # the hub raises many kinds: no network, no such repository, no rights
-        raise RunError(f"{run} is no folder here, and the hub did not give it: {e}") from e

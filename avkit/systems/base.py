@@ -13,6 +13,7 @@ from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, Visual
 from avkit.nn.repetition import SentenceWriter
 from avkit.systems.encoded import Encoded as Encoded
 from avkit.systems.encoded import join_encoded as join_encoded
+from avkit.systems.published import PublishedInputs
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
@@ -66,6 +67,8 @@ class SystemConfig:
     whole_clips: ClassVar[bool] = False
     #: Whether `--model.heads` and `--model.interface` apply.
     pluggable_heads: ClassVar[bool] = False
+    #: Stored features that it was published with, and the recipes that make them.
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = ()
 
     name: str = ""
 

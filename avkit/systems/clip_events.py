@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What AVEL and PSP share: options of the attention, targets with background last, predictions."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch, Prediction
+from avkit.batch import Batch, FeatureWidths, Prediction
 from avkit.heads.segment import event_values
 from avkit.nn.event_labels import event_targets
 from avkit.systems.base import Encoded
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem, pool_positions
+from avkit.systems.published import ConvertedFacts, PublishedInputs
 
 #: Official names of the attention.
 ATTENTION_NAMES = {
@@ -41,6 +44,16 @@ class ClipEventConfig(AttentionOptions, FeatureConfig):
     """Options that AVEL and PSP share in a run."""
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("ave", "ave_weak")
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("ave", "vgg19", "vggish", ("ave",), FeatureWidths(512, 128)),
+    )
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same, without background among the classes; a network of weak labels answers `ave_weak`."""
+        facts = super().converted_facts(network, built_with)
+        task = cls.answered_tasks[1 if built_with.get("weak") else 0]
+        return replace(facts, task=task, classes=facts.classes - 1)
 
 
 class ClipEventSystem(FeatureSystem):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch, Losses, Prediction
+from avkit.batch import Batch, FeatureWidths, Losses, Prediction
 from avkit.nn.cross_modal_pyramid import CrossModalPyramid, PyramidLevel
 from avkit.nn.event_criterion import EventCriterion
 from avkit.nn.event_decoder import EventDecoder
@@ -21,6 +21,7 @@ from avkit.systems.base import Encoded, RunContext
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem
 from avkit.systems.official_keys import count_numbers
+from avkit.systems.published import PublishedInputs
 
 #: Our names of parts, as patterns, and the official ones; applied in this order.
 _NAMES = (
@@ -168,6 +169,10 @@ class EventConfig(EventLossOptions, FeatureConfig):
     """Options that UnAV and CCNet share in a run."""
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("davel",)
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("unav100", "rgb+flow", "vggish", ("i3d_raft", "vggish_032"), FeatureWidths(2048, 128)),
+        PublishedInputs("unav100", "one_peace_video", "one_peace_audio", ("one_peace",), FeatureWidths(1536, 1536)),
+    )
 
 
 class EventSystem(FeatureSystem):

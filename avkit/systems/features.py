@@ -2,9 +2,9 @@
 """Systems around a paper's network: behind stored features, or behind encoders that train with it."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -19,6 +19,7 @@ from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, 
 from avkit.systems.checkpoints import OfficialNetwork, own_options
 from avkit.systems.encoder_weights import encoders_in
 from avkit.systems.official_keys import short
+from avkit.systems.published import ConvertedFacts
 from avkit.tasks.base import Task
 
 #: Arguments of networks that the data decide, and no option.
@@ -36,8 +37,27 @@ class NetworkConfig(SystemConfig):
     """
 
     whole_clips: ClassVar[bool] = True
+    #: Options of a run with the authors' weights that these do not tell.
+    converted_options: ClassVar[Mapping[str, Any]] = {}
 
     weights: str | None = None
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """What a converted checkpoint tells of the run that it would be of.
+
+        Args:
+            network: Class of the network.
+            built_with: Arguments of the network that the file was written from.
+        """
+        names = {field.name for field in fields(network.Options)}
+        own = {name: value for name, value in built_with.items() if name in names}
+        return ConvertedFacts(
+            cls.answered_tasks[0],
+            {**cls.converted_options, **own},
+            classes=built_with.get("classes") or 0,
+            answers=built_with.get("answers", 0),
+        )
 
     def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
         """The one task.
@@ -72,6 +92,12 @@ class FeatureConfig(NetworkConfig):
     train_encoders: bool = False
     visual_features: int = 0
     audio_features: int = 0
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same, with the widths of stored features."""
+        facts = super().converted_facts(network, built_with)
+        return replace(facts, widths=FeatureWidths(built_with["visual"], built_with["audio"]))
 
     def stored_features(self) -> FeatureWidths:
         """Widths of stored features where the data do not tell them."""

@@ -2,17 +2,19 @@
 """What HAN and MM-Pyramid share: features, options, loss, and official names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from avkit.batch import Batch, Losses, Prediction
+from avkit.batch import Batch, FeatureWidths, Losses, Prediction
 from avkit.nn.attentive_pooling import ParsingOutput
 from avkit.nn.parsing import parsing_loss, parsing_values
 from avkit.systems.base import Encoded
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import FeatureConfig, FeatureSystem, valid_or_none
 from avkit.systems.official_keys import rename
+from avkit.systems.published import ConvertedFacts, PublishedInputs
 
 #: Official names of the parts that both networks have.
 _NAMES = {
@@ -52,8 +54,19 @@ class ParsingConfig(FeatureConfig):
     """
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("avvp",)
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("llp", "res152+r2plus1d_18", "vggish", ("llp",), FeatureWidths(2560, 128)),
+        PublishedInputs("llp", "res152", "vggish", ("llp",), FeatureWidths(2048, 128)),
+    )
 
     motion: int = 0
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same, with the width of motion."""
+        motion = built_with["motion"]
+        facts = super().converted_facts(network, {**built_with, "visual": built_with["frames"] + motion})
+        return replace(facts, options={**facts.options, "motion": motion})
 
 
 class ParsingSystem(FeatureSystem):

@@ -3,12 +3,12 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Prediction, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Prediction, Vocabulary
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
@@ -17,6 +17,7 @@ from avkit.nn.recompute import recompute_activations
 from avkit.systems.base import RunContext, encode_frames, encode_waveform
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
+from avkit.systems.published import ConvertedFacts
 from avkit.tasks.avs import Segmentation
 from avkit.tasks.base import Task
 
@@ -77,6 +78,14 @@ class PictureConfig(TrunkOptions, NetworkConfig):
                 )
             tasks[name] = Segmentation(own, semantic=self.semantic)
         return tasks
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same, with what several masks mean."""
+        classes = built_with["outputs"] - 1
+        facts = super().converted_facts(network, {**built_with, "classes": classes})
+        widths = FeatureWidths(0, built_with["audio_features"])
+        return replace(facts, options={**facts.options, "semantic": classes > 0}, widths=widths)
 
     def outputs(self, context: RunContext) -> int:
         """Number of masks: 1, or one per class with background first."""

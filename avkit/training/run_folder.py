@@ -20,10 +20,12 @@ class AddedFacts(TypedDict, total=False):
         weights: Where the weights of encoders and other loaded parts come from, each a record of
             `avkit.systems.encoder_weights.WeightsFacts`.
         domains: What each task was trained on: `scenes`, `official` or `own`, see `avkit.training.domain`.
+        stored: By task, the stored features that it reads, see `avkit.training.stored_facts`.
     """
 
     weights: list[dict[str, Any]]
     domains: dict[str, str]
+    stored: dict[str, dict[str, list[dict[str, Any]]]]
 
 
 class RunFacts(AddedFacts):

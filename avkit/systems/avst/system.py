@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """AVST as a system: encoders of pictures and sound, and its network, for question answering."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from avkit.batch import Batch, FeatureWidths, Losses
 from avkit.nn.answers import answer_loss
@@ -10,6 +11,8 @@ from avkit.systems.avst.negatives import clip_ids_of, pair_loss, sample_negative
 from avkit.systems.avst.network import AVST, AVSTOptions, AVSTOutput
 from avkit.systems.avst.question_encoder import WORDS
 from avkit.systems.base import Encoded, RunContext
+from avkit.systems.checkpoints import OfficialNetwork
+from avkit.systems.published import ConvertedFacts, PublishedInputs
 from avkit.systems.questions import QuestionConfig, QuestionSystem, answers_of, questions_of
 
 
@@ -23,6 +26,11 @@ class AVSTConfig(AVSTOptions, QuestionConfig):
         width: Width D; 0 for that of the visual features, which it has to be.
     """
 
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("music-avqa", "resnet18_14x14", "vggish", ("avst",), FeatureWidths(512, 128)),
+    )
+    converted_options: ClassVar[Mapping[str, Any]] = {"every": 6}
+
     name: Literal["avst"] = "avst"
     every: int = 1
     width: int = 0
@@ -30,6 +38,11 @@ class AVSTConfig(AVSTOptions, QuestionConfig):
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"system.every is {self.every}; 1 reads every step, 6 every sixth.")
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same, with the words that it knows."""
+        return replace(super().converted_facts(network, built_with), words=tuple(built_with["words"]))
 
     def build(self, context: RunContext) -> "AVSTSystem":
         """The system for a run's data."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PSTP-Net as a system: encoders and its network, for question answering."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +13,7 @@ from avkit.encoders.base import TextFeatures, VisualFeatures
 from avkit.systems.base import Encoded, RunContext
 from avkit.systems.features import valid_or_none
 from avkit.systems.pstp.network import PSTP, PSTPOptions, PSTPOutput
+from avkit.systems.published import PublishedInputs
 from avkit.systems.questions import EncodedQuestionConfig, EncodedQuestionSystem, answers_of, questions_of
 
 
@@ -26,6 +28,16 @@ class PSTPConfig(PSTPOptions, EncodedQuestionConfig):
         words: Number of words that each question is cut or padded to, padding being read; 77 as the authors do. 0 reads
             the words that there are.
     """
+
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("music-avqa", "clip_b32", "vggish", ("pstp",), FeatureWidths(512, 128)),
+    )
+    converted_options: ClassVar[Mapping[str, Any]] = {
+        "text": "clip_vit_b32",
+        "text_weights": "hub",
+        "first": True,
+        "words": 77,
+    }
 
     name: Literal["pstp"] = "pstp"
     first: bool = False

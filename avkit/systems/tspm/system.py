@@ -2,8 +2,8 @@
 """TSPM as a system: encoders, its network and its prompt constructor, for question answering."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from avkit.encoders.base import VisualFeatures
 from avkit.errors import DataError
 from avkit.nn.query_attention import check_step_count
 from avkit.systems.base import Encoded, RunContext
+from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import valid_or_none
+from avkit.systems.published import ConvertedFacts, PublishedInputs
 from avkit.systems.questions import EncodedQuestionConfig, EncodedQuestionSystem, answers_of, questions_of
 from avkit.systems.tspm.network import TSPM, TSPMOutput
 from avkit.systems.tspm.options import TSPMOptions, check_prompt
@@ -35,6 +37,11 @@ class TSPMConfig(TSPMOptions, EncodedQuestionConfig):
         tokens: How many tokens the stored features of a picture must have; 0 for any number.
     """
 
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("music-avqa", "tome14+clip", "vggish", ("tspm",), FeatureWidths(1792, 128)),
+    )
+    converted_options: ClassVar[Mapping[str, Any]] = {"text": "clip_vit_l14_336", "text_weights": "hub"}
+
     name: Literal["tspm"] = "tspm"
     prompt: str = "declarative"
     prompts: str | None = None
@@ -44,6 +51,13 @@ class TSPMConfig(TSPMOptions, EncodedQuestionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_prompt(self.prompt)
+
+    @classmethod
+    def converted_facts(cls, network: type[OfficialNetwork], built_with: Mapping[str, Any]) -> ConvertedFacts:
+        """The same; patches and frame are joined in stored features."""
+        frame = built_with["visual"]
+        facts = super().converted_facts(network, {**built_with, "visual": built_with["patches"] + frame})
+        return replace(facts, options={**facts.options, "frame": frame})
 
     def build(self, context: RunContext) -> "TSPMSystem":
         """The system for a run's data."""

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained run or a converted checkpoint, opened to be asked about videos."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from avkit import __version__
+from avkit.batch import FeatureWidths
+from avkit.errors import RunError
+from avkit.inference.converted import load_converted
+from avkit.inference.predictor import Predictor
+from avkit.inference.run_model import describe_weights, load_model
+from avkit.inference.stored_inputs import StoredInputs
+from avkit.inference.stream_choice import FeaturePlan, StreamChooser
+from avkit.outside import Policy, restricted
+from avkit.reading.hub import from_hub, hugging_face
+from avkit.training.domain import OFFICIAL, domains_by_dataset
+from avkit.training.run_folder import RunFolder
+from avkit.training.stored_facts import StoredParts, read_record
+
+#: Side of pictures in pixels for converted checkpoints, whose files do not tell it.
+_USUAL_SIDE = 224
+#: Digits of a hash that provenance names.
+_DIGITS = 12
+#: Name under which `weights` holds those of the encoder of questions.
+TEXT = "text"
+
+
+def load(
+    run: Path | str,
+    device: str | None = None,
+    *,
+    trust: bool = False,
+    features: Sequence[str] | str | None = None,
+    weights: str | None = None,
+    names: str | None = None,
+) -> Predictor:
+    """A trained run, from its folder or from a hub, or a converted checkpoint.
+
+    Args:
+        run: Folder that `avkit fit` made, `owner/name` of a Hugging Face repository with the same files, or a file that
+            `avkit convert` wrote.
+        device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
+        trust: Import the parts from outside avkit that the run names, and say which. They are code of whoever made the
+            run; without them, nothing of a run is executed.
+        features: Recipes that make the stored features that it reads, names or files, joined by commas or as a list; by
+            default those that fit what the run was trained on.
+        weights: Weights of the recipes' encoders as `avkit extract --weights` takes them; `text=PATH` is that of a
+            converted checkpoint's questions.
+        names: Of a converted checkpoint: a file with the names of its classes or answers, one per line, or the folder
+            of its dataset.
+
+    Raises:
+        RunError: If it is no run, or its weights do not fit its config.
+        UntrustedError: If it names parts from outside and is not trusted.
+        DataError: If no recipe makes the stored features that it reads.
+    """
+    recipes = features.split(",") if isinstance(features, str) else list(features or [])
+    recipes = [recipe.strip() for recipe in recipes if recipe.strip()]
+    own_weights, text_weights = _split_text(weights)
+    path = Path(run)
+    if path.is_file():
+        predictor = _load_file(path, device, names, text_weights)
+        parts: dict[str, StoredParts] = {}
+    else:
+        _refuse_converted_options(names, weights, run)
+        folder = _find_run(str(run))
+        with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
+            predictor, parts = _load_run(str(run), folder, device)
+    config = predictor.model.system.config
+    chooser = StreamChooser(str(run), recipes, own_weights, config.published_inputs)
+    _add_stored_inputs(predictor, chooser, parts)
+    return predictor
+
+
+def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict[str, StoredParts]) -> None:
+    """Give a predictor what makes the stored features of its tasks."""
+    by_plan: dict[FeaturePlan, StoredInputs] = {}
+    for task, (visual, audio) in predictor.model.features.items():
+        if not visual and not audio:
+            continue
+        plan = chooser.plan(task, FeatureWidths(visual, audio), parts.get(task, {}))
+        if plan not in by_plan:
+            by_plan[plan] = StoredInputs(plan, predictor.device, predictor.image_size)
+        predictor.stored[task] = by_plan[plan]
+    if not by_plan and (chooser.recipes or chooser.weights is not None):
+        raise ValueError(
+            f"{chooser.run} reads pictures and sound and no stored features. Leave --features and --weights out."
+        )
+
+
+def _load_file(path: Path, device: str | None, names: str | None, text_weights: str | None) -> Predictor:
+    """The predictor of a converted checkpoint."""
+    model = load_converted(path, names, text_weights)
+    predictor = Predictor(model, str(path), _USUAL_SIDE, device)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
+    predictor.provenance = {"run": str(path), "weights": f"{path.name} sha256 {digest}", "avkit": __version__}
+    predictor.domains = dict.fromkeys(model.tasks, OFFICIAL)
+    vocabulary = model.vocabulary
+    if names is None and (vocabulary.classes or vocabulary.answers):
+        what = "answers" if vocabulary.answers else "classes"
+        predictor.notes.append(
+            f"The checkpoint does not name its {what}, so they are numbered; --names FILE gives them names."
+        )
+    return predictor
+
+
+def _load_run(run: str, folder: RunFolder, device: str | None) -> tuple[Predictor, dict[str, StoredParts]]:
+    """The predictor of a run that lies in a folder here, and what it knows of its stored features."""
+    model, facts = load_model(folder)
+    predictor = Predictor(model, run, facts["image_size"], device)
+    predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
+    predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
+    return predictor, read_record(facts.get("stored") or {}, folder.facts)
+
+
+def _split_text(weights: str | None) -> tuple[str | None, str | None]:
+    """Weights of streams, and those of the encoder of questions, out of one option; `none` is meant for both."""
+    if weights is None:
+        return None, None
+    own = []
+    text = None
+    for part in weights.split(","):
+        name, _, value = part.rpartition("=")
+        if name != TEXT:
+            own.append(part)
+        if name == TEXT or part == "none":
+            text = value
+    return ",".join(own) or None, text
+
+
+def _refuse_converted_options(names: str | None, weights: str | None, run: Path | str) -> None:
+    """Refuse options of converted checkpoints for a run, which knows its names and holds all of its weights."""
+    if names is not None:
+        raise ValueError(f"Run {run} knows the names of its classes and answers. Leave --names out.")
+    if f"{TEXT}=" in (weights or ""):
+        raise ValueError(f"Run {run} holds the weights of its own encoder of text. Leave '{TEXT}=' out of --weights.")
+
+
+def _find_run(run: str) -> RunFolder:
+    """The folder of a run, downloaded if it is the name of a repository."""
+    path = Path(run)
+    if path.exists() or run.count("/") != 1 or run.startswith((".", "/", "runs/")):
+        return RunFolder(path)
+    from huggingface_hub import snapshot_download
+
+    patterns = ["config.yaml", "run.json", "checkpoints/best.safetensors"]
+    try:
+        with from_hub(f"The files of run {run}", hugging_face(run), "Name the folder of a run here."):
+            return RunFolder(snapshot_download(run, allow_patterns=patterns))
+    except Exception as e:  # the hub raises many kinds: no network, no such repository, no rights
+        raise RunError(f"{run} is no folder here, and the hub did not give it: {e}") from e

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run or converted checkpoint on stored features sees a user's own video: the recipe runs in memory first."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from clips import tone, write_clip, write_wav
+
+import avkit
+from avkit.batch import FeatureWidths
+from avkit.cli import main
+from avkit.encoders.registry import ENCODERS, EncoderEntry
+from avkit.errors import DataError
+from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.recipe import list_recipes, read_recipe
+from avkit.inference.stream_choice import StreamChooser
+from avkit.media.decode import open_clip
+from avkit.systems import NETWORKS, find_config, find_network
+from avkit.systems.features import FeatureConfig
+from avkit.training.datamodule import AVDataModule
+from avkit.training.options import FeatureOptions
+from avkit.training.run_folder import RunFolder
+from avkit.training.stored_facts import StoredPart
+
+RECIPE = {
+    "about": "small networks with random weights",
+    "streams": {
+        "seen": {"of": "pictures", "encoder": "small", "weights": None, "hop": 0.25, "resize": 32, "crop": 32},
+        "moved": {
+            **{"of": "pictures", "encoder": "tiny_windows", "weights": None, "keep": "window"},
+            **{"fps": 8, "window": 1.0, "hop": 1.0},
+        },
+        "heard": {"of": "sound", "encoder": "tiny_sound", "weights": None, "window": 1.0},
+    },
+}
+QUIET = ("--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--data.loader.workers", "0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _encoders():
+    """Small encoders under names of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS["window"], "tiny_windows", EncoderEntry("outside_parts:TinyWindows"))
+        patch.setitem(ENCODERS["audio"], "tiny_sound", EncoderEntry("outside_parts:TinySound"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Videos of a user, their stores, and a run of HAN that was trained on these."""
+    folder = tmp_path_factory.mktemp("own")
+    lines = []
+    for k, split in enumerate(("train", "train", "val", "test")):
+        seconds = 5 + 0.3 * k
+        path = folder / f"clip{k}.mp4"
+        write_clip(
+            path, [n / 10 for n in range(round(10 * seconds))], fps=10, sound=tone(seconds, 16_000, 200 + 90 * k)
+        )
+        events = [{"start": 0, "end": 2, "label": "a" if k % 2 else "b", "modality": "both"}]
+        lines.append({"id": path.stem, "video": path.name, "split": split, "events": events})
+    (folder / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    out = folder / "features"
+    assert main(["extract", str(folder), "--recipe", str(recipe), "--out", str(out), "--workers", "0"]) == 0
+    words = [
+        "fit",
+        "--tasks",
+        "avvp",
+        "--data.manifest",
+        str(folder / "m.jsonl"),
+        "--out",
+        str(folder),
+        "--name",
+        "run",
+    ]
+    words += ["--data.features.visual", f"{out / 'seen.h5'}+{out / 'moved.h5'}"]
+    words += ["--data.features.audio", str(out / "heard.h5"), "--trainer.max_steps", "1", "--report", "false", *QUIET]
+    words += ["--model.system.name", "han", "--model.system.motion", "8", "--model.system.width", "16"]
+    assert main([*words, "--data.batch_size.whole", "2"]) == 0
+    return folder
+
+
+def test_features_in_memory_are_those_of_the_stores_bit_for_bit(made):
+    out = made / "features"
+    features = FeatureOptions(visual=f"{out / 'seen.h5'}+{out / 'moved.h5'}", audio=str(out / "heard.h5"))
+    data = AVDataModule("avvp", manifest=str(made / "m.jsonl"), features=features)
+    predictor = avkit.load(made / "run", "cpu", features=str(made / "tiny.yaml"))
+    for split in ("train", "test"):
+        stored = data.split(split).item(0)
+        own = predictor.stored["avvp"].read(open_clip(made / f"{stored.id}.mp4"))
+        assert torch.equal(own.visual, stored.visual)
+        assert torch.equal(own.audio, stored.audio)
+        assert (own.hop, own.offset, own.duration) == (stored.hop, stored.offset, stored.duration)
+    assert stored.visual.shape == (5, 1, 72), "four pictures a second are averaged beside one window a second"
+
+
+def test_a_run_remembers_its_features(made):
+    stored = RunFolder(made / "run").read_facts()["stored"]["avvp"]
+    named = [(part["name"], part["width"], part["encoder"], part["hop"]) for part in stored["visual"]]
+    assert named == [("seen", 64, "small", 0.25), ("moved", 8, "tiny_windows", 1.0)]
+    assert len(stored["audio"][0]["weights"]) == 16
+
+
+def test_predict_makes_a_page_and_says_that_weights_are_random(made, tmp_path, capsys):
+    words = ["predict", str(made / "run"), str(made / "clip3.mp4"), "--out", str(tmp_path), "--no_video"]
+    words += ["--features", str(made / "tiny.yaml"), "--device", "cpu"]
+    assert main(words) == 0
+    result = json.loads((tmp_path / "clip3/result.json").read_text())
+    assert (tmp_path / "clip3/report.html").exists()
+    assert (len(result["steps"]), result["hop"]) == (5, 1.0)
+    assert "seen, moved, heard have random weights" in result["warning"]
+    assert "random weights" in capsys.readouterr().out
+    for more, message in (
+        (["--hop", "2"], "this run reads stored features, which have their own"),
+        (["--hop", "0"], "give a number of seconds above 0"),
+        (["--stream"], "cannot be streamed"),
+        (["--names", "x.txt"], "knows the names of its classes"),
+        (["--weights", "sen=none"], "Did you mean 'seen'"),
+        (["--weights", "text=none"], "Leave 'text=' out"),
+        (["--features", "vggish"], "recipe vggish has these of pictures: none"),
+        (["--features", "vgish"], "Did you mean 'vggish'"),
+    ):
+        assert main([*words, *more]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.strip().splitlines()) == 1
+
+
+def test_without_a_recipe_the_error_says_what_the_run_was_trained_on(made, capsys):
+    assert main(["predict", str(made / "run"), str(made / "clip3.mp4"), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "seen (small, hop 0.25 s, width 64) + moved" in error
+    assert "--features RECIPE" in error
+
+
+def test_other_weights_than_those_of_the_run_are_refused(made, tmp_path):
+    facts = json.loads((made / "run/run.json").read_text())
+    plan = StreamChooser("run", [str(made / "tiny.yaml")], f"heard={tmp_path / 'w.pt'}")
+    parts = {"audio": [StoredPart(**facts["stored"]["avvp"]["audio"][0])]}
+    chosen = plan.plan("avvp", FeatureWidths(0, 6), parts)
+    assert chosen.audio[0].weights == parts["audio"][0].weights
+    predictor = avkit.load(
+        made / "run", "cpu", features=[str(made / "tiny.yaml")], weights=f"heard={tmp_path / 'w.pt'}"
+    )
+    predictor.stored["avvp"].plan.audio[0].__dict__["weights"] = "0" * 16
+    with pytest.raises(DataError, match="was trained on features of tiny_sound with weights 0000"):
+        predictor.predict(made / "clip0.mp4")
+
+
+def test_clips_without_sound_or_picture(made, tmp_path, capsys):
+    write_clip(tmp_path / "silent.mp4", [k / 10 for k in range(30)], fps=10)
+    write_wav(tmp_path / "sound.wav", tone(3, 16_000))
+    words = ["predict", str(made / "run"), "--features", str(made / "tiny.yaml"), "--device", "cpu", "--no_video"]
+    words += ["--out", str(tmp_path / "out")]
+    assert main([*words, str(tmp_path / "silent.mp4")]) == 2
+    assert "has no sound" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "silent.mp4"), "--silent_ok"]) == 0
+    assert main([*words, str(tmp_path / "silent.mp4"), "--audio", str(tmp_path / "sound.wav")]) == 0
+    assert main([*words, str(tmp_path / "sound.wav")]) == 2
+    assert "sound.wav" in capsys.readouterr().err
+
+
+SMALL = {
+    "ccnet": {"visual": 72, "audio": 6, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4},
+    "unav": {"visual": 72, "audio": 6, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4},
+    "han": {"audio": 6, "frames": 64, "motion": 8, "classes": 3, "width": 8, "inner": 8},
+    "mm_pyramid": {
+        "audio": 6,
+        "frames": 64,
+        "motion": 8,
+        "classes": 3,
+        "width": 8,
+        "heads": 2,
+        "inner": 4,
+        "levels": 2,
+    },
+    "avel": {"audio": 6, "visual": 72, "classes": 4, "hidden": 5, "attention_width": 7, "positions": 1},
+    "psp": {"audio": 6, "visual": 72, "classes": 4, "attention_width": 7, "positions": 1},
+    "avst": {"audio": 6, "visual": 72, "width": 72, "answers": 5},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_converted_checkpoints_see_a_video(name, made, tmp_path, capsys):
+    torch.manual_seed(0)
+    find_network(name).build(**SMALL[name]).save(tmp_path / "w.safetensors")
+    (tmp_path / "names.txt").write_text("".join(f"name {k}\n" for k in range(SMALL[name].get("answers", 3))))
+    words = ["predict", str(tmp_path / "w.safetensors"), str(made / "clip3.mp4"), "--out", str(tmp_path / "out")]
+    words += ["--features", str(made / "tiny.yaml"), "--device", "cpu", "--no_video"]
+    if name == "avst":
+        words += ["--question", "how many instruments are sounding"]
+    assert main(words) == 0
+    result = json.loads((tmp_path / "out/clip3/result.json").read_text())
+    assert any("--names FILE" in note for note in result["notes"])
+    assert main([*words, "--names", str(tmp_path / "names.txt")]) == 0
+    named = json.loads((tmp_path / "out/clip3-2/result.json").read_text())
+    assert not any("--names FILE" in note for note in named["notes"])
+    (tmp_path / "names.txt").write_text("one\n")
+    assert main([*words, "--names", str(tmp_path / "names.txt")]) == 2
+    assert "has 1 names" in capsys.readouterr().err
+
+
+def test_official_weights_are_to_be_converted_first(tmp_path, made, capsys):
+    network = find_network("han").build(**SMALL["han"])
+    torch.save(network.to_official(), tmp_path / "han.pth")
+    (tmp_path / "other.txt").write_text("no weights")
+    assert main(["predict", str(tmp_path / "han.pth"), str(made / "clip3.mp4")]) == 2
+    assert f"avkit convert han {tmp_path / 'han.pth'}" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "other.txt"), str(made / "clip3.mp4")]) == 2
+    assert "nor a file that 'avkit convert' wrote" in capsys.readouterr().err
+
+
+def test_every_system_on_features_names_recipes_that_exist():
+    for name in NETWORKS:
+        config = find_config(name)
+        if not issubclass(config, FeatureConfig):
+            continue
+        assert config.published_inputs
+        for inputs in config.published_inputs:
+            streams = [s.name for recipe in inputs.recipes for s in read_recipe(recipe).streams]
+            assert set(inputs.recipes) <= set(list_recipes())
+            assert {*inputs.visual.split("+"), inputs.audio} <= set(streams)
+
+
+def test_encoders_are_loaded_once_and_pictures_of_one_rate_are_decoded_once(made):
+    content = {**RECIPE["streams"], "again": {**RECIPE["streams"]["moved"], "keep": "window"}}
+    (made / "twice.yaml").write_text(yaml.safe_dump({"streams": content}))
+    streams = read_recipe(made / "twice.yaml").media_streams
+    extractor = FeatureExtractor(streams, torch.device("cpu"))
+    assert [[s.name for s in group.streams] for group in extractor.groups] == [["seen"], ["moved", "again"], ["heard"]]
