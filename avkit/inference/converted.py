@@ -46,6 +46,7 @@ def load_converted(path: Path, names: str | None = None, text_weights: str | Non
         vocabulary=vocabulary,
         system=make_config(options),
         features=_features(converted),
+        prompts={converted.task: ""} if converted.answers else None,  # its words are no words of the checkpoint
     )
 
 

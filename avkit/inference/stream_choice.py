@@ -182,10 +182,13 @@ def _best_stream(pool: Sequence[FeatureStream], part: StoredPart) -> FeatureStre
 def _makes(stream: FeatureStream, part: StoredPart) -> bool:
     if part.hop and abs(part.hop - stream.hop) > _SAME_HOP:
         return False
+    has_tokens = stream.keep in ("patches", "tokens")
+    if part.width and has_tokens != bool(part.tokens):
+        return False
     if part.encoder:
         return part.encoder in (stream.encoder, stream_facts(stream).encoder)
     return stream.name == part.name
 
 
 def _likeness(stream: FeatureStream, part: StoredPart) -> tuple[bool, bool]:
-    return stream_facts(stream).encoder == part.encoder, stream.name == part.name
+    return stream.name == part.name, stream_facts(stream).encoder == part.encoder

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which stored features a run reads, and how they were made: what is needed to make them of another clip."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ class StoredPart:
         window: Seconds that a row covers.
         fps: Frames per second given to the encoder.
         weights: Hash of the encoder's weights.
+        tokens: Number of vectors of a row; 0 where a row is a vector.
         place: Place within a step at which the dataset takes its picture, in [0, 1].
     """
 
@@ -38,6 +40,7 @@ class StoredPart:
     window: float = 0.0
     fps: float = 0.0
     weights: str = ""
+    tokens: int = 0
     place: float = 0.5
 
     def __str__(self) -> str:
@@ -82,9 +85,19 @@ def _describe(features: Features, names: str, dataset: Dataset) -> list[StoredPa
     for index, part in enumerate(parts):
         name = Path(given[index].strip()).stem if len(given) == len(parts) else part.path.stem
         facts = part.facts
-        width = int(part.read(next(iter(part.names))).shape[-1])
+        shape = part.read(next(iter(part.names))).shape
         described.append(
-            StoredPart(name, width, facts.encoder, facts.hop, facts.window, facts.fps, facts.weights, place)
+            StoredPart(
+                name,
+                shape[-1],
+                facts.encoder,
+                facts.hop,
+                facts.window,
+                facts.fps,
+                facts.weights,
+                tokens=math.prod(shape[1:-1]) if len(shape) > 2 else 0,
+                place=place,
+            )
         )
     return described
 

@@ -14,6 +14,7 @@ from avkit.systems.base import Encoded, RunContext
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.published import ConvertedFacts, PublishedInputs
 from avkit.systems.questions import QuestionConfig, QuestionSystem, answers_of, questions_of
+from avkit.text.tokenizer import unique_words
 
 
 @dataclass
@@ -69,13 +70,14 @@ class AVSTSystem(QuestionSystem):
     def build_network(self, widths: FeatureWidths, context: RunContext) -> AVST:
         """The network; with the words of MUSIC-AVQA in the authors' order where the data have no others."""
         config = self.config
-        official = {part for word in WORDS for part in word.lower().split("_")}
+        known = {part for word in WORDS for part in word.lower().split("_")}
+        known |= set(unique_words(context.prompts.values()))  # a run's words hold those of its prompts too
         words = context.vocabulary.words
         return AVST(
             replace(config, width=config.width or widths.visual),
             audio=widths.audio,
             visual=widths.visual,
-            words=WORDS if set(words) - {"?"} <= official else words,
+            words=WORDS if set(words) - {"?"} <= known else words,
             answers=len(answers_of(context)),
         )
 
