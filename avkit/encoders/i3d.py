@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.encoders.base import WindowEncoder
-from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_state
+from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_file
 from avkit.encoders.raft import OpticalFlow
 
 #: Side of the square that the network takes, in pixels.
@@ -108,10 +108,8 @@ class I3D(nn.Module):
             address = f"{_WEIGHTS}/i3d_{stream}.pt"
             count = sum(x.numel() for x in self.parameters())
             advice = give_file("visual", f"a file such as i3d_{stream}.pt of v-iashin/video_features")
-            state = released_state(f"Weights of {name}", address, advice, count)
-        else:
-            state = read_weights(weights, lambda tensors: fits(rename_i3d(tensors)))
-        renamed = rename_i3d(state)
+            weights = released_file(f"Weights of {name}", address, advice, count)
+        renamed = rename_i3d(read_weights(weights, lambda tensors: fits(rename_i3d(tensors))))
         check_weights(own, renamed, weights, _CLASSIFIER)
         self.load_state_dict({key: renamed[key] for key in own})
 

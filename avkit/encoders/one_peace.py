@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_state
+from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_file
 
 #: Where the authors publish their weights.
 ADDRESS = "https://one-peace-shanghai.oss-accelerate.aliyuncs.com"
@@ -165,11 +165,10 @@ def load_tower(
     if weights == HUB:
         count = sum(x.numel() for x in tower.parameters())
         name = file.rpartition("/")[2]
-        state = released_state(
+        weights = released_file(
             f"Weights of ONE-PEACE, {name},", f"{ADDRESS}/{file}", give_file(kind, f"the file {name}"), count
         )
-    else:
-        state = read_weights(weights, lambda tensors: fits(rename_layers(tensors, names)))
+    state = read_weights(weights, lambda tensors: fits(rename_layers(tensors, names)))
     renamed = {key: x for key, x in rename_layers(state, names).items() if key in own}
     check_weights(own, renamed, weights)
     tower.load_state_dict(renamed)

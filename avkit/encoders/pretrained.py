@@ -38,27 +38,28 @@ def count_parameters(build: Callable[[], nn.Module]) -> int:
         return sum(parameter.numel() for parameter in build().parameters())
 
 
-def released_state(what: str, address: str, instead: str, parameters: int) -> dict[str, Tensor]:
-    """Weights of a single file at an address, from torch's cache or downloaded into it.
+def released_file(what: str, address: str, instead: str, parameters: int) -> Path:
+    """A weight file at an address, from torch's cache or downloaded into it.
 
     Args:
-        what: What they are, such as `Weights of VGGish`.
+        what: What it holds, such as `Weights of VGGish`.
         address: The file; where its name ends with a hash, the hash is checked.
-        instead: What to do without them, as a sentence.
+        instead: What to do without it, as a sentence.
         parameters: Number of parameters, for the size in an error.
 
     Raises:
-        HubError: If they are not in the cache and cannot be downloaded.
+        HubError: If it is not in the cache and cannot be downloaded.
     """
     name = address.rpartition("/")[2]
-    has_hash = re.search(r"-[0-9a-f]{8,}\.", name) is not None
+    digest = re.search(r"-([0-9a-f]{8,})\.", name)
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
     with from_hub(what, address, instead, lambda: parameters) as is_reachable:
-        if not is_reachable and not Path(torch.hub.get_dir(), "checkpoints", name).exists():
-            raise FileNotFoundError(address)
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            address, map_location="cpu", check_hash=has_hash, weights_only=True
-        )
-    return state
+        if not path.exists():
+            if not is_reachable:
+                raise FileNotFoundError(address)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(path), digest[1] if digest else None)
+    return path
 
 
 def read_weights(path: str | Path, fits: Fits | None = None) -> dict[str, Tensor]:

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from avkit.encoders.base import WindowEncoder
-from avkit.encoders.pretrained import HUB, ImagePreprocessor, check_weights, give_file, read_weights, released_state
+from avkit.encoders.pretrained import (
+    HUB,
+    ImagePreprocessor,
+    check_weights,
+    covers,
+    give_file,
+    read_weights,
+    released_file,
+)
 from avkit.errors import AvkitError
 
 #: Torchvision's weights of Kinetics-400.
@@ -63,9 +71,8 @@ class R2Plus1D(WindowEncoder):
         own = self.network.state_dict()
         if weights == HUB:
             count = sum(x.numel() for x in self.network.parameters())
-            state = released_state("Weights of R(2+1)D", WEIGHTS_URL, give_file("visual"), count)
-        else:
-            state = read_weights(weights)
+            weights = released_file("Weights of R(2+1)D", WEIGHTS_URL, give_file("visual"), count)
+        state = read_weights(weights, covers(own.keys()))
         check_weights(own, state, weights, _CLASSIFIER)
         self.network.load_state_dict({key: state[key] for key in own})
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_state
+from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_file
 from avkit.errors import AvkitError
 
 #: The authors' weights after training on Sintel, as torchvision publishes them.
@@ -91,10 +91,8 @@ class OpticalFlow(nn.Module):
         if weights == HUB:
             count = sum(x.numel() for x in self.network.parameters())
             advice = give_file("visual", "the files of I3D and of RAFT, I3D.pt+RAFT.pth,")
-            state = released_state("Weights of RAFT, which computes the flow,", WEIGHTS_URL, advice, count)
-        else:
-            state = read_weights(weights, lambda tensors: fits(rename_raft(tensors)))
-        renamed = rename_raft(state)
+            weights = released_file("Weights of RAFT, which computes the flow,", WEIGHTS_URL, advice, count)
+        renamed = rename_raft(read_weights(weights, lambda tensors: fits(rename_raft(tensors))))
         check_weights(own, renamed, weights)
         self.network.load_state_dict(renamed)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import RowAudioEncoder
-from avkit.encoders.pretrained import HUB, give_file, load_weights, released_state
+from avkit.encoders.pretrained import HUB, give_file, load_weights, released_file
 from avkit.errors import FileError
 from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, cut_steps, log_mel
 from avkit.reading.arrays import read_npz
@@ -51,7 +51,7 @@ class VGGish(nn.Module):
         )
         if pretrained == HUB:
             count = sum(x.numel() for x in self.parameters())
-            self.load_state_dict(released_state("Weights of VGGish", WEIGHTS_URL, give_file("audio"), count))
+            load_weights(self, released_file("Weights of VGGish", WEIGHTS_URL, give_file("audio"), count))
         elif pretrained:
             load_weights(self, pretrained)
 
