@@ -11,10 +11,12 @@ from clips import tone, write_clip, write_wav
 import avkit
 from avkit.batch import FeatureWidths
 from avkit.cli import main
+from avkit.datasets import find_dataset
 from avkit.encoders.registry import ENCODERS, EncoderEntry
 from avkit.errors import DataError
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.recipe import list_recipes, read_recipe
+from avkit.inference import stream_choice
 from avkit.inference.stream_choice import StreamChooser
 from avkit.media.decode import open_clip
 from avkit.systems import NETWORKS, find_config, find_network
@@ -223,6 +225,32 @@ def test_every_system_on_features_names_recipes_that_exist():
             streams = [s.name for recipe in inputs.recipes for s in read_recipe(recipe).streams]
             assert set(inputs.recipes) <= set(list_recipes())
             assert {*inputs.visual.split("+"), inputs.audio} <= set(streams)
+
+
+WIDTHS = {"rgb": 1024, "flow": 1024, "one_peace_video": 1536, "one_peace_audio": 1536, "res152": 2048, "tome14": 1024}
+WIDTHS |= {"r2plus1d_18": 512, "vgg19": 512, "clip": 768, "clip_b32": 512, "resnet18_14x14": 512, "vggish": 128}
+
+
+@pytest.mark.parametrize("name", ["ccnet", "unav", "han", "mm_pyramid", "avel", "psp", "tspm", "pstp", "avst"])
+def test_runs_on_published_features_find_their_recipe(name, monkeypatch):
+    """Whether the run remembers its features, or only their widths are known."""
+    monkeypatch.setattr(stream_choice, "stream_width", lambda stream: WIDTHS[stream.name])
+    for inputs in find_config(name).published_inputs:
+        released = find_dataset(inputs.dataset).released
+        parts = {"visual": inputs.visual.split("+"), "audio": [inputs.audio]}
+        known = {}
+        for modality, names in parts.items():
+            facts = [(part, released[part].facts, len(released[part].shape) > 2) for part in names]
+            known[modality] = [StoredPart(n, WIDTHS[n], f.encoder, f.hop, tokens=int(t)) for n, f, t in facts]
+        for remembered in (known, {}):
+            plan = StreamChooser("run", published=find_config(name).published_inputs).plan(
+                "x", inputs.widths, remembered
+            )
+            assert [entry.stream.name for entry in plan.visual] == parts["visual"]
+            assert [entry.stream.name for entry in plan.audio] == parts["audio"]
+            assert plan.audio[0].stream.hop == {"unav100": 0.25 if "peace" in inputs.audio else 0.32}.get(
+                inputs.dataset, 1
+            )
 
 
 def test_encoders_are_loaded_once_and_pictures_of_one_rate_are_decoded_once(made):

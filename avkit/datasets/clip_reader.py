@@ -110,7 +110,7 @@ class ClipReader:
             inputs = self.media.read(annotation, grid, frames=visual is None, audio=audio is None)
             inputs.grid = replace(grid, size=inputs.grid.size)
         if visual is not None:
-            inputs.visual = _as_patches(visual)
+            inputs.visual = as_patches(visual)
         if audio is not None:
             inputs.audio = torch.from_numpy(audio)
         return inputs
@@ -238,7 +238,7 @@ def fit_rows(rows: Array, steps: int, annotation: Annotation, per_step: int = 1)
     raise annotation.error("", f"its features have {count} rows where {steps} steps need one row or several each.")
 
 
-def _as_patches(rows: Array) -> Tensor:
+def as_patches(rows: Array) -> Tensor:
     """Visual features as (T, P, D), from vectors (T, D), patches (T, P, D), or maps with channels first or last."""
     if rows.ndim == 2:
         rows = rows[:, None]

@@ -9,6 +9,7 @@ from avkit.datasets.released import FeatureModality
 from avkit.errors import DataError
 from avkit.extraction.extractor import stream_facts, stream_width
 from avkit.extraction.recipe import ExtractionRecipe, FeatureStream, list_recipes, read_recipe
+from avkit.features.combined import rows_per_step
 from avkit.systems.published import PublishedInputs
 from avkit.training.stored_facts import MODALITIES, StoredPart, StoredParts
 
@@ -180,7 +181,7 @@ def _best_stream(pool: Sequence[FeatureStream], part: StoredPart) -> FeatureStre
 
 
 def _makes(stream: FeatureStream, part: StoredPart) -> bool:
-    if part.hop and abs(part.hop - stream.hop) > _SAME_HOP:
+    if part.hop and abs(part.hop - stream.hop) > _SAME_HOP and not _averages_to(stream, part):
         return False
     has_tokens = stream.keep in ("patches", "tokens")
     if part.width and has_tokens != bool(part.tokens):
@@ -188,6 +189,11 @@ def _makes(stream: FeatureStream, part: StoredPart) -> bool:
     if part.encoder:
         return part.encoder in (stream.encoder, stream_facts(stream).encoder)
     return stream.name == part.name
+
+
+def _averages_to(stream: FeatureStream, part: StoredPart) -> bool:
+    """Whether a stream of the same name has several rows where the features have one, their mean."""
+    return stream.name == part.name and rows_per_step(stream_facts(stream), part.hop) > 1
 
 
 def _likeness(stream: FeatureStream, part: StoredPart) -> tuple[bool, bool]:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which stored features a run reads, and how they were made: what is needed to make them of another clip."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from avkit.datasets.base import Dataset
+from avkit.datasets.clip_reader import as_patches
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.released import FeatureModality
 from avkit.errors import RunError
@@ -85,17 +85,18 @@ def _describe(features: Features, names: str, dataset: Dataset) -> list[StoredPa
     for index, part in enumerate(parts):
         name = Path(given[index].strip()).stem if len(given) == len(parts) else part.path.stem
         facts = part.facts
-        shape = part.read(next(iter(part.names))).shape
+        rows = part.read(next(iter(part.names)))
+        patches = as_patches(rows)
         described.append(
             StoredPart(
                 name,
-                shape[-1],
+                patches.shape[-1],
                 facts.encoder,
                 facts.hop,
                 facts.window,
                 facts.fps,
                 facts.weights,
-                tokens=math.prod(shape[1:-1]) if len(shape) > 2 else 0,
+                tokens=patches.shape[1] if rows.ndim > 2 else 0,
                 place=place,
             )
         )
