@@ -12,7 +12,7 @@ from avkit.datasets import Dataset
 from avkit.datasets.clip_reader import feature_name
 from avkit.datasets.clips import ClipDataset
 from avkit.errors import AvkitError
-from avkit.extraction.decoding import SourceDataset
+from avkit.extraction.decoding import InputForm, SourceDataset
 from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.sources import source_of
 from avkit.features.source_maps import NoSourceMapError, open_source_maps, read_source_map
@@ -91,7 +91,7 @@ def _read_pictures(dataset: ClipDataset, place: int, steps: int, hop: float, cro
     if source.seconds is None and source.frames is None:
         source = replace(source, seconds=None if source.end is not None else steps * hop)
     try:
-        frames = SourceDataset([source], [stream], {stream.name: _SIDE}).read(source)[stream.name]
+        frames = SourceDataset([source], [stream], {stream.name: InputForm(_SIDE)}).read(source)[stream.name]
     except (AvkitError, OSError, ValueError):
         return None
     missing = steps - len(frames)
