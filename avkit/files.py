@@ -5,17 +5,19 @@ import errno
 import os
 import re
 import socket
+import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from avkit.errors import AvkitError
 
 #: Names of temporary files: `.STEM-HOST-PID-RANDOM.SUFFIX`.
-_TEMPORARY = re.compile(r"\..+-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[a-z0-9_]{8}(?:\.\w+)?")
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[a-z0-9_]{8}(?:\.\w+)?")
 #: Names of temporary checkpoints of earlier versions.
 _EARLIER = re.compile(r"\..+-[a-z0-9_]{8}\.(?:ckpt|safetensors)")
 #: Age in seconds at which a temporary file whose writer cannot be asked for is taken for left over.
@@ -42,8 +44,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.stem}-{_host()}-{os.getpid()}-"
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
         os.close(handle)
     except OSError as e:
         raise cannot_write(path, e) from e
@@ -61,6 +62,24 @@ def atomic(path: Path) -> Iterator[Path]:
         raise cannot_write(path, reason) from e
     finally:
         part.unlink(missing_ok=True)
+
+
+def temporary_folder(path: Path) -> Path:
+    """Make a folder beside `path` for what is to be moved to several places at once; `leftovers` lists it.
+
+    Raises:
+        WriteError: If it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+    except OSError as e:
+        raise cannot_write(path, e) from e
+
+
+def _prefix(path: Path) -> str:
+    """How names of temporary files beside `path` begin: they say who writes them."""
+    return f".{path.stem}-{_host()}-{os.getpid()}-"
 
 
 def write_file(path: Path, content: bytes | str) -> Path:
@@ -106,6 +125,16 @@ def _stated_number(message: str) -> int | None:
     return None if number is None else int(number.group(1) or number.group(2))
 
 
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files and folders beside `path`, made for it by processes that are gone."""
+    stems = {}
+    for entry in path.parent.glob(".*"):
+        name = _TEMPORARY.fullmatch(entry.name)
+        if name is not None:
+            stems[entry] = name.group("stem")
+    return [entry for entry, stem in stems.items() if stem == path.stem and _is_left_over(entry, alone=False)]
+
+
 def remove_leftovers(folder: Path, *, alone: bool = False) -> list[Path]:
     """Delete the temporary files that killed processes left in a folder and below; returns them.
 
@@ -149,6 +178,46 @@ def is_running(pid: int) -> bool:
     except PermissionError:  # of another user
         return True
     return True
+
+
+def acquire_lock(path: Path, *, wait: bool) -> IO[str]:
+    """Open a file and lock it; `release_lock` ends that, and the system when this process ends in whatever way.
+
+    Forks do not inherit it. File systems without locks, and Windows, lock nothing.
+
+    Raises:
+        BlockingIOError: If another process holds the lock, and this one is not to wait.
+    """
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        if not _is_locked(file, wait):
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # its holder has deleted it meanwhile
+
+
+def _is_locked(file: IO[str], wait: bool) -> bool:
+    """Lock an open file; False where there are no locks."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as e:
+        file.close()
+        raise BlockingIOError(str(e)) from e
+    except OSError:
+        return False
+    return True
+
+
+def release_lock(file: IO[str]) -> None:
+    """Delete a locked file and close it."""
+    Path(file.name).unlink(missing_ok=True)  # before it is released: who opens it later makes a new one
+    file.close()
 
 
 def _host() -> str:

@@ -33,6 +33,12 @@ TINY = [
 ]
 ALONE = ("--data.loader.workers", "0")
 EMA = ("--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay", "0.9")
+#: A learning rate that falls after each validation, as no figure rises by so much.
+PLATEAU = (
+    *("--optimizer", "AdamW", "--optimizer.lr", "0.001", "--lr_scheduler", "ReduceLROnPlateau"),
+    *("--lr_scheduler.monitor", "val/score", "--lr_scheduler.mode", "max", "--lr_scheduler.patience", "0"),
+    *("--lr_scheduler.threshold", "9"),
+)
 #: Points at which a process kills itself: module, object and method, and the call before which it does.
 POINTS = {
     "between checkpoint and safetensors": ("avkit.training.callbacks", "", "write_weights"),
@@ -69,6 +75,12 @@ SCENARIOS = (
     Scenario("loader workers", ("--data.loader.workers", "2"), share=4),
     Scenario("averaged weights", (*ALONE, *EMA), share=4),
     Scenario("accumulation 3 of 4", (*ALONE, "--trainer.accumulate_grad_batches", "3"), share=3),
+    Scenario(
+        "validation amid accumulation",
+        (*ALONE, "--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "0.5"),
+    ),
+    Scenario("plateau", (*ALONE, *PLATEAU)),
+    Scenario("plateau, steps as limit", (*ALONE, *PLATEAU, "--trainer.max_steps", "7", "--trainer.max_epochs", "-1")),
     Scenario(
         "uncertainty, surgery", (*ALONE, "--model.balance", "uncertainty", "--model.surgery", "true"), 3, "avs,ave"
     ),

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 
 import avkit.files
 from avkit.cli import main
-from avkit.errors import RunError, Stopped
+from avkit.encoders.weight_files import UnreadableWeights, read_weight_file
+from avkit.errors import FileError, RunError, Stopped
 from avkit.files import WriteError, atomic, remove_leftovers
+from avkit.reading.tensors import read_tensors
 from avkit.training.callbacks import AtomicCheckpointIO
 from avkit.training.history import read_history
 from avkit.training.run_folder import RunFolder, new_run
@@ -166,7 +168,12 @@ def test_weights_of_another_checkpoint_are_not_taken(tmp_path):
     stale = run.best.with_suffix(".safetensors").read_bytes()
     saver.save_checkpoint(checkpoint(2), run.best)
     run.best.with_suffix(".safetensors").write_bytes(stale)  # as if the process had been killed between both files
+    with pytest.raises(FileError, match=r"is of an earlier checkpoint than best\.ckpt .* avkit test"):
+        read_tensors(run.best.with_suffix(".safetensors"))  # as where it is named by itself
+    with pytest.raises(UnreadableWeights, match="is of an earlier checkpoint"):
+        read_weight_file(run.best.with_suffix(".safetensors"))
     assert load_file(run.weights)["w"].tolist() == [2.0] * 4
+    read_tensors(run.weights)
     run.weights.unlink()
     assert load_file(run.weights)["w"].tolist() == [2.0] * 4
     run.best.unlink()  # weights that are handed on alone

@@ -12,6 +12,7 @@ from torch import Tensor
 from avkit.errors import FileError, file_error
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import KEY, changed_error, crc32
+from avkit.reading.pairs import check_pair
 
 _ADVICE = "Copy or download it again."
 
@@ -34,7 +35,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Facts and tensors of a `.safetensors`, on the CPU; a checksum among the facts is checked and left out.
 
     Raises:
-        FileError: If the file is missing, damaged, or has changed since it was written.
+        FileError: If the file is missing, damaged, has changed since it was written, or is of another checkpoint than
+            the one beside it.
     """
     from safetensors import safe_open
 
@@ -44,6 +46,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     stated = facts.pop(KEY, None)
     if stated is not None and stated != _checksum(tensors, facts):
         raise changed_error(path)
+    check_pair(Path(path), facts)
     return facts, tensors
 
 

@@ -16,6 +16,7 @@ from avkit.files import atomic
 from avkit.reading.tensors import read_torch
 from avkit.training.history import History, read_history
 from avkit.training.last_checkpoint import LastCheckpoint
+from avkit.training.plateau import PlateauUpdate
 from avkit.training.run_folder import RunFolder
 from avkit.training.weights_file import write_weights
 
@@ -145,5 +146,5 @@ def training_callbacks(run: RunFolder, minutes: float, steps: int, *, main_proce
     best = ModelCheckpoint(run.checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
     last = LastCheckpoint(run, minutes, steps)
     if not main_process:
-        return [best, last]
-    return [History(run), best, last, TaskProgressBar(leave=True)]
+        return [PlateauUpdate(), best, last]
+    return [History(run), PlateauUpdate(), best, last, TaskProgressBar(leave=True)]

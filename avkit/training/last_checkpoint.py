@@ -7,11 +7,12 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from torch import Tensor
 
 from avkit.errors import Stopped
+from avkit.training.accumulation import restore_gradients, waiting_gradients
 from avkit.training.loop_state import (
     epoch_ends,
-    finish_restart,
     in_accumulation,
     repeat_epoch_end,
     require_validation,
@@ -21,12 +22,16 @@ from avkit.training.loop_state import (
 from avkit.training.run_folder import RunFolder
 from avkit.training.stop_signals import STOP_SIGNALS
 
+#: Key of a checkpoint with the gradients that wait for further steps, of each process.
+_GRADIENTS = "gradients"
+
 
 class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` where training can go on as if it had never stopped.
 
     It is saved every few minutes, every few steps if wanted, before each validation, after each epoch, and when the
-    process is asked to end. It is never saved amid accumulated gradients, nor amid a validation, which is run again.
+    process is asked to end. Amid accumulated gradients it is saved before a validation alone; any checkpoint that is
+    saved there holds them. It is never saved amid a validation, which is run again.
 
     Args:
         run: Folder of the run.
@@ -41,10 +46,14 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
         #: Step of the last save, or of the checkpoint that training resumes from.
         self.saved_step = -1
+        #: Gradients that waited when the checkpoint was saved that training resumes from.
+        self._gradients: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, *args: object) -> None:
         """From now on a signal ends training after a step; a training that has stopped early stays stopped."""
         STOP_SIGNALS.training = True
+        restore_gradients(trainer.lightning_module, self._gradients)
+        self._gradients = {}
         self.saved_step = trainer.global_step
         if any(_has_stopped(callback) for callback in trainer.early_stopping_callbacks):
             trainer.should_stop = True
@@ -78,7 +87,6 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Save, with the scores of the validation."""
-        finish_restart(trainer)
         _, number = _decided_by_main_process(trainer, True, _received())
         self._save(trainer)
         _stop_if_asked(number)
@@ -94,11 +102,15 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Have training go on from any checkpoint, this or a user's, with what comes next."""
         if trainer.state.fn == "fit":
+            if in_accumulation(trainer):
+                checkpoint[_GRADIENTS] = waiting_gradients(pl_module)
             require_validation(trainer, checkpoint)
             repeat_epoch_end(trainer, checkpoint)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the last score, which Lightning leaves out, and the best one also where the run has been moved."""
+        gradients = checkpoint.get(_GRADIENTS, [{}])
+        self._gradients = gradients[trainer.global_rank % len(gradients)]
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint):
                 state = checkpoint.get("callbacks", {}).get(callback.state_key, {})

@@ -11,11 +11,16 @@ import lightning as L
 
 _BATCHES = "epoch_loop.batch_progress"
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
+#: Key of a checkpoint from which the end of an epoch comes a second time.
+EPOCH_END_REPEATED = "epoch_end_repeated"
 
 
 def in_accumulation(trainer: L.Trainer) -> bool:
-    """Whether gradients of finished steps wait for further ones; a checkpoint does not hold them."""
-    return trainer.fit_loop._should_accumulate()
+    """Whether gradients of finished batches wait for further ones."""
+    loop = trainer.fit_loop.epoch_loop
+    counts = loop.batch_progress.current
+    epoch_is_over = counts.processed == counts.ready and loop._num_ready_batches_reached()
+    return counts.processed % trainer.accumulate_grad_batches != 0 and not epoch_is_over
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
@@ -64,6 +69,7 @@ def repeat_epoch_end(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     ended = trainer.training and progress["current"]["processed"] == progress["current"]["started"]
     if not ended or trainer.max_steps == -1:
         return
+    checkpoint[EPOCH_END_REPEATED] = progress["current"]["completed"] < progress["current"]["processed"]
     for counts in (progress["total"], progress["current"]):
         counts["processed"] = counts["completed"]
 
@@ -73,6 +79,14 @@ def start_validation(trainer: L.Trainer) -> None:
     trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
 
 
-def finish_restart(trainer: L.Trainer) -> None:
-    """Treat the end of an epoch that was resumed like any other; else Lightning leaves out schedulers of plateaus."""
-    trainer.fit_loop._restarting = False  # its property sets other loops too
+def update_plateau_schedulers(trainer: L.Trainer, *, done: bool) -> None:
+    """Update the schedulers that follow a figure, at an epoch's end, in place of Lightning, which does so after saves.
+
+    Args:
+        trainer: The trainer, in the hook of an epoch's end.
+        done: Whether they have been updated for this epoch before it was saved.
+    """
+    loop = trainer.fit_loop
+    if not done and loop.epoch_loop._num_ready_batches_reached():
+        loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+    loop._restarting = True  # until the epoch is over: Lightning then leaves out its own update

@@ -6,7 +6,6 @@ of another one are written again when somebody asks for them.
 """
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,8 @@ from safetensors import safe_open
 from avkit.errors import FileError, RunError
 from avkit.files import WriteError, atomic
 from avkit.reading.boundary import file_errors
-from avkit.reading.checksums import crc32
+from avkit.reading.pairs import MARK, is_of, mark_of
 from avkit.reading.tensors import read_torch, write_tensors
-
-#: Name among the facts of the weights under which the mark of their checkpoint stands.
-_MARK = "checkpoint"
 
 
 def write_weights(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -30,7 +26,7 @@ def write_weights(path: Path, checkpoint: Mapping[str, Any]) -> None:
         path: The checkpoint, which has been written.
         checkpoint: Its content.
     """
-    facts = {"format": "pt", "avkit": json.dumps(checkpoint["avkit"]), _MARK: _mark_of(path)}
+    facts = {"format": "pt", "avkit": json.dumps(checkpoint["avkit"]), MARK: mark_of(path)}
     with atomic(path.with_suffix(".safetensors")) as part:
         write_tensors(part, checkpoint["state_dict"], facts)
 
@@ -45,8 +41,7 @@ def current_weights(checkpoint: Path) -> Path:
         RunError: If neither is whole, or the weights cannot be written.
     """
     path = checkpoint.with_suffix(".safetensors")
-    mark = _mark_of(checkpoint)
-    if path.exists() and (not mark or _stated_mark(path) in ("", mark)):
+    if path.exists() and _is_current(path, checkpoint):
         return path
     content = read_torch(checkpoint)
     if not isinstance(content, dict) or "avkit" not in content or "state_dict" not in content:
@@ -70,21 +65,8 @@ def damage(checkpoint: Path) -> str:
     return ""
 
 
-def _mark_of(checkpoint: Path) -> str:
-    """A checksum of a checkpoint's content, made of those in its directory; empty if it is missing or cut."""
-    if not zipfile.is_zipfile(checkpoint):
-        return ""
-    with file_errors(checkpoint, "cannot be read as a checkpoint"), zipfile.ZipFile(checkpoint) as archive:
-        parts = [f"{_inner_name(info)} {info.file_size} {info.CRC}\n".encode() for info in archive.infolist()]
-    return f"{crc32(*parts):08x}"
-
-
-def _inner_name(info: zipfile.ZipInfo) -> str:
-    """A part's name without the first folder, which torch names after the file."""
-    return info.filename.partition("/")[2]
-
-
-def _stated_mark(weights: Path) -> str:
-    """The mark of the checkpoint that weights are of; empty for those of earlier versions."""
+def _is_current(weights: Path, checkpoint: Path) -> bool:
+    """Whether weights are of a checkpoint; taken for granted of those of earlier versions."""
     with file_errors(weights, "cannot be read as .safetensors"), safe_open(weights, "pt") as file:
-        return str((file.metadata() or {}).get(_MARK, ""))
+        facts = dict(file.metadata() or {})
+    return is_of(facts, checkpoint)

@@ -4,8 +4,8 @@
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,15 @@ from avkit.datasets.converters.notes import ClipNotes
 from avkit.datasets.converters.options import ImportOptions
 from avkit.datasets.json_records import annotation_errors
 from avkit.errors import DataError
-from avkit.files import atomic, cannot_write
+from avkit.files import acquire_lock, cannot_write, leftovers, release_lock, temporary_folder, write_file
 
 #: Names of the masks that are written here.
 _MASK_NAME = re.compile(r"\d{5}_.*_\d{5}\.png")
+
+#: Parts of the temporary folder: new masks, those that they replace, and the manifest.
+_NEW = "new"
+_OLD = "old"
+_MANIFEST = "manifest.jsonl"
 
 
 @dataclass
@@ -56,7 +61,8 @@ def import_files(
         ValueError: If the format is not known.
     """
     reader = find_reader(name)
-    masks = out.parent / f"{out.stem}_masks"
+    masks = _masks_of(out)
+    _clear_up(out)
     _check_out(out, masks, overwrite=overwrite)
     groups: dict[Path, list[ClipNotes]] = {}
     for path in list_files(name, list(paths)):
@@ -71,7 +77,7 @@ def import_files(
         raise DataError(f"{paths[0]} has no annotation that can be taken. Nothing was written.")
     merged = merge_clips([clip for clip, _ in clips], [files for _, files in clips])
     lines = make_lines(merged, media, out, options)
-    _write(lines, out, masks)
+    _write(lines, out, overwrite=overwrite)
     counts: dict[str, int] = {}
     for line in lines.lines:
         for key, value in line.items():
@@ -90,23 +96,81 @@ def _check_out(out: Path, masks: Path, *, overwrite: bool) -> None:
         raise DataError(f"{held} and is not replaced. Choose another name with -o.")
 
 
-def _write(lines: Lines, out: Path, masks: Path) -> None:
-    """Write masks and manifest: first beside their places, then all at once."""
+def _masks_of(out: Path) -> Path:
+    """The folder of a manifest's masks."""
+    return out.parent / f"{out.stem}_masks"
+
+
+def _write(lines: Lines, out: Path, *, overwrite: bool) -> None:
+    """Write masks and manifest beside their places, then move them there, or undo all."""
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines.lines)
-    with atomic(out) as part:
-        part.write_text(text, encoding="utf-8")
-        try:
-            stage = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{masks.name}-"))
-        except OSError as error:
-            raise cannot_write(masks, error) from error
-        try:
-            _draw_masks(lines, stage / "new")
-            if masks.exists():
-                masks.rename(stage / "old")
-            if lines.masks:
-                (stage / "new").rename(masks)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+    stage = temporary_folder(out)
+    try:
+        _draw_masks(lines, stage / _NEW)
+        write_file(stage / _MANIFEST, text)
+        with _alone(out):
+            _check_out(out, _masks_of(out), overwrite=overwrite)  # another process may have written them meanwhile
+            try:
+                _move(stage, out, with_masks=bool(lines.masks))
+            finally:
+                _undo(stage, out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _move(stage: Path, out: Path, *, with_masks: bool) -> None:
+    """Move what lies in a stage to its places; the manifest comes last."""
+    masks = _masks_of(out)
+    if masks.exists():
+        masks.rename(stage / _OLD)
+    if with_masks:
+        (stage / _NEW).rename(masks)
+    (stage / _MANIFEST).replace(out)
+
+
+def _undo(stage: Path, out: Path) -> None:
+    """Delete a stage, and put masks back where its manifest has not reached its place.
+
+    Args:
+        stage: The temporary folder of an import.
+        out: The manifest.
+    """
+    masks = _masks_of(out)
+    if (stage / _MANIFEST).exists():
+        if not (stage / _NEW).exists():  # they had reached their place
+            shutil.rmtree(masks, ignore_errors=True)
+        if (stage / _OLD).exists():
+            (stage / _OLD).rename(masks)
+        (stage / _MANIFEST).unlink()  # from here on there is nothing to put back
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _clear_up(out: Path) -> None:
+    """Undo what killed imports have left."""
+    if leftovers(out) or _lock_of(out).exists():
+        with _alone(out):
+            for stage in leftovers(out):
+                _undo(stage, out)
+
+
+def _lock_of(out: Path) -> Path:
+    """The file by which processes that write one manifest wait for each other."""
+    return out.parent / f".{out.name}.lock"
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one process at a time move files to a manifest's place."""
+    try:
+        lock = acquire_lock(_lock_of(out), wait=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        yield
+    finally:
+        release_lock(lock)
 
 
 def _draw_masks(lines: Lines, folder: Path) -> None:
