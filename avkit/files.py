@@ -2,6 +2,7 @@
 """Atomic writing of files: a reader sees the old content or the new, never a part."""
 
 import errno
+import json
 import os
 import re
 import socket
@@ -212,6 +213,33 @@ def _is_locked(file: IO[str], wait: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+def hold(path: Path) -> IO[str]:
+    """Lock a file that says which process holds it; end it with `release_lock`.
+
+    Raises:
+        BlockingIOError: If another process holds it; its text names that process.
+    """
+    try:
+        file = acquire_lock(path, wait=False)
+    except BlockingIOError:
+        raise BlockingIOError(_holder(path)) from None
+    holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(holder) + "\n")
+    file.flush()
+    return file
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, in words."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has not been written yet
+        return "another process"
 
 
 def release_lock(file: IO[str]) -> None:

@@ -37,7 +37,7 @@ EMA = ("--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging", 
 PLATEAU = (
     *("--optimizer", "AdamW", "--optimizer.lr", "0.001", "--lr_scheduler", "ReduceLROnPlateau"),
     *("--lr_scheduler.monitor", "val/score", "--lr_scheduler.mode", "max", "--lr_scheduler.patience", "0"),
-    *("--lr_scheduler.threshold", "9"),
+    *("--lr_scheduler.threshold", "9", "--trainer.max_epochs", "3", "--data.steps_per_epoch", "3"),
 )
 #: Points at which a process kills itself: module, object and method, and the call before which it does.
 POINTS = {
@@ -80,7 +80,7 @@ SCENARIOS = (
         (*ALONE, "--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "0.5"),
     ),
     Scenario("plateau", (*ALONE, *PLATEAU)),
-    Scenario("plateau, steps as limit", (*ALONE, *PLATEAU, "--trainer.max_steps", "7", "--trainer.max_epochs", "-1")),
+    Scenario("plateau, steps as limit", (*ALONE, *PLATEAU, "--trainer.max_steps", "8", "--trainer.max_epochs", "-1")),
     Scenario(
         "uncertainty, surgery", (*ALONE, "--model.balance", "uncertainty", "--model.surgery", "true"), 3, "avs,ave"
     ),

@@ -17,13 +17,19 @@ _OWN = ("name", "efficiency", CHECKSUM)
 _OWN_FACTS = ("speed", "provenance")
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """What differs between two run folders, each in one line; empty if nothing does."""
+def differences(one: Path, other: Path, *, copied: bool = False) -> list[str]:
+    """What differs between two run folders, each in one line; empty if nothing does.
+
+    Args:
+        one: A run folder.
+        other: Another.
+        copied: Whether `other` began as a copy of `one`, so that its older checkpoints name that folder.
+    """
     found = []
     if _lines(one / "history.jsonl") != _lines(other / "history.jsonl"):
         found.append("history.jsonl")
     for name in sorted({path.name for folder in (one, other) for path in (folder / "checkpoints").glob("*.ckpt")}):
-        found += _differing_checkpoints(one / "checkpoints" / name, other / "checkpoints" / name)
+        found += _differing_checkpoints(one / "checkpoints" / name, other / "checkpoints" / name, copied)
     if _report(one) != _report(other):
         found.append("report.json")
     kinds = [sorted(path.name for path in folder.glob("report*")) for folder in (one, other)]
@@ -67,13 +73,16 @@ def _report(run: Path) -> dict[str, Any] | None:
     return json.loads(json.dumps(report, sort_keys=True).replace("NaN", '"NaN"'))
 
 
-def _differing_checkpoints(one: Path, other: Path) -> Iterator[str]:
+def _differing_checkpoints(one: Path, other: Path, copied: bool) -> Iterator[str]:
     if not (one.exists() and other.exists()):
         yield f"{one.name} is in one run alone"
         return
     first = torch.load(one, weights_only=True)
     second = torch.load(other, weights_only=True)
-    yield from _differing_values(_placed(first, one.parent), _placed(second, other.parent), one.name)
+    second = _placed(second, other.parent)
+    if copied:
+        second = _placed(second, one.parent)
+    yield from _differing_values(_placed(first, one.parent), second, one.name)
     weights = [load_file(path.with_suffix(".safetensors")) for path in (one, other)]
     yield from _differing_values(weights[0], weights[1], f"{one.stem}.safetensors")
 

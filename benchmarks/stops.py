@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from kills import ALONE, TINY, Driver, prepare, start, wait
 from same_run import differences, differing_files
@@ -55,6 +56,8 @@ def prepare_files(driver: Driver) -> None:
     """What `import` and `extract` read."""
     from PIL import Image
 
+    from avkit.media.write import write_wave
+
     driver.folder.joinpath("tiny.yaml").write_text(RECIPE, encoding="utf-8")
     many = driver.folder / "many"
     many.mkdir(exist_ok=True)
@@ -64,6 +67,7 @@ def prepare_files(driver: Driver) -> None:
     annotations = []
     for number in range(60):
         Image.new("RGB", (64, 64), (number, 90, 90)).save(driver.folder / f"p{number}.png")
+        write_wave(driver.folder / f"p{number}.wav", np.sin(np.arange(16_000, dtype=np.float32) / 9))
         images.append({"id": number, "file_name": f"p{number}.png", "height": 64, "width": 64})
         corners = [8, 4, 24, 4, 24, 20 + number % 40, 8, 20]
         annotations.append({"image_id": number, "category_id": 1, "segmentation": [corners]})

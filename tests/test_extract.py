@@ -182,7 +182,7 @@ def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     sources = sources_of(find_dataset("llp"), root)[0]
     monkeypatch.setattr("avkit.extraction.extract.SourceDataset", partial(Deadly, once=tmp_path / "once"))
     outcome = extract(sources, read_recipe(tiny), tmp_path / "out", dataset="llp", workers=2)
-    assert outcome.failed == {sources[5].name: "its decoder crashed; the file is damaged."}
+    assert outcome.failed == {sources[5].name: "its decoder ended twice: the file crashes it, or somebody killed it."}
     assert outcome.done == 13
 
 

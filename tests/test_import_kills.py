@@ -11,6 +11,7 @@ from PIL import Image
 from avkit.datasets.converters.options import ImportOptions
 from avkit.datasets.converters.write import import_files
 from avkit.errors import DataError
+from tests.clips import tone, write_wav
 
 
 @pytest.fixture
@@ -18,6 +19,7 @@ def annotate(tmp_path):
     """A file of annotations with one class, for two pictures."""
     for number in range(2):
         Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
+        write_wav(tmp_path / f"{number}.wav", tone(1, 16_000, 300))
 
     def write(name):
         square = [[2, 2, 9, 2, 9, 9, 2, 9]]

@@ -25,7 +25,7 @@ ACCUMULATION = ["--trainer.accumulate_grad_batches", "2", "--trainer.val_check_i
 PLATEAU = [
     *("--optimizer", "AdamW", "--optimizer.lr", "0.001", "--lr_scheduler", "ReduceLROnPlateau"),
     *("--lr_scheduler.monitor", "val/score", "--lr_scheduler.mode", "max", "--lr_scheduler.patience", "0"),
-    *("--lr_scheduler.threshold", "9"),
+    *("--lr_scheduler.threshold", "9", "--trainer.max_epochs", "3", "--data.steps_per_epoch", "2"),
 ]
 BY_STEPS = ["--trainer.max_steps", "5", "--trainer.max_epochs", "-1"]
 
@@ -77,14 +77,14 @@ def resumed_differences(run, kept, *options):
     copy = shutil.copytree(run, run.with_name(f"from-{kept.stem}"))
     shutil.copy(kept, copy / "checkpoints" / "last.ckpt")
     fit(run.parent, copy.name, *options, "--ckpt_path", str(copy / "checkpoints" / "last.ckpt"))
-    return differences(run, copy)
+    return differences(run, copy, copied=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [ACCUMULATION, PLATEAU, [*PLATEAU, *BY_STEPS]], ids=["windows", "plateau", "steps"])
 def test_training_goes_on_from_each_of_its_checkpoints(recorded, options):
     run, kept = recorded(*options)
-    assert len(kept) > 10
+    assert len(kept) > 8
     faults = {path.stem: resumed_differences(run, path, *options) for path in kept}
     assert not {name: fault for name, fault in faults.items() if fault}
 
@@ -99,7 +99,7 @@ def test_a_checkpoint_amid_accumulated_gradients_holds_them(recorded):
 
 
 def test_a_learning_rate_that_follows_a_figure_is_lowered_once_per_epoch(recorded):
-    options = [*PLATEAU, "--data.steps_per_epoch", "1"]
+    options = [*PLATEAU, "--data.steps_per_epoch", "1", "--trainer.max_epochs", "3"]
     run, kept = recorded(*options)
     epoch_end = next(path for path in kept if rate(path) == pytest.approx(1e-4))
     validated = kept[kept.index(epoch_end) - 1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from avkit.cli.clips import find_clips, one_clip
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
-from avkit.files import WriteError
+from avkit.files import WriteError, remove_leftovers
 
 if TYPE_CHECKING:
     from avkit.inference.predictor import Predictor
@@ -175,6 +175,7 @@ def _predict(predictor: "Predictor", other: "Predictor | None", clip: Path, opti
     if other is not None:
         add_beside(result, other, options.question, options.hop, options.audio, options.silent_ok)
     folder = claim_folder(options.out, _request(predictor, clip, options))
+    remove_leftovers(folder)
     paths = result.save(folder, video=not options.no_video)
     print(f"{clip}:")
     for line in terminal_lines(result):
@@ -193,6 +194,7 @@ def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> 
     windows = predictor.stream(clip, options.tasks, options.hop or 1.0, options.audio, options.silent_ok)
     first = next(windows)  # a clip that cannot be read gets no folder
     folder = claim_folder(options.out, _request(predictor, clip, options))
+    remove_leftovers(folder)
     print(f"{clip}:")
     if first[1].warning:
         print(f"  warning: {first[1].warning}")

@@ -15,7 +15,9 @@ def run(args: list[str]) -> int:
     cli, run = open_run("test", words)
     from avkit.cli.beside import open_beside
     from avkit.cli.evaluate import report_run
+    from avkit.files import remove_leftovers
 
+    remove_leftovers(run.path)
     beside = open_beside(other, cli, trust="--trust" in args) if other else None
     report_run(cli, run, beside=beside)
     return 0

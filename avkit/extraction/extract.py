@@ -4,20 +4,23 @@
 Clips that are finished are never extracted again, see `ExtractionProgress`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 
+from avkit.errors import DataError
 from avkit.extraction.decoding import SourceDataset
 from avkit.extraction.extractor import ClipFeatures, FeatureExtractor
 from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress, check_same_facts, stored_clips
 from avkit.extraction.recipe import ExtractionRecipe
 from avkit.extraction.sources import MediaSource
+from avkit.files import cannot_write, hold, release_lock
 
 #: Called with the name of each decoded clip, and why it cannot be read, or the empty string.
 OnClip: TypeAlias = Callable[[str, str], None]
@@ -75,7 +78,8 @@ def extract(
         runner: Does the work in place of this process, see `avkit.extraction.cluster`.
 
     Raises:
-        DataError: If the recipe's encoders are not available, or stores that exist were made in another way.
+        DataError: If the recipe's encoders are not available, stores that exist were made in another way, or another
+            process extracts the recipe into this folder.
     """
     streams = recipe.media_streams
     names = [stream.name for stream in streams]
@@ -83,20 +87,43 @@ def extract(
     facts = extractor.facts(dataset)
     check_same_facts(out, facts)
     progress = ExtractionProgress(out / f".{recipe.name}-parts", names)
-    if retry:
-        progress.forget_failures()
-    done_before = stored_clips(out, names) | progress.done()
-    skipped = done_before | progress.failed().keys()
-    remaining = [source for source in sources if source.name not in skipped]
-    if on_start is not None:
-        on_start(len(sources) - len(remaining), len(sources))
-    if runner is not None:
-        runner(remaining, progress, on_clip)
-    else:
-        extract_clips(remaining, extractor, progress, workers, on_clip)
-    stores = progress.pack(out, facts, {stream.name: stream.dtype for stream in streams})
+    with _alone(out, recipe.name):
+        if retry:
+            progress.forget_failures()
+        done_before = stored_clips(out, names) | progress.done()
+        skipped = done_before | progress.failed().keys()
+        remaining = [source for source in sources if source.name not in skipped]
+        if on_start is not None:
+            on_start(len(sources) - len(remaining), len(sources))
+        if runner is not None:
+            runner(remaining, progress, on_clip)
+        else:
+            extract_clips(remaining, extractor, progress, workers, on_clip)
+        stores = progress.pack(out, facts, {stream.name: stream.dtype for stream in streams})
     done = stored_clips(out, names)
     return ExtractionSummary(len(done), len(done - done_before), progress.failed(), stores)
+
+
+@contextmanager
+def _alone(out: Path, recipe: str) -> Iterator[None]:
+    """Let one process at a time extract a recipe into a folder: the first to end packs what all have made.
+
+    Raises:
+        DataError: If another one does; it names that process.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = hold(out / f".{recipe}.lock")
+    except BlockingIOError as error:
+        raise DataError(
+            f"Recipe {recipe} is being extracted into {out} by {error}. Wait for it, end it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        yield
+    finally:
+        release_lock(lock)
 
 
 def extract_clips(

@@ -24,7 +24,7 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
     """Decode clips in processes, and yield them in order.
 
     After a process has died, the clips that were being decoded are decoded again, one at a time. The clip at which a
-    process dies again, for instance because the file is damaged, comes with an error.
+    process dies again, because the file is damaged or somebody killed it, comes with an error.
 
     Args:
         dataset: The clips.
@@ -49,7 +49,7 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
         except BrokenProcessPool:
             if careful:
                 name = dataset.sources[first].name
-                yield EncoderInputs(name, error="its decoder crashed; the file is damaged.")
+                yield EncoderInputs(name, error="its decoder ended twice: the file crashes it, or somebody killed it.")
                 first += 1
             else:
                 careful_until = min(len(dataset), first + workers * _AHEAD)
@@ -88,7 +88,8 @@ def _submit(pool: ProcessPoolExecutor, index: int) -> "Future[EncoderInputs]":
 def _start_process(dataset: SourceDataset) -> None:
     global _dataset
     _dataset = dataset
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles the interrupt, and ends this process
+    for number in (signal.SIGINT, signal.SIGTERM):  # which reach whole groups; the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
