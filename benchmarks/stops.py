@@ -88,6 +88,14 @@ def processes_of(session: int) -> list[int]:
     return found
 
 
+def is_tracker(pid: int) -> bool:
+    """Whether a process is Python's own keeper of semaphores, whose successor prints tracebacks of its own."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def temporary_files(place: Path) -> list[str]:
     """Hidden files in a place and beside it; the parts of an extraction that goes on are no such files."""
     names = [path.name for path in [*place.rglob(".*"), *place.parent.glob(".*")]]
@@ -154,6 +162,7 @@ class Trial:
         pid = self.begin(place, log)
         code = wait(pid, self.driver.random.uniform(0.2, 0.9) * self.seconds)
         helpers = [] if code is not None else [other for other in processes_of(pid) if other != pid]
+        helpers = [other for other in helpers if not is_tracker(other)]
         chosen = self.driver.random.sample(helpers, min(len(helpers), self.driver.random.randint(1, 3)))
         for helper in chosen:
             self.counts["helpers killed"] += 1
