@@ -186,6 +186,21 @@ def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     assert outcome.done == 13
 
 
+def test_two_extractions_never_share_a_folder(root, tiny, tmp_path):
+    code = "import sys, time; from pathlib import Path; from avkit.files import hold\n"
+    code += "lock = hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", code, str(tmp_path / ".tiny.lock")]
+    holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    sources = sources_of(find_dataset("llp"), root)[0]
+    with pytest.raises(DataError, match=rf"is being extracted into .* by process {holder.pid} on .* another --out"):
+        extract(sources[:1], read_recipe(tiny), tmp_path, dataset="llp", workers=0)
+    holder.kill()
+    holder.wait()
+    assert extract(sources[:1], read_recipe(tiny), tmp_path, dataset="llp", workers=0).done == 1
+    assert not (tmp_path / ".tiny.lock").exists()
+
+
 def test_stores_made_in_another_way_are_not_mixed(root, tiny, whole, tmp_path):
     sources = sources_of(find_dataset("llp"), root)[0]
     extract(sources[:2], read_recipe(tiny), tmp_path, dataset="llp", workers=0)

@@ -65,6 +65,13 @@ def test_runs_killed_at_each_point_equal_the_one_that_was_not(tmp_path):
     assert "| all | 9 | 7 | 7 | |" in result.stdout
 
 
+@pytest.mark.slow
+def test_commands_that_are_stopped_go_on(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "stops.py"), "--stops", "2", "--out", str(tmp_path)]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1800, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+
+
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
