@@ -177,7 +177,9 @@ class Trial:
         text = log.read_text(encoding="utf-8", errors="replace")
         if code not in (wanted, 0):
             self.faults.append(f"{name}: ended with {code}, not {wanted}")
-        if "Traceback" in text or (code == wanted and text.count(f"avkit {words_name(self.command)}: ") != 1):
+        line = f"avkit {words_name(self.command)}: "
+        ended = f"{line}stopped by " if wanted > 128 else line
+        if "Traceback" in text or (code == wanted and text.count(ended) != 1):
             self.faults.append(f"{name}: no single line: {text[-300:]!r}")
         until = time.monotonic() + _PATIENCE
         while processes_of(pid) and time.monotonic() < until:

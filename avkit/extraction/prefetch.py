@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 from threading import Thread
 
 import torch
@@ -60,6 +60,7 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
     context = get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
         context.set_forkserver_preload([__name__])
+        _start_server()
     waiting: deque[Future[EncoderInputs]] = deque()
     pool = ProcessPoolExecutor(min(workers, len(indices)), context, _start_process, (dataset,))
     try:
@@ -71,6 +72,15 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_server() -> None:
+    """Start the process that starts others, if it does not run, such that Ctrl-C does not reach it while it imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _submit(pool: ProcessPoolExecutor, index: int) -> "Future[EncoderInputs]":
@@ -88,8 +98,7 @@ def _submit(pool: ProcessPoolExecutor, index: int) -> "Future[EncoderInputs]":
 def _start_process(dataset: SourceDataset) -> None:
     global _dataset
     _dataset = dataset
-    for number in (signal.SIGINT, signal.SIGTERM):  # which reach whole groups; the parent ends this process
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles the interrupt, and ends this process
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 

@@ -18,9 +18,9 @@ EPOCH_END_REPEATED = "epoch_end_repeated"
 def in_accumulation(trainer: L.Trainer) -> bool:
     """Whether gradients of finished batches wait for further ones."""
     loop = trainer.fit_loop.epoch_loop
-    counts = loop.batch_progress.current
-    epoch_is_over = counts.processed == counts.ready and loop._num_ready_batches_reached()
-    return counts.processed % trainer.accumulate_grad_batches != 0 and not epoch_is_over
+    counts = loop.batch_progress.state_dict()["current"]
+    epoch_is_over = counts["processed"] == counts["ready"] and loop._num_ready_batches_reached()
+    return bool(counts["processed"] % trainer.accumulate_grad_batches) and not epoch_is_over
 
 
 def validation_follows(trainer: L.Trainer) -> bool:
