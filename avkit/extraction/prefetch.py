@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 
 import torch
@@ -76,6 +76,8 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
 
 def _start_server() -> None:
     """Start the process that starts others, if it does not run, such that Ctrl-C does not reach it while it imports."""
+    from multiprocessing import forkserver  # which Windows does not have
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         forkserver.ensure_running()
