@@ -311,6 +311,7 @@ def run_kills(driver: Driver, scenarios: Sequence[Scenario], kills: int) -> dict
         print(f"{scenario.name}: {tally.kills} kills, {tally.same} of {tally.finished} the same", flush=True)
         for fault in tally.faults:
             print(f"  {fault}", flush=True)
+        (driver.folder / "table.md").write_text(table(tallies), encoding="utf-8")
     return tallies
 
 
