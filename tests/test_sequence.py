@@ -9,10 +9,12 @@ import torch
 from avkit.batch import Item, Prediction, Vocabulary
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
-from avkit.heads.codec import END, PAD, Codec
+from avkit.heads.codec import END, PAD, Codec, join_rows, split_rows
 from avkit.heads.forms import FORMS
 from avkit.heads.forms.base import Written
 from avkit.heads.mask_code import MaskCode
+from avkit.heads.sequence import item_bounds
+from avkit.heads.token_scores import log_probabilities
 from avkit.nn.event_labels import event_targets
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
@@ -74,10 +76,65 @@ def test_one_vocabulary_holds_all_kinds_side_by_side():
         assert first == place
         place += count
     assert len(codec) == place
-    counts = {kind: count for kind, (_, count) in codec.spans.items()}
+    counts = {kind: count for kind, (_, count) in codec.form("events").alphabet.spans.items()}
     assert counts["answer"] == len(VOCABULARY.answers)
     assert counts["class"] == len(VOCABULARY.classes) + 1
     assert counts["code"] == len(codec.code)
+
+
+def several(**classes):
+    """A vocabulary of tasks that read different datasets."""
+    own = {task: {"classes": names, "answers": ["yes"]} for task, names in classes.items()}
+    return Vocabulary([], ["yes"], ["find"], own)
+
+
+class TestSlices:
+    """Each list of classes has tokens of its own."""
+
+    def spans(self, **classes):
+        codec = Codec(several(**classes))
+        return {task: codec.form("events", task).alphabet.spans for task in classes}
+
+    def test_datasets_do_not_share_tokens_of_classes_and_share_all_others(self):
+        spans = self.spans(ave=["dog", "cat", "car"], davel=["cat", "bell"])
+        first, count = spans["ave"]["class"]
+        other, more = spans["davel"]["class"]
+        assert (count, more) == (4, 3)
+        assert first + count <= other or other + more <= first
+        assert spans["ave"]["code"] == spans["davel"]["code"]
+        assert spans["ave"]["answer"] == spans["davel"]["answer"]
+
+    def test_one_list_has_one_slice_and_another_order_is_another_list(self):
+        spans = self.spans(ave=["dog", "cat"], ave_weak=["dog", "cat"], davel=["cat", "dog"])
+        assert spans["ave"]["class"] == spans["ave_weak"]["class"]
+        assert spans["ave"]["class"] != spans["davel"]["class"]
+
+    def test_what_one_task_writes_is_read_in_the_names_of_its_dataset(self):
+        vocabulary = several(ave=["dog", "cat"], davel=["cat", "dog"])
+        codec = Codec(vocabulary)
+        row = torch.tensor([[codec.start("events"), codec.form("events", "davel").alphabet.spans["class"][0], END]])
+        assert codec.read("events", row, "davel") == [[(0,)]]
+        given = batch("ave", 1)
+        given = replace(given, task="davel", valid=given.valid[:, :1])
+        assert codec.decode("events", sure(row), given)["event"] == [["cat"]]
+
+    def test_tasks_of_several_datasets_train_and_write(self):
+        own = {"classes": [*VOCABULARY.classes[::-1], "bell"], "answers": []}
+        same = {"classes": VOCABULARY.classes, "answers": VOCABULARY.answers}
+        vocabulary = replace(VOCABULARY, classes=own["classes"], tasks={"ave": own, "davel": same})
+        torch.manual_seed(0)
+        net = AVModel("ave,davel", vocabulary, AVUnifiedConfig(width=32), interface="sequence")
+        given = batch("ave", 2)
+        for name in ("audio_segments", "visual_segments"):
+            given.targets[name] = torch.nn.functional.pad(given.targets[name].flip(-1), (0, 1))
+        net.system.loss(net.system(given), given)["loss"].backward()
+        first, count = net.system.decoder.codec.form("events", "ave").alphabet.spans["class"]
+        gradient = net.system.decoder.scores.output.weight.grad
+        assert gradient[first : first + count - 1].any(1).all()
+        other, more = net.system.decoder.codec.form("events", "davel").alphabet.spans["class"]
+        assert not gradient[other : other + more].any()
+        with torch.no_grad():
+            assert {name for row in net.eval()(given)["event"] for name in row} <= {"", *own["classes"]}
 
 
 class TestRoundTrip:
@@ -88,7 +145,8 @@ class TestRoundTrip:
         found = codec.decode("events", sure(every_row(codec, "events", given)), given)
         true, keep = event_targets(given)
         assert torch.equal(found["event_logits"].argmax(-1)[keep], true[keep])
-        assert found["event"][1][0] == ["", *VOCABULARY.classes][true[1, 0]]
+        step = keep[1].nonzero()[0, 0]
+        assert found["event"][1][step] == ["", *VOCABULARY.classes][true[1, step]]
 
     def test_parsing(self):
         given, codec = batch("avvp", 12), Codec(VOCABULARY)
@@ -104,16 +162,34 @@ class TestRoundTrip:
         given, codec = collate(items, "davel"), Codec(VOCABULARY)
         found = codec.decode("dense", sure(every_row(codec, "dense", given)), given)["event_list"]
         for rows, true in zip(found, given.targets["events"], strict=True):
-            order = torch.tensor(sorted(range(len(true)), key=lambda k: true[k].tolist()), dtype=torch.long)
-            assert torch.equal(rows[:, 2], true[order, 2])
-            torch.testing.assert_close(rows[:, :2], true[order, :2], atol=hop / 20 + 1e-5, rtol=0)
+            by_class = sorted(true.tolist(), key=lambda row: (row[2], row[0]))
+            ours = sorted(rows[:, :3].tolist(), key=lambda row: (row[2], row[0]))
+            torch.testing.assert_close(torch.tensor(ours), torch.tensor(by_class), atol=hop / 20 + 1e-5, rtol=0)
+
+    def test_dense_events_of_one_class_that_touch_stay_two_and_those_that_overlap_are_one(self):
+        given, codec = batch("davel", 1), Codec(VOCABULARY)
+        events = [[0.5, 3.0, 2], [3.0, 3.4, 2], [3.6, 3.8, 2], [3.8, 9.9, 2], [1.0, 4.0, 5], [2.0, 6.0, 5]]
+        events = torch.tensor(events)
+        valid = torch.ones(1, 10, dtype=torch.bool)
+        given = replace(given, valid=valid, duration=torch.tensor([10.0]), targets={"events": [events]})
+        found = codec.decode("dense", sure(every_row(codec, "dense", given)), given)["event_list"][0]
+        rows = sorted(tuple(round(x, 3) for x in row) for row in found[:, :3].tolist())
+        assert rows == [(0.5, 3.0, 2), (1.0, 6.0, 5), (3.0, 3.4, 2), (3.6, 3.8, 2), (3.8, 9.9, 2)]
+
+    def test_dense_events_of_a_grid_of_224_steps(self):
+        given, codec = batch("davel", 1), Codec(VOCABULARY)
+        valid = torch.ones(1, 224, dtype=torch.bool)
+        events = torch.tensor([[0.0, 224.0, 1], [100.2, 223.7, 3]])
+        given = replace(given, valid=valid, duration=torch.tensor([224.0]), hop=1.0, targets={"events": [events]})
+        found = codec.decode("dense", sure(every_row(codec, "dense", given)), given)["event_list"][0]
+        torch.testing.assert_close(found[:, :3].sort(0).values, events.sort(0).values)
 
     def test_boxes_to_half_a_bin(self):
         given, codec = batch("ssl"), Codec(VOCABULARY)
         found = codec.decode("boxes", sure(every_row(codec, "boxes", given)), given)["boxes"]
         for rows, true in zip(found.flatten(0, 1), given.targets["boxes"].flatten(0, 1), strict=True):
             there = true[true.isfinite().all(-1) & (true.sum(-1) > 0)]  # padded steps hold zeros
-            torch.testing.assert_close(rows[: len(there)], there, atol=0.5 / codec.alphabet.bins + 1e-6, rtol=0)
+            torch.testing.assert_close(rows[: len(there)], there, atol=0.5 / codec.bins + 1e-6, rtol=0)
 
     def test_heat_is_highest_in_the_box_and_falls_with_the_distance(self):
         codec, given = Codec(VOCABULARY), batch("ssl", 1)
@@ -133,7 +209,9 @@ class TestRoundTrip:
     def test_answers(self):
         given, codec = batch("avqa"), Codec(VOCABULARY)
         rows, _ = codec.encode("answer", given.targets, given)
-        written = Written(rows, torch.ones(rows.shape), torch.zeros(len(rows), len(codec)))
+        first = codec.form("answer").alphabet.spans["answer"][0]
+        scores = torch.nn.functional.one_hot(rows[:, 1] - first, len(VOCABULARY.answers)).float()
+        written = Written(rows, torch.ones(rows.shape), scores)
         assert codec.decode("answer", written, given)["answer"] == given.targets["answer"]
 
     def test_masks_of_classes_lose_what_the_code_loses(self):
@@ -169,40 +247,66 @@ class TestRoundTrip:
         assert len(rows) == 1
 
 
+def next_bounds(codec, form, lead, turn):
+    """What may come after `turn` tokens: smallest value, one more than the largest, whether the row may end, base."""
+    item, slot = divmod(turn, form.in_order)
+    low, high = item_bounds(form, lead, item, slot)
+    return low, high, slot == 0 and item >= form.min_items, form.alphabet.spans[form.slots[slot]][0]
+
+
 class TestGrammar:
     """Nothing can be written that cannot be read."""
 
     @pytest.mark.parametrize(("form", "task"), TOLD)
     def test_the_truth_is_allowed(self, form, task):
         codec, given = Codec(VOCABULARY), batch(task)
-        rows, kept = codec.encode(form, given.targets, given)
-        steps = given.valid.sum(1)
-        steps = steps[:, None].expand_as(kept)[kept] if kept.ndim == 2 else steps[kept]
-        for turn in range(1, rows.shape[1]):
-            going = rows[:, turn] != PAD
-            allowed = codec.allowed(form, rows[going, :turn], steps[going])
-            assert allowed[torch.arange(len(allowed)), rows[going, turn]].all(), turn
+        shape = codec.form(form)
+        lead, _ = split_rows(shape, codec.encode(form, given.targets, given)[0])
+        for turn in range(lead.shape[1] - 1):
+            low, high, may_end, first = next_bounds(codec, shape, lead, turn)
+            token = lead[:, 1 + turn]
+            value = token - first
+            inside = (value >= low) & (value < high)
+            assert (inside | (token == PAD) | ((token == END) & may_end)).all(), turn
+
+    @pytest.mark.parametrize(("form", "task"), TOLD)
+    def test_rows_are_split_and_joined_again(self, form, task):
+        codec, given = Codec(VOCABULARY), batch(task)
+        rows, _ = codec.encode(form, given.targets, given)
+        shape = codec.form(form)
+        lead, at_once = split_rows(shape, rows)
+        assert lead.shape[1] == 1 + at_once.shape[1] * shape.in_order
+        again = join_rows(shape, lead, at_once)
+        assert torch.equal(again[:, : rows.shape[1]], rows)
+        assert not again[:, rows.shape[1] :].any()
 
     @pytest.mark.parametrize(("form", "task"), TOLD)
     def test_whatever_is_drawn_can_be_read(self, form, task):
         """Tokens at random among the allowed, ends among them: rows end in time, say something, and say it again."""
         torch.manual_seed(1)
         codec, given = Codec(VOCABULARY), batch(task, 8)
-        count = given.valid.numel() if codec.form(form).per_step else len(given)
-        steps = given.valid.sum(1)
-        steps = steps.repeat_interleave(given.valid.shape[1]) if codec.form(form).per_step else steps
+        shape = codec.form(form)
+        count = given.valid.numel() if shape.per_step else len(given)
         rows = torch.full((count, 1), codec.start(form))
         ended = torch.zeros(count, dtype=torch.bool)
         while not ended.all():
-            allowed = codec.allowed(form, rows, steps)
-            assert allowed[~ended].any(1).all()
-            allowed[ended] = False
-            allowed[:, PAD] |= ended
-            drawn = allowed.float().multinomial(1)
-            ended |= drawn[:, 0] == END
-            rows = torch.cat([rows, drawn], 1)
+            low, high, may_end, first = next_bounds(codec, shape, rows, rows.shape[1] - 1)
+            none = low >= high
+            assert may_end or not none[~ended].any()
+            drawn = first + low + ((high - low).clamp(min=1) * torch.rand(count)).long()
+            stop = none | (torch.rand(count) < 0.1) if may_end else torch.zeros_like(none)
+            token = torch.where(stop, END, drawn).masked_fill(ended, PAD)
+            ended |= token == END
+            rows = torch.cat([rows, token[:, None]], 1)
             assert rows.shape[1] <= codec.longest([form])
-        written = Written(rows, torch.ones(rows.shape), torch.zeros(count, len(codec)))
+        lead = rows[:, 1 :: shape.in_order]
+        at_once = torch.full((*lead.shape, shape.at_once), PAD)
+        if shape.at_once:
+            first, codes = codec.spans["code"]
+            there = (lead != PAD) & (lead != END)
+            at_once[there] = first + torch.randint(codes, (int(there.sum()), shape.at_once))
+        whole = join_rows(shape, rows, at_once)
+        written = Written(whole, torch.ones(whole.shape), torch.zeros(count, len(VOCABULARY.answers)))
         values = codec.decode(form, written, given)
         assert values
         net = find_task(task)(VOCABULARY)
@@ -213,23 +317,26 @@ class TestGrammar:
 
     def test_rows_end_where_there_is_no_room(self):
         codec = Codec(VOCABULARY)
-        first, step = codec.spans["class"][0], codec.spans["step"][0]
-        row = torch.tensor([[codec.start("events"), first, step, step + 5]])
-        assert codec.allowed("events", row, torch.tensor([5])).nonzero()[:, 1].tolist() == [END]
-        assert len(codec.allowed("events", row, torch.tensor([6])).nonzero()) == 1 + len(VOCABULARY.classes)
+        form = codec.form("parsing")
+        first, count = form.alphabet.spans["heard or seen"]
+        row = torch.tensor([[codec.start("parsing"), first + count - 1]])
+        low, high = item_bounds(form, row, 1, 0)
+        assert low.item() == high.item() == count
+        scores = torch.zeros(1, 1, 1 + count)
+        log_p = log_probabilities(scores, low[:, None], high[:, None], torch.ones(1, 1, dtype=torch.bool), True)
+        assert log_p[0, 0, 0] == 0
+        assert log_p[0, 0, 1:].isinf().all()
 
     @pytest.mark.parametrize(
         ("row", "text"),
-        [([3, 1], "no whole row"), ([2, 11, 24, 1], "no whole row"), ([2, 11, 24, 25], "no whole row")],
+        [([3, 1], "no whole row"), ([2, 11, 24], "no whole row"), ([4, 11, 24, 1], "no whole row")],
     )
     def test_a_broken_row_is_refused(self, row, text):
         with pytest.raises(ValueError, match=text):
-            Codec(VOCABULARY).read("events", torch.tensor([row]))
+            Codec(VOCABULARY).read("dense" if row[0] == 4 else "events", torch.tensor([row]))
 
     def test_refusals(self):
-        codec = Codec(VOCABULARY, steps=8)
-        with pytest.raises(ValueError, match=r"10 steps; sequences have tokens for 8\. Cut it, .*interface heads"):
-            codec.encode("events", {}, batch("ave"))
+        codec = Codec(VOCABULARY)
         with pytest.raises(ValueError, match=r"Unknown form of a sequence 'mask'.*masks"):
             codec.form("mask")
         with pytest.raises(ValueError, match="blocks=0"):
@@ -248,7 +355,14 @@ class TestMaskCode:
         assert code.encode(masks[:2]).unique().tolist() == [0, 1]
         assert code.encode(masks).shape == (4, code.length)
 
-    @pytest.mark.parametrize(("blocks", "least"), [(8, 0.86), (16, 0.93)])
+    def test_blocks_are_an_option_of_the_system(self):
+        net = AVModel("avs", VOCABULARY, AVUnifiedConfig(width=32, mask_blocks=16), interface="sequence").eval()
+        assert net.system.decoder.codec.code.length == 256
+        given = batch("avs", 2)
+        with torch.no_grad():
+            assert net(given)["mask"].shape == given.targets["mask"].shape
+
+    @pytest.mark.parametrize(("blocks", "least"), [(8, 0.86), (16, 0.93), (32, 0.99)])
     def test_overlap_of_the_round_trip_on_scenes(self, blocks, least):
         masks = torch.cat([SCENES.item(i, frozenset({"mask"})).targets["mask"] for i in range(20)]).bool()
         masks = masks[masks.flatten(1).any(1)]
@@ -277,8 +391,8 @@ def test_with_and_without_a_cache_the_same_is_written(task):
     with torch.no_grad():
         tokens = net.system.tokens(given)
         form = find_task(task).sequence_forms[-1]
-        ours = net.system.decoder.write(tokens, form)
-        plain = net.system.decoder.write(tokens, form, cache=False)
+        ours = net.system.decoder.write(tokens, form, task)
+        plain = net.system.decoder.write(tokens, form, task, cache=False)
     assert torch.equal(ours.tokens, plain.tokens)
     torch.testing.assert_close(ours.chance, plain.chance, atol=1e-4, rtol=1e-3)
 
@@ -353,14 +467,41 @@ def test_an_answer_is_written():
 def test_refusals():
     with pytest.raises(ValueError, match=r"Unknown interface 'sequences'.*sequence"):
         AVModel("avs", VOCABULARY, interface="sequences")
-    net = model("ave").eval()
-    item = SCENES.item(0, frozenset({"audio_segments", "visual_segments"}))
-    long = Item("long", 70.0, 1.0, item.frames.repeat(7, 1, 1, 1), item.waveform.repeat(7))
-    with pytest.raises(ValueError, match=r"70 steps; sequences have tokens for 64"), torch.no_grad():
-        net(collate([long], "ave"))
+
+
+@pytest.mark.parametrize("task", ["ave", "davel", "avqa"])
+def test_clips_of_any_length(task):
+    net = model(task).eval()
+    item = SMALL.item(0, frozenset())
+    long = Item("long", 230.0, 1.0, item.frames[:1].repeat(230, 1, 1, 1), item.waveform.repeat(23), text="is it loud")
+    with torch.no_grad():
+        assert net(collate([long], task)).values
+
+
+class TestSets:
+    """Items that are a set, written in order."""
+
+    def test_probabilities_are_those_of_the_members(self):
+        scores = torch.randn(1, 1, 5)
+        low, high = torch.zeros(1, 1, dtype=torch.long), torch.full((1, 1), 4)
+        log_p = log_probabilities(scores, low, high, torch.ones(1, 1, dtype=torch.bool), True)[0, 0]
+        there = scores[0, 0, 1:].sigmoid()
+        assert log_p.exp().sum().item() == pytest.approx(1)
+        assert log_p[0].exp().item() == pytest.approx((1 - there).prod().item(), rel=1e-5)
+        assert log_p[3].exp().item() == pytest.approx(((1 - there[0]) * (1 - there[1]) * there[2]).item(), rel=1e-5)
+
+    def test_padding_changes_nothing(self):
+        net, given = model("davel").eval(), batch("davel", 3, first=1)
+        with torch.no_grad():
+            together = net(given)["event_list"]
+            for number in range(1, 3):
+                item = SCENES.item(1 + number, frozenset({"events"}))
+                alone = net(collate([item], "davel"))["event_list"][0]
+                torch.testing.assert_close(alone, together[number], atol=1e-3, rtol=1e-3)
 
 
 def test_a_dataset_without_answers_or_words_has_a_vocabulary_too():
     codec = Codec(Vocabulary(classes=["a", "b"]))
-    assert codec.spans["answer"][1] == 0
-    assert codec.spans["class"][1] == 3
+    spans = codec.form("events").alphabet.spans
+    assert spans["answer"][1] == 0
+    assert spans["class"][1] == 3

@@ -3,12 +3,13 @@
 
 A row is a token that names its form, items one after the other, and an end. All items of a form have the same slots,
 so the place in a row decides which part of the vocabulary comes next, and the form's bounds which tokens of it. Every
-row of tokens that `Codec.allowed` permits can be decoded.
+row of tokens within these bounds can be decoded.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Vocabulary
@@ -24,56 +25,78 @@ PAD, END = 0, 1
 class Codec(nn.Module):
     """Tokens of classes, times, boxes, answers, words and blocks of masks, side by side in one vocabulary.
 
+    Each list of classes and each list of answers has a slice of its own: tasks of one dataset share theirs, and
+    datasets whose lists differ, be it in order alone, have different ones. All else is shared by all.
+
     Args:
-        vocabulary: Classes, answers and words of the dataset.
-        steps: Longest clip in steps.
+        vocabulary: Classes, answers and words of the datasets.
         parts: Parts of a step in which times are written; finer ones are rounded.
         bins: Parts of a side of the picture in which boxes are written.
         code: Code of masks.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, steps: int = 64, parts: int = 10, bins: int = 64, code: MaskCode | None = None
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, parts: int = 10, bins: int = 64, code: MaskCode | None = None) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
-        self.steps = steps
         self.code = code or MaskCode()
         self.words = WordTokenizer(vocabulary.words)
-        counts = {
+        self.parts = parts
+        self.bins = bins
+        #: First token and number of tokens of each kind; slices of a dataset carry a number.
+        self.spans: dict[str, tuple[int, int]] = {}
+        self.total = 0
+        shared = {
             "special": 2,
             "form": len(FORMS),
-            "modality": 2,
-            "class": len(vocabulary.classes) + 1,  # the last is for objects without a class
-            "step": steps + 1,
-            "part": parts,
+            "start": parts + 1,  # the last of starts and ends is for events that go on
+            "end": parts + 1,
             "bin": bins + 1,
-            "answer": len(vocabulary.answers),
             "word": len(self.words),
             "code": len(self.code),
         }
-        #: First token and number of tokens of each kind.
-        self.spans: dict[str, tuple[int, int]] = {}
-        total = 0
-        for kind, count in counts.items():
-            self.spans[kind] = (total, count)
-            total += count
-        self.total = total
-        self.alphabet = Alphabet(vocabulary, self.words, parts, bins, self.code, self.spans)
+        for kind, count in shared.items():
+            self._add_span(kind, count)
+        self._shared = dict(self.spans)
+        self._slices: dict[tuple[str, ...], int] = {}
+        #: What tokens stand for, by task where tasks read different datasets.
+        self.alphabets = {task: self._alphabet(vocabulary.of(task)) for task in vocabulary.tasks}
+        self._common = None if self.alphabets else self._alphabet(vocabulary)
+
+    def _add_span(self, kind: str, count: int) -> None:
+        """Append tokens to the vocabulary."""
+        self.spans[kind] = (self.total, count)
+        self.total += count
+
+    def _alphabet(self, vocabulary: Vocabulary) -> Alphabet:
+        """The tokens of a dataset: those that all share, and the slices of its classes and answers."""
+        classes = len(vocabulary.classes)
+        spans = dict(self._shared)
+        # the class after the last is for objects without one
+        spans["class"] = self._slice("class", vocabulary.classes, classes + 1)
+        spans["heard or seen"] = self._slice("heard or seen", vocabulary.classes, 2 * classes)
+        spans["answer"] = self._slice("answer", vocabulary.answers, len(vocabulary.answers))
+        return Alphabet(vocabulary, self.words, self.parts, self.bins, self.code, spans)
+
+    def _slice(self, kind: str, names: Sequence[str], count: int) -> tuple[int, int]:
+        """Tokens for a list of names, the same whenever the same list comes again."""
+        number = self._slices.setdefault((kind, *names), len(self._slices))
+        name = f"{kind} {number}"
+        if name not in self.spans:
+            self._add_span(name, count)
+        return self.spans[name]
 
     def __len__(self) -> int:
         """Size of the vocabulary."""
         return self.total
 
-    def form(self, name: str) -> Form:
-        """A form by name.
+    def form(self, name: str, task: str = "") -> Form:
+        """A form by name, in the tokens of a task's dataset.
 
         Raises:
             ValueError: If there is none.
         """
         if name not in FORMS:
             raise unknown_name("form of a sequence", name, FORMS)
-        return FORMS[name](self.alphabet)
+        return FORMS[name](self._common or self.alphabets[task])
 
     def start(self, name: str) -> int:
         """The token that names a form."""
@@ -90,12 +113,8 @@ class Codec(nn.Module):
         Returns:
             Tokens, int64 (N, L), padded; and which of the clips, bool (B,), or of the steps, bool (B, T), have a row:
             those that are annotated.
-
-        Raises:
-            ValueError: If a clip has more steps than there are tokens for.
         """
-        form = self.form(name)
-        self.check(batch)
+        form = self.form(name, batch.task)
         kept = form.annotated(fields, batch)
         rows = [self._row(name, form, items) for items in form.items(fields, batch, kept)]
         tokens = torch.full((len(rows), max(map(len, rows), default=2)), PAD)
@@ -105,7 +124,7 @@ class Codec(nn.Module):
 
     def _row(self, name: str, form: Form, items: Sequence[Item]) -> list[int]:
         """The tokens of a row."""
-        first = [self.spans[kind][0] for kind in form.slots]
+        first = [form.alphabet.spans[kind][0] for kind in form.slots]
         row = [self.start(name)]
         for item in items:
             row += [base + value for base, value in zip(first, item, strict=True)]
@@ -113,20 +132,20 @@ class Codec(nn.Module):
 
     def decode(self, name: str, written: Written, batch: Batch) -> dict[str, object]:
         """Values of a `Prediction` from rows, one per clip or per step of the batch."""
-        return self.form(name).values(self.read(name, written.tokens), written, batch)
+        return self.form(name, batch.task).values(self.read(name, written.tokens, batch.task), written, batch)
 
-    def read(self, name: str, tokens: Tensor) -> list[list[Item]]:
+    def read(self, name: str, tokens: Tensor, task: str = "") -> list[list[Item]]:
         """The items of each row.
 
         Raises:
             ValueError: If a row is no complete row of this form.
         """
-        form = self.form(name)
+        form = self.form(name, task)
         return [self._read_row(name, form, row) for row in tokens.tolist()]
 
     def _read_row(self, name: str, form: Form, row: list[int]) -> list[Item]:
         size = len(form.slots)
-        first = [self.spans[kind][0] for kind in form.slots]
+        first = [form.alphabet.spans[kind][0] for kind in form.slots]
         if row[0] != self.start(name) or END not in row or (row.index(END) - 1) % size:
             raise ValueError(f"{row[:12]} ... is no whole row of form {name!r}.")
         items = []
@@ -135,54 +154,44 @@ class Codec(nn.Module):
             items.append(tuple(token - base for token, base in zip(item, first, strict=True)))
         return items
 
-    def check(self, batch: Batch) -> None:
-        """Check that there are tokens for all steps.
-
-        Raises:
-            ValueError: If a clip has more steps.
-        """
-        if batch.valid.shape[1] > self.steps:
-            raise ValueError(
-                f"Clip {batch.id[0]!r} is in a batch of {batch.valid.shape[1]} steps; sequences have tokens for "
-                f"{self.steps}. Cut it, take a larger hop, or use --model.interface heads."
-            )
-
-    def allowed(self, name: str, tokens: Tensor, steps: Tensor) -> Tensor:
-        """Which tokens may come next, bool (N, vocabulary).
-
-        Args:
-            name: Name of the form.
-            tokens: Rows so far that have not ended, the form's token first, (N, L).
-            steps: Steps of the clip that each row is about, (N,).
-        """
-        form = self.form(name)
-        size = len(form.slots)
-        place = tokens.shape[1] - 1
-        number, slot = divmod(place, size)
-        item = self._values(form, tokens, number * size, place)
-        before = self._values(form, tokens, (number - 1) * size, number * size) if number else None
-        low, high = form.bounds(slot, item, before, steps)
-        if slot == 0 and number >= form.max_items:
-            high = low
-        first = self.spans[form.slots[slot]][0]
-        numbers = torch.arange(self.total, device=tokens.device)
-        allowed = (numbers >= (first + low)[:, None]) & (numbers < (first + high)[:, None])
-        if slot == 0 and number >= form.min_items:
-            allowed[:, END] = True
-        return allowed
-
-    def _values(self, form: Form, tokens: Tensor, start: int, end: int) -> list[Tensor]:
-        """Values of the tokens at places `start` to `end` after the form's token, (N,) each."""
-        values = []
-        for place in range(start, end):
-            kind = form.slots[place % len(form.slots)]
-            values.append(tokens[:, 1 + place] - self.spans[kind][0])
-        return values
-
     def longest(self, names: Sequence[str]) -> int:
-        """Number of tokens of the longest row of these forms."""
+        """Most tokens that rows of these forms have without those that are written at once."""
+        any_task = next(iter(self.alphabets), "")
         lengths = []
         for name in names:
-            form = self.form(name)
-            lengths.append(2 + form.max_items * len(form.slots))
+            form = self.form(name, any_task)
+            lengths.append(2 + form.max_items * form.in_order)
         return max(lengths)
+
+
+def split_rows(form: Form, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What is written in order and what at once.
+
+    Args:
+        form: Form of the rows.
+        rows: Whole rows, padded, (N, L).
+
+    Returns:
+        Rows without what is written at once, (N, 1 + I * in_order), and that by item, (N, I, at_once), padded.
+    """
+    size = len(form.slots)
+    number = -(-(rows.shape[1] - 1) // size)
+    body = F.pad(rows[:, 1:], (0, number * size - rows.shape[1] + 1), value=PAD)
+    items = body.unflatten(1, (number, size))
+    lead = torch.cat([rows[:, :1], items[..., : form.in_order].flatten(1)], 1)
+    return lead, items[..., form.in_order :]
+
+
+def interleave(form: Form, lead: Tensor, at_once: Tensor) -> Tensor:
+    """Numbers of rows whose items were split, (N, 1 + I * in_order) and (N, I, at_once), in the order of whole rows."""
+    number = at_once.shape[1]
+    body = F.pad(lead[:, 1:], (0, number * form.in_order - lead.shape[1] + 1))
+    items = torch.cat([body.unflatten(1, (number, form.in_order)), at_once], -1)
+    return torch.cat([lead[:, :1], items.flatten(1)], 1)
+
+
+def join_rows(form: Form, lead: Tensor, at_once: Tensor) -> Tensor:
+    """Whole rows of what was written in order and at once, see `split_rows`; all after the end is padding."""
+    rows = interleave(form, lead, at_once)
+    after = (rows == END).cumsum(1) - (rows == END).int()
+    return rows.masked_fill(after > 0, PAD)

@@ -23,7 +23,7 @@ CERTAIN_LOGIT = 20.0
 
 @dataclass
 class Alphabet:
-    """What tokens stand for.
+    """What the tokens of one dataset stand for.
 
     Attributes:
         vocabulary: Classes, answers and words of the dataset.
@@ -31,7 +31,7 @@ class Alphabet:
         parts: Parts of a step in which times are written.
         bins: Parts of a side of the picture in which boxes are written.
         code: Code of masks.
-        spans: First token and number of tokens of each kind.
+        spans: First token and number of tokens of each kind; those of classes and answers are the dataset's own.
     """
 
     vocabulary: Vocabulary
@@ -48,8 +48,9 @@ class Written:
 
     Attributes:
         tokens: int64 (N, L), the form's token first.
-        chance: Probability of each token when it was chosen, (N, L); 1 for the form's.
-        first: Log-probabilities of the token after the form's, (N, vocabulary).
+        chance: Probability of each token when it was chosen, (N, L); 1 for the form's. Of a form whose items are a set,
+            the probability that the item is there.
+        first: Log-probabilities of the values that the first slot may have, (N, values).
     """
 
     tokens: Tensor
@@ -66,8 +67,14 @@ class Form(ABC):
 
     #: Kind of token at each place of an item, see `Alphabet.spans`.
     slots: tuple[str, ...]
+    #: Number of slots at the end of an item that are written at once, such as the blocks of a mask; they depend on the
+    #: slots before them in the item, and on nothing else that is written.
+    at_once: int = 0
     #: Whether every step has a row of its own; otherwise every clip has one.
     per_step: ClassVar[bool] = False
+    #: Whether the items are a set, written in the order of their first slot. Each value of that slot is then there or
+    #: not, whatever the values after it.
+    ascending: ClassVar[bool] = False
     #: Whether a row is a sentence of words.
     sentence: ClassVar[bool] = False
     #: Smallest and largest number of items of a row.
@@ -82,25 +89,27 @@ class Form(ABC):
         """Number of classes."""
         return len(self.alphabet.vocabulary.classes)
 
+    @property
+    def in_order(self) -> int:
+        """Number of slots of an item that are written one after the other."""
+        return len(self.slots) - self.at_once
+
     def annotated(self, fields: dict[str, Any], batch: Batch) -> Tensor:
         """Which clips, bool (B,), or steps, bool (B, T), have a row. Default: all."""
         if self.per_step:
             return batch.valid
         return torch.ones(len(batch), dtype=torch.bool, device=batch.valid.device)
 
-    def bounds(
-        self, slot: int, item: list[Tensor], before: list[Tensor] | None, steps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def bounds(self, slot: int, item: list[Tensor], before: list[Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Smallest value at a slot, and one more than the largest, (N,) each; equal where no value is allowed.
 
         Args:
             slot: Place in the item.
             item: Values before it in the item, (N,) each.
-            before: All values of the item before; None for the first.
-            steps: Steps of the clip, (N,).
+            before: Values of the item before that were written in order; None for the first item.
+            like: Zeros, int64 (N,), to make the result of.
         """
-        count = self.alphabet.spans[self.slots[slot]][1]
-        return torch.zeros_like(steps), torch.full_like(steps, count)
+        return like, like + self.alphabet.spans[self.slots[slot]][1]
 
     @abstractmethod
     def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:

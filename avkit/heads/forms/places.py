@@ -25,14 +25,12 @@ class BoxForm(Form):
         with_box: Tensor = batch.valid & fields["boxes"].isfinite().all(-1).any(-1)
         return with_box
 
-    def bounds(
-        self, slot: int, item: list[Tensor], before: list[Tensor] | None, steps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def bounds(self, slot: int, item: list[Tensor], before: list[Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Right of left, and below the top."""
         bins = self.alphabet.bins
         if slot < 2:
-            return torch.zeros_like(steps), torch.full_like(steps, bins)
-        return item[slot - 2] + 1, torch.full_like(steps, bins + 1)
+            return like, like + bins
+        return item[slot - 2] + 1, like + bins + 1
 
     def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
         """Boxes, edges rounded to bins."""
@@ -74,10 +72,12 @@ class MaskForm(Form):
     """
 
     per_step = True
+    ascending = True
     max_items = 4
 
     def __init__(self, alphabet: Alphabet) -> None:
         super().__init__(alphabet)
+        self.at_once = alphabet.code.length
         self.slots = ("class", *["code"] * alphabet.code.length)
 
     def annotated(self, fields: dict[str, Any], batch: Batch) -> Tensor:
@@ -85,11 +85,9 @@ class MaskForm(Form):
         with_mask: Tensor = fields["mask_known"].bool() & batch.valid
         return with_mask
 
-    def bounds(
-        self, slot: int, item: list[Tensor], before: list[Tensor] | None, steps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def bounds(self, slot: int, item: list[Tensor], before: list[Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Classes in their order, each once."""
-        low, high = super().bounds(slot, item, before, steps)
+        low, high = super().bounds(slot, item, before, like)
         if slot == 0 and before is not None:
             low = before[0] + 1
         return low, high

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.heads.forms.base import Form, Item, Written
+from avkit.nn.answers import answer_index, answer_values
 from avkit.text.tokenizer import join_words, split_words
 
 #: Token of words outside the vocabulary, and the first token of a word; special tokens stand before.
@@ -31,11 +32,9 @@ class CaptionForm(Form):
             row[: len(captions)] = torch.tensor([bool(caption) for caption in captions], device=row.device)
         return with_caption & batch.valid
 
-    def bounds(
-        self, slot: int, item: list[Tensor], before: list[Tensor] | None, steps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def bounds(self, slot: int, item: list[Tensor], before: list[Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Any word of the vocabulary."""
-        low, high = super().bounds(slot, item, before, steps)
+        low, high = super().bounds(slot, item, before, like)
         return low + _FIRST_WORD, high
 
     def items(self, fields: dict[str, Any], batch: Batch, kept: Tensor) -> Iterable[Sequence[Item]]:
@@ -77,7 +76,6 @@ class AnswerForm(Form):
                 yield [(answers.index(answer),)]
 
     def values(self, rows: list[list[Item]], written: Written, batch: Batch) -> dict[str, Any]:
-        """`answer` and `answer_logits`."""
-        first, count = self.alphabet.spans["answer"]
-        answers = [self.alphabet.vocabulary.answers[items[0][0]] for items in rows]
-        return {"answer": answers, "answer_logits": written.first[:, first : first + count]}
+        """`answer`, among a question's choices where it has some, and `answer_logits`."""
+        answers = self.alphabet.vocabulary.answers
+        return answer_values(written.first, batch, answers, answer_index(answers))

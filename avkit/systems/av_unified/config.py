@@ -38,6 +38,8 @@ class AVUnifiedConfig(SystemConfig):
         gate: Use the prompt's gate.
         unimodal_share: Share of training steps without cross-modal attention, in runs with heads that never have it:
             these can then use what other tasks teach about classes.
+        mask_blocks: Blocks on each side of a mask that a sequence writes, see `avkit.heads.mask_code`; more follow its
+            edges more closely, and cost as many more tokens.
         class_token: Take the first of stored visual tokens as the frame where there is one more than a square grid has,
             as CLIP's class token.
         form: Form of the backbone: `default` is ours, `paper` is what AV-Unified's equations say. The options below
@@ -73,6 +75,7 @@ class AVUnifiedConfig(SystemConfig):
     spatial: bool = True
     gate: bool = True
     unimodal_share: float = 0.3
+    mask_blocks: int = 8
     class_token: bool = True
     form: FormName = "default"
     always_cross_modal: bool | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from avkit.heads import create_head, find_head
 from avkit.heads.base import Head, HeadInputs
 from avkit.heads.codec import Codec
+from avkit.heads.mask_code import MaskCode
 from avkit.heads.sequence import SequenceDecoder, SequenceHead
 from avkit.systems.base import HeadChoice, RunContext
 from avkit.tasks.base import Task
@@ -46,21 +47,22 @@ def _make_head(name: str, task: Task, inputs: HeadInputs, choice: HeadChoice | N
     return create_head(name, head, inputs, task.default_head, **options)
 
 
-def make_decoder(context: RunContext, width: int) -> SequenceDecoder:
+def make_decoder(context: RunContext, width: int, pyramid_widths: tuple[int, ...], blocks: int) -> SequenceDecoder:
     """The decoder that writes the answers of all tasks.
 
+    Args:
+        context: Tasks and their vocabularies.
+        width: Width D of the tokens.
+        pyramid_widths: Widths of the feature maps of pictures.
+        blocks: Blocks on each side of a mask.
+
     Raises:
-        ValueError: If tasks read different datasets, a task has no sequence form, or heads are named.
+        ValueError: If a task has no sequence form, or heads are named.
     """
     if context.heads:
         raise ValueError(
             f"model.heads names heads of {', '.join(context.heads)}, and --model.interface sequence has none. Leave "
             "one of them out."
-        )
-    if context.vocabulary.tasks:
-        raise ValueError(
-            "Sequences have one vocabulary, and the tasks of this run read several datasets. Use --model.interface "
-            "heads, or one dataset for all."
         )
     without = [name for name, task in context.tasks.items() if not task.sequence_forms]
     if without:
@@ -68,4 +70,5 @@ def make_decoder(context: RunContext, width: int) -> SequenceDecoder:
             f"Task {', '.join(without)} has no form of a sequence (`Task.sequence_forms`); use --model.interface heads."
         )
     forms = dict.fromkeys(form for task in context.tasks.values() for form in task.sequence_forms)
-    return SequenceDecoder(width, Codec(context.vocabulary), list(forms))
+    codec = Codec(context.vocabulary, code=MaskCode(blocks))
+    return SequenceDecoder(width, codec, list(forms), pyramid_widths)

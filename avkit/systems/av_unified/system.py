@@ -20,7 +20,6 @@ from avkit.systems.av_unified.heads import make_decoder, make_heads
 from avkit.systems.av_unified.patches import average_patches, stored_visual
 from avkit.systems.av_unified.projection import StreamProjection
 from avkit.systems.base import (
-    WINDOW,
     Encoded,
     RunContext,
     System,
@@ -94,7 +93,8 @@ class AVUnified(System):
             self.projection = TokenProjection(width, form.audio_streams, all_streams=behind_gate)
         self.decoder: SequenceDecoder | None = None
         if context.interface == "sequence":
-            self.decoder = make_decoder(context, width)
+            pyramid_widths = () if self.visual is None else tuple(self.visual.pyramid_widths)
+            self.decoder = make_decoder(context, width, pyramid_widths, config.mask_blocks)
         self.heads = nn.ModuleDict(make_heads(context, width, self.pyramid_widths, self.decoder))
         self._frozen_names: Tensor | None = None
         self._unimodal_step = self._is_unimodal(0)
@@ -213,12 +213,6 @@ class AVUnified(System):
     def notes(self, task: str) -> list[str]:
         """The notes of the task's head."""
         return self.head(task).notes()
-
-    def window(self, task: str) -> int | None:
-        """Longest clip in steps that is predicted at once; a sequence decoder takes no longer ones."""
-        if self.decoder is not None and not self.tasks[task].needs_question():
-            return WINDOW
-        return super().window(task)
 
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Tell the heads; returns whether one of them can."""
