@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from avkit.cli.trainer import AVCLI
 from avkit.errors import RunError, unknown_name
 from avkit.training.callbacks import AtomicCheckpointIO
+from avkit.training.earlier_weights import check_not_earlier
 from avkit.training.module import AVModel, check_same
 
 
@@ -100,6 +101,7 @@ def check_checkpoint(model: AVModel, path: str) -> None:
     if not facts:
         raise RunError(f"{path} was not written by avkit: it does not name its tasks.")
     check_same(facts, list(model.tasks), model.vocabulary)
+    check_not_earlier(path, checkpoint["state_dict"])
     there = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
     here = {name: tuple(x.shape) for name, x in model.state_dict().items()}
     for name in [*here, *there]:

@@ -92,10 +92,12 @@ class Codec(nn.Module):
         """A form by name, in the tokens of a task's dataset.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is no such form, or the vocabulary is of other tasks.
         """
         if name not in FORMS:
             raise unknown_name("form of a sequence", name, FORMS)
+        if self._common is None and task not in self.alphabets:
+            raise unknown_name("task of a sequence", task, self.alphabets)
         return FORMS[name](self._common or self.alphabets[task])
 
     def start(self, name: str) -> int:

@@ -15,6 +15,7 @@ from avkit.reading.boundary import reason_of
 from avkit.reading.tensors import check_finite, read_tensors
 from avkit.reading.text import parse_json, read_yaml
 from avkit.systems import make_config
+from avkit.training.earlier_weights import check_not_earlier
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFacts, RunFolder
 
@@ -39,6 +40,7 @@ def load_model(folder: RunFolder) -> tuple[AVModel, RunFacts]:
         raise RunError(f"{folder.path} is not a whole run folder: {folder.config.name} is missing. {_ADVICE}")
     written, state = read_tensors(weights)
     own = {key: tensor for key, tensor in state.items() if not key.startswith("balance.")}
+    check_not_earlier(weights, own)
     _check_sizes(folder, facts, own)
     model = _build(folder, facts)
     _check_words(folder, facts, written)
