@@ -9,6 +9,7 @@ import torch
 from avkit.batch import Item, Prediction, Vocabulary
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
+from avkit.errors import RunError
 from avkit.heads.codec import END, PAD, Codec, join_rows, split_rows
 from avkit.heads.forms import FORMS
 from avkit.heads.forms.base import Written
@@ -18,6 +19,7 @@ from avkit.heads.token_scores import log_probabilities
 from avkit.nn.event_labels import event_targets
 from avkit.systems.av_unified.system import AVUnifiedConfig
 from avkit.tasks import find_task, split_names
+from avkit.training.earlier_weights import check_not_earlier
 from avkit.training.evaluator import Evaluator
 from avkit.training.module import AVModel
 
@@ -505,3 +507,9 @@ def test_a_dataset_without_answers_or_words_has_a_vocabulary_too():
     spans = codec.form("events").alphabet.spans
     assert spans["answer"][1] == 0
     assert spans["class"][1] == 3
+
+
+def test_weights_of_the_first_form_are_refused_in_one_line():
+    with pytest.raises(RunError, match=r"^last\.ckpt was trained with the first form .*Train the run again[^\n]*$"):
+        check_not_earlier("last.ckpt", ["system.decoder.embed.weight"])
+    check_not_earlier("last.ckpt", model("ave").state_dict())
