@@ -19,7 +19,8 @@ from avkit.batch import Batch, Tokens
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.heads.codec import PAD
-from avkit.heads.sequence import SequenceDecoder, SlotScores
+from avkit.heads.sequence import SequenceDecoder
+from avkit.heads.token_scores import SlotScores
 from avkit.inference.run_model import load_model
 from avkit.systems.av_unified.system import AVUnified
 from avkit.tasks import find_task, split_names

@@ -10,11 +10,10 @@ from avkit.batch import Item, Prediction, Vocabulary
 from avkit.collate import collate, crop
 from avkit.datasets.scenes import Scenes
 from avkit.errors import RunError
-from avkit.heads.codec import END, PAD, Codec, join_rows, split_rows
+from avkit.heads.codec import END, PAD, Codec, item_bounds, join_rows, split_rows
 from avkit.heads.forms import FORMS
 from avkit.heads.forms.base import Written
 from avkit.heads.mask_code import MaskCode
-from avkit.heads.sequence import item_bounds
 from avkit.heads.token_scores import log_probabilities
 from avkit.nn.event_labels import event_targets
 from avkit.systems.av_unified.system import AVUnifiedConfig

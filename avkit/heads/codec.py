@@ -166,6 +166,26 @@ class Codec(nn.Module):
         return max(lengths)
 
 
+def item_bounds(form: Form, rows: Tensor, item: int, slot: int) -> tuple[Tensor, Tensor]:
+    """Smallest value that a slot of an item may have, and one more than the largest, (N,) each.
+
+    Args:
+        form: Form of the rows.
+        rows: Rows that hold at least what is written in order before this slot, (N, L).
+        item: Number of the item in the row.
+        slot: Number of the slot in the item.
+    """
+    like = torch.zeros_like(rows[:, 0])
+    if slot == 0 and item >= form.max_items:
+        return like, like
+    values = []
+    for number in range(max(0, item - 1), item + 1):
+        start = 1 + number * form.in_order
+        kinds = form.slots[: slot if number == item else form.in_order]
+        values.append([rows[:, start + place] - form.alphabet.spans[kind][0] for place, kind in enumerate(kinds)])
+    return form.bounds(slot, values[-1], values[0] if item else None, like)
+
+
 def split_rows(form: Form, rows: Tensor) -> tuple[Tensor, Tensor]:
     """What is written in order and what at once.
 

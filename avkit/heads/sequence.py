@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Losses, Output, Prediction, Tokens
-from avkit.heads.base import Head
-from avkit.heads.codec import END, PAD, Codec, interleave, join_rows, split_rows
+from avkit.batch import Batch, Tokens
+from avkit.heads.codec import END, PAD, Codec, interleave, item_bounds, join_rows, split_rows
 from avkit.heads.forms.base import Form, Written
 from avkit.heads.sequence_memory import BlockReader, Memory, MemoryReader
-from avkit.heads.token_scores import TokenScores, log_probabilities
+from avkit.heads.token_scores import SlotScores, TokenScores, log_probabilities
 from avkit.nn.decoder_layer import Cache, DecoderLayer
 from avkit.nn.losses import mean_of
 from avkit.nn.repetition import SentenceWriter, repeating_words
@@ -78,7 +77,7 @@ class SequenceDecoder(SentenceWriter):
             total = total + mean_of(losses.sum(), losses.numel())
         return total
 
-    def slots(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> "list[SlotScores]":
+    def slots(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> list[SlotScores]:
         """What the decoder says of every token of the targets' rows, given those before it, slot by slot."""
         shape = self.codec.form(form, batch.task)
         whole, kept = self.codec.encode(form, fields, batch)
@@ -100,7 +99,7 @@ class SequenceDecoder(SentenceWriter):
 
     def _block_slots(
         self, memory: Memory, rows: Tensor, blocks: Tensor, places: Tensor | None, form: Form
-    ) -> "SlotScores":
+    ) -> SlotScores:
         """What the decoder says of the codes of all blocks, whose parts of the pictures are (N, blocks, D)."""
         assert places is not None
         there = blocks[..., 0] != PAD
@@ -226,25 +225,6 @@ class SequenceDecoder(SentenceWriter):
 
 
 @dataclass
-class SlotScores:
-    """What a decoder says of the true tokens of one slot.
-
-    Attributes:
-        kind: Kind of the slot's tokens.
-        log_p: Log-probabilities of the end and of all values, (n, 1 + values); of codes of values alone.
-        target: The true one, int64 (n,).
-    """
-
-    kind: str
-    log_p: Tensor
-    target: Tensor
-
-    def losses(self) -> Tensor:
-        """Cross-entropy of each token, (n,)."""
-        return -self.log_p.gather(1, self.target[:, None])[:, 0]
-
-
-@dataclass
 class _Next:
     """The token that is written next in each row.
 
@@ -257,26 +237,6 @@ class _Next:
     token: Tensor
     chance: Tensor
     log_p: Tensor
-
-
-def item_bounds(form: Form, rows: Tensor, item: int, slot: int) -> tuple[Tensor, Tensor]:
-    """Smallest value that a slot of an item may have, and one more than the largest, (N,) each.
-
-    Args:
-        form: Form of the rows.
-        rows: Rows that hold at least what is written in order before this slot, (N, L).
-        item: Number of the item in the row.
-        slot: Number of the slot in the item.
-    """
-    like = torch.zeros_like(rows[:, 0])
-    if slot == 0 and item >= form.max_items:
-        return like, like
-    values = []
-    for number in range(max(0, item - 1), item + 1):
-        start = 1 + number * form.in_order
-        kinds = form.slots[: slot if number == item else form.in_order]
-        values.append([rows[:, start + place] - form.alphabet.spans[kind][0] for place, kind in enumerate(kinds)])
-    return form.bounds(slot, values[-1], values[0] if item else None, like)
 
 
 def _own_mask(text_valid: Tensor, length: int) -> Tensor:
@@ -296,67 +256,3 @@ def _match_from_the_start(layer: DecoderLayer) -> None:
     with torch.no_grad():
         attention.query.weight += torch.eye(width)
         attention.key_value.weight[:width] += torch.eye(width)
-
-
-@dataclass
-class SequenceOutput:
-    """What the rows of a batch are written from.
-
-    Attributes:
-        tokens: Tokens of the backbone.
-        teacher: Output of the head that makes targets for a weakly supervised task, or None.
-    """
-
-    tokens: Tokens
-    teacher: Output = None
-
-
-class SequenceHead(Head):
-    """Answers a task as rows of tokens, written by a decoder that all tasks share.
-
-    Where labels do not cover all of the answer, the task's own head is trained too and makes the decoder's targets.
-
-    Args:
-        decoder: The shared decoder. It is a module of the system, not of this head.
-        forms: Forms of the task's rows, see `avkit.heads.forms`.
-        usual: The head class that the task has without sequences; it declares which tokens the task may be given.
-        teacher: A head of that class, for a weakly supervised task.
-    """
-
-    def __init__(
-        self, decoder: SequenceDecoder, forms: Sequence[str], usual: type[Head], teacher: Head | None = None
-    ) -> None:
-        super().__init__()
-        # not registered: the system saves the decoder once, not once per task
-        object.__setattr__(self, "decoder", decoder)
-        self.forms = tuple(forms)
-        self.teacher = teacher
-        self.cross_modal = usual.cross_modal
-        self.trains_unimodal = usual.trains_unimodal
-        self.needs_pixels = usual.needs_pixels and decoder.per_step(forms)
-
-    decoder: SequenceDecoder
-
-    def forward(self, tokens: Tokens, batch: Batch) -> SequenceOutput:
-        """The tokens, and the teacher's output."""
-        return SequenceOutput(tokens, None if self.teacher is None else self.teacher(tokens, batch))
-
-    def loss(self, output: SequenceOutput, batch: Batch) -> Losses:
-        """`next in FORM` for each form, and the losses of the teacher."""
-        losses: Losses = {"loss": output.tokens.audio.new_zeros(())}
-        targets = batch.targets
-        if self.teacher is not None:
-            losses = dict(self.teacher.loss(output.teacher, batch))
-            targets = targets | self.teacher.pseudo_targets(output.teacher, batch)
-        for form in self.forms:
-            loss = self.decoder.loss(output.tokens, form, targets, batch)
-            losses[f"next in {form}"] = loss
-            losses["loss"] = losses["loss"] + loss
-        return losses
-
-    def predict(self, output: SequenceOutput, batch: Batch) -> Prediction:
-        """The values of all forms."""
-        prediction = Prediction(batch.task, batch.id, {})
-        for form in self.forms:
-            prediction.values |= self.decoder.predict(output.tokens, form, batch)
-        return prediction

@@ -2,6 +2,7 @@
 """From tokens to features, and from features to the probabilities of the next token."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,25 @@ from avkit.nn.position import time_code
 _CLASS_KINDS = {"class": 1, "heard or seen": 2}
 #: Kinds of tokens that stand for numbers.
 _NUMBERS = ("start", "end", "bin")
+
+
+@dataclass
+class SlotScores:
+    """What a decoder says of the true tokens of one slot.
+
+    Attributes:
+        kind: Kind of the slot's tokens.
+        log_p: Log-probabilities of the end and of all values, (n, 1 + values); of codes of values alone.
+        target: The true one, int64 (n,).
+    """
+
+    kind: str
+    log_p: Tensor
+    target: Tensor
+
+    def losses(self) -> Tensor:
+        """Cross-entropy of each token, (n,)."""
+        return -self.log_p.gather(1, self.target[:, None])[:, 0]
 
 
 class TokenScores(nn.Module):
@@ -99,7 +119,7 @@ def _trust(width: int, kinds: Sequence[int]) -> nn.Linear:
     layer = nn.Linear(width, 3 * len(kinds))
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
-        layer.bias.copy_(F.one_hot(torch.tensor(kinds), 3).flatten())
+        layer.bias.copy_(torch.eye(3)[list(kinds)].flatten())
     return layer
 
 

@@ -64,8 +64,13 @@ class CachedAttention(nn.Module):
     def forward(
         self, query: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Attend from a query (N, L, D) to keys and values; `mask` is True where attention is allowed."""
+        """Attend from a query (N, L, D) to keys and values.
+
+        `mask` is True where attention is allowed, or is what is added to the scores.
+        """
         q = rearrange(self.query(query), "n l (h d) -> n h l d", h=self.heads)
+        if mask is not None and mask.is_floating_point():
+            mask = mask.to(q.dtype)
         x = F.scaled_dot_product_attention(q, *keys, attn_mask=mask, is_causal=causal)
         return self.out(rearrange(x, "n h l d -> n l (h d)"))
 
@@ -104,7 +109,7 @@ class DecoderLayer(nn.Module):
         Args:
             x: Features of the words, (N, L, D); with a cache only of the new ones.
             memory: (N, M, D).
-            mask: bool (N, 1, 1, M), True on the memory's valid tokens.
+            mask: bool (N, 1, 1, M), True on the memory's valid tokens, or what is added to the scores of attention.
             own_mask: bool (N, 1, 1, L), True on the valid tokens of x itself.
             causal: Whether a word attends to earlier words alone; with a cache there are no others.
             cache: Keys and values of earlier words and of the memory; updated in place.

@@ -40,6 +40,7 @@ class EventForm(Form):
         """`event_logits` and `event`."""
         names = ["", *self.alphabet.vocabulary.classes]
         label = torch.tensor([1 + items[0][0] if items else 0 for items in rows]).reshape(batch.valid.shape)
+        label = label.masked_fill(~batch.valid.cpu(), 0)
         scores = F.one_hot(label, len(names)).float().to(batch.valid.device)
         events = []
         for kinds in label.tolist():

@@ -8,7 +8,8 @@ from avkit.heads import create_head, find_head
 from avkit.heads.base import Head, HeadInputs
 from avkit.heads.codec import Codec
 from avkit.heads.mask_code import MaskCode
-from avkit.heads.sequence import SequenceDecoder, SequenceHead
+from avkit.heads.sequence import SequenceDecoder
+from avkit.heads.sequence_head import SequenceHead
 from avkit.systems.base import HeadChoice, RunContext
 from avkit.tasks.base import Task
 
