@@ -90,6 +90,8 @@ def describe(decoder: SequenceDecoder, system: AVUnified, task: str, form: str, 
         size = max(rows.shape[1], written.shape[1])
         true, ours = (torch.nn.functional.pad(x, (0, size - x.shape[1]), value=PAD) for x in (rows, written))
         for place in range(1, size):
+            if (place - 1) // len(shape.slots) >= shape.max_items:
+                break  # an end that cannot but come
             there = true[:, place] != PAD
             slot = min((place - 1) % len(shape.slots), shape.in_order)
             free[slot].append((true[:, place] == ours[:, place])[there])

@@ -91,6 +91,7 @@ class SequenceDecoder(SentenceWriter):
             log_p = self._log_p(places, rows, shape, slot, memory)
             index = torch.where(target == END, 0, target - shape.alphabet.spans[kind][0] + 1)
             there = (target != PAD) & ((target != END) | (slot == 0))
+            there[:, shape.max_items :] = False  # an end that cannot but come
             slots.append(SlotScores(kind, log_p[there], index[there]))
         if shape.at_once:
             place = self.blocks(tokens)[kept.flatten()] if self.blocks is not None else None
