@@ -54,9 +54,7 @@ class SequenceDecoder(SentenceWriter):
         self.forms = tuple(forms)
         self.read = MemoryReader(width)
         self.position = nn.Parameter(torch.randn(codec.longest(forms), width) * 0.5)
-        self.layers = nn.ModuleList(DecoderLayer(width, heads) for _ in range(layers))
-        for layer in self.layers:
-            _match_from_the_start(layer)
+        self.layers = nn.ModuleList(_matching_layer(width, heads) for _ in range(layers))
         self.scores = TokenScores(width, codec)
         self.blocks = BlockReader(width, pyramid_widths, codec.code.blocks) if "masks" in forms else None
 
@@ -250,10 +248,10 @@ def _own_mask(text_valid: Tensor, length: int) -> Tensor:
     return ((earlier & known[:, None]) | own)[:, None]
 
 
-def _match_from_the_start(layer: DecoderLayer) -> None:
-    """Let a layer attend to what is like its query from the first step: queries and keys start near the identity."""
-    attention = layer.memory
-    width = attention.query.weight.shape[0]
+def _matching_layer(width: int, heads: int) -> DecoderLayer:
+    """A layer that attends to what is like its query from the first step: queries and keys start near the identity."""
+    layer = DecoderLayer(width, heads)
     with torch.no_grad():
-        attention.query.weight += torch.eye(width)
-        attention.key_value.weight[:width] += torch.eye(width)
+        layer.memory.query.weight += torch.eye(width)
+        layer.memory.key_value.weight[:width] += torch.eye(width)
+    return layer
