@@ -466,9 +466,8 @@ def test_an_answer_is_written():
 
 
 def test_refusals():
-    without = Vocabulary(VOCABULARY.classes, [], VOCABULARY.words)
-    with pytest.raises(ValueError, match=r"the dataset has none\. Use a dataset with questions"):
-        AVModel("avqa", without, AVUnifiedConfig(width=32), interface="sequence")
+    with pytest.raises(ValueError, match=r"blocks=0; a mask code needs 1 or more"):
+        AVModel("avs", VOCABULARY, AVUnifiedConfig(width=32, mask_blocks=0), interface="sequence")
     with pytest.raises(ValueError, match=r"Unknown task of a sequence 'avs'.*ave"):
         Codec(several(ave=["dog"])).form("masks", "avs")
     with pytest.raises(ValueError, match=r"Unknown interface 'sequences'.*sequence"):

@@ -10,7 +10,6 @@ from avkit.heads.codec import Codec
 from avkit.heads.mask_code import MaskCode
 from avkit.heads.sequence import SequenceDecoder
 from avkit.heads.sequence_head import SequenceHead
-from avkit.nn.answers import answer_index
 from avkit.systems.base import HeadChoice, RunContext
 from avkit.tasks.base import Task
 
@@ -59,7 +58,7 @@ def make_decoder(context: RunContext, width: int, pyramid_widths: tuple[int, ...
         blocks: Blocks on each side of a mask.
 
     Raises:
-        ValueError: If a task has no sequence form, its answers have no names, or heads are named.
+        ValueError: If a task has no sequence form, or heads are named.
     """
     if context.heads:
         raise ValueError(
@@ -71,9 +70,6 @@ def make_decoder(context: RunContext, width: int, pyramid_widths: tuple[int, ...
         raise ValueError(
             f"Task {', '.join(without)} has no form of a sequence (`Task.sequence_forms`); use --model.interface heads."
         )
-    for task in context.tasks.values():
-        if "answer" in task.sequence_forms:
-            answer_index(task.vocabulary.answers)  # refuses a dataset without answers
     forms = dict.fromkeys(form for task in context.tasks.values() for form in task.sequence_forms)
     codec = Codec(context.vocabulary, code=MaskCode(blocks))
     return SequenceDecoder(width, codec, list(forms), pyramid_widths)
