@@ -48,7 +48,7 @@ def read_scores(path: Path) -> Scores:
         check_record(report, path / "report.json")
         rows = [row for row in report["rows"] if row["value"] is not None]
         names = _benchmark_names(rows)
-        keys = {(names[str(row["task"]), str(row["dataset"])], str(row["metric"])): row for row in rows}
+        keys = {(names[_place(row)], str(row["metric"])): row for row in rows}
         scores = Scores(
             name=str(path),
             tasks=_benchmarks([str(task) for task in facts["tasks"]], names),
@@ -69,15 +69,20 @@ def read_scores(path: Path) -> Scores:
         of_task = [row for key, row in keys.items() if key[0] == task]
         scores.tests[task] = _test(facts, config, of_task[0] if of_task else {}, clips.get(task, ""))
         if of_task:
-            scores.datasets[task] = str(of_task[0]["dataset"])
+            scores.datasets[task] = _place(of_task[0])[1]
     return scores
 
 
 def _benchmark_names(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     """Names of benchmarks by task and dataset: the task's, with that of the dataset where the task has several."""
-    pairs = list(dict.fromkeys((str(row["task"]), str(row["dataset"])) for row in rows))
+    pairs = list(dict.fromkeys(_place(row) for row in rows))
     tasks = [task for task, _ in pairs]
     return {(task, data): benchmark_name(task, data if tasks.count(task) > 1 else "") for task, data in pairs}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Task and dataset of a row; an early avkit wrote no dataset."""
+    return str(row["task"]), str(row.get("dataset", ""))
 
 
 def _benchmarks(tasks: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
