@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer as a system: the paper's rows, the gradients between its parts, and bad input."""
 
+import math
 from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +20,10 @@ from avkit.features.store import Store, write_store
 from avkit.systems import make_config
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.config import SSUFormerConfig
+from avkit.training.datamodule import AVDataModule
 from avkit.training.items import expert_features
 from avkit.training.module import AVModel, check_same
+from avkit.training.options import BatchSizeOptions, CropOptions
 
 SCENES = Scenes("train", size=30, image_size=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})
@@ -322,3 +325,20 @@ def test_the_published_size_is_the_papers():
         net = AVModel("ra_ssu", Vocabulary(words=["a"], pieces=pieces), make_config(given), expert=4096)
     count = sum(p.numel() for p in net.parameters())
     assert abs(count / 319.62e6 - 1) < 0.02
+
+
+def test_the_published_epochs_are_passes_over_f_music(monkeypatch):
+    published = yaml.safe_load((CONFIGS / "published.yaml").read_text())
+    given = published["data"]
+    data = AVDataModule(
+        published["tasks"],
+        root="f-music",
+        dataset=given["dataset"],
+        batch_size=BatchSizeOptions(**given["batch_size"]),
+        crop=CropOptions(**given["crop"]),
+        steps_per_epoch=given.get("steps_per_epoch"),
+    )
+    clips = 2982  # three quarters of 3,976
+    monkeypatch.setattr(data, "indices", lambda split, benchmark: list(range(clips)))
+    assert data.steps == math.ceil(clips / 4) == 746
+    assert published["trainer"]["max_epochs"] == 60
