@@ -339,7 +339,7 @@ def test_the_places_of_merged_tokens_are_a_stream(monkeypatch):
     assert len(extractor.groups) == 1, "one pass makes both"
     facts = extractor.facts("d")
     assert (facts["tokens_sources"].encoder, facts["tokens_sources"].crop) == ("x sources", 384 / 438)
-    assert facts["tokens"].crop == 0
+    assert facts["tokens"].crop == 384 / 438
     frames = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
     assert list(extractor.feed(EncoderInputs("a", {"tokens": frames, "tokens_sources": frames}))) == []
     made = {clip.stream: clip.values for clip in extractor.flush()}

@@ -15,6 +15,8 @@ from avkit.errors import AvkitError
 from avkit.extraction.decoding import InputForm, SourceDataset
 from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.sources import source_of
+from avkit.features.base import Features
+from avkit.features.combined import ConcatenatedFeatures
 from avkit.features.source_maps import NoSourceMapError, open_source_maps, read_source_map
 
 #: Side of the pictures in pixels.
@@ -51,10 +53,10 @@ def feature_pictures(batch: Batch, dataset: Dataset) -> FeaturePictures | None:
     sources = None
     without_sources = ""
     without_frames = ""
-    crop = 0.0
+    crop = _crop_of(dataset.visual)
     try:
         maps = open_source_maps(dataset.visual)
-        crop = maps.facts.crop
+        crop = maps.facts.crop or crop
         name = feature_name(maps, dataset.annotation_of(place))
         sources = torch.from_numpy(np.ascontiguousarray(read_source_map(maps, name, steps)))[None]
         if int(sources.max()) >= batch.visual.shape[2]:
@@ -67,6 +69,13 @@ def feature_pictures(batch: Batch, dataset: Dataset) -> FeaturePictures | None:
         without_frames = "The pictures of this clip are not on disk."
         frames = torch.full((steps, 3, _SIDE, _SIDE), _GREY, dtype=torch.uint8)
     return FeaturePictures(frames[None], sources, without_sources, without_frames)
+
+
+def _crop_of(features: Features) -> float:
+    """The crop of the features that have parts of pictures, as far as it is known; of joined ones the smallest."""
+    parts = features.parts if isinstance(features, ConcatenatedFeatures) else [features]
+    crops = [part.facts.crop for part in parts if part.facts.crop]
+    return min(crops, default=0.0)
 
 
 def with_sources(batch: Batch, pictures: FeaturePictures | None) -> Batch:

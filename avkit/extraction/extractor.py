@@ -259,6 +259,6 @@ def stream_facts(stream: FeatureStream) -> FeatureFacts:
         return replace(facts, window=stream.window, fps=stream.fps)
     if stream.keep != "frame":
         facts = replace(facts, encoder=f"{stream.encoder} {stream.keep}")
-    if stream.keep == "sources" and stream.resize:
+    if stream.resize:
         facts = replace(facts, crop=stream.crop / stream.resize)
     return replace(facts, fps=1 / stream.hop)

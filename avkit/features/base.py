@@ -27,7 +27,7 @@ class FeatureFacts:
         weights: Hash of the encoder's weights, see `avkit.extraction.weights_hash`.
         made_by: Program and version.
         crop: Side of the square in the middle of a picture that the encoder was given, as a share of the picture's
-            shorter side; 0 where it was given the whole picture as a square. Known of maps of sources alone.
+            shorter side; 0 where it was given the whole picture as a square, or that is not known.
     """
 
     encoder: str = ""
