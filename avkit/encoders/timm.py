@@ -48,7 +48,8 @@ class TimmPyramid(VisualEncoder, Recomputable):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.network = _create(name, pretrained, features_only=True, drop_path_rate=drop_path)
+        options = {"drop_path_rate": drop_path} if drop_path else {}  # VGG, for one, takes none
+        self.network = _create(name, pretrained, features_only=True, **options)
         self.preprocess = _preprocessor(self.network.pretrained_cfg, size=None)
         self.pyramid_widths = list(self.network.feature_info.channels())
         self.pyramid_strides = list(self.network.feature_info.reduction())
