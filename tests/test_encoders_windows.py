@@ -12,7 +12,7 @@ import torch
 
 from avkit.encoders import build_audio_encoder, build_window_encoder
 from avkit.encoders.i3d import I3D, crop_middle, quantise_flow, rename_i3d
-from avkit.encoders.one_peace import OnePeaceSizes, load_tower, rename_layers
+from avkit.encoders.one_peace import OnePeaceSizes, rename_layers
 from avkit.encoders.one_peace_audio import _NAMES as AUDIO_NAMES
 from avkit.encoders.one_peace_audio import OnePeaceAudio, distance_buckets
 from avkit.encoders.one_peace_video import _NAMES as VIDEO_NAMES
@@ -182,7 +182,9 @@ def test_published_one_peace_has_the_published_number_of_parameters():
     count = sum(x.numel() for x in tower.parameters())
     assert 1.52e9 < count < 1.54e9, "the paper's four billion hold three such towers, which share their attention"
     with pytest.raises(AvkitError, match=r"ONE-PEACE, one-peace.pt,.*about 6.1 GB.*one-peace-shanghai"):
-        load_tower(tower, "hub", "one-peace.pt", "audio")
+        build_audio_encoder("one_peace_audio", "hub")  # no memory is taken first
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        build_window_encoder("one_peace_video", "nowhere.pth")
 
 
 def test_weights_of_something_else_are_refused(tmp_path):

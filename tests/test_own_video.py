@@ -14,7 +14,7 @@ from avkit.cli import main
 from avkit.datasets import find_dataset
 from avkit.encoders.registry import ENCODERS, EncoderEntry
 from avkit.errors import DataError
-from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.extractor import FeatureExtractor, stream_width
 from avkit.extraction.recipe import list_recipes, read_recipe
 from avkit.inference import stream_choice
 from avkit.inference.stream_choice import StreamChooser
@@ -152,6 +152,23 @@ def test_other_weights_than_those_of_the_run_are_refused(made, tmp_path):
         predictor.predict(made / "clip0.mp4")
 
 
+def test_missing_weights_are_said_once(made, tmp_path, capsys):
+    network = find_network("han").build(**{**SMALL["han"], "audio": 128})
+    network.save(tmp_path / "w.safetensors")
+    streams = {**RECIPE["streams"], "heard": {"of": "sound", "encoder": "vggish"}}
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"streams": streams}))
+    words = ["predict", str(tmp_path / "w.safetensors"), str(made / "clip0.mp4"), str(made / "clip1.mp4")]
+    words += ["--features", str(tmp_path / "hub.yaml"), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "Weights of VGGish (72.1 million parameters, about 289 MB) are not in the cache" in error
+    assert "STREAM=PATH of avkit extract and predict" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--weights", f"heard={tmp_path / 'none.pt'}"]) == 2
+    assert "none.pt does not exist" in capsys.readouterr().err
+
+
 def test_clips_without_sound_or_picture(made, tmp_path, capsys):
     write_clip(tmp_path / "silent.mp4", [k / 10 for k in range(30)], fps=10)
     write_wav(tmp_path / "sound.wav", tone(3, 16_000))
@@ -265,6 +282,16 @@ def test_runs_on_published_features_find_their_recipe(name, monkeypatch):
             assert plan.audio[0].stream.hop == {"unav100": 0.25 if "peace" in inputs.audio else 0.32}.get(
                 inputs.dataset, 1
             )
+
+
+@pytest.mark.parametrize("name", ["ccnet", "han", "avel", "tspm", "pstp", "avst"])
+def test_encoders_of_recipes_have_the_published_widths(name):
+    for library in ("torchvision", "timm", "open_clip"):
+        pytest.importorskip(library)
+    published = find_config(name).published_inputs
+    for inputs in published:
+        plan = StreamChooser("run", published=published).plan("x", inputs.widths, {})
+        assert all(stream_width(stream) == WIDTHS[stream.name] for stream in plan.streams)
 
 
 def test_encoders_are_loaded_once_and_pictures_of_one_rate_are_decoded_once(made):

@@ -115,6 +115,8 @@ def run(args: list[str]) -> int:
     count = len(clips) + len(errors)
     if count == 1 and errors:
         raise errors[0]
+    if clips and not options.stream:
+        predictor.load_encoders(options.tasks, options.question or [], options.hop)
     problems = [str(error) for error in errors]
     for error in errors:
         print(f"avkit predict: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ Source:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.pretrained import HUB, check_weights, covers, give_file, read_weights, released_file
+from avkit.encoders.pretrained import (
+    HUB,
+    check_weights,
+    count_parameters,
+    covers,
+    give_file,
+    read_weights,
+    released_file,
+)
 
 #: Where the authors publish their weights.
 ADDRESS = "https://one-peace-shanghai.oss-accelerate.aliyuncs.com"
@@ -144,31 +152,42 @@ def rename_layers(state: Mapping[str, Tensor], names: Sequence[tuple[str, str]] 
     return renamed
 
 
-def load_tower(
-    tower: nn.Module, weights: str | Path, file: str, kind: str, names: Sequence[tuple[str, str]] = ()
-) -> None:
+def weight_file(weights: str | Path, file: str, kind: str, build: Callable[[], nn.Module]) -> Path:
+    """The weight file of a tower, which is looked for before memory is taken for the tower.
+
+    Args:
+        weights: `hub`, or a path to a file of the authors.
+        file: Their file that `hub` stands for.
+        kind: Kind of the encoder, for the option that names weights.
+        build: Builds the tower.
+
+    Raises:
+        HubError: If it is neither in the cache nor can be downloaded.
+        FileNotFoundError: If there is no such file.
+    """
+    if weights != HUB:
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"Weight file {weights} does not exist. Check the path, or pass 'hub'.")
+        return Path(weights)
+    name = file.rpartition("/")[2]
+    advice = give_file(kind, f"the file {name}")
+    return released_file(f"Weights of ONE-PEACE, {name},", f"{ADDRESS}/{file}", advice, count_parameters(build))
+
+
+def load_tower(tower: nn.Module, path: Path, names: Sequence[tuple[str, str]] = ()) -> None:
     """Load a tower; what else the file holds is passed over.
 
     Args:
         tower: The network.
-        weights: `hub`, or a path to a file of the authors.
-        file: Their file that `hub` stands for.
-        kind: Kind of the encoder, for the option that names weights.
+        path: A file of the authors.
         names: As in `rename_layers`.
 
     Raises:
-        HubError: If the weights cannot be downloaded.
-        ValueError: If they do not fit.
+        ValueError: If the weights do not fit.
     """
     own = tower.state_dict()
     fits = covers(own.keys())
-    if weights == HUB:
-        count = sum(x.numel() for x in tower.parameters())
-        name = file.rpartition("/")[2]
-        weights = released_file(
-            f"Weights of ONE-PEACE, {name},", f"{ADDRESS}/{file}", give_file(kind, f"the file {name}"), count
-        )
-    state = read_weights(weights, lambda tensors: fits(rename_layers(tensors, names)))
+    state = read_weights(path, lambda tensors: fits(rename_layers(tensors, names)))
     renamed = {key: x for key, x in rename_layers(state, names).items() if key in own}
-    check_weights(own, renamed, weights)
+    check_weights(own, renamed, path)
     tower.load_state_dict(renamed)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from avkit.batch import SAMPLE_RATE
 from avkit.encoders.base import RowAudioEncoder
-from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower
+from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower, weight_file
 
 #: Channels of the convolutions over samples.
 _CHANNELS = 512
@@ -110,10 +110,11 @@ class OnePeaceAudio(RowAudioEncoder):
 
     def __init__(self, pretrained: str | Path | None = None, sizes: OnePeaceSizes = PUBLISHED) -> None:
         super().__init__()
+        path = weight_file(pretrained, _FILE, "audio", lambda: OnePeaceAudioTower(sizes)) if pretrained else None
         self.network = OnePeaceAudioTower(sizes)
         self.width = sizes.width
-        if pretrained:
-            load_tower(self.network, pretrained, _FILE, "audio", _NAMES)
+        if path is not None:
+            load_tower(self.network, path, _NAMES)
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); `hop` is seconds per step."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.encoders.base import WindowEncoder
-from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower
+from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower, weight_file
 from avkit.encoders.pretrained import ImagePreprocessor
 
 #: Side of pictures in pixels, and of their grid of patches.
@@ -145,11 +145,12 @@ class OnePeaceVideo(WindowEncoder):
 
     def __init__(self, pretrained: str | Path | None = None, sizes: OnePeaceSizes = PUBLISHED) -> None:
         super().__init__()
+        path = weight_file(pretrained, _FILE, "visual", lambda: OnePeaceVideoTower(sizes)) if pretrained else None
         self.network = OnePeaceVideoTower(sizes)
         self.preprocess = ImagePreprocessor(_MEAN, _STD, (SIDE, SIDE))
         self.width = sizes.width
-        if pretrained:
-            load_tower(self.network, pretrained, _FILE, "visual", _NAMES)
+        if path is not None:
+            load_tower(self.network, path, _NAMES)
 
     def prepare(self, frames: Tensor) -> Tensor:
         """All frames as they are, uint8 (T, 3, H, W)."""

@@ -12,7 +12,7 @@ from avkit.batch import Batch, Item, Prediction
 from avkit.collate import collate, crop
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.question_kinds import keep_to_kind
-from avkit.inference.stored_inputs import StoredInputs
+from avkit.inference.run_inputs import RunInputs
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
@@ -48,7 +48,7 @@ class Predictor:
         #: What each task was trained on, see `avkit.training.domain`.
         self.domains: dict[str, str] = {}
         #: What makes the stored features of tasks that read some.
-        self.stored: dict[str, StoredInputs] = {}
+        self.stored = RunInputs()
         #: Sentences for every result, such as that classes have no names.
         self.notes: list[str] = []
 
@@ -63,11 +63,7 @@ class Predictor:
 
     def warning(self, tasks: Sequence[str]) -> str:
         """What a reader of the answers of some tasks must know of what the run has seen; empty if there is nothing."""
-        random = [name for stored in self._stored_of(tasks) for name in stored.plan.random]
-        if random:
-            names = ", ".join(random)
-            return f"The encoders of {names} have random weights (--weights none). What is answered means nothing."
-        return warning_of(self.domains, tasks)
+        return self.stored.warning(tasks) or warning_of(self.domains, tasks)
 
     def predict(
         self,
@@ -99,11 +95,10 @@ class Predictor:
         questions = [question] if isinstance(question, str) else list(question or [])
         names, notes = choose_tasks(self.source, self.model.tasks, tasks, questions)
         media = open_clip(path, audio)
-        stored = self._stored_of(names)
+        stored = self.stored.of(names, hop)
         item: Item | None = None
-        if stored:
-            self._check_one_form(names, hop)
-            item = stored[0].read(media, silent_ok)
+        if stored is not None:
+            item = stored.read(media, silent_ok)
             clip = self._read_shown(media, item, silent_ok)
         else:
             clip = read_clip(media, hop or 1.0, self.image_size, silent_ok=silent_ok)
@@ -112,23 +107,19 @@ class Predictor:
         result.notes = notes + self.notes + self._notes(names, questions)
         return result
 
-    def _stored_of(self, tasks: Sequence[str]) -> list[StoredInputs]:
-        """What makes the stored features of some tasks, each once."""
-        return list(dict.fromkeys(self.stored[task] for task in tasks if task in self.stored))
+    def load_encoders(
+        self, tasks: Sequence[str] | str | None = None, question: Sequence[str] = (), hop: float | None = None
+    ) -> None:
+        """Load the encoders of stored features now and not with the first video; arguments as in `predict`.
 
-    def _check_one_form(self, tasks: Sequence[str], hop: float | None) -> None:
-        """Refuse tasks that read different inputs, whose steps differ, and a hop for features that have one."""
-        forms: dict[StoredInputs | None, list[str]] = {}
-        for task in tasks:
-            forms.setdefault(self.stored.get(task), []).append(task)
-        if len(forms) > 1:
-            groups = "; ".join(",".join(group) for group in forms.values())
-            raise ValueError(
-                f"Tasks of this run read different inputs, so they cannot share one result. Predict them one after the "
-                f"other, with --tasks: {groups}."
-            )
-        if hop is not None:
-            raise ValueError(f"--hop is {hop:g}; this run reads stored features, which have their own. Leave it out.")
+        Raises:
+            ValueError: As in `predict`.
+            AvkitError: If encoders lack a library or weights, or have others than the run was trained with.
+        """
+        names, _ = choose_tasks(self.source, self.model.tasks, tasks, list(question))
+        stored = self.stored.of(names, hop)
+        if stored is not None:
+            _ = stored.extractor
 
     def _read_shown(self, media: Clip, item: Item, silent_ok: bool) -> DecodedClip:
         """Pictures and sound of the steps of features, to be shown."""
@@ -166,7 +157,7 @@ class Predictor:
             ValueError: If a task is not of this run, or needs the whole video.
         """
         names = choose_stepwise(self.source, self.model.tasks, tasks)
-        if self._stored_of(names):
+        if self.stored.keys() & set(names):
             raise ValueError(
                 f"Run {self.source} reads stored features, which are made of whole videos, so it cannot be streamed. "
                 "Leave --stream out."
@@ -210,7 +201,7 @@ class Predictor:
             media=source if isinstance(source, Clip) else None,
             domains={task: self.domains[task] for task in tasks if task in self.domains},
             warning=self.warning(tasks),
-            short_warning=self._short_warning(tasks),
+            short_warning=self.stored.short_warning(tasks) or (SHORT_WARNING if self.warning(tasks) else ""),
         )
         encoded = self._encode(item, result.grid)
         answers: list[Answer] = []
@@ -233,12 +224,6 @@ class Predictor:
                 f"Run {self.source} writes the caption of every step anew: only SSUFormer can repeat one. Leave "
                 "caption_change_threshold out."
             )
-
-    def _short_warning(self, tasks: Sequence[str]) -> str:
-        """The warning in a few words."""
-        if any(stored.plan.random for stored in self._stored_of(tasks)):
-            return "random weights"
-        return SHORT_WARNING if self.warning(tasks) else ""
 
     def _encode(self, item: Item, grid: StepGrid) -> Encoded:
         """Features of the whole clip, encoded in windows."""

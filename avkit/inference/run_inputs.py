@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes the stored features of a run's tasks, by task; tasks that are not in it read pictures and sound."""
+
+from collections.abc import Sequence
+
+from avkit.inference.stored_inputs import StoredInputs
+
+
+class RunInputs(dict[str, StoredInputs]):
+    """What makes the stored features of each task that reads some."""
+
+    def of(self, tasks: Sequence[str], hop: float | None) -> StoredInputs | None:
+        """What makes the features of some tasks; None where they read pictures and sound.
+
+        Args:
+            tasks: Names.
+            hop: Seconds per step that a user asks for.
+
+        Raises:
+            ValueError: If the tasks read different inputs, whose steps differ, or features have a hop of their own.
+        """
+        groups: dict[StoredInputs | None, list[str]] = {}
+        for task in tasks:
+            groups.setdefault(self.get(task), []).append(task)
+        if len(groups) > 1:
+            listed = "; ".join(",".join(group) for group in groups.values())
+            raise ValueError(
+                "Tasks of this run read different inputs, so they cannot share one result. Predict them one after the "
+                f"other, with --tasks: {listed}."
+            )
+        stored = next(iter(groups), None)
+        if stored is not None and hop is not None:
+            raise ValueError(f"--hop is {hop:g}; this run reads stored features, which have their own. Leave it out.")
+        return stored
+
+    def warning(self, tasks: Sequence[str]) -> str:
+        """What a reader must know of encoders with random weights; empty if there are none."""
+        names = self._random(tasks)
+        if not names:
+            return ""
+        listed = ", ".join(names)
+        return f"The encoders of {listed} have random weights (--weights none). What is answered means nothing."
+
+    def short_warning(self, tasks: Sequence[str]) -> str:
+        """The warning in a few words."""
+        return "random weights" if self._random(tasks) else ""
+
+    def _random(self, tasks: Sequence[str]) -> list[str]:
+        """Names of the tasks' streams whose encoders have random weights."""
+        names: dict[str, None] = {}
+        for task in tasks:
+            if task in self:
+                names |= dict.fromkeys(self[task].plan.random)
+        return list(names)
