@@ -83,6 +83,7 @@ def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict
         plan = chooser.plan(task, FeatureWidths(visual, audio), parts.get(task, {}))
         if plan not in by_plan:
             by_plan[plan] = StoredInputs(plan, predictor.device, predictor.image_size)
+            predictor.provenance[f"features of {task}"] = plan.description
         predictor.stored[task] = by_plan[plan]
     if not by_plan and (chooser.recipes or chooser.weights is not None):
         raise ValueError(

@@ -54,6 +54,11 @@ class FeaturePlan:
         return list(dict.fromkeys(chosen.stream for chosen in (*self.visual, *self.audio)))
 
     @property
+    def description(self) -> str:
+        """Streams with their encoders and weights, for provenance."""
+        return ", ".join(f"{s.name} ({s.encoder}, weights {s.weights or 'random'})" for s in self.streams)
+
+    @property
     def random(self) -> list[str]:
         """Names of streams whose encoders have random weights."""
         return [stream.name for stream in self.streams if stream.weights is None]

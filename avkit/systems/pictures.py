@@ -17,7 +17,7 @@ from avkit.nn.recompute import recompute_activations
 from avkit.systems.base import RunContext, encode_frames, encode_waveform
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
-from avkit.systems.published import ConvertedFacts
+from avkit.systems.published import ConvertedFacts, PublishedInputs
 from avkit.tasks.avs import Segmentation
 from avkit.tasks.base import Task
 
@@ -56,6 +56,9 @@ class PictureConfig(TrunkOptions, NetworkConfig):
     """
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("avs",)
+    published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
+        PublishedInputs("avsbench-s4", "", "vggish", ("vggish",), FeatureWidths(0, 128)),
+    )
 
     visual_weights: str | None = None
     audio_weights: str | None = None

@@ -17,7 +17,7 @@ class PublishedInputs:
 
     Attributes:
         dataset: Dataset of the publication.
-        visual: Visual features, streams of the recipes joined by `+`.
+        visual: Visual features, streams of the recipes joined by `+`; empty where pictures are read.
         audio: Audio features.
         recipes: Names of the recipes.
         widths: Widths of both.
