@@ -167,7 +167,7 @@ def test_temporary_files_of_dead_processes_are_removed(tmp_path):
     assert list(tmp_path.iterdir()) == [left.parent, own] or set(tmp_path.iterdir()) == {left.parent, own}
 
 
-def test_weights_of_another_checkpoint_are_not_taken(tmp_path):
+def test_weights_of_another_checkpoint_are_not_taken(tmp_path, capsys):
     run = RunFolder(tmp_path)
     run.create()
     saver = AtomicCheckpointIO()
@@ -179,6 +179,8 @@ def test_weights_of_another_checkpoint_are_not_taken(tmp_path):
         read_tensors(run.best.with_suffix(".safetensors"))  # as where it is named by itself
     with pytest.raises(UnreadableWeights, match="is of an earlier checkpoint"):
         read_weight_file(run.best.with_suffix(".safetensors"))
+    assert main(["convert", "han", str(run.best.with_suffix(".safetensors"))]) == 2
+    assert f"Write it again: avkit test {run.path}\n" in capsys.readouterr().err
     assert load_file(run.weights)["w"].tolist() == [2.0] * 4
     read_tensors(run.weights)
     run.weights.unlink()

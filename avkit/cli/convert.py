@@ -100,6 +100,8 @@ def _read(options: argparse.Namespace, network: type[OfficialNetwork]) -> tuple[
     try:
         return read_official(options.file, network, raw=options.raw, key=options.key, allow_nan=options.allow_nan)
     except UnreadableWeights as error:
+        if options.file.suffix == ".safetensors":
+            raise DataError(str(error)) from error
         raise DataError(
             f"{error} If it is a whole file of the authors: `avkit convert {options.name} --script > save.py`, run "
             "`python save.py FILE STATE.pt` where the authors' code runs, and convert STATE.pt."
