@@ -217,6 +217,16 @@ class TestTensors:
                 unnoticed.append(position)
         assert not unnoticed
 
+    @pytest.mark.parametrize("name", [b"crc36", b"Crc32", b"ar332"])
+    def test_a_damaged_name_of_the_checksum_does_not_hide_other_damage(self, tmp_path, name):
+        path = tmp_path / "a.safetensors"
+        self.write(path)
+        data = bytearray(path.read_bytes().replace(b"crc32", name))
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(FileError, match="does not fit its checksum"):
+            read_tensors(path)
+
     @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"{}", b"\x05" + bytes(7) + b"[[[[["])
     def test_damaged_safetensors(self, tmp_path, content):
         path = tmp_path / "a.safetensors"
@@ -266,6 +276,8 @@ def test_records_carry_their_checksum():
     check_record({"a": 1}, "r.json")
     with pytest.raises(FileError, match=r"r\.json has changed"):
         check_record({**record, "b": [1.25, None]}, "r.json")
+    with pytest.raises(FileError, match=r"r\.json has changed"):
+        check_record({"b": [1.25, None], "a": "x", "c2c32": record["crc32"]}, "r.json")
 
 
 def test_a_missing_file(tmp_path):

@@ -10,8 +10,9 @@
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -149,10 +150,25 @@ def check_record(record: Any, where: str | Path) -> None:
     Raises:
         FileError: If it differs.
     """
-    if not isinstance(record, dict) or KEY not in record:
+    if not isinstance(record, dict):
+        return
+    if KEY not in record:
+        refuse_lost_checksum(record, where)
         return
     plain = {key: value for key, value in record.items() if key != KEY}
     if _record_checksum(plain) != record[KEY]:
+        raise changed_error(where)
+
+
+def refuse_lost_checksum(names: Iterable[str], where: str | Path) -> None:
+    """Refuse a record without a checksum, one of whose names is that of a checksum but for a few letters.
+
+    It was damaged there, and whatever else was damaged would be taken for whole.
+
+    Raises:
+        FileError: If there is such a name.
+    """
+    if get_close_matches(KEY, names, n=1):
         raise changed_error(where)
 
 

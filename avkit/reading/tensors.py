@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avkit.errors import FileError, file_error
 from avkit.reading.boundary import file_errors
-from avkit.reading.checksums import KEY, changed_error, crc32
+from avkit.reading.checksums import KEY, changed_error, crc32, refuse_lost_checksum
 from avkit.reading.pairs import check_pair
 
 _ADVICE = "Copy or download it again."
@@ -44,7 +44,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         facts = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     stated = facts.pop(KEY, None)
-    if stated is not None and stated != _checksum(tensors, facts):
+    if stated is None:
+        refuse_lost_checksum(facts, path)
+    elif stated != _checksum(tensors, facts):
         raise changed_error(path)
     check_pair(Path(path), facts)
     return facts, tensors
