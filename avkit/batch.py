@@ -213,6 +213,7 @@ class Tokens:
         text: (B, L, D) tokens of the prompt or question, or None.
         text_valid: bool (B, L).
         prompt: (B, D), the pooled prompt or question, or None.
+        shown: Values of a `Prediction` that show how the backbone made the tokens, beside an answer to a question.
         second_prompt: (B, D), a further text that the head asked for, see `avkit.heads.base.Head.second_prompts`.
         names: (K, D), text features of the dataset's class names, or None.
         picture: uint8 (B, T, 3, H, W), the pictures themselves, or None where only features are known.
@@ -234,6 +235,7 @@ class Tokens:
     expert: Tensor | None = None
     expert_known: Tensor | None = None
     second_prompt: Tensor | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass

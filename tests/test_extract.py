@@ -36,6 +36,7 @@ TINY = {
     "streams": {
         "seen": {"of": "pictures", "encoder": "small", "weights": None, "keep": "patches", "resize": 32, "crop": 32},
         "frame": {"of": "pictures", "encoder": "small", "weights": None, "resize": 32, "crop": 32},
+        "tokens": {"of": "pictures", "encoder": "small", "weights": None, "keep": "tokens", "resize": 32, "crop": 32},
         "twice": {"of": "pictures", "encoder": "small", "weights": None, "hop": 0.5, "resize": 32, "crop": 32},
     },
 }
@@ -82,6 +83,9 @@ def test_stores_are_what_the_network_says(root, whole):
         expected = encoder(frames)
     np.testing.assert_allclose(store.read(source.name), expected.frame.numpy(), atol=2e-3)
     np.testing.assert_allclose(Store(whole / "seen.h5").read(source.name), expected.patches.numpy(), atol=2e-3)
+    tokens = Store(whole / "tokens.h5").read(source.name)
+    np.testing.assert_array_equal(tokens[:, 0], store.read(source.name))
+    np.testing.assert_array_equal(tokens[:, 1:], Store(whole / "seen.h5").read(source.name))
     assert Store(whole / "twice.h5").steps(source.name) == 20
     assert (store.facts.encoder, store.facts.hop, store.facts.dataset) == ("small", 1.0, "llp")
     assert Store(whole / "seen.h5").facts.encoder == "small patches"

@@ -64,6 +64,20 @@ def test_raw_audio_guides_patches_and_leaves_the_audio_to_the_temporal_feature()
     close(guided_patches - plain_patches, difference[:, :, None].expand_as(patches))
 
 
+def test_sound_attention_is_that_of_equation_six():
+    torch.manual_seed(8)
+    module = SpatialPerception(WIDTH, HEADS).double()
+    audio, _, patches = clips()
+    found = module.sound_attention(audio, patches)
+    close(found.sum(-1), torch.ones_like(found[..., 0]))
+    layer, size = module.patch_to_audio, WIDTH // HEADS
+    mixed = patches[1, 2] + attend(module.patch_self, *[module.norm_patches(patches[1, 2])] * 2)
+    query = layer.query(module.norm_audio(audio[1, 2]))
+    key = layer.key_value(module.norm_patches(mixed))[:, :WIDTH]
+    heads = [key[:, part] @ query[part] / size**0.5 for part in (slice(0, size), slice(size, WIDTH))]
+    close(found[1, 2], torch.stack(heads).softmax(-1).mean(0))
+
+
 def test_sound_to_patch_is_attention_over_one_key():
     torch.manual_seed(1)
     module, attention = SpatialPerception(WIDTH, HEADS).double(), Attention(WIDTH, HEADS).double()
@@ -120,7 +134,8 @@ def test_two_audio_streams_have_the_weights_of_time_and_of_space():
     temporal, frame, patches = clips()
     spatial = torch.randn_like(temporal)
     prompt = torch.randn(2, WIDTH, dtype=torch.float64)
-    streams, weighed_frame, weighed_patches = gate.weigh([temporal, spatial], frame, patches, prompt, everywhere())
+    factors = gate.factors(temporal, frame, spatial, patches, prompt, everywhere())
+    streams, weighed_frame, weighed_patches = factors.weigh([temporal, spatial], frame, patches)
     for b in range(2):
         time, _ = weights(gate, temporal[b], frame[b], patches[b], prompt[b])
         _, space = weights(gate, spatial[b], frame[b], patches[b], prompt[b])

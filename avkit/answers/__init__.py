@@ -8,6 +8,7 @@ from avkit.answers.base import Answer, RowsByName, Scope, StepGrid, join_grids
 from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, TimedAnswer
 from avkit.answers.gates import Gates
 from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
+from avkit.answers.prompt_heat import PromptHeat
 from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text
 from avkit.answers.values import Values
 
@@ -24,6 +25,7 @@ __all__ = [
     "Mask",
     "ModalityLabels",
     "Number",
+    "PromptHeat",
     "RowsByName",
     "Scope",
     "StepGrid",

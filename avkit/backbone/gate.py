@@ -24,6 +24,22 @@ class GateFactors:
     audio_space: Tensor
     patches: Tensor
 
+    def weigh(self, audio: Sequence[Tensor], frame: Tensor, patches: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Weighted audio streams, frame and patches (Eq. 9), in the same shapes.
+
+        Args:
+            audio: One stream (B, T, D), weighed over time and over space; or those of the temporal module, weighed over
+                time, and of the spatial module, weighed over space.
+            frame: (B, T, D).
+            patches: (B, T, P, D).
+        """
+        if len(audio) == 1:
+            streams = [audio[0] * self.audio_time * self.audio_space]
+        else:
+            temporal, spatial = audio
+            streams = [temporal * self.audio_time, spatial * self.audio_space]
+        return streams, frame * self.frame, patches * self.patches
+
 
 class PromptGate(nn.Module):
     """Attention of the prompt over time and over patches, used as weights of the features themselves.
@@ -61,33 +77,9 @@ class PromptGate(nn.Module):
         Returns:
             Weighted audio, frame and patches, in the same shapes.
         """
-        streams, frame, patches = self.weigh([audio], frame, patches, prompt, valid)
+        factors = self.factors(audio, frame, audio, patches, prompt, valid)
+        streams, frame, patches = factors.weigh([audio], frame, patches)
         return streams[0], frame, patches
-
-    def weigh(
-        self, audio: Sequence[Tensor], frame: Tensor, patches: Tensor, prompt: Tensor, valid: Tensor
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Weigh the features, with one or two audio streams.
-
-        Args:
-            audio: One stream (B, T, D), weighed over time and over space; or those of the temporal module, weighed over
-                time, and of the spatial module, weighed over space.
-            frame: (B, T, D).
-            patches: (B, T, P, D).
-            prompt: (B, D).
-            valid: bool (B, T).
-
-        Returns:
-            Weighted audio streams, frame and patches, in the same shapes.
-        """
-        temporal_audio = audio[0]
-        spatial_audio = audio[-1]
-        factors = self.factors(temporal_audio, frame, spatial_audio, patches, prompt, valid)
-        if len(audio) == 1:
-            streams = [temporal_audio * factors.audio_time * factors.audio_space]
-        else:
-            streams = [temporal_audio * factors.audio_time, spatial_audio * factors.audio_space]
-        return streams, frame * factors.frame, patches * factors.patches
 
     def factors(
         self,

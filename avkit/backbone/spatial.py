@@ -66,6 +66,24 @@ class SpatialPerception(nn.Module):
         patches = rearrange(flat, "(b t) p d -> b t p d", b=len(audio))
         return audio * valid[..., None], patches * valid[..., None, None]
 
+    def sound_attention(self, audio: Tensor, patches: Tensor) -> Tensor:
+        """Share of each patch in the attention of its step's sound (Eq. 6), the mean over heads.
+
+        Args:
+            audio: (B, T, D), as in `forward`.
+            patches: (B, T, P, D).
+
+        Returns:
+            (B, T, P), adding up to 1 over the patches of a step.
+        """
+        flat = rearrange(patches, "b t p d -> (b t) p d")
+        normed = self.norm_patches(flat)
+        mixed = flat + self.patch_self(normed, normed)
+        sound = rearrange(self.norm_audio(audio), "b t d -> (b t) 1 d")
+        query, key, _ = self.patch_to_audio.project(sound, self.norm_patches(mixed))
+        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        return rearrange(scores.softmax(-1).mean(1), "(b t) 1 p -> b t p", b=len(audio))
+
     def _attend(self, audio: Tensor, patches: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
         """Audio (B, T, D) and patches (B T, P, D) after all three attentions; guide is (B, T, D)."""
         audio_query = rearrange(self.norm_audio(audio), "b t d -> (b t) 1 d")

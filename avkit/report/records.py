@@ -33,6 +33,7 @@ class Example:
         silent_masks: What `masks` would be without sound, shown beside it.
         silent_heats: What `heats` would be without sound.
         heats_mean: What glows, in a few words, such as `what the sound goes with`.
+        strips: Further heat maps (T, h, w) by what they show, each drawn on a copy of the frames below them.
         marks: A few words about each frame, such as why it was looked at, or none.
         truth_masks: The same for the truth, outlined.
         events: Predicted events, shown over time above the true ones.
@@ -59,6 +60,7 @@ class Example:
     silent_heats: Array | None = None
     heats_mean: str = ""
     truth_masks: Array | None = None
+    strips: dict[str, Array] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     truth_events: list[Event] | None = None

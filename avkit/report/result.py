@@ -48,6 +48,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     | `masks/00000.png` ... | one per step, at source size, 8 bit: 255 where something visible sounds, else 0 |
     | `class_masks/00000.png` ... | one per step, at source size, 8 bit: 0 background, k + 1 for class k |
     | `heat/00000.png` ... | one per step, at source size, 8 bit: from 0 to 255 at the likeliest source of the sound |
+    | `prompt_heat/0_plain/00000.png` ... | per question and step, 8 bit: the sound's attention |
+    | `prompt_heat/0_prompted/00000.png` ... | the same weighed by the question |
     | `timeline.png` | the clip over time |
     | `report.html` | all of it on one page that needs no other file |
     | `thumbnail.jpg` | the picture in the middle, for the index of many results |
@@ -69,6 +71,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
       asks for, if others were left out.
     - `gates`, only where the model has some: `task`, and `audio` and `visual`, how much each step matters.
     - `beside`, only where another run is shown too: `run`, its name, and its `events` and other lists as above.
+    - `prompt_heat`, only if there is one: for each `question` by step the hottest place [x, y] of the sound's attention
+      without (`plain`) and with (`prompted`) the question's weights, the step's `weight`, and both files.
     - `warning`, what a reader must know before any answer, or null; `domains`, what the run was trained on, by task:
       `scenes` (drawn shapes), `official` or `own`.
     - `notes` and `provenance`.

@@ -70,7 +70,7 @@ def _record(report: RunReport) -> Record:
 
 def _example_record(example: Example) -> Record:
     """An example without its pictures, and whether its answer is right."""
-    left_out = {"images", "heats_mean", *EXAMPLE_MAPS}
+    left_out = {"images", "heats_mean", "strips", *EXAMPLE_MAPS}
     record = {name: value for name, value in vars(example).items() if name not in left_out}
     return {**record, "right": example.right}
 
@@ -86,13 +86,14 @@ def _examples(examples: Sequence[Example]) -> list[Record]:
     return values
 
 
-def _frame(example: Example, index: int) -> dict[str, str]:
+def _frame(example: Example, index: int) -> Record:
     silent = ""
     if example.silent_masks is not None or example.silent_heats is not None:
         silent = jpeg_uri(_draw(example, index, example.silent_masks, example.silent_heats))
     return {
         "uri": jpeg_uri(_draw(example, index, example.masks, example.heats)),
         "silent": silent,
+        "strips": [jpeg_uri(_draw(example, index, None, maps)) for maps in example.strips.values()],
         "mark": example.marks[index] if example.marks else "",
         "label": f"{example.times[index]:g} s" if example.times else f"frame {index + 1}",
         "caption": example.captions[index] if example.captions else "",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics import Metric
 
-from avkit.answers import Answer, Choice
+from avkit.answers import Answer, Choice, PromptHeat
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.avqa import AnswerAccuracy
 from avkit.nn.answers import answer_index, answer_targets
@@ -30,7 +30,7 @@ class QuestionAnswering(Task):
 
     name = "avqa"
     default_head = "avkit.heads.answer:AnswerHead"
-    answers: ClassVar[tuple[type[Answer], ...]] = (Choice,)
+    answers: ClassVar[tuple[type[Answer], ...]] = (Choice, PromptHeat)
     sequence_forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")
     optional = ("choices",)

@@ -49,7 +49,7 @@ class MapsRenderer(Renderer[M]):
             for step in range(count):
                 write_file(folder / self.file(step), png(self.picture(answer, step, result.size)))
             paths[self.folder] = folder / self.folder
-        _remove_pictures(folder / self.folder, count)
+        remove_pictures(folder / self.folder, count)
         return paths
 
 
@@ -240,7 +240,7 @@ def _class_bars(answer: ClassMask, present: Sequence[int], result: Result) -> li
     return bars
 
 
-def _remove_pictures(folder: Path, first: int) -> None:
+def remove_pictures(folder: Path, first: int) -> None:
     """Remove the pictures of an earlier, longer result from step `first` on, and nothing else."""
     for path in folder.glob("*.png"):
         if re.fullmatch(r"\d{5}", path.stem) and int(path.stem) >= first:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.answers import Answer, Caption, Choice, ClassMask, Gates, Heat, Mask, Number, Text, TimedAnswer
+from avkit.answers import Answer, Caption, Choice, ClassMask, Gates, Heat, Mask, Number, PromptHeat, Text, TimedAnswer
 from avkit.report.images import Labels
 from avkit.report.records import Result
 from avkit.report.renderers.base import Renderer
@@ -15,6 +15,7 @@ from avkit.report.renderers.events import EventsRenderer
 from avkit.report.renderers.fallback import JSONRenderer
 from avkit.report.renderers.gates import GatesRenderer
 from avkit.report.renderers.maps import ClassMaskRenderer, HeatRenderer, MaskRenderer
+from avkit.report.renderers.prompt_heat import PromptHeatRenderer
 from avkit.report.renderers.texts import CaptionRenderer, ChoiceRenderer, PlainRenderer
 
 A = TypeVar("A", bound=Answer)
@@ -32,6 +33,7 @@ RENDERERS: dict[type, Renderer[Any]] = {
     Gates: GatesRenderer(),
     Caption: CaptionRenderer(),
     Choice: ChoiceRenderer(),
+    PromptHeat: PromptHeatRenderer(),
     Text: _PLAIN,
     Number: _PLAIN,
 }

@@ -31,7 +31,7 @@ def make_heads(
     heads = {}
     for name, task in context.tasks.items():
         inputs = HeadInputs(width, task.vocabulary, pyramid_widths(name), context.expert_width)
-        key = name.replace(".", "/")
+        key = module_name(name)
         if decoder is None:
             heads[key] = _make_head(name, task, inputs, context.heads.get(name))
             continue
@@ -73,3 +73,8 @@ def make_decoder(context: RunContext, width: int, pyramid_widths: tuple[int, ...
     forms = dict.fromkeys(form for task in context.tasks.values() for form in task.sequence_forms)
     codec = Codec(context.vocabulary, code=MaskCode(blocks))
     return SequenceDecoder(width, codec, list(forms), pyramid_widths)
+
+
+def module_name(task: str) -> str:
+    """A task's name as a module's: torch takes no dots, which names of tasks from outside have."""
+    return task.replace(".", "/")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AV-Unified: encoders, temporal and spatial perception and the prompt's gate, shared by one head per task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -11,14 +11,17 @@ from avkit.backbone.streams import TokenProjection
 from avkit.backbone.temporal import TemporalPerception
 from avkit.batch import Batch, Losses, Output, Prediction, Tokens
 from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
-from avkit.encoders.base import AudioEncoder, TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
+from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
 from avkit.heads.base import Head
 from avkit.heads.sequence import SequenceDecoder
 from avkit.nn.position import grid_code
 from avkit.systems.av_unified.config import AVUnifiedConfig
-from avkit.systems.av_unified.heads import make_decoder, make_heads
+from avkit.systems.av_unified.heads import make_decoder, make_heads, module_name
 from avkit.systems.av_unified.patches import average_patches, stored_visual
 from avkit.systems.av_unified.projection import StreamProjection
+from avkit.systems.av_unified.prompt_heat import ShownOutput, prompt_heat
+from avkit.systems.av_unified.streams import Streams
+from avkit.systems.av_unified.texts import NameFeatures, encode_texts
 from avkit.systems.base import (
     Encoded,
     RunContext,
@@ -52,7 +55,6 @@ class AVUnified(System):
         audio_widths = {widths.audio for widths in context.features.values()} or {0}
         self.features = dict(context.features)
         self.prompts = dict(context.prompts)
-        self.classes = list(context.vocabulary.classes)
         self.visual: VisualEncoder | None = None
         self.audio: AudioEncoder | None = None
         if 0 in visual_widths:
@@ -96,7 +98,7 @@ class AVUnified(System):
             pyramid_widths = () if self.visual is None else tuple(self.visual.pyramid_widths)
             self.decoder = make_decoder(context, width, pyramid_widths, config.mask_blocks)
         self.heads = nn.ModuleDict(make_heads(context, width, self.pyramid_widths, self.decoder))
-        self._frozen_names: Tensor | None = None
+        self._names = NameFeatures(context.vocabulary.classes)
         self._unimodal_step = self._is_unimodal(0)
 
     def pyramid_widths(self, task: str) -> tuple[int, ...]:
@@ -113,67 +115,90 @@ class AVUnified(System):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         """The output of the task's head."""
-        return self.head(batch.task)(self.tokens(batch, encoded), batch)
+        tokens = self.tokens(batch, encoded)
+        output = self.head(batch.task)(tokens, batch)
+        return ShownOutput(output, tokens.shown) if tokens.shown else output
 
     def loss(self, output: Output, batch: Batch) -> Losses:
         """The losses of the task's head."""
-        return self.head(batch.task).loss(output, batch)
+        answer = output.answer if isinstance(output, ShownOutput) else output
+        return self.head(batch.task).loss(answer, batch)
 
     def predict(self, output: Output, batch: Batch) -> Prediction:
-        """The answer of the task's head."""
-        return self.head(batch.task).predict(output, batch)
+        """The answer of the task's head, and what shows how the backbone came to it."""
+        if not isinstance(output, ShownOutput):
+            return self.head(batch.task).predict(output, batch)
+        prediction = self.head(batch.task).predict(output.answer, batch)
+        prediction.values.update(output.shown)
+        return prediction
 
     def tokens(self, batch: Batch, encoded: Encoded | None = None) -> Tokens:
         """Tokens of a batch as its task's head may see them, prompted by its questions or by the task's prompt."""
         encoded = encoded or self.encode(batch)
         head = self.head(batch.task)
         cross_modal = self._is_cross_modal(head)
+        questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
+        text = encode_texts(self.text, self.text_in, questions)
+        second = head.second_prompts(questions)
+        # questions about one clip share all that does not depend on the prompt
+        streams = self._perceive(encoded, batch, head, cross_modal=cross_modal).of(batch.clip)
+        shown = self._weigh(streams, text.pooled) if cross_modal else {}
+        audio, frame, patches = streams.audio[0], streams.frame, streams.patches
+        if self.projection is not None:
+            audio, frame, patches = self.projection(streams.audio, frame, patches)
+        return Tokens(
+            audio=audio,
+            frame=frame,
+            patches=patches,
+            grid=streams.grid,
+            valid=streams.valid,
+            pyramid=encoded.visual.pyramid if head.needs_pixels else [],
+            text=text.tokens,
+            text_valid=text.valid,
+            prompt=text.pooled,
+            second_prompt=None if second is None else encode_texts(self.text, self.text_in, second).pooled,
+            names=self._names.encode(self.text, self.text_in, self.tasks[batch.task].vocabulary.classes),
+            picture=batch.frames if head.needs_pixels else None,
+            expert=batch.expert,
+            expert_known=batch.expert_known,
+            shown=shown,
+        )
+
+    def _perceive(self, encoded: Encoded, batch: Batch, head: Head, *, cross_modal: bool) -> Streams:
+        """Features of the clips after the temporal and the spatial module."""
         visual = encoded.visual
         audio = self.audio_in(encoded.audio, batch.audio is not None)
         frame = self.frame_in(visual.frame, batch.visual is not None)
         patches = self.patch_in(visual.patches, batch.visual is not None)
         if cross_modal:  # a patch that is compared with sound alone must not carry its position
             patches = patches + grid_code(visual.grid, patches) * 0.5**0.5
-        questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
-        text = self._encode_text(questions)
-        second = head.second_prompts(questions)
         guide = audio if self.form.raw_audio_guide else None
         if self.temporal is not None:
             audio, frame = self.temporal(audio, frame, batch.valid, cross_modal=cross_modal)
         temporal_audio = audio
+        attention = None
         if self.spatial is not None:
+            if self._shows_gate(batch.task, cross_modal=cross_modal):
+                attention = self.spatial.sound_attention(audio, patches).unflatten(-1, visual.grid)
             audio, patches = self.spatial(audio, patches, batch.valid, cross_modal=cross_modal, guide=guide)
+        streams = [audio] if self.form.audio_streams == 1 else [temporal_audio, audio]
         grid = visual.grid
         if not head.needs_pixels:
             patches, grid = average_patches(patches, grid, self.config.parts)
-        valid = batch.valid
-        streams = [audio] if self.form.audio_streams == 1 else [temporal_audio, audio]
-        if batch.clip is not None:  # questions about one clip share all that does not depend on the prompt
-            streams = [stream[batch.clip] for stream in streams]
-            frame = frame[batch.clip]
-            patches = patches[batch.clip]
-            valid = valid[batch.clip]
-        if self.gate is not None and cross_modal:
-            streams, frame, patches = self.gate.weigh(streams, frame, patches, text.pooled, valid)
-        audio = streams[0]
-        if self.projection is not None:
-            audio, frame, patches = self.projection(streams, frame, patches)
-        return Tokens(
-            audio=audio,
-            frame=frame,
-            patches=patches,
-            grid=grid,
-            valid=valid,
-            pyramid=visual.pyramid if head.needs_pixels else [],
-            text=text.tokens,
-            text_valid=text.valid,
-            prompt=text.pooled,
-            second_prompt=None if second is None else self._encode_text(second).pooled,
-            names=self._encode_names(self.tasks[batch.task].vocabulary.classes),
-            picture=batch.frames if head.needs_pixels else None,
-            expert=batch.expert,
-            expert_known=batch.expert_known,
+        return Streams(streams, frame, patches, grid, batch.valid, attention)
+
+    def _weigh(self, streams: Streams, prompt: Tensor) -> dict[str, Tensor]:
+        """Weigh the streams in place by prompts (B, D); returns what shows it beside an answer."""
+        if self.gate is None:
+            return {}
+        factors = self.gate.factors(
+            streams.audio[0], streams.frame, streams.audio[-1], streams.patches, prompt, streams.valid
         )
+        weighed = factors.weigh(streams.audio, streams.frame, streams.patches)
+        streams.audio, streams.frame, streams.patches = weighed
+        if streams.attention is None:
+            return {}
+        return prompt_heat(streams.attention, factors, streams.grid, streams.valid)
 
     def encode_visual(self, batch: Batch) -> VisualFeatures:
         """Stored features as they are, or pictures through the encoder."""
@@ -252,47 +277,18 @@ class AVUnified(System):
     def train(self, mode: bool = True) -> "AVUnified":
         """Set training mode; frozen encoders stay in evaluation mode."""
         super().train(mode)
-        self._frozen_names = None
+        self._names.forget()
         return self
+
+    def _shows_gate(self, task: str, *, cross_modal: bool) -> bool:
+        """Whether answers come with what the gate makes of the sound's attention: those to questions."""
+        return self.gate is not None and cross_modal and not self.training and self.tasks[task].needs_question()
 
     def _all_heads(self) -> list[Head]:
         return [self.head(task) for task in self.tasks]
-
-    def _encode_text(self, texts: Sequence[str]) -> TextFeatures:
-        """Token and pooled features at the width of the tokens; equal texts are read once."""
-        same = len(set(texts)) == 1
-        features = self.text(list(texts[:1] if same else texts))
-        features = TextFeatures(self.text_in(features.tokens), features.valid, self.text_in(features.pooled))
-        if not same:
-            return features
-        count = len(texts)
-        return TextFeatures(
-            features.tokens.expand(count, -1, -1),
-            features.valid.expand(count, -1),
-            features.pooled.expand(count, -1),
-        )
 
     def _is_cross_modal(self, head: Head) -> bool:
         """Whether audio and picture attend to each other before a head."""
         if self.form.always_cross_modal:
             return True
         return head.cross_modal and not (self.training and head.trains_unimodal and self._unimodal_step)
-
-    def _encode_names(self, classes: Sequence[str]) -> Tensor | None:
-        """Text features of class names, (K, D); None where there are none. A frozen text encoder reads them once."""
-        if not classes:
-            return None
-        pooled = self._frozen_names
-        if pooled is None:
-            pooled = self.text([name.replace("_", " ") for name in self.classes]).pooled
-            if not any(parameter.requires_grad for parameter in self.text.parameters()):
-                self._frozen_names = pooled
-        if list(classes) != self.classes:
-            pooled = pooled[[self.classes.index(name) for name in classes]]
-        names: Tensor = self.text_in(pooled.to(self.text_in.weight.device))
-        return names
-
-
-def module_name(task: str) -> str:
-    """A task's name as a module's: torch takes no dots, which names of tasks from outside have."""
-    return task.replace(".", "/")

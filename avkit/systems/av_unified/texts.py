@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts, questions and names of classes as features of the width of the tokens."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from avkit.encoders.base import TextEncoder, TextFeatures
+
+
+def encode_texts(encoder: TextEncoder, projection: nn.Linear, texts: Sequence[str]) -> TextFeatures:
+    """Token and pooled features of texts at the width of `projection`; equal texts are read once."""
+    same = len(set(texts)) == 1
+    features = encoder(list(texts[:1] if same else texts))
+    features = TextFeatures(projection(features.tokens), features.valid, projection(features.pooled))
+    if not same:
+        return features
+    count = len(texts)
+    return TextFeatures(
+        features.tokens.expand(count, -1, -1),
+        features.valid.expand(count, -1),
+        features.pooled.expand(count, -1),
+    )
+
+
+class NameFeatures:
+    """Features of the names of classes; a frozen encoder reads them once.
+
+    Args:
+        classes: Names of all classes of a run.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = list(classes)
+        self._pooled: Tensor | None = None
+
+    def forget(self) -> None:
+        """Read the names again the next time."""
+        self._pooled = None
+
+    def encode(self, encoder: TextEncoder, projection: nn.Linear, classes: Sequence[str]) -> Tensor | None:
+        """Features of some of the classes at the width of `projection`, (K, D); None where there are none."""
+        if not classes:
+            return None
+        pooled = self._pooled
+        if pooled is None:
+            pooled = encoder([name.replace("_", " ") for name in self.classes]).pooled
+            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+                self._pooled = pooled
+        if list(classes) != self.classes:
+            pooled = pooled[[self.classes.index(name) for name in classes]]
+        names: Tensor = projection(pooled.to(projection.weight.device))
+        return names
