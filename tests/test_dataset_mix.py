@@ -4,24 +4,34 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
 
 from avkit.batch import Vocabulary
 from avkit.cli import main
 from avkit.cli.tested_runs import read_scores
+from avkit.datasets import DatasetOptions, find_dataset
 from avkit.export import export
+from avkit.features.base import FeatureFacts
+from avkit.features.store import write_store
 from avkit.report.scores import name_alike
 from avkit.training.benchmarks import check_same_widths, list_benchmarks, shared_vocabulary
 from avkit.training.datamodule import AVDataModule
 from avkit.training.history import read_history
-from avkit.training.options import BatchSizeOptions, CropOptions, LoaderOptions, SceneOptions
+from avkit.training.options import BatchSizeOptions, CropOptions, FeatureOptions, LoaderOptions, SceneOptions
 from avkit.training.run_folder import RunFolder
 from avkit.training.sampler import dataset_shares
 from avkit.training.sources import choose_datasets
+from avkit.training.stored_facts import stored_record
 
 SIZES = {"avsbench-s4": 4, "avsbench-ms3": 2, "avsbench-avss": 6}
 MIX = "+".join(SIZES)
 NAMES = [f"avs/{name}" for name in SIZES]
+
+
+def dataset_of(root, name="avsbench-s4"):
+    return find_dataset(name).open("train", DatasetOptions(root=root, image_size=32))
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +254,26 @@ def test_one_task_takes_one_list_of_classes_and_answers():
         shared_vocabulary("ave", {"x": first, "y": other})
     with pytest.raises(ValueError, match=r"different answers: x 1 and y 1, such as 'no', 'yes'\."):
         shared_vocabulary("avqa", {"x": Vocabulary(answers=["yes"]), "y": Vocabulary(answers=["no"])})
+
+
+def test_stored_features_are_named_for_each_dataset(root):
+    names = ("avsbench-s4", "avsbench-ms3")
+    for name in names:
+        dataset = dataset_of(root, name)
+        clips = [(dataset.media(k), np.ones((5, 4, 3))) for k in range(len(dataset))]
+        write_store(root / name / "grid.h5", clips, FeatureFacts("grid", 1.0, 1.0))
+    visual = ",".join(f"{name}=grid.h5" for name in names)
+    module = data(root, dataset="avs=avsbench-s4+avsbench-ms3", features=FeatureOptions(visual=visual))
+    assert [module.split("train", f"avs/{name}").visual.path.parent.name for name in names] == list(names)
+    assert module.feature_widths == {"avs": [3, 0]}
+    sound = module.split("train", "avs/avsbench-s4").item(0, frozenset()).waveform
+    assert torch.equal(sound, dataset_of(root).item(0, frozenset()).waveform), "sound files beside stored pictures"
+    (part,) = stored_record(module)["avs"]["visual"]
+    assert (part["name"], part["width"], part["tokens"]) == ("grid", 3, 4)
+    with pytest.raises(
+        ValueError, match=r"avsbench-s4 3 and 0, avsbench-ms3 0 and 0\. .*features\.visual avsbench-s4="
+    ):
+        data(root, features=FeatureOptions(visual="avsbench-s4=grid.h5")).feature_widths  # noqa: B018
 
 
 def test_one_task_reads_one_kind_of_features():

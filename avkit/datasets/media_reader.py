@@ -41,8 +41,8 @@ class MediaReader:
             MediaError: If a media file cannot be read.
             DataError: If a file is shorter than its labels, or does not hold the annotated part.
         """
-        if annotation.frames is not None:
-            return self._read_image_files(annotation, annotation.frames, grid, frames=frames, audio=audio)
+        if annotation.frames is not None or (not frames and _is_sound_file(annotation)):
+            return self._read_image_files(annotation, annotation.frames or [], grid, frames=frames, audio=audio)
         path = annotation.root / (annotation.video or annotation.picture or "")
         audio_path = None if annotation.audio is None else annotation.root / annotation.audio
         clip = decode.open_clip(path, audio_path)
@@ -172,6 +172,13 @@ class MediaReader:
                 f"its file {name} lasts {duration:.2f} s and its labels {expected:g} s. Download it again, or hold its "
                 "last picture as the official code does with --data.allow_missing true (allow_missing=True in Python).",
             )
+
+
+def _is_sound_file(annotation: Annotation) -> bool:
+    """Whether a clip has a sound file and no pictures, for which stored features then stand."""
+    pictures = annotation.video or annotation.picture
+    whole = annotation.start is None and annotation.end is None
+    return pictures is None and annotation.audio is not None and whole
 
 
 def crop_middle(waveform: Tensor, samples: int) -> Tensor:

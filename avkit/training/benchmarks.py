@@ -88,10 +88,11 @@ def check_same_widths(task: str, widths: Mapping[str, Sequence[int]]) -> list[in
     first, *others = widths.items()
     for dataset, own in others:
         if list(own) != list(first[1]):
+            option = "visual" if own[0] != first[1][0] else "audio"
             raise ValueError(
                 f"The datasets of task {task!r} give different features (widths of visual and audio, 0 for pictures "
                 f"and sound): {first[0]} {first[1][0]} and {first[1][1]}, {dataset} {own[0]} and {own[1]}. One task "
-                "reads one kind: name the same for all, as in --data.features.visual "
+                f"reads one kind: name the same for all, as in --data.features.{option} "
                 f"{first[0]}=STORE,{dataset}=STORE."
             )
     return list(first[1])

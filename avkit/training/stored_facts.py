@@ -59,12 +59,14 @@ StoredRecord: TypeAlias = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 def stored_record(data: AVDataModule) -> StoredRecord:
-    """The stored features that each task of a run reads, in the types that JSON knows."""
+    """The stored features that each task of a run reads, in the types that JSON knows; those of its first dataset."""
     record: StoredRecord = {}
-    names = data.dataset_names.values()
+    names = data.all_datasets
     given: dict[FeatureModality, str | None] = {"visual": data.sources.visual, "audio": data.sources.audio}
-    for task, name in data.dataset_names.items():
-        dataset = data.split(data.reference, task)
+    for task in data.specs:
+        benchmark = data.benchmarks_of(task)[0]
+        name = data.benchmarks[benchmark].dataset
+        dataset = data.split(data.reference, benchmark)
         by_modality: dict[FeatureModality, Features | None] = {"visual": dataset.visual, "audio": dataset.audio}
         own: dict[str, list[dict[str, Any]]] = {}
         for modality, features in by_modality.items():
