@@ -82,3 +82,15 @@ def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> ValueError:
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def count_of(count: int, singular: str, plural: str = "") -> str:
+    """A count with its noun, such as `1 clip` and `2 clips`.
+
+    Args:
+        count: How many.
+        singular: The noun for one.
+        plural: The noun for others; with an `s` where empty.
+    """
+    noun = singular if count == 1 else plural or f"{singular}s"
+    return f"{count} {noun}"

@@ -206,3 +206,26 @@ def test_muted_and_missing_clips_are_left_out_where_that_is_allowed(check):
     assert (code, problems) == (0, [])
     assert state["splits"][0]["listed"] == 4
     assert state["splits"][0]["present"] == 1
+
+
+@pytest.mark.parametrize("words", [["m.jsonl"], ["--manifest", "m.jsonl"]])
+def test_a_manifest_is_named_alone_and_empty_splits_are_one_problem(media, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "video": str(media / "v0.mp4"), "labels": ["dog"]}))
+    assert main(["check", *words, "--root", str(media), "--json"]) == 1
+    fatal = [problem for problem in json.loads(capsys.readouterr().out)["problems"] if problem["fatal"]]
+    assert [problem["split"] for problem in fatal] == ["val, test"]
+    assert "nothing is left for split 'val' and 'test': it has 1 line of 1 video or group" in fatal[0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Name a dataset, see 'avkit info', or a manifest: avkit check x.jsonl."),
+        (["a.jsonl", "--manifest", "b.jsonl"], "Two manifests are named, a.jsonl and b.jsonl. Name one."),
+        (["llp", "--manifest", "b.jsonl"], "'llp' is no manifest, so --manifest b.jsonl cannot go with it."),
+    ],
+)
+def test_what_is_checked_is_named_once(words, message, capsys):
+    assert main(["check", *words]) == 2
+    assert message in capsys.readouterr().err

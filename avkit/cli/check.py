@@ -21,7 +21,9 @@ def parser() -> argparse.ArgumentParser:
         description="What of a dataset is on disk. The exit code is 0 where all is present and can be read, 1 where "
         "something is missing or does not fit, 2 where nothing could be checked.",
     )
-    p.add_argument("dataset", help="name of a dataset, see avkit info, or package.module:Class")
+    p.add_argument(
+        "dataset", nargs="?", help="name of a dataset, see avkit info; package.module:Class; or a manifest, such as x.jsonl"
+    )
     p.add_argument("--root", type=Path, help="folder of the dataset")
     p.add_argument("--manifest", type=Path, help="the JSON Lines file, for dataset manifest")
     p.add_argument("--release", help="release of the annotations")
@@ -44,6 +46,7 @@ def run(args: list[str]) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
     options = parser().parse_args(args)
+    _choose_dataset(options)
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("opening files"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -54,6 +57,25 @@ def run(args: list[str]) -> int:
     else:
         show(state)
     return 0 if state.ok else 1
+
+
+def _choose_dataset(options: argparse.Namespace) -> None:
+    """Take a manifest that is named in the place of a dataset, or by --manifest alone.
+
+    Raises:
+        ValueError: If nothing is named, or two things.
+    """
+    given: str | None = options.dataset
+    is_file = given is not None and ":" not in given and (given.endswith(".jsonl") or Path(given).is_file())
+    if given is not None and is_file:
+        if options.manifest is not None:
+            raise ValueError(f"Two manifests are named, {given} and {options.manifest}. Name one.")
+        options.dataset = "manifest"
+        options.manifest = Path(given)
+    elif given is None:
+        if options.manifest is None:
+            raise ValueError("Name a dataset, see 'avkit info', or a manifest: avkit check x.jsonl.")
+        options.dataset = "manifest"
 
 
 def _check(options: argparse.Namespace, on_file: Callable[[], None]) -> "DatasetState":
@@ -69,6 +91,8 @@ def _check(options: argparse.Namespace, on_file: Callable[[], None]) -> "Dataset
     tasks = _task_fields(options.tasks) if options.tasks else {}
     dataset = find_dataset(options.dataset)
     if issubclass(dataset, Official):
+        if options.manifest is not None:
+            raise ValueError(f"{options.dataset!r} is no manifest, so --manifest {options.manifest} cannot go with it.")
         if options.root is None:
             raise ValueError(f"Name the folder of {dataset.title} with --root.")
         return check_dataset(
@@ -127,7 +151,7 @@ def show(state: "DatasetState") -> None:
         console.print(f"features {escape(name)}: {count} clips", highlight=False)
     for problem in state.problems:
         mark = "[red]x[/]" if problem.fatal else "[yellow]note[/]"
-        console.print(f"{mark} {escape(_problem_text(problem))}", highlight=False)
+        console.print(f"{mark} {escape(_problem_text(problem))}", highlight=False, soft_wrap=True)
         for fault in problem.faults:
             console.print(f"    {escape(fault)}", highlight=False, soft_wrap=True)
     if any(split.missing for split in state.splits):

@@ -15,7 +15,7 @@ from avkit.datasets.manifest import Manifest
 from avkit.datasets.manifest_lines import read_manifest
 from avkit.datasets.manifest_schema import SPLITS
 from avkit.datasets.pixels import mask_levels
-from avkit.datasets.splits import split_lines
+from avkit.datasets.splits import split_lines, too_few_error
 from avkit.errors import AvkitError, DataError
 
 #: Bytes that are compared at the start of files of one size, to tell copies.
@@ -75,14 +75,18 @@ def _open_splits(
     """A reader for each split; splits without lines, or whose features cannot be opened, are faults."""
     readers = []
     used = [split for split in SPLITS if by_split.get(split)]
-    for split in SPLITS:
+    empty = [split for split in SPLITS if split not in used]
+    if empty and by_split:
+        lines = [line for split in used for line in by_split[split]]
+        text = str(too_few_error(str(options.manifest), empty, lines))
+        state.problems.append(Problem(", ".join(empty), text, 0, fatal=used != ["test"]))
+    for split in used or SPLITS:
         try:
             readers.append(Manifest.open(split, options, faults=Faults(collect=True)))
         except AvkitError as error:
-            is_test_only = used == ["test"] and split != "test"
             if not by_split and readers == []:
                 continue  # clips in two splits, which is said already
-            state.problems.append(Problem(split, str(error), 0, fatal=not is_test_only))
+            state.problems.append(Problem(split, str(error), 0))
     return readers
 
 

@@ -81,7 +81,7 @@ class Manifest(ClipDataset):
         by_split, split_facts = split_lines(self.all_lines, splits, self.path)
         self.split_facts = split_facts
         if not by_split[split]:
-            raise too_few_error(str(path), split, self.all_lines)
+            raise too_few_error(str(path), [split], self.all_lines)
         options = ReadOptions(
             image_size=image_size,
             hop=1.0 if hop is None else hop,

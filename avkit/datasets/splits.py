@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.manifest_schema import SPLITS
-from avkit.errors import DataError, EmptySplitError
+from avkit.errors import DataError, EmptySplitError, count_of
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,26 @@ def split_lines(
     return by_split, _facts(by_split, path, note, options, drawn=undecided > 0)
 
 
-def too_few_error(name: str, split: str, lines: Sequence[Annotation]) -> DataError:
-    """The error for a split without a line."""
+def too_few_error(name: str, empty: Sequence[str], lines: Sequence[Annotation]) -> DataError:
+    """The error for splits without a line.
+
+    Args:
+        name: The manifest.
+        empty: Names of the splits that have none.
+        lines: All lines of the manifest.
+    """
+    shown = " and ".join(map(repr, empty))
     if any(line.split is None for line in lines):
+        total = count_of(len(lines), "line")
+        units = count_of(len(_units(lines)), "video or group", "videos or groups")
         return EmptySplitError(
-            f"{name}: nothing is left for split {split!r}: its {len(lines)} lines are of {len(_units(lines))} videos "
-            "or groups, and each goes to one split as a whole. Add videos, or give each line its 'split'; to train and "
-            "test on the same clips, say --data.splits.allow_shared true (--allow-shared of avkit check)."
+            f"{name}: nothing is left for split {shown}: it has {total} of {units}, and each of these goes to one split "
+            "as a whole. Add videos, or give each line its 'split'; to train and test on the same clips, say "
+            "--data.splits.allow_shared true (--allow-shared of avkit check)."
         )
     splits = sorted({str(line.split) for line in lines})
     return EmptySplitError(
-        f"{name}: no line belongs to split {split!r}, only to {', '.join(splits)}. Give some lines this 'split'."
+        f"{name}: no line belongs to split {shown}, only to {', '.join(splits)}. Give some lines this 'split'."
     )
 
 
