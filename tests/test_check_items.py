@@ -138,8 +138,8 @@ def test_all_faults_of_all_lines_are_listed(check):
 def test_a_split_without_clips_is_a_fault(check):
     code, problems, _ = check({}, base=False)
     assert code == 1
-    assert [split for split, _, _ in problems] == ["val", "test"]
-    assert "no line belongs to split 'val', only to train" in problems[0][1]
+    assert [split for split, _, _ in problems] == ["val, test"]
+    assert "no line belongs to split 'val' and 'test', only to train" in problems[0][1]
     code, problems, _ = check({"split": "test"}, base=False)
     assert (code, problems) == (0, []), "test clips alone can be tested"
 

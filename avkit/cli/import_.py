@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from avkit.datasets.converters import FORMATS
+from avkit.datasets.converters.masks import BOX_ONLY
 from avkit.datasets.converters.options import ImportOptions
 from avkit.datasets.manifest_schema import SPLITS
 
@@ -24,6 +25,7 @@ def run(args: list[str]) -> int:
         label=options.label,
         captions=frozenset(_names(options.captions)),
         skip=frozenset(_names(options.skip)),
+        box_only=options.box_only,
         columns=_columns(options.columns),
     )
     _check_settings(settings)
@@ -60,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--label", help="the attribute that names the class, where there are several")
     p.add_argument("--captions", default="", help="tiers or controls whose texts are captions, separated by commas")
     p.add_argument("--skip", default="", help="shapes, tiers, controls or columns to leave out, separated by commas")
+    p.add_argument(
+        "--box_only",
+        choices=BOX_ONLY,
+        help="objects with a box alone in a picture with masks: fill the box, count them as background, or drop the "
+        "picture's masks; by default an error",
+    )
     p.add_argument("--columns", default="", help="of a table: OURS=THEIRS, separated by commas, such as label=class")
     p.add_argument("--overwrite", action="store_true", help="replace an existing manifest and its masks")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")

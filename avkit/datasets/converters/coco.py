@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from avkit.datasets.annotations import field_error
+from avkit.datasets.converters.coco_video import expand_videos
 from avkit.datasets.converters.media_folder import MediaFolder
 from avkit.datasets.converters.notes import ClipNotes
 from avkit.datasets.converters.options import ImportOptions
@@ -43,15 +44,17 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
     """
     file = JsonRecord(read_json(path), str(path), _FORM)
     categories = _names(path, file, "categories")
-    videos = _names(path, file, "videos") if "videos" in file.values else {}
-    images = {}
-    for k, values in enumerate(file.items("images")):
-        image = JsonRecord(values, f"{path}, images[{k}]", _IMAGE_FORM)
-        images[image.name("id")] = image
+    videos = {}
+    if "videos" in file.values and "images" not in file.values:
+        image_records, annotations = expand_videos(path, file)
+    else:
+        videos = _names(path, file, "videos") if "videos" in file.values else {}
+        image_records = _records(path, file, "images", _IMAGE_FORM)
+        annotations = _records(path, file, "annotations", _ANNOTATION_FORM)
+    images = {image.name("id"): image for image in image_records}
     pictures: dict[str, _Picture] = {}
     clips: dict[str, ClipNotes] = {}
-    for k, values in enumerate(file.items("annotations")):
-        record = JsonRecord(values, f"{path}, annotations[{k}]", _ANNOTATION_FORM)
+    for record in annotations:
         key = record.name("image_id")
         if key not in images:
             raise field_error(record.where, "image_id", f"{key} is the id of no image.")
@@ -64,6 +67,11 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
         for shape in _shapes(record, categories[category], picture.size, options):
             picture.clip.add_shape(picture.time, shape)
     return list(clips.values())
+
+
+def _records(path: Path, file: JsonRecord, key: str, form: str) -> list[JsonRecord]:
+    """The records of a list."""
+    return [JsonRecord(values, f"{path}, {key}[{k}]", form) for k, values in enumerate(file.items(key))]
 
 
 def _names(path: Path, file: JsonRecord, key: str) -> dict[str, str]:
@@ -100,6 +108,7 @@ def _picture(
         raise field_error(
             image.where, "", f"is {size[1]} x {size[0]} pixels, and an earlier frame of {name!r} is of another size."
         )
+    clip.frame_names.setdefault(time, image.text("file_name"))
     return _Picture(clip, time, size)
 
 
@@ -132,7 +141,9 @@ def _shapes(record: JsonRecord, label: str, size: Size, options: ImportOptions) 
         if len(corner) != 4 or any(isinstance(x, bool) or not isinstance(x, int | float) for x in corner):
             raise field_error(record.where, "bbox", f"{corner!r} is not x, y, width, height.")
         x, y, width, height = corner
-        shapes.append(box_of(label, (x, y, x + width, y + height), size, f"{record.where}, field 'bbox'"))
+        box = box_of(label, (x, y, x + width, y + height), size, f"{record.where}, field 'bbox'")
+        box.has_mask = bool(shapes)
+        shapes.append(box)
     if not segmentation and "bbox" not in record.values:
         raise field_error(record.where, "", f"has neither segmentation nor bbox. {_ANNOTATION_FORM}.")
     return shapes

@@ -92,6 +92,7 @@ def _add_image(
         time = int(frame.group(1)) / fps
         name = source
     clip = clips.setdefault(name, ClipNotes(where, name, size=size))
+    clip.frame_names[time] = element.get("name", name)
     shapes.sort(key=lambda shape: int(_number(shape, "z_order", where)) if "z_order" in shape.attrib else 0)
     for shape in shapes:
         made = _shape(shape, _label(shape, where), size, where, options)

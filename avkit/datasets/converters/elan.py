@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ELAN: annotations on tiers, with times in milliseconds.
+"""ELAN: annotations on tiers, with times in milliseconds, or the times of what they refer to.
 
 Source:
     https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from avkit.datasets.annotations import field_error
+from avkit.datasets.converters.elan_tiers import Span, Spans, sorted_by_parent, spread_over_parents
 from avkit.datasets.converters.media_folder import MediaFolder
 from avkit.datasets.converters.notes import ClipNotes
 from avkit.datasets.converters.options import ImportOptions
@@ -37,13 +38,19 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
     if unknown:
         raise DataError(f"{path}: there is no tier {unknown[0]!r}; there are: {', '.join(tiers)}.")
     is_event_file = False
-    for tier_name, tier in tiers.items():
-        if tier_name in options.skip:
+    spans: Spans = {}
+    ordered = sorted_by_parent(tiers, path)
+    parents = {tier.get("PARENT_REF") for tier_name, tier in ordered if tier_name not in options.skip}
+    for tier_name, tier in ordered:
+        if tier_name in options.skip and tier_name not in parents:
             continue
         where = f"{path}, tier {tier_name!r}"
+        annotations = _annotations(tier, slots, spans, where)
+        if tier_name in options.skip:
+            continue
         is_caption = tier_name in options.captions
         is_event_file = is_event_file or not is_caption
-        for start, end, text in _annotations(tier, slots, where):
+        for (start, end), text in annotations:
             check_span(start, end, where)
             if not text:
                 raise field_error(where, "ANNOTATION_VALUE", f"is empty, of the annotation at {start:g} s.")
@@ -88,25 +95,30 @@ def _slots(path: Path, root: Element) -> dict[str, float | None]:
     return slots
 
 
-def _annotations(tier: Element, slots: dict[str, float | None], where: str) -> list[tuple[float, float, str]]:
-    """Start, end and text of the annotations of a tier."""
+def _annotations(tier: Element, slots: dict[str, float | None], spans: Spans, where: str) -> list[tuple[Span, str]]:
+    """Span and text of the annotations of a tier; their spans are added to `spans` under their ids."""
+    aligned = [element for child in tier.iter("ANNOTATION") for element in child.findall("ALIGNABLE_ANNOTATION")]
+    referring = [element for child in tier.iter("ANNOTATION") for element in child.findall("REF_ANNOTATION")]
     references: list[tuple[str, str]] = []
-    texts = []
-    for element in tier.iter("ANNOTATION"):
-        aligned = element.find("ALIGNABLE_ANNOTATION")
-        if aligned is None:
-            raise DataError(
-                f"{where} has annotations without times of their own, which refer to another tier. "
-                f"Leave it out with --skip {tier.get('TIER_ID')}."
-            )
-        ends = [_attribute(aligned, key, where) for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
+    for element in aligned:
+        ends = [_attribute(element, key, where) for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
         for name in ends:
             if name not in slots:
                 raise field_error(where, "TIME_SLOT_REF", f"{name!r} is no time slot of the file.")
         references.append((ends[0], ends[1]))
-        texts.append((aligned.findtext("ANNOTATION_VALUE") or "").strip())
     times = _fill_in(references, slots, where)
-    return [(times[a], times[b], text) for (a, b), text in zip(references, texts, strict=True)]
+    annotations = []
+    for element, (start, end) in zip(aligned, references, strict=True):
+        span = (times[start], times[end])
+        spans[element.get("ANNOTATION_ID", "")] = span
+        annotations.append((span, _text(element)))
+    for element, span in spread_over_parents(referring, spans, where):
+        annotations.append((span, _text(element)))
+    return annotations
+
+
+def _text(element: Element) -> str:
+    return (element.findtext("ANNOTATION_VALUE") or "").strip()
 
 
 def _fill_in(references: list[tuple[str, str]], slots: dict[str, float | None], where: str) -> dict[str, float]:

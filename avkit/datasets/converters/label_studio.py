@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label Studio's JSON: spans of sound and video, boxes, polygons, tracks, choices and texts.
+"""Label Studio's JSON and JSON-MIN: spans of sound and video, boxes, polygons, brushes, tracks, choices and texts.
 
 Source:
-    https://labelstud.io/guide/export.html and https://labelstud.io/tags (the values of each control)
+    https://labelstud.io/guide/export.html and https://labelstud.io/tags (the values of each control); code of brushes
+    as in https://github.com/HumanSignal/label-studio-converter
 """
 
 import re
@@ -10,17 +11,17 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 from avkit.datasets.annotations import field_error
+from avkit.datasets.converters.label_studio_min import MEDIA_KEYS, expand_task
 from avkit.datasets.converters.media_folder import MediaFolder
 from avkit.datasets.converters.notes import ClipNotes, Sighting, Track
 from avkit.datasets.converters.options import ImportOptions
-from avkit.datasets.converters.shapes import Box, box_of, check_size, polygons_of
+from avkit.datasets.converters.run_lengths import decode_packed, encode_runs
+from avkit.datasets.converters.shapes import Box, Runs, Size, box_of, check_size, polygons_of
 from avkit.datasets.converters.times import check_span
 from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.errors import DataError
 
-_FORM = "Export the project from Label Studio as JSON (not JSON-MIN)"
-#: Keys of a task's data under which its media file may be.
-_MEDIA_KEYS = ("video", "audio", "image")
+_FORM = "Export the project from Label Studio as JSON"
 #: Width and height of a picture in the unit of positions, percent.
 _PERCENT = (100, 100)
 #: What Label Studio writes before the name of an uploaded file.
@@ -35,6 +36,8 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
     """
     clips = []
     for task in read_records(path, _FORM):
+        if "annotation_id" in task.values and "annotations" not in task.values:
+            task = expand_task(task, options)
         annotations = []
         for values in task.items("annotations"):
             annotation = JsonRecord(values, f"{task.where}, annotation", _FORM)
@@ -56,7 +59,7 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
 def _media_name(task: JsonRecord, media: MediaFolder) -> str:
     """Name of a task's media file, without what Label Studio adds to it."""
     data = JsonRecord(task.values.get("data"), f"{task.where}, field 'data'", _FORM)
-    keys = [key for key in _MEDIA_KEYS if key in data.values] or list(data.values)
+    keys = [key for key in MEDIA_KEYS if key in data.values] or list(data.values)
     if len(keys) != 1:
         raise field_error(data.where, "", f"which is the media file: {', '.join(keys) or 'nothing'}? One is read.")
     name = data.text(keys[0])
@@ -89,7 +92,7 @@ def _add_result(clip: ClipNotes, result: JsonRecord, media: MediaFolder, options
         _add_ranges(clip, value, kind, media, options)
     elif kind == "videorectangle":
         _add_track(clip, value, media, options)
-    elif kind in ("rectanglelabels", "polygonlabels"):
+    elif kind in ("rectanglelabels", "polygonlabels", "brushlabels"):
         _add_shape(clip, result, value, kind)
     else:
         raise field_error(result.where, "type", f"{kind!r} is not read. Leave it out with --skip {kind}.")
@@ -162,13 +165,28 @@ def _box(value: JsonRecord, label: str) -> Box:
     return box_of(label, (x, y, x + width, y + height), _PERCENT, value.where)
 
 
+def _brush(value: JsonRecord, label: str, size: Size) -> Runs:
+    """What was painted: where the alpha of the brush's picture is not 0."""
+    where = f"{value.where}, field 'rle'"
+    data = value.items("rle")
+    if any(isinstance(byte, bool) or not isinstance(byte, int) or not 0 <= byte < 256 for byte in data):
+        raise field_error(value.where, "rle", "holds something else than whole numbers from 0 to 255.")
+    colours = decode_packed(data, 4 * size[0] * size[1], where)
+    return Runs(label, encode_runs(colours[3::4] > 0), size, by_column=False)
+
+
 def _add_shape(clip: ClipNotes, result: JsonRecord, value: JsonRecord, kind: str) -> None:
     """A box or polygon in a picture."""
     size = check_size(result.number("original_height"), result.number("original_width"), result.where)
     if clip.size not in (None, size):
         raise DataError(f"{result.where}: its picture is of another size than that of an earlier result.")
     clip.size = size
+    if result.values.get("image_rotation"):
+        raise field_error(result.where, "image_rotation", "a picture that was turned is not read. Turn its file.")
     label = _label(value, kind)
+    if kind == "brushlabels":
+        clip.add_shape(0.0, _brush(value, label, size))
+        return
     if kind == "rectanglelabels":
         clip.add_shape(0.0, _box(value, label))
         return

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from avkit.datasets.annotations import Annotation, FrameAnnotation, SpanAnnotation, field_error
+from avkit.datasets.converters.masks import MaskPlan, areas_of
 from avkit.datasets.converters.media_folder import MediaFiles, MediaFolder
 from avkit.datasets.converters.moments import shapes_by_time
 from avkit.datasets.converters.notes import LIST_KEYS, ClipNotes, Value
 from avkit.datasets.converters.options import ImportOptions
-from avkit.datasets.converters.shapes import Box, Polygons, Runs, Size
+from avkit.datasets.converters.shapes import Box
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
 from avkit.datasets.manifest_lines import parse_line
@@ -27,23 +25,6 @@ from avkit.errors import DataError
 _SHOWN = 3
 #: Difference of the logarithms of two aspect ratios from which a mask does not fit its picture.
 _ASPECT_TOLERANCE = 0.02
-
-
-@dataclass
-class MaskPlan:
-    """A mask that is to be drawn.
-
-    Attributes:
-        name: Name of the file.
-        size: Height and width.
-        shapes: What is drawn into it, the last on top.
-        where: Where it comes from, for messages.
-    """
-
-    name: str
-    size: Size
-    shapes: list[Polygons | Runs]
-    where: str
 
 
 @dataclass
@@ -113,6 +94,8 @@ def merge_clips(notes: Sequence[ClipNotes], files: Sequence[MediaFiles]) -> list
                 )
         for time, shapes in clip.frames.items():
             first.frames.setdefault(time, []).extend(shapes)
+        for time, picture in clip.frame_names.items():
+            first.frame_names.setdefault(time, picture)
         first.tracks += clip.tracks
         first.size = first.size or clip.size
     return list(merged.values())
@@ -214,11 +197,12 @@ def _add_shapes(
         for shape in shapes:
             if isinstance(shape, Box):
                 boxes.append({"time": moment, "box": [round(corner, 6) for corner in shape.corners]})
-        areas = [shape for shape in shapes if not isinstance(shape, Box)]
+        place = f"{clip.where}, {clip.frame_names.get(time, 'the frame')!r} at {moment:g} s"
+        areas = areas_of(shapes, place, options.box_only)
         if areas:
             name = f"{prefix}_{re.sub(r'[^A-Za-z0-9.-]+', '_', str(line['id']))[:80]}_{len(masks):05d}.png"
             masks.append({"time": moment, "file": name})
-            result.masks.append(MaskPlan(name, stated, areas, f"{clip.where}, at {moment:g} s"))
+            result.masks.append(MaskPlan(name, stated, areas, place))
     if boxes:
         line["boxes"] = boxes
     if masks:
@@ -234,14 +218,6 @@ def _name_classes(result: Lines) -> None:
             assert isinstance(mask, dict)
             labels = sorted({shape.label for shape in plans[str(mask["file"])].shapes})
             mask["classes"] = {str(result.classes[label]): label for label in labels}
-
-
-def draw_mask(plan: MaskPlan, classes: dict[str, int]) -> NDArray[np.uint16]:
-    """The pixel values of a mask, (H, W)."""
-    values = np.zeros(plan.size, np.uint16)
-    for shape in plan.shapes:
-        values[shape.mask(plan.size, plan.where)] = classes[shape.label]
-    return values
 
 
 def _check(line: dict[str, Value], where: str, root: Path, duration: float, faults: Faults) -> None:

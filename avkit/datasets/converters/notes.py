@@ -48,6 +48,7 @@ class ClipNotes:
         size: Height and width of its pictures in pixels as the annotation file states them, if it does.
         values: Keys of a line of a manifest that need no work.
         frames: Shapes in single pictures, by their time in seconds.
+        frame_names: Names of pictures as the annotation file has them, by their time.
         tracks: Objects over time.
     """
 
@@ -57,6 +58,7 @@ class ClipNotes:
     size: tuple[int, int] | None = None
     values: dict[str, Value] = field(default_factory=dict)
     frames: dict[float, list[Shape]] = field(default_factory=dict)
+    frame_names: dict[float, str] = field(default_factory=dict)
     tracks: list[Track] = field(default_factory=list)
 
     def add(self, key: str, value: Value) -> None:

@@ -19,6 +19,8 @@ class ImportOptions:
         label: Attribute that names the class, where there are several.
         captions: Tiers, label controls or attributes whose texts are captions.
         skip: Kinds of shapes, tiers, controls, attributes and columns to leave out.
+        box_only: What becomes of objects with a box alone in a picture in which others have masks: `fill` makes a mask of
+            the box, `background` counts them as background, `drop` leaves out the masks of that picture; an error if None.
         columns: Column of each name of ours, where a table has others.
     """
 
@@ -31,6 +33,7 @@ class ImportOptions:
     label: str | None = None
     captions: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
+    box_only: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
 
     def event(self, start: float, end: float, label: str, modality: str = "both") -> dict[str, "str | float | None"]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run-length codes of masks: lengths of runs of pixels outside and inside of an object, in turn."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,3 +63,57 @@ def decode_runs(counts: NDArray[np.int64], pixels: int, where: str) -> NDArray[n
         )
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts)
+
+
+def decode_packed(data: Sequence[int], values: int, where: str) -> NDArray[np.uint8]:
+    """Bytes (N,) of Label Studio's run-length code, a stream of bits.
+
+    A head says how many values there are (32 bits), how many bits each has (5) and four widths (4 bits each). Then come
+    runs: one bit that says whether one value is repeated, two bits that choose a width, the length less one in that
+    width, and the value, or as many values as the run is long.
+
+    Args:
+        data: Bytes of the stream, 0 to 255.
+        values: Number N of values that it must hold.
+        where: File and place, for messages.
+
+    Raises:
+        DataError: If it is no such stream, or holds another number of values.
+    """
+    bits = np.unpackbits(np.asarray(data, np.uint8))
+    text = (bits + ord("0")).tobytes()
+    broken = DataError(f"{where}: the run-length code is damaged or cut off. Export it again.")
+    if len(text) < 53:
+        raise broken
+    count = int(text[:32], 2)
+    word = int(text[32:37], 2) + 1
+    widths = [int(text[37 + 4 * k : 41 + 4 * k], 2) + 1 for k in range(4)]
+    if count != values or word != 8:
+        raise DataError(
+            f"{where}: the run-length code holds {count} values of {word} bits where the picture needs {values} of 8 "
+            "(red, green, blue and alpha of each pixel). Export it again."
+        )
+    decoded = np.empty(count, np.uint8)
+    filled = 0
+    place = 53
+    while filled < count:
+        width = widths[int(text[place + 1 : place + 3] or b"0", 2)]
+        after = place + 3 + width
+        if len(text) < after + word:
+            raise broken
+        length = int(text[place + 3 : after], 2) + 1
+        words = 1 if text[place : place + 1] == b"1" else length
+        place = after + words * word
+        if filled + length > count or len(bits) < place:
+            raise broken
+        decoded[filled : filled + length] = np.packbits(bits[after:place])
+        filled += length
+    return decoded
+
+
+def encode_runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Lengths of runs of a mask's pixels along its rows, outside and inside in turn."""
+    pixels = mask.reshape(-1)
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    counts = np.diff(np.concatenate([[0], edges, [len(pixels)]])).astype(np.int64)
+    return np.concatenate([[0], counts]) if pixels[0] else counts

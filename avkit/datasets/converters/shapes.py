@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes in pictures: boxes, polygons, run lengths; and the masks that they fill."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -25,15 +26,24 @@ class Box:
     Attributes:
         label: Name of its class.
         corners: x1, y1, x2, y2 as fractions of width and height.
+        has_mask: Whether the object has a mask beside it.
     """
 
     label: str
     corners: list[float]
+    has_mask: bool = False
 
     def towards(self, other: "Box", share: float) -> "Box":
         """The box on the way to another one, at a share of the way from 0 to 1."""
         pairs = zip(self.corners, other.corners, strict=True)
-        return Box(self.label, [a + share * (b - a) for a, b in pairs])
+        return Box(self.label, [a + share * (b - a) for a, b in pairs], self.has_mask)
+
+    def mask(self, size: Size, where: str) -> NDArray[np.bool_]:
+        """Pixels (H, W) of the box, those that it cuts included."""
+        left, top, right, bottom = np.array(self.corners) * np.array([size[1], size[0], size[1], size[0]])
+        mask = np.zeros(size, bool)
+        mask[int(top + 1e-3) : math.ceil(bottom - 1e-3), int(left + 1e-3) : math.ceil(right - 1e-3)] = True
+        return mask
 
 
 @dataclass

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avkit.datasets.converters import FORMATS, find_reader, list_files
-from avkit.datasets.converters.lines import Lines, draw_mask, find_media, make_lines, merge_clips
+from avkit.datasets.converters.lines import Lines, find_media, make_lines, merge_clips
+from avkit.datasets.converters.masks import draw_mask
 from avkit.datasets.converters.media_folder import MediaFolder
 from avkit.datasets.converters.notes import ClipNotes
 from avkit.datasets.converters.options import ImportOptions
