@@ -198,6 +198,14 @@ class Batch:
 
         return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
+    def sample(self, row: int) -> "Batch":
+        """One sample as a batch of its own, with its clip."""
+        clip = row if self.clip is None else int(self.clip[row])
+        of_clip = ("duration", "valid", "frames", "waveform", "visual", "audio", "expert", "expert_known", "places")
+        values = {name: _one(getattr(self, name), clip) for name in of_clip}
+        targets = {name: _one(value, row) for name, value in self.targets.items()}
+        return replace(self, id=[self.id[row]], text=_one(self.text, row), targets=targets, clip=None, **values)
+
 
 @dataclass
 class Tokens:
@@ -257,3 +265,13 @@ class Prediction:
     def __getitem__(self, name: str) -> Any:
         """The value `name`."""
         return self.values[name]
+
+    def sample(self, row: int) -> "Prediction":
+        """The answer for one sample, as a prediction of a batch of one."""
+        values = {name: _one(value, row) for name, value in self.values.items()}
+        return Prediction(self.task, [self.id[row]], values)
+
+
+def _one(values: Any, row: int) -> Any:
+    """One row of a tensor or list, with an axis of length 1 in front; anything else as it is."""
+    return values[row : row + 1] if isinstance(values, Tensor | list) else values

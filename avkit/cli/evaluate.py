@@ -17,7 +17,7 @@ from torch import nn
 
 from avkit.batch import Batch
 from avkit.cli.beside import Beside
-from avkit.cli.examples import worst_examples
+from avkit.cli.examples import ranked_examples
 from avkit.cli.provenance import versions
 from avkit.cli.start_table import data_facts
 from avkit.cli.tested_runs import DRAWS
@@ -33,15 +33,15 @@ from avkit.training.callbacks import History, read_history
 from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
 from avkit.training.module import AVModel
+from avkit.training.ranking import SampleRanking
 from avkit.training.run_folder import RunFolder
 from avkit.training.weights_file import current_weights
 
 #: Training samples per task that baselines are counted over.
 COUNTED = 256
-#: Test samples per task among which the report chooses those that it shows.
-CANDIDATES = 12
-#: Test samples per task shown in the report.
-SHOWN = 4
+#: Test samples per task shown in the report: those answered worst, and those answered best.
+WORST = 3
+BEST = 2
 #: How names of baselines begin among the contestants of an `Evaluator`.
 _BASELINE = "baseline: "
 #: Why a table has no baselines.
@@ -73,6 +73,7 @@ def report_run(
     has_training = data.reference == "train"
     if has_training:
         model.baselines = fit_baselines(model.benchmarks, data.first_batches("train", COUNTED))
+    model.ranking = SampleRanking(model.benchmarks, worst=WORST, best=BEST)
     start = time.perf_counter()
     cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
@@ -82,14 +83,8 @@ def report_run(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
         rows=rows,
-        examples=worst_examples(
-            model,
-            data.first_batches("test", CANDIDATES, size=1),
-            SHOWN,
-            {name: data.split("test", name) for name in model.benchmarks},
-            beside,
-        ),
-        examples_note=f"Of the first {CANDIDATES} test samples of each task the {SHOWN} that are answered worst.",
+        examples=ranked_examples(model, data, model.ranking, beside),
+        examples_note=f"Of all test samples of each task the {WORST} answered worst and the {BEST} answered best.",
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),
         facts={

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test samples of a run with predicted and true answers, for its report."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,8 +14,10 @@ from avkit.cli.feature_pictures import FeaturePictures, feature_pictures, with_f
 from avkit.datasets import Dataset
 from avkit.report import Example, Sample
 from avkit.report.renderers import find_renderer
-from avkit.training.evaluator import Evaluator, silence
+from avkit.training.datamodule import AVDataModule
+from avkit.training.evaluator import silence
 from avkit.training.module import AVModel
+from avkit.training.ranking import SampleRanking
 
 #: Most pictures of a sample that are shown; of longer clips they are evenly apart.
 PICTURES = 12
@@ -77,42 +78,28 @@ def _add_notes(example: Example, pictures: FeaturePictures, *, has_parts: bool) 
         example.note = " ".join(notes)
 
 
-def worst_examples(
-    model: AVModel,
-    batches: Mapping[str, Sequence[Batch]],
-    shown: int,
-    datasets: Mapping[str, Dataset] | None = None,
-    beside: Beside | None = None,
+def ranked_examples(
+    model: AVModel, data: AVDataModule, ranking: SampleRanking, beside: Beside | None = None
 ) -> list[Example]:
-    """The samples of each task that are answered worst, each with its own score, the worst first.
+    """The test samples of each benchmark that are answered worst, the worst first, and those answered best, best last.
+
+    With several processes all must call it.
 
     Args:
         model: The model.
-        batches: By benchmark batches of one sample each, among which to choose.
-        shown: Samples of each benchmark.
-        datasets: Dataset of each benchmark, for pictures of clips that are read as stored features.
+        data: Its data, from which the chosen samples are read again.
+        ranking: Scores of all test samples.
         beside: Another run whose answers are shown too.
     """
-    model.eval()
-    shown_examples: list[Example] = []
-    for name, samples in batches.items():
-        scores = [_own_score(model, batch) for batch in samples]
-        order = sorted(range(len(samples)), key=lambda number: (math.isnan(scores[number]), scores[number]))[:shown]
-        worst = list(examples(model, {name: [samples[number] for number in order]}, datasets, beside))
-        for example, number in zip(worst, order, strict=True):
-            if not math.isnan(scores[number]):
-                example.score = f"{model.benchmarks[name].monitor} {100 * scores[number]:.1f}"
-        shown_examples += worst
-    return shown_examples
-
-
-def _own_score(model: AVModel, batch: Batch) -> float:
-    """The score by which the task is judged, of one sample alone; NaN where it has none."""
-    inputs = batch.to(model.device)
-    evaluator = Evaluator(model.benchmarks, quick=True)
-    with torch.inference_mode():
-        evaluator.update(model(inputs), inputs)
-    return evaluator.compute(batch.benchmark).get(model.benchmarks[batch.benchmark].monitor, math.nan)
+    shown: list[Example] = []
+    datasets = {name: data.split("test", name) for name in model.benchmarks}
+    for name, task in model.benchmarks.items():
+        chosen = ranking.chosen(name)
+        batches = data.batches_of("test", {name: [sample.number for sample in chosen]}, size=1)
+        for example, sample in zip(examples(model, batches, datasets, beside), chosen, strict=True):
+            example.score = f"{task.monitor} {100 * sample.score:.1f}, {sample.rank} of {ranking.counts(name)}"
+            shown.append(example)
+    return shown
 
 
 def make_example(

@@ -2,6 +2,7 @@
 """Lightning's data module: datasets to batches of one task each, in an order that survives being killed."""
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -185,19 +186,23 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
             for name, benchmark in self.benchmarks.items()
         }
 
-    def first_batches(self, split: str, count: int, size: int | None = None) -> dict[str, list[Batch]]:
-        """Batches of the first `count` samples of each benchmark, uncropped, for baselines and examples.
+    def first_batches(self, split: str, count: int) -> dict[str, list[Batch]]:
+        """Batches of the first `count` samples of each benchmark, uncropped, for baselines."""
+        numbers = {name: self.indices(split, name)[:count] for name in self.benchmarks}
+        return self.batches_of(split, numbers, self.batch_size.trimmed)
+
+    def batches_of(self, split: str, numbers: Mapping[str, Sequence[int]], size: int) -> dict[str, list[Batch]]:
+        """Batches of given samples of each benchmark, uncropped.
 
         Args:
             split: Of the data.
-            count: Samples of each benchmark at most.
-            size: Samples per batch; those of a training step where None.
+            numbers: Numbers of the samples in the dataset of their benchmark, by benchmark.
+            size: Samples per batch.
         """
         items = self._items(split, NO_CROP)
-        size = size or self.batch_size.trimmed
         batches = {}
-        for name in self.benchmarks:
-            samples = [items[SampleKey(name, index, 0.0)] for index in self.indices(split, name)[:count]]
+        for name, chosen in numbers.items():
+            samples = [items[SampleKey(name, number, 0.0)] for number in chosen]
             batches[name] = [collate_task_items(samples[i : i + size]) for i in range(0, len(samples), size)]
         return batches
 

@@ -26,11 +26,13 @@ class Evaluator:
     Args:
         tasks: Tasks by name of their benchmark.
         quick: Leave out metrics that are too slow to run after every epoch.
+        alone: Score what this process has; else scores are of all processes together.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], *, quick: bool = False) -> None:
+    def __init__(self, tasks: Mapping[str, Task], *, quick: bool = False, alone: bool = False) -> None:
         self.tasks = dict(tasks)
         self.quick = quick
+        self.alone = alone
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
         #: Samples that the model was scored on, by benchmark.
         self.clips: dict[str, int] = {}
@@ -101,7 +103,15 @@ class Evaluator:
         key = (task, contestant)
         if key not in self.metrics:
             self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != MODEL)
+            if self.alone:
+                for metric in self.metrics[key].values():
+                    metric.distributed_available_fn = _never
         return self.metrics[key]
+
+
+def _never() -> bool:
+    """That no other process has a part of the data."""
+    return False
 
 
 def _parts(metric: Metric) -> dict[str, float]:

@@ -25,6 +25,7 @@ from avkit.training.benchmarks import make_benchmarks
 from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.random_state import gather_states, random_state, restore_random_state
+from avkit.training.ranking import SampleRanking
 from avkit.training.schedule import SCHEDULES, groups
 
 #: Values of `--model.interface`.
@@ -124,6 +125,8 @@ class AVModel(L.LightningModule):
         self.baselines: Mapping[str, Mapping[str, Baseline]] = {}
         #: Whether `test` scores the model with silence and with another clip's sound too.
         self.test_other_sounds = True
+        #: The samples that `test` answers worst and best; None where nobody wants to see them.
+        self.ranking: SampleRanking | None = None
         self._random_state: dict[str, torch.Tensor] | None = None
 
     def _all_words(self) -> list[str]:
@@ -234,7 +237,10 @@ class AVModel(L.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the model, its answers in silence and with another sound, and the baselines."""
         encoded = self.system.encode(batch)
-        self.evaluator.update(self(batch, encoded), batch)
+        prediction = self(batch, encoded)
+        self.evaluator.update(prediction, batch)
+        if self.ranking is not None:
+            self.ranking.update(prediction, batch)
         for name, rule in self.baselines.get(batch.benchmark, {}).items():
             self.evaluator.update(rule(batch), batch, f"baseline: {name}")
         if not self.test_other_sounds:
