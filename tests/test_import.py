@@ -187,7 +187,7 @@ def test_coco_masks_are_those_of_the_file(convert, check, tmp_path):
         lines = convert("coco", {"a.json": coco([{"segmentation": segmentation}])}, "--overwrite")
         assert (read_mask(tmp_path, lines[0]["masks"][0]) == blob).all()
     annotations = [{"segmentation": square, "bbox": [8, 4, 16, 16]}, {"category_id": 9, "bbox": [32, 24, 16, 24]}]
-    lines = convert("coco", {"a.json": coco(annotations)}, "--overwrite")
+    lines = convert("coco", {"a.json": coco(annotations)}, "--overwrite", "--box_only", "background")
     assert lines[0]["picture"].endswith("lawn.png")
     assert lines[0]["audio"].endswith("lawn.wav")
     assert lines[0]["boxes"] == [
@@ -394,7 +394,7 @@ def test_label_studio(convert, check, tmp_path):
         (studio([result("labels", {"start": 0, "end": 9, "labels": ["a"]})]), "9.0 s is after the end of the clip"),
         (studio([result("labels", {"start": 0, "labels": ["a"]})]), "field 'end': is missing"),
         (studio([result("labels", {"start": 0, "end": 1, "labels": []})]), "[] is not the name of one class"),
-        (studio([result("brushlabels", {"rle": [1]})]), "'brushlabels' is not read. Leave it out with --skip"),
+        (studio([result("keypointlabels", {"x": 1})]), "'keypointlabels' is not read. Leave it out with --skip"),
         (studio([result("textarea", {"text": ["a"]})]), "Say so with --captions textarea"),
         (studio([result("labels", None)]), "field 'value': None is no object"),
         (studio([], video="cat.mp4"), "1 of 1 media files are not under"),

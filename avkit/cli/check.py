@@ -22,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
         "something is missing or does not fit, 2 where nothing could be checked.",
     )
     p.add_argument(
-        "dataset", nargs="?", help="name of a dataset, see avkit info; package.module:Class; or a manifest, such as x.jsonl"
+        "dataset",
+        nargs="?",
+        help="name of a dataset, see avkit info; package.module:Class; or a manifest, such as x.jsonl",
     )
     p.add_argument("--root", type=Path, help="folder of the dataset")
     p.add_argument("--manifest", type=Path, help="the JSON Lines file, for dataset manifest")

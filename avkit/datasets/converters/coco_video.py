@@ -12,7 +12,9 @@ from avkit.datasets.annotations import field_error
 from avkit.datasets.json_records import JsonRecord
 
 _VIDEO_FORM = "A video has id, file_names, height and width"
-_ANNOTATION_FORM = "An annotation of a video has video_id, category_id, and segmentations or bboxes, one per frame or null"
+_ANNOTATION_FORM = (
+    "An annotation of a video has video_id, category_id, and segmentations or bboxes, one per frame or null"
+)
 #: Key of a picture's annotation, by that of a video's.
 _SHAPE_KEYS = {"segmentations": "segmentation", "bboxes": "bbox"}
 

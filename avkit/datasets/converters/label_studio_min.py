@@ -46,7 +46,9 @@ def _result(task: JsonRecord, key: str, entry: Any, options: ImportOptions) -> d
         elif "text" in entry and not kinds:
             kinds = ["textarea"]
         if len(kinds) != 1:
-            raise field_error(task.where, key, f"holds a result of no known form, with {', '.join(entry) or 'nothing'}.")
+            raise field_error(
+                task.where, key, f"holds a result of no known form, with {', '.join(entry) or 'nothing'}."
+            )
         outer = {name: entry[name] for name in _OUTER_KEYS if name in entry}
         return result | outer | {"type": kinds[0], "value": entry}
     if isinstance(entry, str) and key in options.captions:

@@ -197,7 +197,7 @@ def _add_shapes(
         for shape in shapes:
             if isinstance(shape, Box):
                 boxes.append({"time": moment, "box": [round(corner, 6) for corner in shape.corners]})
-        place = f"{clip.where}, {clip.frame_names.get(time, 'the frame')!r} at {moment:g} s"
+        place = f"{clip.where}, {clip.frame_names.get(time, clip.media)!r} at {moment:g} s"
         areas = areas_of(shapes, place, options.box_only)
         if areas:
             name = f"{prefix}_{re.sub(r'[^A-Za-z0-9.-]+', '_', str(line['id']))[:80]}_{len(masks):05d}.png"
