@@ -2,6 +2,7 @@
 """`avkit import` of files in the exact form in which the tools export them, beside what each means."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,16 +78,16 @@ def cvat_video():
         size="<original_size><width>64</width><height>48</height></original_size><source>dog.mp4</source>",
     )
     box = (
-        '<box frame="{frame}" keyframe="{key}" outside="{outside}" occluded="0" xtl="{x}.00" ytl="0.00" xbr="{right}.00" '
-        'ybr="24.00" z_order="0"><attribute name="loud">yes</attribute></box>'
+        '<box frame="{frame}" keyframe="{key}" outside="{outside}" occluded="0" xtl="{x}.00" ytl="0.00" '
+        'xbr="{right}.00" ybr="24.00" z_order="0"><attribute name="loud">yes</attribute></box>'
     )
     rows = [(frame, int(frame in (0, 16)), 0, 2 * frame) for frame in range(17)]  # what lies between is exported too
     rows.append((17, 1, 1, 32))
     boxes = [box.format(frame=f, key=k, outside=o, x=x, right=x + 16) for f, k, o, x in rows]
     mask = (
         '<mask frame="28" keyframe="1" outside="0" occluded="0" rle="0, 4, 4, 4" left="8" top="4" width="4" height="3" '
-        'z_order="0"></mask><mask frame="31" keyframe="1" outside="1" occluded="0" rle="0, 12" left="8" top="4" width="4" '
-        'height="3" z_order="0"></mask>'
+        'z_order="0"></mask><mask frame="31" keyframe="1" outside="1" occluded="0" rle="0, 12" left="8" top="4" '
+        'width="4" height="3" z_order="0"></mask>'
     )
     tracks = f'<track id="0" label="dog" source="manual">{"".join(boxes)}</track>'
     return f'{meta}{tracks}<track id="1" label="mower" source="manual">{mask}</track></annotations>'
@@ -160,7 +161,8 @@ def test_coco_of_videos(convert):
         "categories": [{"id": 2, "name": "dog", "supercategory": "object"}],
         "annotations": [
             {"id": 1, "video_id": 1, "category_id": 2, "iscrowd": 0, "width": 64, "height": 48, "length": 1,
-             "segmentations": [None, run, None], "bboxes": [None, [2.0, 4.0, 2.0, 6.0], None], "areas": [None, 12, None]},
+             "segmentations": [None, run, None], "bboxes": [None, [2.0, 4.0, 2.0, 6.0], None],
+             "areas": [None, 12, None]},
         ],
     }  # fmt: skip
     line = convert("coco", "instances.json", content, "--fps", "8")
@@ -305,7 +307,7 @@ def pack(mask):
     values = colours.reshape(-1)
     bits = f"{len(values):032b}{7:05b}" + "".join(f"{width - 1:04b}" for width in (3, 4, 8, 16))
     edges = [0, *(np.flatnonzero(np.diff(values.astype(int))) + 1).tolist(), len(values)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         length = end - start - 1
         choice = next(k for k, width in enumerate((3, 4, 8, 16)) if length < 2**width)
         is_literal = length < 2  # as the tool does where repeating saves nothing

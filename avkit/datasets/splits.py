@@ -128,8 +128,8 @@ def too_few_error(name: str, empty: Sequence[str], lines: Sequence[Annotation]) 
         total = count_of(len(lines), "line")
         units = count_of(len(_units(lines)), "video or group", "videos or groups")
         return EmptySplitError(
-            f"{name}: nothing is left for split {shown}: it has {total} of {units}, and each of these goes to one split "
-            "as a whole. Add videos, or give each line its 'split'; to train and test on the same clips, say "
+            f"{name}: nothing is left for split {shown}: it has {total} of {units}, and each of these goes to one "
+            "split as a whole. Add videos, or give each line its 'split'; to train and test on the same clips, say "
             "--data.splits.allow_shared true (--allow-shared of avkit check)."
         )
     splits = sorted({str(line.split) for line in lines})

@@ -58,5 +58,6 @@ def _result(task: JsonRecord, key: str, entry: Any, options: ImportOptions) -> d
     raise field_error(
         task.where,
         key,
-        f"what is {str(entry)[:40]!r}? Say so with --captions {key}, --label {key} (a class of the clip) or --skip {key}.",
+        f"what is {str(entry)[:40]!r}? Say so with --captions {key}, --label {key} (a class of the clip) or --skip "
+        f"{key}.",
     )

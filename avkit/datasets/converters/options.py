@@ -19,8 +19,9 @@ class ImportOptions:
         label: Attribute that names the class, where there are several.
         captions: Tiers, label controls or attributes whose texts are captions.
         skip: Kinds of shapes, tiers, controls, attributes and columns to leave out.
-        box_only: What becomes of objects with a box alone in a picture in which others have masks: `fill` makes a mask of
-            the box, `background` counts them as background, `drop` leaves out the masks of that picture; an error if None.
+        box_only: What becomes of objects with a box alone in a picture in which others have masks: `fill` makes a mask
+            of the box, `background` counts them as background, `drop` leaves out the masks of that picture; an error
+            if None.
         columns: Column of each name of ours, where a table has others.
     """
 
