@@ -499,3 +499,24 @@ def test_shards_of_two_processes_are_one(root, tiny, whole, tmp_path):
     outcome = extract(sources, recipe, tmp_path, dataset="llp", workers=0)
     assert (outcome.done, outcome.new) == (14, 0)
     same(whole, tmp_path)
+
+
+def test_two_clips_of_one_name_in_one_folder_of_stores(root, tiny, tmp_path, monkeypatch, capsys):
+    for number, video in enumerate(sorted((root / "video").iterdir())[:2]):
+        folder = tmp_path / str(number) / "videos"
+        folder.mkdir(parents=True)
+        (folder / "clip.mp4").write_bytes(video.read_bytes())
+    words = ["videos", "--recipe", str(tiny), "--out", str(tmp_path / "out"), "--workers", "0"]
+    monkeypatch.chdir(tmp_path / "0")
+    assert main(["extract", *words]) == 0
+    before = (tmp_path / "out" / "frame.h5").read_bytes()
+    monkeypatch.chdir(tmp_path / "1")
+    capsys.readouterr()
+    assert main(["extract", *words]) == 2
+    error = capsys.readouterr().err
+    assert "holds features of 1 clip of the same name from another file: 'clip' of " in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "out" / "frame.h5").read_bytes() == before
+    (tmp_path / "0").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert main(["extract", *words]) == 0, "a file that was moved is the same one"

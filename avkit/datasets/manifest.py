@@ -14,6 +14,7 @@ from avkit.datasets.manifest_lines import read_manifest
 from avkit.datasets.manifest_schema import SCHEMA, SPLITS, json_schema
 from avkit.datasets.released import open_named
 from avkit.datasets.splits import SplitOptions, split_lines, too_few_error
+from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
 from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
@@ -96,6 +97,8 @@ class Manifest(ClipDataset):
         if allow_missing:
             present = [line for line in by_split[split] if line.id not in missing]
             missing |= unreadable_clips(present, options)
+            lacks = {line.id: lack_of_features(line, options) for line in present if line.id not in missing}
+            missing |= {name: lack for name, lack in lacks.items() if lack}
         self.missing = {line.id: missing[line.id] for line in by_split[split] if line.id in missing}
         annotations = [line for line in by_split[split] if line.id not in missing]
         if not annotations:
@@ -108,6 +111,7 @@ class Manifest(ClipDataset):
             _check_names(annotations, vocabulary, path)
         super().__init__(annotations, vocabulary or own_vocabulary, options)
         if faults is None:
+            check_clips_are_stored(str(path), split, annotations, options)
             self.require_hops()
 
     @classmethod

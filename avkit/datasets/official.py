@@ -14,6 +14,7 @@ from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.json_records import annotation_errors
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
+from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
 from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
@@ -213,7 +214,7 @@ class Official(ClipDataset):
         return (
             self._locate_media(annotation, values)
             or self._locate_masks(annotation, values)
-            or self._missing_features(annotation)
+            or lack_of_features(annotation, self.options)
         )
 
     def _locate_media(self, annotation: Annotation, values: Mapping[str, object]) -> str:
@@ -251,14 +252,6 @@ class Official(ClipDataset):
             annotation.masks.append(MaskAnnotation(step=step, file=file, classes=self.mask_classes(file)))
         return ""
 
-    def _missing_features(self, annotation: Annotation) -> str:
-        for features, missing in ((self.visual, "visual features"), (self.audio, "audio features")):
-            if features is None:
-                continue
-            if annotation.id not in features.names and annotation.media not in features.names:
-                return missing
-        return ""
-
     def _leave_out_missing(self) -> None:
         """Leave out clips whose media are missing, or raise an error."""
         missing = {}
@@ -277,6 +270,9 @@ class Official(ClipDataset):
         if not missing:
             return
         if not self.allow_missing or len(missing) == self.total:
+            without_media = [lack for lack in missing.values() if not lack.endswith("features")]
+            if not without_media:
+                check_clips_are_stored(self.name, self.split, self.annotations, self.options)
             raise self._missing_error(missing)
         samples = [sample for sample in self.samples if sample.clip in present]
         self.samples = [Sample(present[sample.clip], sample.question) for sample in samples]

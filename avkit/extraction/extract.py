@@ -16,6 +16,7 @@ import torch
 from avkit.errors import DataError
 from avkit.extraction.decoding import SourceDataset
 from avkit.extraction.extractor import ClipFeatures, FeatureExtractor
+from avkit.extraction.origins import check_origins
 from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress, check_same_facts, stored_clips
 from avkit.extraction.recipe import ExtractionRecipe
@@ -78,8 +79,8 @@ def extract(
         runner: Does the work in place of this process, see `avkit.extraction.cluster`.
 
     Raises:
-        DataError: If the recipe's encoders are not available, stores that exist were made in another way, or another
-            process extracts the recipe into this folder.
+        DataError: If the recipe's encoders are not available, stores that exist were made in another way, features that
+            exist are of another file of the same name, or another process extracts the recipe into this folder.
     """
     streams = recipe.media_streams
     names = [stream.name for stream in streams]
@@ -91,6 +92,7 @@ def extract(
         if retry:
             progress.forget_failures()
         done_before = stored_clips(out, names) | progress.done()
+        check_origins(out, sources, done_before)
         skipped = done_before | progress.failed().keys()
         remaining = [source for source in sources if source.name not in skipped]
         if on_start is not None:

@@ -122,6 +122,20 @@ def _how_to_get(features: MissingFeatures, root: Path | None, stems: Collection[
     )
 
 
+def how_to_extract(path: Path, dataset: str, root: Path | None) -> str:
+    """What adds clips to features that exist, as a sentence.
+
+    Args:
+        path: The features.
+        dataset: Name of the dataset.
+        root: Its folder; None for a manifest.
+    """
+    recipe = _recipe_of_store(path.stem, (path.stem,)) if path.suffix in _ENDINGS else None
+    if recipe is None:
+        return f"Add them to {path} with what made it; 'avkit extract --list' names what avkit can make."
+    return f"Add them with {_command(recipe, dataset, root, path.parent)}."
+
+
 def _recipe_of_store(stem: str, stems: Collection[str]) -> ExtractionRecipe | None:
     """The recipe that makes a store of this name and most of the others that are missing, and least besides."""
     recipes = []

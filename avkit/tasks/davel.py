@@ -36,7 +36,10 @@ class DenseEvents(Task):
         return {"": EventDetectionMAP(), "recall": EventRecall()}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
-        """Score each video."""
+        """Score each video; its length shows times that are no seconds, and nothing is cut at it.
+
+        The official metric cuts nothing either: its decoding ends events with their video, as all of ours do.
+        """
         predicted = []
         for rows in prediction["event_list"]:
             predicted.append({"segments": rows[:, :2], "labels": rows[:, 2].long(), "scores": rows[:, 3]})
@@ -44,7 +47,7 @@ class DenseEvents(Task):
         for rows in batch.targets["events"]:
             true.append({"segments": rows[:, :2], "labels": rows[:, 2].long()})
         for metric in metrics.values():
-            metric.update(batch.id, predicted, true)
+            metric.update(batch.id, predicted, true, batch.duration)
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Every class over the whole video, and in its halves and tenths, with its frequency in training as score."""

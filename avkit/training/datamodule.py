@@ -111,7 +111,7 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
         )
         dataset_names = choose_datasets(usual, dataset, root)
         super().__init__(specs, dataset_names, sources, scenes, None if hop is None else str(hop))
-        check_stored_features(self.all_datasets, self.sources, features.expert)
+        self.missing_for_training = check_stored_features(self.all_datasets, self.sources, features.expert)
         self.expert = open_expert(features.expert) if features.expert else None
         self.batch_size = batch_size
         self.crop = crop

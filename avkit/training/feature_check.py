@@ -9,13 +9,18 @@ from avkit.extraction.missing_features import missing_expert, missing_features, 
 from avkit.training.sources import value_for
 
 
-def check_stored_features(names: Collection[str], options: DatasetOptions, expert: str | None) -> None:
+def check_stored_features(names: Collection[str], options: DatasetOptions, expert: str | None) -> DataError | None:
     """Raise one error for all stored features that are not there.
+
+    Features that training alone reads may be missing in a test.
 
     Args:
         names: Names of the datasets of a run.
         options: Where data come from.
         expert: Store of features of a large vision-language model.
+
+    Returns:
+        The error for training, where only features are missing that a test does without; None where nothing is missing.
 
     Raises:
         DataError: With a line for each file or folder that is missing, and what makes it.
@@ -34,5 +39,9 @@ def check_stored_features(names: Collection[str], options: DatasetOptions, exper
             features = value_for(name, text, names, f"data.features.{modality}")
             if features and isinstance(features, str):
                 missing += missing_features(find_dataset(name), roots[name], features, modality, release)
-    if missing:
-        raise missing_features_error(missing, roots)
+    if not missing:
+        return None
+    error = missing_features_error(missing, roots)
+    if any(features.splits != ("train",) for features in missing):
+        raise error
+    return error

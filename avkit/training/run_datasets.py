@@ -7,7 +7,7 @@ from functools import cached_property
 
 from avkit.batch import Vocabulary, join_vocabularies
 from avkit.datasets import Dataset, DatasetOptions
-from avkit.errors import EmptySplitError
+from avkit.errors import DataError, EmptySplitError
 from avkit.training.benchmarks import Benchmark, check_same_widths, list_benchmarks, shared_vocabulary
 from avkit.training.options import SceneOptions
 from avkit.training.sources import open_dataset, stored_widths
@@ -48,6 +48,8 @@ class RunDatasets:
         self.hop = hop
         #: The split that says what the data are; of a manifest without training clips another.
         self.reference = "train"
+        #: The error for features that training alone reads and that are not there.
+        self.missing_for_training: DataError | None = None
         self._splits: dict[tuple[str, str], Dataset] = {}
 
     @property
@@ -74,7 +76,12 @@ class RunDatasets:
         Args:
             split: `train`, `val` or `test`.
             benchmark: Its name: that of the task, or of task and dataset where the task has several.
+
+        Raises:
+            DataError: If features are missing that training reads, and the split is that of training.
         """
+        if split == "train" and self.missing_for_training is not None:
+            raise self.missing_for_training
         names = self.all_datasets
         name = (names or ["scenes"])[0] if benchmark is None else self.benchmarks[benchmark].dataset
         if (name, split) not in self._splits:
@@ -82,13 +89,19 @@ class RunDatasets:
         return self._splits[name, split]
 
     def use_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Read a manifest without training clips by the names that a run was trained with."""
+        """Read data without training clips, or without their features, by the names that a run was trained with."""
+        if self.missing_for_training is None and self._has_training_clips():
+            return
+        self.sources = replace(self.sources, vocabulary=vocabulary)
+        self.reference = "test"
+        vars(self)["vocabulary"] = vocabulary
+
+    def _has_training_clips(self) -> bool:
         try:
             self.split("train")
         except EmptySplitError:
-            self.sources = replace(self.sources, vocabulary=vocabulary)
-            self.reference = "test"
-            vars(self)["vocabulary"] = vocabulary
+            return False
+        return True
 
     def notes(self) -> list[str]:
         """What a reader of figures must know of the data, one sentence each."""

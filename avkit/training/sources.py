@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
+from avkit.datasets.stored_clips import LEAVE_OUT, ClipsWithoutFeaturesError
 from avkit.errors import DataError, unknown_name
+from avkit.extraction.missing_features import how_to_extract
 from avkit.features.store import Store
 from avkit.outside import building
 from avkit.training.options import SceneOptions
@@ -114,8 +116,13 @@ def open_dataset(
         hop=_seconds(value_for(name, hop, names, "data.hop")),
     )
     dataset = find_dataset(name)
-    with building("dataset", dataset):
-        return dataset.open(split, own_options)
+    try:
+        with building("dataset", dataset):
+            return dataset.open(split, own_options)
+    except ClipsWithoutFeaturesError as error:
+        root = None if name == "manifest" else own_options.root
+        how = [how_to_extract(path, name, root) for path in error.paths]
+        raise DataError(f"{error.problem} {' '.join(dict.fromkeys(how))} Or {LEAVE_OUT}.") from error
 
 
 def _seconds(text: str | None) -> float | None:

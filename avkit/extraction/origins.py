@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Of which files the clips of a folder of stores are, so that none are taken for another clip of the same name."""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from avkit.errors import AvkitError, DataError, count_of
+from avkit.extraction.sources import MediaSource
+from avkit.files import write_file
+from avkit.reading.text import read_json
+
+#: Name of the record in the folder of stores.
+ORIGINS = ".origins.json"
+#: By the name of a clip, the path of its first file and what tells the file's content.
+Origins: TypeAlias = dict[str, list[str]]
+#: Bytes at each end of a file that are compared.
+_COMPARED_BYTES = 2**16
+_SHOWN = 3
+
+
+def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[str]) -> None:
+    """Refuse clips of which features are stored that are of another file; note the files of the others.
+
+    A file that was moved or copied counts as the same one.
+
+    Args:
+        out: Folder of the stores.
+        sources: The clips that are asked for.
+        done: Names of the clips of which features are stored.
+
+    Raises:
+        DataError: If stored features are of another file; names clips and files.
+    """
+    origins = _read(out / ORIGINS)
+    others = []
+    changed = False
+    for source in sources:
+        path = _first_file(source)
+        known = origins.get(source.name)
+        if known is not None and known[0] == str(path):
+            continue
+        origin = [str(path), _digest(path)]
+        if source.name not in done:
+            origins[source.name] = origin
+            changed = True
+        elif known is not None and known[1] != origin[1]:
+            others.append(f"{source.name!r} of {known[0]}, not of {path}")
+    if others:
+        more = ", ..." if len(others) > _SHOWN else ""
+        raise DataError(
+            f"{out} holds features of {count_of(len(others), 'clip')} of the same name from another file: "
+            f"{'; '.join(others[:_SHOWN])}{more}. Choose another --out, or rename the files."
+        )
+    if changed:
+        write_file(out / ORIGINS, json.dumps(origins))
+
+
+def _read(path: Path) -> Origins:
+    """The record; empty where there is none or it is damaged, for features are whole without it."""
+    try:
+        record = read_json(path)
+    except AvkitError:
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    return {name: entry for name, entry in record.items() if isinstance(entry, list) and len(entry) == 2}
+
+
+def _first_file(source: MediaSource) -> Path:
+    """The file that tells a clip from others: its video, or its frames or sound."""
+    frames = source.frames if isinstance(source.frames, str) or not source.frames else source.frames[0]
+    name = source.video or frames or source.audio or ""
+    return Path(os.path.realpath(source.root / name))
+
+
+def _digest(path: Path) -> str:
+    """Size of a file and a hash of its ends; of a folder, the names in it."""
+    if path.is_dir():
+        return hashlib.sha256("\n".join(sorted(os.listdir(path))).encode()).hexdigest()[:16]  # noqa: PTH208 - names
+    if not path.is_file():
+        return ""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        content = file.read(_COMPARED_BYTES)
+        file.seek(max(0, size - _COMPARED_BYTES))
+        content += file.read(_COMPARED_BYTES)
+    return f"{size} {hashlib.sha256(content).hexdigest()[:16]}"
