@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stored features that a run names and that are not there: one error before anything is written."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from avkit.batch import Vocabulary
 from avkit.cli import main
 from avkit.datasets import DatasetOptions
 from avkit.errors import DataError
 from avkit.export import export
+from avkit.features.base import FeatureFacts
+from avkit.features.store import write_store
+from avkit.training.datamodule import AVDataModule
 from avkit.training.feature_check import check_stored_features
+from avkit.training.options import FeatureOptions, SceneOptions
+from avkit.training.sources import open_dataset
+from tests.clips import tone, write_clip
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -85,3 +95,50 @@ def test_features_that_are_there_pass(root, tmp_path):
     options = DatasetOptions(root=tmp_path, visual="res152+r2plus1d_18", audio="vggish")
     check_stored_features(["llp"], options, None)
     check_stored_features(["llp"], DatasetOptions(root=root), None)
+
+
+def test_features_that_training_alone_reads_are_not_asked_for_by_a_test(tmp_path):
+    export("ave", tmp_path / "ave", {"train": 2, "val": 2, "test": 2}, 24, fps=2)
+    for path in tmp_path.glob("ave/*_noisy.h5"):
+        path.unlink()
+    features = FeatureOptions(visual="vgg19", audio="vggish")
+    data = AVDataModule("ave_weak", dataset="ave", root=str(tmp_path / "ave"), release="weak", features=features)
+    with pytest.raises(DataError, match=r"2 of the stored features .*\n.*visual_feature_noisy.h5"):
+        _ = data.vocabulary
+    data.use_vocabulary(Vocabulary(classes=["dog"]))
+    assert (data.reference, data.vocabulary.classes) == ("test", ["dog"])
+    assert len(data.indices("test", "ave_weak")) == 2
+    assert data.feature_widths == {"ave_weak": [512, 128]}
+
+
+def test_clips_that_are_not_in_a_store(tmp_path, capsys):
+    export("llp", tmp_path / "llp", {"train": 3, "val": 1, "test": 1}, 24, fps=2)
+    rows = np.zeros((10, 8), np.float32)
+    names = sorted(path.stem for path in (tmp_path / "llp" / "video").iterdir())
+    store = tmp_path / "llp" / "features" / "vggish.h5"
+    write_store(store, [(names[0], rows)], FeatureFacts("vggish", 1.0, 1.0))
+    words = ["fit", "--tasks", "avvp", "--data.root", str(tmp_path / "llp"), "--data.features.audio", str(store)]
+    assert main([*words, "--out", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert f"{store} has no features of " in error
+    assert " of 3 in split 'train' of llp: " in error
+    assert f"Add them with 'avkit extract llp --root {tmp_path / 'llp'} --recipe vggish'. Or leave such clips" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_clips_of_a_manifest_that_are_not_in_a_store(tmp_path):
+    lines = [{"id": f"c{k}", "video": "x.mp4", "split": "train", "labels": ["dog"]} for k in range(5)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    write_clip(tmp_path / "x.mp4", [k / 4 for k in range(8)], 4, sound=tone(2, 16_000))
+    store = tmp_path / "mine.h5"
+    write_store(store, [("c1", np.zeros((2, 8), np.float32))], FeatureFacts("mine", 1.0, 1.0))
+    options = DatasetOptions(manifest=tmp_path / "m.jsonl", audio=str(store))
+    with pytest.raises(DataError) as caught:
+        open_dataset("manifest", "train", options, SceneOptions(), ["manifest"])
+    assert (
+        f"{store} has no features of 4 clips of 5 in split 'train' of {options.manifest}: 'c0', 'c2', 'c3', ..."
+        in str(caught.value)
+    )
+    kept = open_dataset("manifest", "train", replace(options, allow_missing=True), SceneOptions(), ["manifest"])
+    assert kept.missing == {f"c{k}": "audio features" for k in (0, 2, 3, 4)}

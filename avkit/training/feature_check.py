@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from avkit.datasets import DatasetOptions, find_dataset
 from avkit.datasets.released import FeatureModality
+from avkit.errors import DataError
 from avkit.extraction.missing_features import missing_expert, missing_features, missing_features_error
 from avkit.training.sources import value_for
 
