@@ -136,9 +136,8 @@ def test_clips_of_a_manifest_that_are_not_in_a_store(tmp_path):
     options = DatasetOptions(manifest=tmp_path / "m.jsonl", audio=str(store))
     with pytest.raises(DataError) as caught:
         open_dataset("manifest", "train", options, SceneOptions(), ["manifest"])
-    assert (
-        f"{store} has no features of 4 clips of 5 in split 'train' of {options.manifest}: 'c0', 'c2', 'c3', ..."
-        in str(caught.value)
-    )
+    error = str(caught.value)
+    assert f"{store} has no features of 4 clips of 5 in split 'train' of {options.manifest}" in error
+    assert "'c0', 'c2', 'c3', ..." in error
     kept = open_dataset("manifest", "train", replace(options, allow_missing=True), SceneOptions(), ["manifest"])
     assert kept.missing == {f"c{k}": "audio features" for k in (0, 2, 3, 4)}
