@@ -72,8 +72,9 @@ def _read(path: Path) -> Origins:
 
 def _first_file(source: MediaSource) -> Path:
     """The file that tells a clip from others: its video, or its frames or sound."""
-    frames = source.frames if isinstance(source.frames, str) or not source.frames else source.frames[0]
-    name = source.video or frames or source.audio or ""
+    frames = source.frames or ""
+    first_frame = frames if isinstance(frames, str) else frames[0]
+    name = source.video or first_frame or source.audio or ""
     return Path(os.path.realpath(source.root / name))
 
 

@@ -68,7 +68,7 @@ def spread_over_parents(elements: Sequence[Element], spans: Spans, where: str) -
 def _in_order(group: Sequence[Element], where: str) -> list[Element]:
     """Annotations that refer to one parent, each after its predecessor."""
     after = {element.get("PREVIOUS_ANNOTATION"): element for element in group}
-    ordered = []
+    ordered: list[Element] = []
     element = after.get(None)
     while element is not None and len(ordered) < len(group):
         ordered.append(element)

@@ -46,7 +46,7 @@ def areas_of(shapes: Sequence[Shape], where: str, box_only: str | None) -> list[
     Raises:
         DataError: If some objects have a mask and others a box alone, and `box_only` is None.
     """
-    areas = [shape for shape in shapes if not isinstance(shape, Box)]
+    areas: list[Shape] = [shape for shape in shapes if not isinstance(shape, Box)]
     boxes: list[Shape] = [shape for shape in shapes if isinstance(shape, Box) and not shape.has_mask]
     if not areas or not boxes or box_only == "background":
         return areas
