@@ -103,7 +103,8 @@ class ClassMask(StepMaps):
     @classmethod
     def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "ClassMask":
         """The classes of one row."""
-        return cls(scope.task, _maps_of(values["class_mask"], row, scope), list(scope.classes))
+        maps = _maps_of(values["class_mask"], row, scope).astype(np.int16)  # a quarter of the memory, for long videos
+        return cls(scope.task, maps, list(scope.classes))
 
     @classmethod
     def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "ClassMask":

@@ -64,6 +64,8 @@ class Head(nn.Module, ABC):
     #: Whether the head reads patches at full resolution and the feature pyramid; otherwise patches are averaged to a
     #: coarse grid and there is no pyramid.
     needs_pixels: bool = True
+    #: Of a head that needs pixels, whether it reads the feature pyramid.
+    needs_maps: bool = True
 
     @abstractmethod
     def forward(self, tokens: Tokens, batch: Batch) -> Output:

@@ -71,6 +71,7 @@ class PyramidHead(Head):
     """
 
     Options = PyramidOptions
+    needs_maps = False
 
     def __init__(self, inputs: HeadInputs, options: PyramidOptions = PyramidOptions()) -> None:
         super().__init__()

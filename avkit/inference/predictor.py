@@ -2,21 +2,18 @@
 """A trained run, ready to be asked about any video."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from avkit.answers import Answer, Scope, StepGrid
-from avkit.batch import Batch, Item, Prediction
-from avkit.collate import collate, crop
+from avkit.answers import Answer
+from avkit.batch import Item
+from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
-from avkit.inference.question_kinds import keep_to_kind
 from avkit.inference.run_inputs import RunInputs
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
-from avkit.systems.base import WINDOW, Encoded, join_encoded
 from avkit.text.tokenizer import split_words
 from avkit.training.domain import SHORT_WARNING, warning_of
 from avkit.training.module import AVModel
@@ -203,11 +200,11 @@ class Predictor:
             warning=self.warning(tasks),
             short_warning=self.stored.short_warning(tasks) or (SHORT_WARNING if self.warning(tasks) else ""),
         )
-        encoded = self._encode(item, result.grid)
-        answers: list[Answer] = []
+        inquiries = []
         for name in tasks:
             for question in questions if self.model.tasks[name].needs_question() else [""]:
-                answers += self._answer(item, encoded, result.grid, name, question)
+                inquiries.append(Inquiry(name, question))
+        answers = answer_clip(self.model, item, result.grid, inquiries, self.device, any_answer=self.any_answer)
         result.answers = merge_answers(self.model.tasks, answers)
         return result
 
@@ -224,35 +221,6 @@ class Predictor:
                 f"Run {self.source} writes the caption of every step anew: only SSUFormer can repeat one. Leave "
                 "caption_change_threshold out."
             )
-
-    def _encode(self, item: Item, grid: StepGrid) -> Encoded:
-        """Features of the whole clip, encoded in windows."""
-        batches = [self._batch(item, window) for window in grid.windows(WINDOW)]
-        return join_encoded([self.model.system.encode(batch) for batch in batches])
-
-    def _answer(self, item: Item, encoded: Encoded, grid: StepGrid, task: str, question: str) -> list[Answer]:
-        """The answers of a task, joined over the windows that it predicts at once."""
-        vocabulary = self.model.vocabulary.of(task)
-        predictions: list[Prediction] = []
-        scopes: list[Scope] = []
-        for window in grid.windows(self.model.system.window(task)):
-            batch = self._batch(item, window, task, question or None)
-            prediction = self.model(batch, encoded.steps(window.indices))
-            if question and not self.any_answer:
-                prediction = keep_to_kind(prediction, [question], vocabulary.answers)
-            predictions.append(prediction)
-            scopes.append(Scope(task, window, vocabulary.classes, vocabulary.answers, question))
-        answers = []
-        for kind in self.model.tasks[task].answers:
-            parts = _read_windows(kind, predictions, scopes)
-            if parts:
-                answers.append(kind.join(parts))
-        return answers
-
-    def _batch(self, item: Item, window: StepGrid, task: str = "", question: str | None = None) -> Batch:
-        """The steps of a window as a batch of one."""
-        part = crop(item, window.first, window.steps)
-        return collate([replace(part, text=question)], task).to(self.device)
 
     def _notes(self, tasks: Sequence[str], questions: Sequence[str]) -> list[str]:
         """Sentences about how tasks were answered."""
@@ -275,14 +243,3 @@ class Predictor:
             if unknown:
                 notes.append(f"The run never saw these words of {question!r}: {', '.join(unknown)}.")
         return notes
-
-
-def _read_windows(kind: type[Answer], predictions: Sequence[Prediction], scopes: Sequence[Scope]) -> list[Answer]:
-    """Answers of a kind to all windows; empty if the model does not give this kind."""
-    answers = []
-    for prediction, scope in zip(predictions, scopes, strict=True):
-        answer = kind.read(prediction, 0, scope)
-        if answer is None:
-            return []
-        answers.append(answer)
-    return answers

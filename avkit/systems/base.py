@@ -186,6 +186,10 @@ class System(nn.Module, ABC):
         whole = self.tasks[task].untrimmed or self.tasks[task].needs_question()
         return None if whole else WINDOW
 
+    def needs_maps(self, task: str) -> bool:
+        """Whether a task reads the encoders' feature maps, `VisualFeatures.pyramid`."""
+        return True
+
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Repeat a caption while its source changes by less than `threshold`; returns whether the system can."""
         return False

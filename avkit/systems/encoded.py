@@ -2,7 +2,7 @@
 """What the encoders of a system make of a batch, and of windows of a clip together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ class Encoded:
     def steps(self, part: slice) -> "Encoded":
         """The features of some steps."""
         return Encoded(self.visual.map(lambda x: x[:, part]), self.audio[:, part])
+
+    def without_maps(self) -> "Encoded":
+        """The same without feature maps, which are most of it."""
+        return Encoded(replace(self.visual, pyramid=[]), self.audio)
 
 
 def join_encoded(parts: Sequence[Encoded]) -> Encoded:

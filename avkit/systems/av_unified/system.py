@@ -239,6 +239,11 @@ class AVUnified(System):
         """The notes of the task's head."""
         return self.head(task).notes()
 
+    def needs_maps(self, task: str) -> bool:
+        """As the task's head says."""
+        head = self.head(task)
+        return head.needs_pixels and head.needs_maps
+
     def set_caption_change_threshold(self, threshold: float) -> bool:
         """Tell the heads; returns whether one of them can."""
         return any([head.set_caption_change_threshold(threshold) for head in self._all_heads()])

@@ -58,6 +58,7 @@ class CCNetHead(Head):
     """
 
     Options = CCNetHeadOptions
+    needs_maps = False
 
     def __init__(self, inputs: HeadInputs, options: CCNetHeadOptions | None = None) -> None:
         super().__init__()
