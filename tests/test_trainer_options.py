@@ -4,6 +4,7 @@
 import csv
 import json
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -23,11 +24,24 @@ def rows(run, key):
     return [row for row in read_history(run.history) if key in row]
 
 
+@pytest.mark.skipif(bool(find_spec("tensorboard") or find_spec("tensorboardX")), reason="tensorboard is installed")
+@pytest.mark.parametrize("name", ["tensorboard", "TensorBoardLogger"])
+def test_a_logger_without_its_package_is_named(tmp_path, capsys, name):
+    assert fit(tmp_path, "x", *PLAIN, "--trainer.logger", name, tasks="avs") == 2
+    error = capsys.readouterr().err
+    assert (
+        "trainer.logger names TensorBoardLogger, which needs the package tensorboard, and it is not installed" in error
+    )
+    assert error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--trainer.precision", "16-true"], "trainer.precision is '16-true'; avkit takes 32-true, 16-mixed"),
         (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true'"),
+        (["--trainer.precision", "16-mixed", "--trainer.accelerator", "cpu"], "Use --trainer.precision bf16-mixed"),
         (["--trainer.strategy", "fsdp"], "trainer.strategy is 'fsdp'"),
         (["--trainer.num_nodes", "2"], "trainer.num_nodes is 2"),
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run is True"),

@@ -37,7 +37,7 @@ def run(args: list[str]) -> int:
             f"{result.frames_left_out} annotated frames are left out: another one is nearer to the middle of its step "
             f"of {settings.hop:g} s (--hop)"
         )
-    print(f"check it: avkit check manifest --manifest {result.out}")
+    print(f"check it: avkit check {result.out}")
     return 0
 
 

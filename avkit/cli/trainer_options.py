@@ -2,7 +2,10 @@
 """Options of Lightning's trainer: each has its meaning, or is refused by name before anything is written."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
+
+import torch
 
 from avkit.cli.given_options import last_value
 
@@ -31,6 +34,13 @@ _REFUSED_CALLBACKS = {
     "BatchSizeFinder": "use --data.batch_size",
     "LearningRateFinder": "use --model.lr",
 }
+#: Packages that loggers write with; of several one is enough.
+_LOGGER_PACKAGES = {
+    "TensorBoardLogger": ("tensorboard", "tensorboardX"),
+    "WandbLogger": ("wandb",),
+    "MLFlowLogger": ("mlflow", "mlflow_skinny"),
+    "CometLogger": ("comet_ml",),
+}
 #: Callbacks that write to a logger.
 _NEED_LOGGER = ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
 
@@ -54,6 +64,12 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
             f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
             "weights at 32 bits."
         )
+    if str(trainer.precision) in ("16", "16-mixed") and not _has_gpu(str(trainer.accelerator)):
+        raise ValueError(
+            f"trainer.precision is {trainer.precision!r}, which needs a GPU, and this run has none. Use "
+            "--trainer.precision bf16-mixed, which a CPU has too, or leave it out."
+        )
+    _check_loggers(trainer)
     _check_callbacks(trainer)
     if surgery and trainer.accumulate_grad_batches > 1:
         raise ValueError("model.surgery works on single steps; set --trainer.accumulate_grad_batches 1.")
@@ -63,6 +79,22 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
         raise ValueError(
             "trainer.enable_checkpointing is false, so no weights are kept that could be tested. Add --report false."
         )
+
+
+def _has_gpu(accelerator: str) -> bool:
+    """Whether a run with this accelerator is on a GPU."""
+    return accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def _check_loggers(trainer: Any) -> None:
+    for entry in _entries(trainer.logger):
+        name = _class_name(entry)
+        packages = _LOGGER_PACKAGES.get(name, ())
+        if packages and not any(find_spec(package) for package in packages):
+            raise ValueError(
+                f"trainer.logger names {name}, which needs the package {packages[0]}, and it is not installed. Install "
+                f"it with pip install {packages[0]}, or use --trainer.logger csv."
+            )
 
 
 def _check_callbacks(trainer: Any) -> None:
@@ -83,7 +115,9 @@ def _entries(given: Any) -> Sequence[Any]:
 
 
 def _class_name(entry: Any) -> str:
-    return str(entry.class_path).rpartition(".")[2] if "class_path" in entry else ""
+    if isinstance(entry, bool | None) or "class_path" not in entry:
+        return ""
+    return str(entry.class_path).rpartition(".")[2]
 
 
 def _shown(value: object) -> str:

@@ -40,7 +40,7 @@ def read_manifest(
         return annotations
     if collected.errors:
         count = len(collected.errors) - 1
-        more = f" {count} more faults: 'avkit check manifest --manifest {path}' lists them all." if count else ""
+        more = f" {count} more faults: 'avkit check {path}' lists them all." if count else ""
         raise DataError(f"{collected.errors[0]}{more}")
     return annotations
 
