@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from avkit.report.images import Pixels, palette, resize, strip
 from avkit.report.records import Result
@@ -84,7 +85,15 @@ def draw_rows(rows: Sequence[TimelineRow], duration: float, theme: Theme) -> byt
     if timed:
         timed[-1].tick_params(labelbottom=True, bottom=True)
         timed[-1].xaxis.set_major_formatter("{x:g} s")
-    return save_figure(figure, theme)
+    return with_palette(save_figure(figure, theme))
+
+
+def with_palette(png: bytes) -> bytes:
+    """A PNG file in 256 colours, a quarter of its size."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def save_figure(figure: "Figure", theme: Theme) -> bytes:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Bins of the drawn waveform: a picture has no more columns.
 _WAVE_BINS = 2000
+#: Colours of the spectrogram; the palette of the picture has 256 for all.
+_LEVELS = 24
 #: Letters of a run's name that a row has room for.
 _LABEL = 15
 
@@ -94,6 +96,8 @@ def _sound_rows(result: Result, theme: Theme) -> list[TimelineRow]:
         return []
     seconds = len(wave) / SAMPLE_RATE
 
+    from matplotlib import colormaps
+
     def draw_wave(axis: "Axes") -> None:
         edges = np.linspace(0, len(wave), min(_WAVE_BINS, len(wave)), endpoint=False).astype(int)
         low = np.minimum.reduceat(wave, edges)
@@ -108,7 +112,7 @@ def _sound_rows(result: Result, theme: Theme) -> list[TimelineRow]:
             extent=(0, seconds, 0, SAMPLE_RATE / 2000),
             aspect="auto",
             origin="lower",
-            cmap="magma",
+            cmap=colormaps["magma"].resampled(_LEVELS),
             vmin=-80,
             vmax=0,
         )
