@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sessions in `docs/first-hour.md` are as they look."""
 
+import doctest
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from avkit.cli import main
+from tests.clips import tone, write_clip
 
 PAGE = Path(__file__).parents[1] / "docs" / "first-hour.md"
+#: Headings whose sessions train once more.
+SLOW = ("After a kill", "Two runs beside each other")
+SECONDS = 4
 
 
 def sessions():
@@ -21,7 +27,8 @@ def sessions():
                 command, _, output = part.partition("\n")
                 commands.append((command, output))
         if commands:
-            yield pytest.param(commands, id=heading)
+            marks = [pytest.mark.slow] if heading in SLOW else []
+            yield pytest.param(commands, id=heading, marks=marks)
 
 
 def pattern(output):
@@ -44,8 +51,19 @@ def run(command, capsys):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One folder for all sessions, in the order of the page."""
-    return tmp_path_factory.mktemp("hour")
+    """One folder for all sessions, in the order of the page, with the files that they name."""
+    folder = tmp_path_factory.mktemp("hour")
+    (folder / "videos").mkdir()
+    (folder / "labels").mkdir()
+    times = [k / 8 for k in range(SECONDS * 8)]
+    for k, name in enumerate(("dog", "saw", "duo")):
+        write_clip(folder / "videos" / f"{name}.mp4", times, 8, sound=tone(SECONDS, 16_000, 300 + 100 * k))
+    write_clip(folder / "videos" / "muted.mp4", times, 8)
+    (folder / "labels" / "dog.txt").write_text("0.5\t1.5\tbark\n2\t3\tbark\n")
+    (folder / "labels" / "saw.txt").write_text("0\t2\tsaw\n")
+    (folder / "labels" / "duo.txt").write_text("1\t3\tsaw\n")
+    (folder / "one.jsonl").write_text(json.dumps({"id": "dog", "video": "videos/dog.mp4", "labels": ["bark"]}))
+    return folder
 
 
 @pytest.mark.parametrize("commands", sessions())
@@ -57,4 +75,10 @@ def test_session(commands, folder, monkeypatch, capsys):
 
 
 def test_every_heading_has_a_session():
-    assert len(list(sessions())) >= 3
+    assert len(list(sessions())) >= 7
+
+
+def test_metrics_alone():
+    result = doctest.testfile(str(PAGE), module_relative=False)
+    assert result.attempted >= 7
+    assert result.failed == 0
