@@ -68,6 +68,11 @@ def test_a_report_shows_gates_and_a_baseline_over_the_time_of_the_truth(tmp_path
     assert 'points="25.00,10.00 75.00,0.00"' in page
     assert 'title="found by DAVEL &lt;b&gt;: cat, 0 to 1 s, 50 %"' in page
     assert "Lowest: found by DAVEL &lt;b&gt;." in page
+    silent = Example("davel", "b", truth_events=[], duration=4.0, curves={"g_A (sound)": [(1.0, 0.5)]})
+    assert (
+        "No event was found, and there is none."
+        in write_report(tmp_path / "b", RunReport("b", examples=[silent])).read_text()
+    )
     record = json.loads((tmp_path / "report.json").read_text())["examples"][0]
     assert record["curves"]["g_A (sound)"] == [[1.0, 0.0], [3.0, 1.0]]
     assert record["beside_events"][0]["name"] == "cat"
