@@ -86,6 +86,7 @@ def run(args: list[str]) -> int:
     """Predict; one broken clip among several is reported and the others are done."""
     options = parser().parse_args(args)
     from avkit.cli.lightning_setup import no_gpu, quiet
+    from avkit.inference.beside import load_beside
     from avkit.inference.loading import load
 
     quiet()
@@ -106,9 +107,10 @@ def run(args: list[str]) -> int:
         raise ValueError(
             "--beside shows another run on the time line of a whole video. Leave out --stream or --beside."
         )
-    other = load(options.beside, options.device, trust=options.trust) if options.beside else None
-    if other is not None:
-        other.any_answer = options.any_answer
+    other = None
+    if options.beside:
+        given = {"features": options.features, "weights": options.weights, "names": options.names}
+        other = load_beside(options.beside, predictor, trust=options.trust, **given)
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
     clips, errors = find_clips(options.clips, options.out)

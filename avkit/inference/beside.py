@@ -5,14 +5,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avkit.inference.clip_result import ClipResult
+from avkit.inference.loading import load
 from avkit.inference.predictor import Predictor
+
+
+def load_beside(
+    run: str,
+    own: Predictor,
+    *,
+    trust: bool = False,
+    features: str | None = None,
+    weights: str | None = None,
+    names: str | None = None,
+) -> Predictor:
+    """Another run, or converted checkpoint, to answer about the videos that a run is asked about.
+
+    Args:
+        run: As of `load`.
+        own: The run that it stands beside, whose device and rule for answers it takes.
+        trust: As of `load`.
+        features: Recipes, where the first run reads stored features; the other then makes its own by the same.
+        weights: Weights of the recipes' encoders, likewise.
+        names: Names of classes, for a converted checkpoint.
+    """
+    reads_features = bool(own.stored)
+    other = load(
+        run,
+        str(own.device),
+        trust=trust,
+        features=features if reads_features else None,
+        weights=weights if reads_features else None,
+        names=names if Path(run).is_file() else None,
+    )
+    other.any_answer = own.any_answer
+    return other
 
 
 def add_beside(
     result: ClipResult,
     other: Predictor,
     questions: Sequence[str] | None = None,
-    hop: float = 1.0,
+    hop: float | None = None,
     audio: Path | None = None,
     silent_ok: bool = False,
 ) -> None:
@@ -22,7 +55,7 @@ def add_beside(
         result: What a run answered.
         other: Another run, such as a baseline; of its tasks those that the result has are asked.
         questions: For tasks that answer questions.
-        hop: Seconds per step.
+        hop: Seconds per step, 1 where None; stored features have their own.
         audio: Sound file to use instead of the video's own track.
         silent_ok: Use silence where the video has no sound.
 
