@@ -2,6 +2,7 @@
 """CCNet's figure 4: gates, truth, a baseline's events and ours on one time line, in report and prediction."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from test_fit_systems import TINY
 from avkit.answers import Event, Events, Gates, Scope, StepGrid
 from avkit.batch import Batch, Prediction
 from avkit.cli import main
+from avkit.inference.beside import load_beside
 from avkit.report import Example, Result, RunReport, save_result, terminal_lines, write_report
 from avkit.report.event_lanes import curve_lanes, event_lanes
 from avkit.report.timeline import timeline
@@ -151,3 +153,25 @@ def test_a_prediction_refuses_a_run_of_another_task(runs, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     assert main([*words, "--stream"]) == 2
     assert "Leave out --stream or --beside" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stored", "features"), [({}, None), ({"davel": "inputs"}, "i3d_raft")])
+def test_a_run_beside_makes_features_by_the_same_recipes(stored, features, monkeypatch):
+    given = {}
+
+    def record(run, device, **options):
+        given.update(options, run=run, device=device)
+        return SimpleNamespace(any_answer=False)
+
+    monkeypatch.setattr("avkit.inference.beside.load", record)
+    own = SimpleNamespace(stored=stored, device="cpu", any_answer=True)
+    other = load_beside("runs/unav", own, trust=True, features="i3d_raft", weights="none", names="names.txt")
+    assert other.any_answer
+    assert given == {
+        "run": "runs/unav",
+        "device": "cpu",
+        "trust": True,
+        "features": features,
+        "weights": "none" if features else None,
+        "names": None,  # of converted checkpoints alone
+    }
