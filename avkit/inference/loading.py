@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from avkit import __version__
@@ -76,19 +77,20 @@ def load(
 
 def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict[str, StoredParts]) -> None:
     """Give a predictor what makes the stored features of its tasks."""
-    by_plan: dict[FeaturePlan, StoredInputs] = {}
     for task, (visual, audio) in predictor.model.features.items():
-        if not visual and not audio:
-            continue
-        plan = chooser.plan(task, FeatureWidths(visual, audio), parts.get(task, {}))
-        if plan not in by_plan:
-            by_plan[plan] = StoredInputs(plan, predictor.device, predictor.image_size)
-            predictor.provenance[f"features of {task}"] = plan.description
-        predictor.stored[task] = by_plan[plan]
-    if not by_plan and (chooser.recipes or chooser.weights is not None):
+        if visual or audio:
+            plan = partial(chooser.plan, task, FeatureWidths(visual, audio), parts.get(task, {}))
+            predictor.stored.add(task, plan, partial(_make_inputs, predictor, task))
+    if not predictor.stored and (chooser.recipes or chooser.weights is not None):
         raise ValueError(
             f"{chooser.run} reads pictures and sound and no stored features. Leave --features and --weights out."
         )
+
+
+def _make_inputs(predictor: Predictor, task: str, plan: FeaturePlan) -> StoredInputs:
+    """What makes the features of a plan, which the provenance of results names."""
+    predictor.provenance[f"features of {task}"] = plan.description
+    return StoredInputs(plan, predictor.device, predictor.image_size)
 
 
 def _load_file(path: Path, device: str | None, names: str | None, text_weights: str | None) -> Predictor:

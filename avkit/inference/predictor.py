@@ -154,7 +154,7 @@ class Predictor:
             ValueError: If a task is not of this run, or needs the whole video.
         """
         names = choose_stepwise(self.source, self.model.tasks, tasks)
-        if self.stored.keys() & set(names):
+        if any(name in self.stored for name in names):
             raise ValueError(
                 f"Run {self.source} reads stored features, which are made of whole videos, so it cannot be streamed. "
                 "Leave --stream out."

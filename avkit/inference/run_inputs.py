@@ -1,13 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """What makes the stored features of a run's tasks, by task; tasks that are not in it read pictures and sound."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from avkit.inference.stored_inputs import StoredInputs
+from avkit.inference.stream_choice import FeaturePlan
 
 
-class RunInputs(dict[str, StoredInputs]):
-    """What makes the stored features of each task that reads some."""
+class RunInputs:
+    """What makes the stored features of each task that reads some; recipes are chosen when a task is first asked for."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str, Callable[[], FeaturePlan]] = {}
+        self._make: dict[str, Callable[[FeaturePlan], StoredInputs]] = {}
+        self._by_plan: dict[FeaturePlan, StoredInputs] = {}
+        self._by_task: dict[str, StoredInputs] = {}
+
+    def add(self, task: str, plan: Callable[[], FeaturePlan], make: Callable[[FeaturePlan], StoredInputs]) -> None:
+        """Add a task that reads stored features.
+
+        Args:
+            task: Its name.
+            plan: Chooses its streams.
+            make: What makes features of a plan; called once for tasks with equal plans.
+        """
+        self._plans[task] = plan
+        self._make[task] = make
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._plans
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __getitem__(self, task: str) -> StoredInputs:
+        """What makes the features of a task.
+
+        Raises:
+            DataError: If no recipe makes them.
+        """
+        if task not in self._by_task:
+            plan = self._plans[task]()
+            if plan not in self._by_plan:
+                self._by_plan[plan] = self._make[task](plan)
+            self._by_task[task] = self._by_plan[plan]
+        return self._by_task[task]
 
     def of(self, tasks: Sequence[str], hop: float | None) -> StoredInputs | None:
         """What makes the features of some tasks; None where they read pictures and sound.
@@ -21,7 +58,7 @@ class RunInputs(dict[str, StoredInputs]):
         """
         groups: dict[StoredInputs | None, list[str]] = {}
         for task in tasks:
-            groups.setdefault(self.get(task), []).append(task)
+            groups.setdefault(self[task] if task in self else None, []).append(task)
         if len(groups) > 1:
             listed = "; ".join(",".join(group) for group in groups.values())
             raise ValueError(
