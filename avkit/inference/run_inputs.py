@@ -8,7 +8,7 @@ from avkit.inference.stream_choice import FeaturePlan
 
 
 class RunInputs:
-    """What makes the stored features of each task that reads some; recipes are chosen when a task is first asked for."""
+    """What makes the stored features of each task that reads some; a task's recipe is chosen when it is first asked."""
 
     def __init__(self) -> None:
         self._plans: dict[str, Callable[[], FeaturePlan]] = {}
@@ -46,6 +46,12 @@ class RunInputs:
             self._by_task[task] = self._by_plan[plan]
         return self._by_task[task]
 
+    def _find(self, task: str) -> StoredInputs | None:
+        """What makes the features of a task, if it reads some."""
+        if task not in self._plans:
+            return None
+        return self[task]
+
     def of(self, tasks: Sequence[str], hop: float | None) -> StoredInputs | None:
         """What makes the features of some tasks; None where they read pictures and sound.
 
@@ -58,7 +64,7 @@ class RunInputs:
         """
         groups: dict[StoredInputs | None, list[str]] = {}
         for task in tasks:
-            groups.setdefault(self[task] if task in self else None, []).append(task)
+            groups.setdefault(self._find(task), []).append(task)
         if len(groups) > 1:
             listed = "; ".join(",".join(group) for group in groups.values())
             raise ValueError(
