@@ -6,6 +6,7 @@ import pytest
 import torch
 from dense_toys import made_of_events, train_on_events
 from scipy.optimize import linear_sum_assignment
+from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.batch import FeatureWidths, Vocabulary
 from avkit.metrics import EventDetectionMAP
@@ -102,6 +103,14 @@ def test_every_parameter_gets_a_gradient():
     assert all(value.isfinite() for value in losses.values())
     losses["loss"].backward()
     assert [name for name, parameter in system.named_parameters() if parameter.grad is None] == []
+
+
+def test_its_cost_is_measured():
+    system = make_system().eval()
+    batch = made_of_events(clips=1, steps=20, widths=(4, 3), classes=3)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        system(batch)
+    assert counter.get_total_flops() > 0
 
 
 def test_a_width_that_heads_cannot_share():

@@ -148,8 +148,9 @@ class TadTR(OfficialNetwork):
         lengths = valid.sum(1).clamp(min=1)
         memory = self._encode(torch.cat([visual, audio], -1), valid, lengths)
         videos = len(memory)
-        x = self.queries.weight.expand(videos, -1, -1)
-        positions = self.query_positions.weight.expand(videos, -1, -1)
+        # copies: a view of a parameter asks for a gradient even in inference mode, where FLOPs are counted
+        x = self.queries.weight.repeat(videos, 1, 1)
+        positions = self.query_positions.weight.repeat(videos, 1, 1)
         segments = self.first_segments(positions).sigmoid()
         layers = []
         for number, layer in enumerate(self.decoder):
