@@ -372,6 +372,24 @@ class TestMaskCode:
         overlap = (found & masks).flatten(1).sum(1) / (found | masks).flatten(1).sum(1)
         assert least < overlap.mean() < 1
 
+    def test_masks_that_are_known_are_written_as_they_are(self):
+        code, masks = MaskCode(), torch.zeros(2, 64, 64)
+        masks[0, 10:40, 16:61] = 1
+        codes = code.encode(masks[:1])
+        chances = torch.nn.functional.one_hot(codes, len(code)).float()
+        assert torch.equal(code.nearest_overlap(0.98 * chances + 0.02 / len(code)), codes)
+
+    def test_an_object_is_drawn_where_it_probably_is_though_each_edge_is_unlikely(self):
+        code = MaskCode()
+        chances = torch.zeros(1, code.length, len(code))
+        chances[..., 0] = 1
+        chances[0, 5] = 0.7 / (len(code) - 1)
+        chances[0, 5, 0] = 0.3
+        assert chances[0, 5].argmax() == 0
+        codes = code.nearest_overlap(chances)[0]
+        assert codes[5] != 0
+        assert (codes.nonzero() == 5).all()
+
     def test_any_size(self):
         code = MaskCode()
         for size in (48, 200):

@@ -62,7 +62,31 @@ class MaskCode(nn.Module):
             small = F.interpolate(small, (side, side), mode="area" if min(masks.shape[-2:]) > side else "nearest-exact")
         cells = (small[:, 0] >= 0.5).float()
         parts = rearrange(cells, "n (r a) (c b) -> n (r c) (a b)", r=self.blocks, c=self.blocks)
-        return (parts @ (2 * self.patterns - 1).T - self.patterns.sum(1)).argmax(-1)
+        return self.nearest(parts)
+
+    def nearest(self, cells: Tensor) -> Tensor:
+        """The codes that differ in the fewest cells from cells (..., cells^2) of 0 and 1."""
+        return (cells @ (2 * self.patterns - 1).T - self.patterns.sum(1)).argmax(-1)
+
+    def nearest_overlap(self, chances: Tensor) -> Tensor:
+        """Codes (N, length) of the masks that are expected to overlap best with the true ones.
+
+        While a decoder is unsure of a block, each single edge is less likely than the empty block, though none may be
+        right. So the probabilities of the codes become those of cells, and of the likeliest cells of a mask as many
+        are taken as make the expected Dice coefficient largest, `2 sum(p taken) / (number taken + sum(p))`.
+
+        Args:
+            chances: Probabilities of the codes of each block, (N, length, codes).
+
+        Source:
+            Lipton, Elkan and Naryanaswamy, Optimal Thresholding of Classifiers to Maximize F1 Measure, 2014.
+        """
+        cells = chances @ self.patterns
+        falling = cells.flatten(1).sort(1, descending=True).values
+        count = torch.arange(1, falling.shape[1] + 1, device=falling.device)
+        dice = 2 * falling.cumsum(1) / (count + falling.sum(1, keepdim=True))
+        least = falling.gather(1, dice.argmax(1, keepdim=True))
+        return self.nearest((cells >= least[..., None]).float())
 
     def decode(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
         """Masks, bool (N, *size), of codes (N, length)."""

@@ -149,7 +149,8 @@ class SequenceDecoder(SentenceWriter):
         """Write the likeliest of the allowed tokens until every row has ended.
 
         A row whose items are a set ends where that is likelier than not; else the next item is the first that is
-        likelier to be there than not, or the likeliest where none is.
+        likelier to be there than not, or the likeliest where none is. The blocks of a mask are those whose overlap with
+        the true mask is expected to be largest.
 
         Args:
             tokens: Tokens of the backbone.
@@ -212,9 +213,10 @@ class SequenceDecoder(SentenceWriter):
         if there.any():
             owner = there.nonzero()[:, 0]
             scores = self._block_scores(memory.rows(owner), lead[there], self.blocks(tokens)[owner], form)
-            best = scores.softmax(-1).max(-1)
-            codes[there] = best.indices + self.codec.spans["code"][0]
-            chances[there] = best.values.float()
+            probability = scores.float().softmax(-1)
+            best = self.codec.code.nearest_overlap(probability)
+            codes[there] = best + self.codec.spans["code"][0]
+            chances[there] = probability.gather(-1, best[..., None])[..., 0]
         rows = join_rows(form, written.tokens, codes)
         return Written(rows, interleave(form, written.chance, chances)[:, : rows.shape[1]], written.first)
 
