@@ -19,6 +19,8 @@ CONFIGS = ROOT / "configs"
 PAGE = ROOT / "docs" / "reproducing.md"
 #: Lines of a recipe between which its rows are written.
 BEGIN = "# Rows (from configs/experiments, by scripts/write_reproducing.py):"
+#: Line that begins what a recipe needs and how it differs from its rows.
+BEGIN_NOTES = "# What it needs, and how it differs from these rows:"
 END = "# End of rows."
 #: Longest line of a header.
 WIDTH = 120
@@ -26,8 +28,7 @@ INTRODUCTION = """\
 # Reproducing published rows
 
 Each row below is an experiment: a recipe, its options, and the published figure that it aims at. A recipe that differs
-from its paper says how; its figure is then no reproduction, whatever it is. No row has been trained to its end here
-unless the column of our own results in `benchmarks/RESULTS.md` says so.
+from its paper says how; its figure is then no reproduction, whatever it is. We have not trained any row to its end.
 
 To start one, give the recipe's files and options and the folder of the data:
 
@@ -69,20 +70,36 @@ def _recipe(experiment: Experiment) -> str:
 
 
 def _needs_and_differences(experiments: Sequence[Experiment]) -> str:
-    lines = []
-    for text, group in _grouped(experiments):
-        lines += [f"- {_rows(group)}: {text}"]
+    """A list: what holds for all experiments of a paper, then what holds for those of each recipe."""
+    runnable = [experiment for experiment in experiments if experiment.recipe]
+    shared = _shared_notes(runnable)
+    lines = [f"- All: {' '.join(shared)}"] if shared else []
+    for recipe in dict.fromkeys(tuple(experiment.recipe) for experiment in runnable):
+        group = [experiment for experiment in runnable if tuple(experiment.recipe) == recipe]
+        names = " + ".join(f"`{name}`" for name in recipe)
+        lines += [f"- {names}: {text}" for text in _note_lines(group, leave_out=shared)]
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _grouped(experiments: Sequence[Experiment]) -> list[tuple[str, list[Experiment]]]:
-    """Experiments by the text of what they need and how they differ, in order of first appearance."""
+def _shared_notes(experiments: Sequence[Experiment]) -> list[str]:
+    """Notes that all experiments have, in the order of the first."""
+    notes = [list(_notes(experiment)) for experiment in experiments]
+    return [note for note in notes[0] if all(note in others for others in notes)] if notes else []
+
+
+def _note_lines(experiments: Sequence[Experiment], leave_out: Sequence[str] = ()) -> Iterator[str]:
+    """What experiments need and how they differ: first what holds for all, then the rest with its rows."""
+    shared = _shared_notes(experiments)
+    first = " ".join(note for note in shared if note not in leave_out)
+    if first:
+        yield first
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        text = " ".join(_notes(experiment))
-        if text:
-            groups.setdefault(text, []).append(experiment)
-    return list(groups.items())
+        rest = " ".join(note for note in _notes(experiment) if note not in shared)
+        if rest:
+            groups.setdefault(rest, []).append(experiment)
+    for text, group in groups.items():
+        yield f"{_rows(group)}: {text}"
 
 
 def _rows(experiments: Sequence[Experiment]) -> str:
@@ -90,15 +107,12 @@ def _rows(experiments: Sequence[Experiment]) -> str:
 
 
 def _notes(experiment: Experiment) -> Iterator[str]:
-    if not experiment.recipe:
-        return
     if experiment.code:
         yield f"Code: {experiment.code}."
     needs = _needs(experiment.needs)
     if needs:
         yield f"Needs: {needs}."
-    if experiment.differs:
-        yield f"Differs: {' '.join(experiment.differs)}"
+    yield from experiment.differs
 
 
 def _needs(needs: Needs) -> str:
@@ -107,20 +121,24 @@ def _needs(needs: Needs) -> str:
     if needs.memory_gb is not None:
         parts.append(f"{needs.memory_gb:g} GB of GPU memory ({kind})")
     if needs.hours is not None:
-        parts.append(f"{needs.hours:g} hours on one GPU ({kind})")
+        parts.append(f"{needs.hours:g} h on one GPU ({kind})")
     return "; ".join(parts)
 
 
 def header(experiments: Sequence[Experiment]) -> list[str]:
     """The lines of a recipe's header that say which rows it aims at."""
     lines = [BEGIN]
+    one_dataset = len({experiment.dataset for experiment in experiments}) == 1
     for experiment in experiments:
         options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
-        place = f"{experiment.paper}, {experiment.table}, {experiment.row}, {experiment.dataset}"
-        row = f"{place}: {_published(experiment)}"
+        place = [experiment.paper, experiment.table, experiment.row]
+        if not one_dataset:
+            place.append(experiment.dataset)
+        row = f"{', '.join(place)}: {_published(experiment)}"
         lines += _wrapped(row + (f", with {' '.join(options)}" if options else ""))
-    for text, group in _grouped(experiments):
-        lines += _wrapped(text if len(experiments) == len(group) else f"{_rows(group)}: {text}")
+    lines += [BEGIN_NOTES]
+    for text in _note_lines(experiments):
+        lines += _wrapped(text)
     return [*lines, END]
 
 

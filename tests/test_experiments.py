@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Experiments: their pages are current, and each is built at official size without memory."""
 
-import copy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from recipes import CONFIGS, WIDTHS, merged, width
 
 from avkit.batch import Vocabulary
 from avkit.cli import main
-from avkit.datasets import DATASETS, find_dataset
 from avkit.errors import AvkitError, FileError
 from avkit.leaderboard import read_experiments
 from avkit.systems import make_config
@@ -20,7 +18,6 @@ from avkit.tasks import split_names
 from avkit.training.module import AVModel
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "configs"
 EXPERIMENTS = read_experiments(CONFIGS / "experiments")
 RUNNABLE = [experiment for experiment in EXPERIMENTS if experiment.recipe]
 #: Official numbers of classes and of answers by dataset.
@@ -35,38 +32,7 @@ SIZES = {
     "f-music": (20, 0),
     "f-lifescene": (20, 0),
 }
-#: Widths of stored features that are no released features of a dataset, by name of the store.
-WIDTHS = {
-    "vit_large": 1024,
-    "tome27": 1024,
-    "tome8": 1024,
-    "clip_frame": 768,
-    "clip_patches": 1024,
-    "llava": 4096,
-    "video_llava": 4096,
-}
 ids = [experiment.id for experiment in RUNNABLE]
-
-
-def merged(experiment):
-    """The options of a recipe's files and of the experiment, as one nested mapping."""
-    options = {}
-    for name in experiment.recipe:
-        merge(options, yaml.safe_load((CONFIGS / name).read_text()))
-    for name, value in experiment.options.items():
-        *parents, last = name.split(".")
-        for parent in reversed(parents):
-            value, last = {last: value}, parent
-        merge(options, {last: value})
-    return options
-
-
-def merge(target, other):
-    for key, value in other.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            merge(target[key], value)
-        else:
-            target[key] = copy.deepcopy(value)
 
 
 def datasets_of(experiment):
@@ -85,24 +51,6 @@ def vocabulary_of(experiment):
     classes = [name for part in parts for name in part.classes]
     answers = [name for part in parts for name in part.answers]
     return Vocabulary(classes, answers, words)
-
-
-def width(dataset, name):
-    """Width of stored features: of released ones, or of a store by the name of its file."""
-    stem = Path(name).stem
-    released = getattr(find_dataset(dataset), "released", {})
-    if name in released:
-        return channels(released[name].shape)
-    for other in DATASETS:
-        released = getattr(find_dataset(other), "released", {})
-        if stem in released:
-            return channels(released[stem].shape)
-    return WIDTHS[stem]
-
-
-def channels(shape):
-    """Width of features by their published shape: time first, then maybe rows and columns."""
-    return max(length for length in shape[1:] if length is not None)
 
 
 def widths(options, experiment):
@@ -149,6 +97,12 @@ def build(experiment):
         )
 
 
+def attention_parameters(model):
+    """Trained parameters of attention, which the program `thop`, that some papers count with, passes over."""
+    attentions = [module for module in model.modules() if isinstance(module, torch.nn.MultiheadAttention)]
+    return sum(parameter.numel() for module in attentions for parameter in module.parameters())
+
+
 def test_pages_and_headers_are_current():
     script = [sys.executable, str(ROOT / "scripts" / "write_reproducing.py"), "--check"]
     result = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
@@ -173,8 +127,8 @@ def test_an_experiment_is_built_at_official_size(experiment):
     assert trained > 0
     if experiment.parameters_m is not None:
         published = experiment.parameters_m * 1e6
-        nearest = min((parameters, trained), key=lambda count: abs(count - published))
-        assert nearest == pytest.approx(published, rel=0.02)
+        counts = (parameters, trained, trained - attention_parameters(model))
+        assert min(counts, key=lambda count: abs(count - published)) == pytest.approx(published, rel=0.01)
 
 
 @pytest.mark.parametrize("experiment", RUNNABLE, ids=ids)
