@@ -21,6 +21,8 @@ from avkit.errors import AvkitError
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[a-z0-9_]{8}(?:\.\w+)?")
 #: Names of temporary checkpoints of earlier versions.
 _EARLIER = re.compile(r"\..+-[a-z0-9_]{8}\.(?:ckpt|safetensors)")
+#: Names of temporary files of safetensors, which writes beside the file that it is given.
+_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 #: Age in seconds at which a temporary file whose writer cannot be asked for is taken for left over.
 _OLD = 24 * 3600.0
 #: How libraries in Rust and HDF5 tell the number of an error of the system.
@@ -156,11 +158,13 @@ def remove_leftovers(folder: Path, *, alone: bool = False) -> list[Path]:
 
 def _is_left_over(path: Path, alone: bool) -> bool:
     name = _TEMPORARY.fullmatch(path.name)
-    if name is None:
-        return alone and _EARLIER.fullmatch(path.name) is not None
+    if name is None and alone:
+        return any(pattern.fullmatch(path.name) for pattern in (_EARLIER, _SAFETENSORS))
+    if name is None and _SAFETENSORS.fullmatch(path.name) is None:
+        return False
     if alone:
         return True
-    if name.group("host") == _host():
+    if name is not None and name.group("host") == _host():
         return not is_running(int(name.group("pid")))
     try:
         return time.time() - path.stat().st_mtime > _OLD
