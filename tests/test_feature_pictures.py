@@ -11,7 +11,7 @@ import torch
 
 from avkit.answers import Choice, Scope, StepGrid
 from avkit.batch import Prediction
-from avkit.cli.examples import worst_examples
+from avkit.cli.examples import examples
 from avkit.cli.feature_pictures import feature_pictures
 from avkit.errors import DataError
 from avkit.export import export
@@ -56,8 +56,12 @@ def examples_of(data, **options):
     torch.manual_seed(0)
     config = make_config({"name": "tspm", "width": 16, "inner": 16, "topk": 3, "frame": 768, **options})
     model = AVModel(tasks="avqa", vocabulary=data.vocabulary, system=config, features=data.feature_widths)
-    batches = data.first_batches("test", 2, size=1)
-    return worst_examples(model, batches, 1, {"avqa": data.split("test", "avqa")})
+    return list(examples(model, first_sample(data), {"avqa": data.split("test", "avqa")}))
+
+
+def first_sample(data):
+    """A batch of the first test sample."""
+    return data.batches_of("test", {"avqa": data.indices("test", "avqa")[:1]}, 1)
 
 
 def test_parts_of_merged_tokens_glow_on_the_pictures(root):
@@ -78,7 +82,7 @@ def test_parts_of_merged_tokens_glow_on_the_pictures(root):
 
 def test_pictures_are_cut_as_the_encoder_saw_them(root):
     data = data_of(root)
-    (batch,) = data.first_batches("test", 1, size=1)["avqa"]
+    (batch,) = first_sample(data)["avqa"]
     dataset = data.split("test", "avqa")
     cut = feature_pictures(batch, dataset).frames[0, 0].float()
     whole = feature_pictures(batch, Uncropped(dataset)).frames[0, 0].float()
