@@ -76,8 +76,9 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
 
 def _start_server() -> None:
     """Start the process that starts others, if it does not run, such that Ctrl-C does not reach it while it imports."""
-    from multiprocessing import forkserver  # which Windows does not have
+    from multiprocessing import forkserver, resource_tracker  # which Windows does not have
 
+    resource_tracker.ensure_running()  # its start, which the other's start includes, ends the blocking of signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
         forkserver.ensure_running()
