@@ -155,15 +155,15 @@ def bars_row(names: Sequence[str], bars: Sequence[Bar], label: str = "", min_hei
     return TimelineRow(max(min_height, 0.22 * len(names) + 0.05), draw)
 
 
-def labelled_row(row: TimelineRow, label: str) -> TimelineRow:
-    """A row with a line of text over its own label, such as the name of the run that it is of."""
+def labelled_row(row: TimelineRow, label: str, theme: Theme) -> TimelineRow:
+    """A row with a text above its start, such as the name of the run that it is of."""
 
     def draw(axis: "Axes") -> None:
         row.draw(axis)
-        axis.set_ylabel(f"{label}\n{axis.get_ylabel()}", parse_math=False)
-        axis.yaxis.set_label_coords(-0.085, 0.5)
+        color = theme["muted"]
+        axis.text(0, 1, label, transform=axis.transAxes, size=7, va="bottom", color=color, parse_math=False)
 
-    return TimelineRow(max(row.height, 0.6), draw)
+    return TimelineRow(row.height, draw)
 
 
 def lines_row(lines: Sequence[str], theme: Theme) -> TimelineRow:

@@ -20,7 +20,7 @@ _WAVE_BINS = 2000
 #: Colours of the spectrogram; the palette of the picture has 256 for all.
 _LEVELS = 24
 #: Letters of a run's name that a row has room for.
-_LABEL = 15
+_LABEL = 60
 
 
 def timeline(result: Result, theme: str = "light") -> bytes:
@@ -43,7 +43,7 @@ def timeline(result: Result, theme: str = "light") -> bytes:
         lines += renderer.timeline_lines(answers, result)
     for renderer, answers in group_answers(result.beside):
         for row in renderer.timeline_rows(answers, result, colors):
-            rows.append(labelled_row(row, result.beside_name[:_LABEL]))
+            rows.append(labelled_row(row, result.beside_name[:_LABEL], colors))
     if lines:
         rows.append(lines_row(lines, colors))
     if not rows:
