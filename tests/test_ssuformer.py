@@ -20,9 +20,10 @@ from avkit.features.store import Store, write_store
 from avkit.systems import make_config
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.config import SSUFormerConfig
+from avkit.training.checkpoint_fit import check_same
 from avkit.training.datamodule import AVDataModule
 from avkit.training.items import expert_features
-from avkit.training.module import AVModel, check_same
+from avkit.training.module import AVModel
 from avkit.training.options import BatchSizeOptions, CropOptions
 
 SCENES = Scenes("train", size=30, image_size=32)

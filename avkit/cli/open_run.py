@@ -7,8 +7,8 @@ from avkit.batch import Vocabulary
 from avkit.cli.run_config import evaluation_words
 from avkit.cli.trainer import AVCLI, make_cli
 from avkit.errors import RunError
+from avkit.training.checkpoint_fit import check_same
 from avkit.training.datamodule import AVDataModule
-from avkit.training.module import check_same
 from avkit.training.run_folder import RunFacts, RunFolder
 
 

@@ -8,8 +8,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from avkit.cli.trainer import AVCLI
 from avkit.errors import RunError, unknown_name
 from avkit.training.callbacks import AtomicCheckpointIO
+from avkit.training.checkpoint_fit import check_same
 from avkit.training.earlier_weights import check_not_earlier
-from avkit.training.module import AVModel, check_same
+from avkit.training.module import AVModel
 
 
 def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
