@@ -40,15 +40,15 @@ def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[st
     changed = False
     for source in sources:
         path = _first_file(source)
-        known = origins.get(source.name)
-        if known is not None and known[0] == str(path):
+        earlier = origins.get(source.name)
+        if earlier is not None and earlier[0] == str(path):
             continue
         origin = [str(path), _digest(path)]
         if source.name not in done:
             origins[source.name] = origin
             changed = True
-        elif known is not None and known[1] != origin[1]:
-            others.append(f"{source.name!r} of {known[0]}, not of {path}")
+        elif earlier is not None and earlier[1] != origin[1]:
+            others.append(f"{source.name!r} of {earlier[0]}, not of {path}")
     if others:
         more = ", ..." if len(others) > _SHOWN else ""
         raise DataError(

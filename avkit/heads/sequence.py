@@ -245,9 +245,9 @@ def _own_mask(text_valid: Tensor, length: int) -> Tensor:
     words = text_valid.shape[1]
     size = words + length
     earlier = torch.ones(size, size, dtype=torch.bool, device=text_valid.device).tril()
-    known = F.pad(text_valid, (0, length), value=True)
+    valid = F.pad(text_valid, (0, length), value=True)
     own = torch.eye(size, dtype=torch.bool, device=text_valid.device)
-    return ((earlier & known[:, None]) | own)[:, None]
+    return ((earlier & valid[:, None]) | own)[:, None]
 
 
 def _matching_layer(width: int, heads: int) -> DecoderLayer:

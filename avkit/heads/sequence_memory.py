@@ -85,10 +85,10 @@ class MemoryReader(nn.Module):
     def _evidence(self, audio: Tensor, patches: Tensor, names: Tensor) -> Tensor:
         """Log-odds that a class is heard and that it is seen, by the match with its name, and of both."""
         scaled = names.T / names.shape[1] ** 0.5
-        heard = audio @ scaled + self.rare[0]
-        seen = (patches @ scaled).amax(2) + self.rare[1]
-        both = F.logsigmoid(heard) + F.logsigmoid(seen)
-        return torch.stack([heard, seen, both], -1)
+        audible = audio @ scaled + self.rare[0]
+        visible = (patches @ scaled).amax(2) + self.rare[1]
+        both = F.logsigmoid(audible) + F.logsigmoid(visible)
+        return torch.stack([audible, visible, both], -1)
 
 
 class BlockReader(nn.Module):

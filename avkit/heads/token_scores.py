@@ -78,8 +78,8 @@ class TokenScores(nn.Module):
         kind = form.slots[0]
         if names is not None and kind in _CLASS_KINDS:
             first = form.alphabet.spans[kind][0]
-            known = names.repeat(_CLASS_KINDS[kind], 1)
-            table = table + F.pad(known, (0, 0, first, len(table) - first - len(known)))
+            named = names.repeat(_CLASS_KINDS[kind], 1)
+            table = table + F.pad(named, (0, 0, first, len(table) - first - len(named)))
         return F.embedding(rows, table, padding_idx=PAD)
 
     def forward(self, x: Tensor, form: Form, slot: int, memory: Memory) -> Tensor:

@@ -93,16 +93,16 @@ def read_names(names: str, config: type[SystemConfig], converted: ConvertedFacts
     count = converted.answers or converted.classes
     path = Path(names)
     if path.is_dir():
-        found = _dataset_names(path, config, converted)
+        entries = _dataset_names(path, config, converted)
     else:
-        found = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if len(found) != count:
+        entries = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if len(entries) != count:
         raise DataError(
-            f"{names} has {len(found)} names, and the checkpoint has {count} "
+            f"{names} has {len(entries)} names, and the checkpoint has {count} "
             f"{'answers' if converted.answers else 'classes'}. Give one name per line, in the order of the authors' "
             "annotations, or the folder of the dataset that it was trained on."
         )
-    return found
+    return entries
 
 
 def _dataset_names(root: Path, config: type[SystemConfig], converted: ConvertedFacts) -> list[str]:

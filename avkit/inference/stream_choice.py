@@ -108,21 +108,21 @@ class StreamChooser:
         streams = [stream for recipe in self._pool() for stream in recipe.streams]
         pool = [stream for stream in streams if stream.of == _INPUTS[modality] and stream.keep not in _NO_INPUTS]
         chosen = [_best_stream(pool, part) for part in wanted]
-        found = [stream for stream in chosen if stream is not None]
-        if self.recipes and (not wanted or (len(found) < len(wanted) and not any(part.encoder for part in wanted))):
-            found = pool
+        present = [stream for stream in chosen if stream is not None]
+        if self.recipes and (not wanted or (len(present) < len(wanted) and not any(part.encoder for part in wanted))):
+            present = pool
             wanted = []
-        if not found or len(found) < len(wanted):
+        if not present or len(present) < len(wanted):
             raise self._no_stream(task, modality, width, wanted, pool)
-        made = sum(stream_width(stream) for stream in found)
+        made = sum(stream_width(stream) for stream in present)
         if made != width:
-            names = " + ".join(f"{stream.name} {stream_width(stream)}" for stream in found)
+            names = " + ".join(f"{stream.name} {stream_width(stream)}" for stream in present)
             raise DataError(
                 f"Task {task} of {self.run} reads {modality} features of width {width}; {names} of "
                 f"{self._pool_names()} make {made}. Name the recipe that the run was trained with: --features RECIPE."
             )
-        hashes = [part.weights for part in wanted] or [""] * len(found)
-        return tuple(ChosenStream(stream, known) for stream, known in zip(found, hashes, strict=True))
+        hashes = [part.weights for part in wanted] or [""] * len(present)
+        return tuple(ChosenStream(stream, digest) for stream, digest in zip(present, hashes, strict=True))
 
     def _published_parts(self, modality: FeatureModality, widths: FeatureWidths) -> list[StoredPart]:
         """Parts that the system was published with, if they have these widths; of unknown encoder."""

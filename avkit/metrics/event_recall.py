@@ -70,15 +70,15 @@ class EventRecall(ScoreMetric):
         lengths = video_lengths(durations, len(names))
         sums = torch.zeros(len(names), 2 * len(self.ranges), dtype=torch.double)
         for row, (name, detections, events, length) in enumerate(zip(names, preds, target, lengths, strict=True)):
-            found = event_rows(f"preds[{name!r}]", detections, self.classes, length, scored=True).cpu().numpy()
+            predicted = event_rows(f"preds[{name!r}]", detections, self.classes, length, scored=True).cpu().numpy()
             true = event_rows(f"target[{name!r}]", events, self.classes, length, scored=False).cpu().numpy()
             true = true[without_duplicates(true[:, :2], true[:, 2].astype(np.int64))]
-            sums[row] = torch.from_numpy(self._count(found, true))
+            sums[row] = torch.from_numpy(self._count(predicted, true))
         self.add_clips(sums, names)
 
-    def _count(self, found: Floats, true: Floats) -> Floats:
-        """Found events of each range, then all events of each range, of one video."""
-        preds = event_table(found, np.zeros(len(found), np.int64))
+    def _count(self, predicted: Floats, true: Floats) -> Floats:
+        """Localised events of each range, then all events of each range, of one video."""
+        preds = event_table(predicted, np.zeros(len(predicted), np.int64))
         target = event_table(true, np.zeros(len(true), np.int64))
         number = duration_bins(target.span, self.edges)
         inside = number >= 0

@@ -44,10 +44,10 @@ class StoredPart:
     place: float = 0.5
 
     def __str__(self) -> str:
-        known = [self.encoder or "encoder not known"]
+        facts = [self.encoder or "encoder not known"]
         if self.hop:
-            known.append(f"hop {self.hop:g} s")
-        return f"{self.name} ({', '.join(known)}, width {self.width})"
+            facts.append(f"hop {self.hop:g} s")
+        return f"{self.name} ({', '.join(facts)}, width {self.width})"
 
 
 #: What features are of, in the order in which models take them.

@@ -70,13 +70,13 @@ class SetCriterion(nn.Module):
             target[video, query, rows[:, 2].long()] = 1
             predicted.append(layer.segments[video, query])
             true.append(rows[:, :2])
-        found = torch.cat(predicted)
-        wanted = torch.cat(true)
-        count = float(len(wanted))
+        predicted_segments = torch.cat(predicted)
+        true_segments = torch.cat(true)
+        count = float(len(true_segments))
         return {
             "classes": mean_of(sigmoid_focal_loss(layer.logits, target).sum(), max(count, 1.0)),
-            "segments": mean_of((found - wanted).abs().sum(), count),
-            "iou": mean_of((1 - overlap(found, wanted)).sum(), count),
+            "segments": mean_of((predicted_segments - true_segments).abs().sum(), count),
+            "iou": mean_of((1 - overlap(predicted_segments, true_segments)).sum(), count),
         }
 
     @torch.no_grad()

@@ -147,12 +147,12 @@ class PromptConstructor:
         """
         if not self.path:
             return
-        known: dict[str, bool] = {}
+        fits_template: dict[str, bool] = {}
         missing = []
         for name, question in questions.items():
-            if question not in known:
-                known[question] = self.from_template(question) is not None
-            if not known[question] and self._sentence_of(name) is None:
+            if question not in fits_template:
+                fits_template[question] = self.from_template(question) is not None
+            if not fits_template[question] and self._sentence_of(name) is None:
                 missing.append(name)
         if missing:
             raise DataError(

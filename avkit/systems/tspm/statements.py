@@ -105,8 +105,8 @@ def _add(statements: Statements, record: Mapping[str, object], where: str) -> No
     if not name or not sentence:
         lacking = "sentence (declarative_prompt)" if name else "question (question_template or question_id)"
         raise file_error(where, f"has no {lacking}", f"{_FORM}, filled in every row.")
-    known = statements.by_id if by_id else statements.by_template
-    if known.setdefault(name, sentence) != sentence:
+    sentences = statements.by_id if by_id else statements.by_template
+    if sentences.setdefault(name, sentence) != sentence:
         raise file_error(where, f"gives {name!r} another sentence than a row before", "Keep one of them.")
 
 
