@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import EPOCHS, Row, Words, main
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs"
 NARROW = {"width": 64, "channels": 64, "inner": 8, "length": 192}
 #: By task: data, group and size of the batch, steps, and the figures that are shown.
 TASKS = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer's ablation on scenes, in the order of the paper's Table V, and its joint rows beside SSU-S and SSU-D.
 
-Each row is a config of `configs/ssuformer`, trained with several seeds from scratch at a size for a CPU. Two things
+Each row is a recipe `ssuformer/...`, trained with several seeds from scratch at a size for a CPU. Two things
 that the paper takes from large pretrained models are stood in for, and every row that uses them uses the same:
 
 - the frozen CLIP image encoder: a small network trained before, on true regions and their captions, by CLIP's loss;
@@ -34,7 +34,7 @@ from avkit.features.store import write_store
 from avkit.nn.region_crop import cut_out
 from avkit.scenes import CLASSES, COLOURS, sample_scene, track
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 #: Rows in the paper's order: Table V, then Tables II and III.
 ROWS = {
     "baseline": "baseline",

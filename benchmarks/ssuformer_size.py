@@ -18,7 +18,7 @@ from avkit.batch import Batch, Vocabulary
 from avkit.systems import make_config
 from avkit.training.module import AVModel
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 PAPER = {"parameters": 319.62e6, "operations of ten frames": 1.596e12}
 PIECES, EXPERT, WORDS = 30_522, 4096, 20
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/reproducing.md and the rows in the header of each recipe from configs/experiments.
+"""Write docs/reproducing.md and the rows in the header of each recipe from avkit/configs/experiments.
 
 `python scripts/write_reproducing.py` writes; with `--check` it exits with 1 where a file is not current.
 """
@@ -12,13 +12,12 @@ from itertools import groupby
 from pathlib import Path
 
 from avkit.files import write_file
-from avkit.leaderboard import Experiment, Needs, read_experiments
+from avkit.leaderboard import CONFIGS, Experiment, Needs, read_experiments
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "configs"
 PAGE = ROOT / "docs" / "reproducing.md"
 #: Lines of a recipe between which its rows are written.
-BEGIN = "# Rows (from configs/experiments, by scripts/write_reproducing.py):"
+BEGIN = "# Rows (from avkit/configs/experiments, by scripts/write_reproducing.py):"
 #: Line that begins what a recipe needs and how it differs from its rows.
 BEGIN_NOTES = "# What it needs, and how it differs from these rows:"
 END = "# End of rows."
@@ -33,10 +32,11 @@ from its paper says how; its figure is then no reproduction, whatever it is. We 
 To start one, give the recipe's files and options and the folder of the data:
 
 ```
-avkit fit --config configs/FILE [--config configs/FILE] [OPTIONS] --data.root ROOT
+avkit fit --config RECIPE [--config RECIPE] [OPTIONS] --data.root ROOT
 ```
 
-This page is written by `scripts/write_reproducing.py` from `configs/experiments`, which also hold what each needs.
+This page is written by `scripts/write_reproducing.py` from `avkit/configs/experiments`, which also
+hold what each needs.
 """
 
 
@@ -65,7 +65,7 @@ def _recipe(experiment: Experiment) -> str:
     if not experiment.recipe:
         return f"none: {experiment.reason}"
     words = [f"`{name}`" for name in experiment.recipe]
-    options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
+    options = experiment.words()[2 * len(experiment.recipe) :]
     return " + ".join(words) + (f" `{' '.join(options)}`" if options else "")
 
 
@@ -130,7 +130,7 @@ def header(experiments: Sequence[Experiment]) -> list[str]:
     lines = [BEGIN]
     one_dataset = len({experiment.dataset for experiment in experiments}) == 1
     for experiment in experiments:
-        options = experiment.words(CONFIGS)[2 * len(experiment.recipe) :]
+        options = experiment.words()[2 * len(experiment.recipe) :]
         place = [experiment.paper, experiment.table, experiment.row]
         if not one_dataset:
             place.append(experiment.dataset)

@@ -8,7 +8,7 @@ import yaml
 
 from avkit.datasets import DATASETS, find_dataset
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs"
 #: Widths of stored features that are no released features of a dataset, by name of the store.
 WIDTHS = {
     "vit_large": 1024,

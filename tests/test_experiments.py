@@ -18,7 +18,7 @@ from avkit.tasks import split_names
 from avkit.training.module import AVModel
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = read_experiments(CONFIGS / "experiments")
+EXPERIMENTS = read_experiments()
 RUNNABLE = [experiment for experiment in EXPERIMENTS if experiment.recipe]
 #: Official numbers of classes and of answers by dataset.
 SIZES = {
@@ -134,7 +134,7 @@ def test_an_experiment_is_built_at_official_size(experiment):
 @pytest.mark.parametrize("experiment", RUNNABLE, ids=ids)
 def test_the_command_line_takes_an_experiment(experiment, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["fit", *experiment.words(CONFIGS), "--data.root", "somewhere", "--print_config"])
+        main(["fit", *experiment.words(), "--data.root", "somewhere", "--print_config"])
     assert end.value.code == 0, capsys.readouterr().err
 
 
@@ -165,4 +165,4 @@ def test_an_id_stands_once(tmp_path):
 
 def test_a_command_holds_files_and_options():
     (experiment,) = [experiment for experiment in EXPERIMENTS if experiment.id == "psp_ave"]
-    assert experiment.command() == "avkit fit --config configs/psp_ave.yaml --data.root ROOT"
+    assert experiment.command() == "avkit fit --config psp_ave --data.root ROOT"

@@ -32,7 +32,7 @@ FAST = [
 def recipes():
     """The files of each experiment, once, with one of its experiments."""
     chosen = {}
-    for experiment in read_experiments(CONFIGS / "experiments"):
+    for experiment in read_experiments():
         if experiment.recipe:
             chosen.setdefault(tuple(experiment.recipe), experiment)
     return list(chosen.values())
@@ -100,7 +100,7 @@ def test_a_recipe_trains_and_is_tested(experiment, root, out, monkeypatch):
     monkeypatch.setattr("avkit.cli.fit.check_encoder_weights", lambda system: None)
     folder = root(experiment.dataset.split("+"))
     write_stores(experiment, folder)
-    words = ["fit", *experiment.words(CONFIGS), *with_random_weights(experiment, out), *FAST]
+    words = ["fit", *experiment.words(), *with_random_weights(experiment, out), *FAST]
     words += small_pictures(experiment)
     words += ["--data.root", str(folder), "--out", str(out), "--name", "run"]
     assert main(words) == 0

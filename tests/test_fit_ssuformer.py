@@ -26,7 +26,7 @@ from avkit.report import StreamWriter
 from avkit.training.callbacks import read_history
 from avkit.training.run_folder import RunFolder
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--data.steps_per_epoch", "4"),
     *("--data.batch_size.trimmed", "2", "--data.scenes.train_size", "8"),

@@ -10,7 +10,7 @@ import yaml
 
 from avkit.cli import main
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "avkit" / "configs").glob("*.yaml"))
 TINY = ["--data.scenes.val_size", "2", "--data.scenes.test_size", "2", "--data.scenes.train_size", "8"]
 TINY += ["--data.loader.workers", "0"]
 TINY += ["--data.steps_per_epoch", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]

@@ -21,7 +21,7 @@ from avkit.training.options import FeatureOptions, SceneOptions
 from avkit.training.sources import open_dataset
 from tests.clips import tone, write_clip
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs"
 
 
 @pytest.fixture(scope="module")

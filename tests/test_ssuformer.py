@@ -28,7 +28,7 @@ from avkit.training.options import BatchSizeOptions, CropOptions
 
 SCENES = Scenes("train", size=30, image_size=32)
 FIELDS = frozenset({"mask", "mask_known", "caption"})
-CONFIGS = Path(__file__).parents[1] / "configs" / "ssuformer"
+CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 ROWS = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "published")
 EXPERT = 6
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from avkit.cli.loggers import RUN_FOLDER
 from avkit.cli.trust import is_run
 from avkit.errors import RunError
+from avkit.leaderboard.recipes import find_recipe
 from avkit.reading.text import read_yaml
 from avkit.training.run_folder import RunFolder
 
@@ -112,6 +113,25 @@ def read_run_config(run: RunFolder, *, trust: bool) -> dict[str, Plain]:
     if not trust:
         _check(run, content)
     return content
+
+
+def with_recipe_files(args: Sequence[str]) -> list[str]:
+    """The words of a command, with the path of each recipe that `--config` names.
+
+    Raises:
+        FileError: If there is no such file or recipe.
+    """
+    words: list[str] = []
+    given = iter(args)
+    for word in given:
+        option, equals, value = word.partition("=")
+        if option not in ("--config", "-c"):
+            words.append(word)
+            continue
+        content = value if equals else next(given, "")
+        is_content = not content or content.startswith("{")
+        words += ["--config", content if is_content else str(find_recipe(content))]
+    return words
 
 
 def check_config_files(args: Sequence[str]) -> list[str]:

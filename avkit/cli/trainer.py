@@ -23,7 +23,7 @@ from avkit.cli.option_errors import option_error
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.renamed import refuse_renamed_fit_options
-from avkit.cli.run_config import EVALUATION, check_config_files
+from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
 from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
 from avkit.files import write_file
@@ -280,6 +280,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
         ValueError: If an option has been renamed, or has a wrong value.
     """
     quiet()
+    args = with_recipe_files(args)
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
     check_dataset_option(args)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from avkit.errors import FileError, unknown_name
+from avkit.leaderboard.recipes import CONFIGS
 from avkit.reading.text import read_yaml
 
 #: Value of an option of `avkit fit`.
@@ -45,7 +46,7 @@ class Experiment:
         row: Name of the row, as printed.
         dataset: Dataset that is trained and tested on, or several joined by `+`.
         published: Figures of the row by metric, as printed.
-        recipe: Files below `configs/`, in order; empty where nothing can be run.
+        recipe: Files below `avkit/configs/`, in order; empty where nothing can be run.
         options: Options after the files, by dotted name.
         code: `owner/repository@commit` of the authors' code; None where there is none.
         needs: What training needs.
@@ -68,29 +69,25 @@ class Experiment:
     reason: str = ""
     parameters_m: float | None = None
 
-    def words(self, configs: str | Path) -> list[str]:
-        """Words after `avkit fit` that start the experiment, without the data's place.
-
-        Args:
-            configs: Folder of recipes.
-        """
+    def words(self) -> list[str]:
+        """Words after `avkit fit` that start the experiment, without the data's place."""
         words: list[str] = []
         for name in self.recipe:
-            words += ["--config", str(Path(configs) / name)]
+            words += ["--config", name.removesuffix(".yaml")]
         for name, value in self.options.items():
             words += [f"--{name}", _option_text(value)]
         return words
 
-    def command(self, configs: str | Path = "configs") -> str:
+    def command(self) -> str:
         """The command that starts the experiment; `ROOT` stands for the folder of the data."""
-        return shlex.join(["avkit", "fit", *self.words(configs), "--data.root", "ROOT"])
+        return shlex.join(["avkit", "fit", *self.words(), "--data.root", "ROOT"])
 
 
-def read_experiments(folder: str | Path) -> list[Experiment]:
+def read_experiments(folder: str | Path = CONFIGS / "experiments") -> list[Experiment]:
     """All experiments of a folder, by file and then as written.
 
     Args:
-        folder: Folder of YAML files, each a list of experiments.
+        folder: Folder of YAML files, each a list of experiments; those of the package by default.
 
     Raises:
         FileError: If a file cannot be read, an entry has an unknown or missing key, or two entries have one id.

@@ -15,7 +15,7 @@ from avkit.systems.pictures import MaskNetOutput, PictureConfig, PictureSystem
 
 @dataclass
 class AVSegFormerConfig(AVSegFormerOptions, PictureConfig):
-    """AVSegFormer for `avs`; the defaults train from scratch on two CPU cores, `configs/avsegformer_*` have others.
+    """AVSegFormer for `avs`; the defaults train from scratch on two CPU cores, recipes `avsegformer_*` have others.
 
     Attributes:
         name: Name of the system.

@@ -22,7 +22,7 @@ ANSWERS = ("both", "masks", "captions")
 
 @dataclass
 class SSUFormerConfig(AnsweringOptions, SystemConfig):
-    """Options of SSUFormer; the defaults train from scratch on two CPU cores, `configs/ssuformer` has others.
+    """Options of SSUFormer; the defaults train from scratch on two CPU cores, recipes `ssuformer/*` have others.
 
     Attributes:
         name: Name of the system.

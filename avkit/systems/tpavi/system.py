@@ -19,7 +19,7 @@ from avkit.systems.tpavi.network import TPAVI, TPAVIOptions, TPAVIOutput
 
 @dataclass
 class TPAVIConfig(TPAVIOptions, PictureConfig):
-    """TPAVI for `avs`; the defaults train from scratch on two CPU cores, `configs/tpavi_*` have others.
+    """TPAVI for `avs`; the defaults train from scratch on two CPU cores, recipes `tpavi_*` have others.
 
     Attributes:
         name: Name of the system.
