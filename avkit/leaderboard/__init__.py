@@ -1,7 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published figures, and the experiments that aim at them."""
+"""Published figures, the experiments that aim at them, records of what was measured, and verdicts."""
 
 from avkit.leaderboard.experiments import Experiment, Needs, read_experiments
 from avkit.leaderboard.recipes import CONFIGS, find_recipe, recipe_names
+from avkit.leaderboard.records import Figure, Record, read_record, read_records, write_record, write_records
+from avkit.leaderboard.verdicts import Claim, Printed, Verdict, judge
 
-__all__ = ["CONFIGS", "Experiment", "Needs", "find_recipe", "read_experiments", "recipe_names"]
+__all__ = [
+    "CONFIGS",
+    "Claim",
+    "Experiment",
+    "Figure",
+    "Needs",
+    "Printed",
+    "Record",
+    "Verdict",
+    "find_recipe",
+    "judge",
+    "read_experiments",
+    "read_record",
+    "read_records",
+    "recipe_names",
+    "write_record",
+    "write_records",
+]
