@@ -74,7 +74,7 @@ _PAGES = [
     _readme("keva", "Jackey0903/SKA-VCT", "under review", "2026"),
     _readme("one-peace", "OFA-Sys/ONE-PEACE", "arXiv", "2023"),
     _readme("pave", "dragonlzm/PAVE", "CVPR", "2025"),
-    _readme("spectra-avqa", "SPECTRA-AVQA", "repository", "2026"),
+    _readme("spectra-avqa", "debashis15/SPECTRA-AVQA", "repository", "2026"),
     _readme("ssl-alignment", "kaistmm/SSLalignment", "ICCV", "2023", "none stated"),
     _readme("stepping-stones", "GeWu-Lab/Stepping-Stones", "ECCV", "2024"),
     _readme("vct-avs", "spyflying/VCT_AVS", "CVPR", "2025", "", _LINKED),

@@ -2,7 +2,7 @@
 """Published figures as they are printed, one value a record, and the sources that print them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -173,7 +173,7 @@ def read_sources() -> dict[str, Source]:
     return sources
 
 
-def group_rows(values: Sequence[PublishedValue]) -> list[PublishedRow]:
+def group_rows(values: Iterable[PublishedValue]) -> list[PublishedRow]:
     """Values by printed row, in the order of their first."""
     rows: dict[str, list[PublishedValue]] = {}
     for value in values:
