@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the package's published figures and their sources from the shared table.
 
-`python scripts/write_published.py SHARED_CSV` writes avkit/leaderboard/data/published.csv and sources.csv; with `--check`
-it exits with 1 where a file is not current. Facts are taken over as they are printed. What follows from the figures
-themselves, such as a release or a contradiction, is left out: `avkit.leaderboard.arithmetic` finds it.
+`python scripts/write_published.py SHARED_CSV` writes avkit/leaderboard/data/published.csv and sources.csv; with
+`--check` it exits with 1 where a file is not current. Facts are taken over as they are printed. What follows from the
+figures themselves, such as a release or a contradiction, is left out: `avkit.leaderboard.arithmetic` finds it.
 """
 
 import argparse
