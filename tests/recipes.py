@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of recipes, and widths of the stored features that they name."""
 
-import copy
 from pathlib import Path
-
-import yaml
 
 from avkit.datasets import DATASETS, find_dataset
 
@@ -19,27 +16,6 @@ WIDTHS = {
     "llava": 4096,
     "video_llava": 4096,
 }
-
-
-def merged(experiment):
-    """The options of a recipe's files and of the experiment, as one nested mapping."""
-    options = {}
-    for name in experiment.recipe:
-        merge(options, yaml.safe_load((CONFIGS / name).read_text()))
-    for name, value in experiment.options.items():
-        *parents, last = name.split(".")
-        for parent in reversed(parents):
-            value, last = {last: value}, parent
-        merge(options, {last: value})
-    return options
-
-
-def merge(target, other):
-    for key, value in other.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            merge(target[key], value)
-        else:
-            target[key] = copy.deepcopy(value)
 
 
 def width(dataset, name):

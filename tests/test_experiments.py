@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipes import CONFIGS, WIDTHS, merged, width
+from recipes import CONFIGS, WIDTHS, width
 
 from avkit.batch import Vocabulary
 from avkit.cli import main
@@ -82,7 +82,7 @@ def without_weights(system):
 
 def build(experiment):
     """The experiment's model on the meta device."""
-    options = merged(experiment)
+    options = experiment.all_options()
     model = options.get("model", {})
     expert = (options["data"].get("features") or {}).get("expert")
     kept = {name: model[name] for name in ("heads", "interface", "prompts", "loss_weights", "balance") if name in model}

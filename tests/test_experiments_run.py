@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from recipes import CONFIGS, merged, width
+from recipes import CONFIGS, width
 
 from avkit.cli import main
 from avkit.export import export
@@ -82,7 +82,7 @@ def out(tmp_path):
 
 def write_stores(experiment, folder):
     """Write the feature stores that a recipe names by path, with 60 steps of each clip."""
-    features = merged(experiment)["data"].get("features") or {}
+    features = experiment.all_options()["data"].get("features") or {}
     for name in "+".join(filter(None, features.values())).split("+"):
         if name.endswith(".h5"):
             stem = Path(name).stem

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published figures, the experiments that aim at them, records of what was measured, and verdicts."""
 
-from avkit.leaderboard.experiments import Experiment, Needs, read_experiments
+from avkit.leaderboard.experiments import Experiment, Needs, find_experiment, read_experiments
 from avkit.leaderboard.recipes import CONFIGS, find_recipe, recipe_names
 from avkit.leaderboard.records import Figure, Record, read_record, read_records, write_record, write_records
 from avkit.leaderboard.verdicts import Claim, Printed, Verdict, judge
@@ -15,6 +15,7 @@ __all__ = [
     "Printed",
     "Record",
     "Verdict",
+    "find_experiment",
     "find_recipe",
     "judge",
     "read_experiments",

@@ -5,15 +5,13 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeAlias
 
 from avkit.errors import FileError, unknown_name
-from avkit.leaderboard.recipes import CONFIGS
+from avkit.leaderboard.recipes import CONFIGS, Option, recipe_options
 from avkit.reading.text import read_yaml
 
-#: Value of an option of `avkit fit`.
-Option: TypeAlias = "str | int | float | bool | list[Option] | dict[str, Option] | None"
 #: Keys that every experiment has.
 _REQUIRED = ("id", "paper", "table", "row", "dataset", "published", "recipe")
 
@@ -69,6 +67,15 @@ class Experiment:
     reason: str = ""
     parameters_m: float | None = None
 
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the datasets that are trained and tested on."""
+        return self.dataset.split("+")
+
+    def all_options(self) -> dict[str, Option]:
+        """The options of the recipe and of the experiment as one nested mapping."""
+        return recipe_options(self.recipe, self.options)
+
     def words(self) -> list[str]:
         """Words after `avkit fit` that start the experiment, without the data's place."""
         words: list[str] = []
@@ -99,6 +106,20 @@ def read_experiments(folder: str | Path = CONFIGS / "experiments") -> list[Exper
                 raise FileError(f"{path}: the id {experiment.id!r} stands twice. Give one of them another.")
             experiments[experiment.id] = experiment
     return list(experiments.values())
+
+
+def find_experiment(id_: str) -> Experiment:
+    """An experiment of the package by its id.
+
+    Raises:
+        ValueError: If there is none, with the nearest id.
+    """
+    experiments = {experiment.id: experiment for experiment in read_experiments()}
+    if id_ not in experiments:
+        near = get_close_matches(id_, list(experiments), n=3, cutoff=0.4)
+        advice = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ValueError(f"Unknown experiment {id_!r}. {advice}'avkit reproduce --list' names all.")
+    return experiments[id_]
 
 
 def _read_file(path: Path) -> list[Experiment]:

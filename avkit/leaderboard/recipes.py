@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes by name: the configs of published experiments, which are part of the package."""
 
+import copy
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeAlias
 
 from avkit.errors import FileError
+from avkit.reading.text import read_yaml
+
+#: Value of an option of `avkit fit`.
+Option: TypeAlias = "str | int | float | bool | list[Option] | dict[str, Option] | None"
 
 #: Folder of all recipes and, below `experiments`, of the rows that they aim at.
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -43,3 +50,31 @@ def find_recipe(name: str) -> Path:
     near = get_close_matches(short, [*names, *(own.rpartition("/")[2] for own in names)], n=1, cutoff=0.6)
     advice = f"Did you mean {near[0]!r}?" if near else f"Recipes of avkit: {', '.join(names)}."
     raise FileError(f"There is no config file {name!r}, nor a recipe of this name. {advice}")
+
+
+def recipe_options(recipe: Sequence[str], options: Mapping[str, Option]) -> dict[str, Option]:
+    """The options of recipes and those after them as one nested mapping; later ones count.
+
+    Args:
+        recipe: Files below `CONFIGS`, in order.
+        options: Options after the files, by dotted name.
+    """
+    merged: dict[str, Option] = {}
+    for name in recipe:
+        _merge(merged, read_yaml(CONFIGS / name))
+    for name, value in options.items():
+        *parents, last = name.split(".")
+        nested: dict[str, Option] = {last: value}
+        for parent in reversed(parents):
+            nested = {parent: nested}
+        _merge(merged, nested)
+    return merged
+
+
+def _merge(target: dict[str, Option], other: Mapping[str, Option]) -> None:
+    for key, value in other.items():
+        own = target.get(key)
+        if isinstance(value, dict) and isinstance(own, dict):
+            _merge(own, value)
+        else:
+            target[key] = copy.deepcopy(value)
