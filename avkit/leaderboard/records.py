@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from avkit.errors import FileError, file_error
 from avkit.files import write_file
-from avkit.leaderboard.experiments import Option
+from avkit.leaderboard.recipes import Option
 from avkit.reading.checksums import KEY, check_record, with_checksum
 from avkit.reading.text import read_json
 
