@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY
 from avkit.datasets.annotations import (
-    FIELDS_BY_KEY,
     Annotation,
     BoxAnnotation,
     CaptionAnnotation,

@@ -11,19 +11,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from avkit.datasets.annotation_fields import provided_fields
 from avkit.errors import DataError, unknown_name
-
-#: Targets that each key provides; `class_mask` only if all masks of the annotation name their classes.
-FIELDS_BY_KEY: dict[str, frozenset[str]] = {
-    "masks": frozenset({"mask", "mask_known", "class_mask", "source"}),
-    "captions": frozenset({"caption"}),
-    "questions": frozenset({"answer", "question_type"}),
-    "events": frozenset({"events", "audio_segments", "visual_segments", "video_labels"}),
-    "labels": frozenset({"video_labels"}),
-    "boxes": frozenset({"boxes", "source"}),
-}
-#: Targets of a question; a clip by itself has none of them.
-QUESTION_FIELDS = FIELDS_BY_KEY["questions"] | {"choices"}
 
 _Record = TypeVar("_Record", bound="AnnotationRecord")
 
@@ -248,10 +237,7 @@ class Annotation(AnnotationRecord):
             "labels": self.labels,
             "boxes": self.boxes,
         }
-        names: set[str] = set()
-        for key, value in values.items():
-            if value is not None:
-                names |= FIELDS_BY_KEY[key]
+        names = provided_fields(values)
         if any(mask.classes is None for mask in self.masks or ()):
             names.discard("class_mask")
         if self.questions and all(question.choices is not None for question in self.questions):

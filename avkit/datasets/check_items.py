@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from avkit.batch import Item
 from avkit.collate import collate
-from avkit.datasets.annotations import QUESTION_FIELDS, Annotation
+from avkit.datasets.annotation_fields import QUESTION_FIELDS
+from avkit.datasets.annotations import Annotation
 from avkit.datasets.clips import ClipDataset, Sample
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid

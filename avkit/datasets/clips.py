@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from avkit.batch import Item, Targets, Vocabulary
-from avkit.datasets.annotations import FIELDS_BY_KEY, QUESTION_FIELDS, Annotation
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS
+from avkit.datasets.annotations import Annotation
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
 from avkit.datasets.clip_reader import ClipReader, require_hop

@@ -4,7 +4,8 @@
 from pathlib import Path
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import FIELDS_BY_KEY, Annotation, annotation_texts
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY
+from avkit.datasets.annotations import Annotation, annotation_texts
 from avkit.datasets.base import DatasetOptions
 from avkit.datasets.class_names import similar_names
 from avkit.datasets.clips import ClipDataset

@@ -3,16 +3,16 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Annotation, MaskAnnotation
+from avkit.datasets.annotations import Annotation
 from avkit.datasets.clips import ClipDataset, Sample
 from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.json_records import annotation_errors
+from avkit.datasets.official_media import MediaFinder
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
 from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
 from avkit.datasets.unreadable import unreadable_clips
@@ -130,6 +130,7 @@ class Official(ClipDataset):
             feature_hop=hop,
             cache_bytes=cache_bytes,
         )
+        self.finder = MediaFinder(self.root, self.patterns, options)
         super().__init__(self.all_annotations, vocabulary, options)
         if find_media:
             self.require_hops()
@@ -210,47 +211,15 @@ class Official(ClipDataset):
         Returns:
             What is missing, such as "pictures"; empty if nothing is.
         """
-        values = {"media": annotation.media, **annotation.placeholders}
         return (
-            self._locate_media(annotation, values)
-            or self._locate_masks(annotation, values)
+            self.finder.locate_media(annotation)
+            or self.finder.locate_masks(annotation, self.mask_classes)
             or lack_of_features(annotation, self.options)
         )
 
-    def _locate_media(self, annotation: Annotation, values: Mapping[str, object]) -> str:
-        if self.visual is not None and self.audio is not None:
-            return ""
-        if self.visual is None:
-            steps = self.options.steps_of(annotation) or 0
-            annotation.frames = self.root.find_frames(self.patterns, values, steps)
-        if self.audio is None:
-            annotation.audio = self.root.find_file(self.patterns.audio, values)
-        if annotation.frames is None or annotation.audio is None:
-            annotation.video = self.root.find_file(self.patterns.video, values)
-        if self.visual is None and annotation.frames is None and annotation.video is None:
-            return "pictures"
-        if self.audio is None and annotation.audio is None and annotation.video is None:
-            return "sound"
-        return ""
-
     def with_pictures(self, annotation: Annotation) -> Annotation:
         """The annotation with the paths of its pictures, where they are on disk."""
-        values = {"media": annotation.media, **annotation.placeholders}
-        steps = self.options.steps_of(annotation) or 0
-        frames = self.root.find_frames(self.patterns, values, steps)
-        return replace(annotation, frames=frames, video=self.root.find_file(self.patterns.video, values))
-
-    def _locate_masks(self, annotation: Annotation, values: Mapping[str, object]) -> str:
-        steps = annotation.mask_steps
-        if annotation.masks is not None or steps is None:
-            return ""
-        files = self.root.find_masks(self.patterns, values, steps)
-        if files is None:
-            return "masks"
-        annotation.masks = []
-        for step, file in zip(steps, files, strict=True):
-            annotation.masks.append(MaskAnnotation(step=step, file=file, classes=self.mask_classes(file)))
-        return ""
+        return self.finder.with_pictures(annotation)
 
     def _leave_out_missing(self) -> None:
         """Leave out clips whose media are missing, or raise an error."""
@@ -280,11 +249,7 @@ class Official(ClipDataset):
 
     def _missing_error(self, missing: Mapping[str, str]) -> DataError:
         first, lack = next(iter(missing.items()))
-        patterns = {
-            "masks": self.patterns.masks,
-            "pictures": (*self.patterns.frames, *self.patterns.video),
-            "sound": (*self.patterns.audio, *self.patterns.video),
-        }.get(lack, ())
+        patterns = self.finder.searched(lack)
         searched = f" ({', '.join(patterns)})" if patterns else ""
         return DataError(
             f"{self.title}, {self.split}: {len(missing)} of {self.total} clips are not there, such as {first!r}, which "

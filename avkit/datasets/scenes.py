@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avkit.batch import SAMPLE_RATE, Item, Targets, Vocabulary
-from avkit.datasets.annotations import FIELDS_BY_KEY
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY
 from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
 from avkit.scenes import (

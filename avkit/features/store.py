@@ -14,7 +14,7 @@ without them are read as before.
 import os
 import threading
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -23,16 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.errors import DataError, file_error
+from avkit.errors import DataError
 from avkit.features.base import Array, FeatureFacts, missing_clip_error
+from avkit.features.store_index import CHECKSUMS, VERSION, StoreIndex, read_index
 from avkit.files import atomic
-from avkit.reading.arrays import open_dataset, open_hdf5, read_dataset
-from avkit.reading.checksums import Span, changed_error, check_around, crc32, seal_around
-
-#: Version of the layout, stored in the file.
-VERSION = 1
-#: Name of the array of checksums.
-_CHECKSUMS = "checksums"
+from avkit.reading.checksums import Span, changed_error, crc32, seal_around
 
 #: Files up to this size are read into the page cache as a whole when they are opened.
 _MAX_PREFETCH_BYTES = 4 * 2**30
@@ -73,8 +68,8 @@ class Store:
             os.close(file)
 
     @cached_property
-    def _index(self) -> "_Index":
-        return _read_index(self.path)
+    def _index(self) -> StoreIndex:
+        return read_index(self.path)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[int, int]]:
@@ -143,37 +138,6 @@ class Store:
             raise missing_clip_error(self.path, name, self.names) from None
 
 
-@dataclass(frozen=True)
-class _Index:
-    """Layout of a store.
-
-    Attributes:
-        names: Names of the N clips.
-        starts: First row of each clip, and the number of rows, (N + 1,).
-        offset: Position of row 0 in the file, in bytes.
-        shape: Shape of a row.
-        dtype: Of the values.
-        facts: How the features were made.
-        checksums: Checksum of each clip, by its name; None in stores that have none.
-    """
-
-    names: list[str]
-    starts: NDArray[np.int64]
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    facts: FeatureFacts
-    checksums: dict[str, int] | None
-
-    @property
-    def row_bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-    @property
-    def value_bytes(self) -> int:
-        return int(self.starts[-1]) * self.row_bytes
-
-
 def write_store(
     path: str | Path, clips: Iterable[tuple[str, Array]], facts: FeatureFacts, dtype: str = "float16"
 ) -> Path:
@@ -214,7 +178,7 @@ def write_store(
                 converted = np.ascontiguousarray(to_stored_dtype(name, array, dtype))
                 values[start : start + len(array)] = converted
                 checksums.append(crc32(converted.reshape(-1).view(np.uint8).data))
-            file[_CHECKSUMS] = np.array(checksums, np.uint32)
+            file[CHECKSUMS] = np.array(checksums, np.uint32)
             span = Span(values.id.get_offset() or 0, values.nbytes)
         seal_around(part, span)
     return Path(path)
@@ -251,60 +215,7 @@ def to_stored_dtype(name: str, array: Array, dtype: str) -> Array:
     raise ValueError(f"Clip {name!r} has values that are {reason}. Extract it again, or choose float32.")
 
 
-def _read_index(path: Path) -> _Index:
-    is_sealed = check_around(path)
-    with open_hdf5(path, "Copy or extract it again.") as file:
-        if "avkit_features" not in file.attrs:
-            raise DataError(
-                f"{path} is not a feature store of avkit: it holds {', '.join(sorted(file)) or 'nothing'}. "
-                "Make one with 'avkit extract', or name the folder of the authors' .npy files."
-            )
-        if int(file.attrs["avkit_features"]) > VERSION:
-            raise DataError(f"{path} was written by a newer avkit. Update avkit to read it.")
-        names = [bytes(name).decode() for name in read_dataset(file, path, "names")]
-        checksums = None
-        if _CHECKSUMS in file:
-            if not is_sealed:
-                raise changed_error(path)
-            checksums = dict(zip(names, read_dataset(file, path, _CHECKSUMS).tolist(), strict=True))
-        values = open_dataset(file, path, "values")
-        index = _Index(
-            names=names,
-            starts=read_dataset(file, path, "starts"),
-            offset=values.id.get_offset() or 0,
-            shape=values.shape[1:],
-            dtype=values.dtype,
-            facts=_read_facts(file.attrs),
-            checksums=checksums,
-        )
-        _check_index(path, index)
-    return index
-
-
-def _check_index(path: Path, index: _Index) -> None:
-    """Refuse an index that contradicts itself or the file."""
-    starts = index.starts
-    is_ascending = starts.ndim == 1 and starts.dtype.kind in "iu" and bool((np.diff(starts) >= 0).all())
-    if not is_ascending or len(starts) != len(index.names) + 1 or starts[0] != 0:
-        raise file_error(path, "is damaged: its index contradicts itself", "Copy or extract it again.")
-    if index.dtype.kind != "f" or (index.value_bytes and not index.offset):
-        raise file_error(
-            path, f"is damaged: it holds {index.dtype} that is not one block of floats", "Copy or extract it again."
-        )
-    if path.stat().st_size < index.offset + index.value_bytes:
-        raise DataError(f"{path} is cut off: it is shorter than its index says. Copy or extract it again.")
-
-
-def _read_facts(attributes: Any) -> FeatureFacts:
-    values: dict[str, Any] = {}
-    for field in fields(FeatureFacts):
-        if field.name in attributes:
-            value = attributes[field.name]
-            values[field.name] = value.item() if isinstance(value, np.generic) else value
-    return FeatureFacts(**values)
-
-
-def _open(path: Path, index: _Index) -> int:
+def _open(path: Path, index: StoreIndex) -> int:
     """Open a store for reading, and tell the kernel how it will be read."""
     file = os.open(path, os.O_RDONLY)
     if hasattr(os, "posix_fadvise"):

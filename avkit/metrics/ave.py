@@ -14,9 +14,6 @@ from torch import Tensor
 from avkit.metrics.base import ScoreMetric
 from avkit.metrics.inputs import (
     ArrayLike,
-    Form,
-    check_class_scores,
-    check_form,
     check_one_hot,
     class_count,
     class_labels,
@@ -26,6 +23,7 @@ from avkit.metrics.inputs import (
     valid_flags,
 )
 from avkit.metrics.intervals import Floats
+from avkit.metrics.score_forms import Form, check_class_scores, check_form
 
 
 def segment_labels(scores: Tensor, softmax: bool = False) -> Tensor:

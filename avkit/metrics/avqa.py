@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, Form, check_class_scores, check_form, clip_names, scores_or_names, to_labels
+from avkit.metrics.inputs import ArrayLike, clip_names, scores_or_names, to_labels
 from avkit.metrics.intervals import Floats
+from avkit.metrics.score_forms import Form, check_class_scores, check_form
 
 #: The nine question types by modality, in the order of the published tables.
 QUESTION_TYPES: dict[str, tuple[str, ...]] = {

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, Form, check_form, clip_names, to_tensor, valid_flags
+from avkit.metrics.inputs import ArrayLike, clip_names, to_tensor, valid_flags
 from avkit.metrics.intervals import Floats
 from avkit.metrics.mask_scores import THRESHOLDS, Masks, check_masks, f_curves, has_source, iou, overlap, shape_message
+from avkit.metrics.score_forms import Form, check_form
 
 
 class _VideoMetric(ScoreMetric):

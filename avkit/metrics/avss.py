@@ -13,18 +13,9 @@ from torch import Tensor
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
 from avkit.metrics.class_masks import check_clips, class_counts, class_scores, predict_labels, scores_of_counts
-from avkit.metrics.inputs import (
-    ArrayLike,
-    Form,
-    check_form,
-    class_count,
-    clip_names,
-    holds_names,
-    to_labels,
-    to_tensor,
-    valid_flags,
-)
+from avkit.metrics.inputs import ArrayLike, class_count, clip_names, holds_names, to_labels, to_tensor, valid_flags
 from avkit.metrics.intervals import Floats
+from avkit.metrics.score_forms import Form, check_form
 
 __all__ = ["SemanticMask", "class_scores", "predict_labels"]
 

@@ -13,18 +13,10 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import (
-    ArrayLike,
-    Form,
-    check_form,
-    check_one_hot,
-    class_count,
-    clip_names,
-    to_tensor,
-    valid_flags,
-)
+from avkit.metrics.inputs import ArrayLike, check_one_hot, class_count, clip_names, to_tensor, valid_flags
 from avkit.metrics.intervals import Floats
 from avkit.metrics.parsing_scores import KINDS, event_counts, f_scores, parse, rows_to_segments, segment_counts
+from avkit.metrics.score_forms import Form, check_form
 
 __all__ = ["ParsingF1", "event_counts", "f_scores", "parse", "rows_to_segments", "segment_counts"]
 

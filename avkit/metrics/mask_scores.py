@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avkit.metrics.inputs import ArrayLike, Form, check_binary_scores, check_form, to_probabilities, to_tensor
+from avkit.metrics.inputs import ArrayLike, to_tensor
+from avkit.metrics.score_forms import Form, check_binary_scores, check_form, to_probabilities
 
 BETA_SQUARED = 0.3
 

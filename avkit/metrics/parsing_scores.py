@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avkit.metrics.inputs import (
-    to_labels,
-)
+from avkit.metrics.inputs import to_labels
 
 #: The four scores of a video, in the official order.
 KINDS = ("A", "V", "Event", "AV")

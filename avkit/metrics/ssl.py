@@ -13,8 +13,9 @@ from torch import Tensor
 
 from avkit.errors import unknown_name
 from avkit.metrics.base import ScoreMetric
-from avkit.metrics.inputs import ArrayLike, check_ranking, clip_names, to_tensor
+from avkit.metrics.inputs import ArrayLike, clip_names, to_tensor
 from avkit.metrics.intervals import Floats
+from avkit.metrics.score_forms import check_ranking
 from avkit.metrics.source_regions import annotators_to_map, boxes_to_map, consensus_iou, pixel_precision, regions
 from avkit.nn.heatmap import HEATMAP_SIZE, HeatmapProtocol, resize_heatmaps
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks of a run: each task on each of its datasets, which are trained together and scored apart."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,3 +118,20 @@ def make_benchmarks(
         if not own:
             benchmarks[name] = task
     return benchmarks
+
+
+def mean_over_tasks(scores: Mapping[str, float]) -> float:
+    """Mean of the benchmarks' scores, in which a task counts once: by the mean over its datasets.
+
+    Args:
+        scores: Score of each benchmark; what is not finite is left out.
+
+    Returns:
+        The mean; NaN where nothing has a finite score.
+    """
+    by_task: dict[str, list[float]] = {}
+    for name, score in scores.items():
+        if math.isfinite(score):
+            by_task.setdefault(task_of(name), []).append(score)
+    means = [sum(of_task) / len(of_task) for of_task in by_task.values()]
+    return sum(means) / len(means) if means else math.nan

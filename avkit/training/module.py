@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
-from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary, task_of
+from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary
 from avkit.errors import DivergedError, RunError, unknown_name
 from avkit.outside import building
 from avkit.systems import make_config
@@ -21,13 +21,13 @@ from avkit.tasks import split_names
 from avkit.tasks.base import Baseline
 from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
-from avkit.training.benchmarks import make_benchmarks
+from avkit.training.benchmarks import make_benchmarks, mean_over_tasks
 from avkit.training.checkpoint_fit import check_same
-from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.random_state import gather_states, random_state, restore_random_state
 from avkit.training.ranking import SampleRanking
-from avkit.training.schedule import SCHEDULES, groups
+from avkit.training.schedule import SCHEDULES, groups, rate_factor
+from avkit.training.total_steps import total_steps
 
 #: Values of `--model.interface`.
 INTERFACES = ("heads", "sequence")
@@ -200,23 +200,17 @@ class AVModel(L.LightningModule):
         self.evaluator.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log each benchmark's figures, and the mean over tasks that chooses the best checkpoint.
-
-        A task's part of it is the mean over its datasets. What has no figure is left out.
-        """
-        by_task: dict[str, list[float]] = {}
+        """Log each benchmark's figures, and the mean over tasks that chooses the best checkpoint."""
+        scores: dict[str, float] = {}
         for name, task in self.benchmarks.items():
             figures = self.evaluator.compute(name)
             shown = {*task.headline, task.monitor}
             self.log_dict({f"val/{name}/{k}": v for k, v in figures.items() if k in shown}, sync_dist=False)
-            score = figures.get(task.monitor, math.nan)
-            if math.isfinite(score):
-                by_task.setdefault(task_of(name), []).append(score)
-            elif name not in self.unscored:
+            scores[name] = figures.get(task.monitor, math.nan)
+            if not math.isfinite(scores[name]) and name not in self.unscored:
                 self.unscored.append(name)
                 self._print_unscored(name, task.monitor)
-        scores = [sum(of_task) / len(of_task) for of_task in by_task.values()]
-        self.log("val/score", sum(scores) / len(scores) if scores else math.nan, prog_bar=True)
+        self.log("val/score", mean_over_tasks(scores), prog_bar=True)
 
     def _print_unscored(self, name: str, figure: str) -> None:
         """Say once that a task does not count in the score."""
@@ -258,31 +252,15 @@ class AVModel(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a schedule per step; `--optimizer` and `--lr_scheduler` replace them."""
         check_encoder_weights(self.system)
-        total = self._total_steps()
-        rise = max(1, round(self.warmup * total))
-        factor = SCHEDULES[self.schedule]
         optimizer = torch.optim.AdamW(
             groups(self.parameters(), self.weight_decay),
             lr=self.lr,
             betas=(self.betas[0], self.betas[1]),
             fused="mixed" not in str(self.trainer.precision),  # Lightning cannot clip scaled gradients of a fused one
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, rise, total))
+        factor = rate_factor(self.schedule, self.warmup, total_steps(self.trainer))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _total_steps(self) -> int:
-        """Optimizer steps of the whole run.
-
-        Lightning's own estimate would open the training loader before a checkpoint has set where it continues, so it is
-        used only where the data module does not tell its length.
-        """
-        trainer = self.trainer
-        data = vars(trainer).get("datamodule")
-        limits = [trainer.max_steps] if trainer.max_steps > 0 else []
-        if trainer.max_epochs and trainer.max_epochs > 0 and isinstance(data, AVDataModule):
-            per_epoch = math.ceil(data.steps / trainer.accumulate_grad_batches)  # an epoch's end closes a window
-            limits.append(trainer.max_epochs * per_epoch)
-        return max(1, min(limits) if limits else int(trainer.estimated_stepping_batches))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tasks, their vocabulary, and the state of random numbers."""

@@ -54,3 +54,16 @@ def _fall(step: int, rise: int, total: int) -> float:
 
 #: Schedules by name: the factor of the learning rate at a step, given the steps of the rise and all steps.
 SCHEDULES: dict[str, Callable[[int, int, int], float]] = {"cosine": cosine, "late_cosine": late_cosine}
+
+
+def rate_factor(schedule: str, warmup: float, total: int) -> Callable[[int], float]:
+    """Factor of the learning rate at each step.
+
+    Args:
+        schedule: One of `SCHEDULES`.
+        warmup: Share of all steps in which the rate rises.
+        total: Steps of the run.
+    """
+    factor = SCHEDULES[schedule]
+    rise = max(1, round(warmup * total))
+    return lambda step: factor(step, rise, total)
