@@ -91,6 +91,8 @@ class TestReal:
     def test_counts(self, notes, name, folder, release, counts):
         found = {split: len(listed(name, notes / folder, split, release=release)) for split in counts}
         assert found == counts
+        reader = find_dataset(name)
+        assert counts.items() <= reader.counts[release or reader.releases[0]].items()
 
     @pytest.mark.parametrize(
         ("name", "release", "counts"),
@@ -672,6 +674,14 @@ def test_every_reader_states_its_facts(name):
     assert set(found.counts) <= set(found.releases)
     for counts in found.counts.values():
         assert set(counts) <= set(found.splits)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_reader_states_how_many_the_official_test_has(name):
+    found = find_dataset(name)
+    unpublished = {"avqa", "f-music", "f-lifescene"}  # only totals, or shares in percent
+    for release in found.releases:
+        assert ("test" in found.counts.get(release, {})) == (name not in unpublished), release
 
 
 def test_readers_know_how_features_are_stored_and_not_how_they_are_made():

@@ -20,7 +20,7 @@ _FAR = 100
 
 
 class FlickrSoundNet(SoundSource):
-    """Flickr-SoundNet: 249 or 250 test pictures; training lists name photos.
+    """Flickr-SoundNet: 249 test pictures, 250 in the list of SLAVC; training lists name photos.
 
     Splits: train (releases `144k`, `10k`), test. Each person's boxes are summed, halved and capped at 1, so that a
     pixel needs two people to count in full.
@@ -38,6 +38,10 @@ class FlickrSoundNet(SoundSource):
     )
     marker_files = ("flickr_test.csv",)
     releases = ("144k", "10k")
+    counts = {  # noqa: RUF012
+        "144k": {"val": 249, "test": 249},
+        "10k": {"train": 10_000, "val": 249, "test": 249},
+    }
 
     def read_annotations(self, split: str) -> list[Annotation]:
         """Pictures of the test in the order of the list, or photos of a training list."""

@@ -2,7 +2,7 @@
 """Pixel values of a mask, whatever kind of PNG it is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from avkit.reading.pictures import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 #: Added to 0xRRGGBB of all colours but black, so that no colour equals a pixel value of a grey or palette PNG.
 COLOUR_OFFSET = 1 << 24
@@ -73,6 +75,16 @@ def read_pixels(path: Path, annotation: Annotation, field: str) -> NDArray[np.in
     if values is None:
         raise annotation.error(field, f"{path.name!r} is a PNG of mode {image.mode}; give grey, palette or RGB.")
     return values if alpha is None else np.where(alpha > 0, values, 0)
+
+
+def resize_nearest(values: NDArray[Pixel], size: int) -> NDArray[Pixel]:
+    """The pixels (size, size) of a mask nearest to the centres of a square grid."""
+    height, width = values.shape
+    centres = np.arange(size) * 2 + 1
+    rows = centres * height // (2 * size)
+    columns = centres * width // (2 * size)
+    resized: NDArray[Pixel] = values[np.ix_(rows, columns)]
+    return resized
 
 
 def mask_levels(path: Path) -> list[int]:

@@ -12,7 +12,7 @@ from avkit.batch import Targets
 from avkit.datasets.annotations import Annotation, EventAnnotation, MaskAnnotation
 from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
-from avkit.datasets.pixels import pixel_number, pixel_text, read_pixels
+from avkit.datasets.pixels import pixel_number, pixel_text, read_pixels, resize_nearest
 from avkit.errors import unknown_name
 from avkit.scenes.targets import box_maps
 
@@ -162,7 +162,7 @@ class TargetBuilder:
             )
         if names:
             _check_values(values, names, annotation, field)
-        values = _resize_nearest(values, self.image_size)
+        values = resize_nearest(values, self.image_size)
         classes = np.zeros(values.shape, np.uint8)
         for value in np.unique(values).tolist():
             name = names.get(value)
@@ -189,16 +189,6 @@ def _audio_visual_spans(events: list[EventAnnotation]) -> list[tuple[float, floa
             if visible.label == audible.label:
                 spans.append((max(audible.start, visible.start), min(audible.end, visible.end), audible.label))
     return spans
-
-
-def _resize_nearest(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """The pixels (size, size) nearest to the centres of a square grid."""
-    height, width = values.shape
-    centres = np.arange(size) * 2 + 1
-    rows = centres * height // (2 * size)
-    columns = centres * width // (2 * size)
-    resized: NDArray[np.int64] = values[np.ix_(rows, columns)]
-    return resized
 
 
 def _foreground(values: NDArray[np.int64], record: MaskAnnotation) -> NDArray[np.bool_]:

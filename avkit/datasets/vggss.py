@@ -40,6 +40,7 @@ class VGGSS(SoundSource):
     counts = {  # noqa: RUF012
         "144k": {"val": 5158, "test": 5158},
         "10k": {"train": 10_000, "val": 5158, "test": 5158},
+        "full": {"val": 5158, "test": 5158},
         "heard": {"val": 2564, "test": 2564},
         "unheard": {"val": 2575, "test": 2575},
         "silent": {"val": 10_316, "test": 10_316},
