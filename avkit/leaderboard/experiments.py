@@ -50,6 +50,7 @@ class Experiment:
         needs: What training needs.
         differs: Every known difference from the paper, one sentence each.
         reason: Why nothing can be run, where `recipe` is empty.
+        scored_on: The dataset that the figures are of, where several are trained on; empty for the only one.
         parameters_m: Published number of parameters in millions; None where the paper prints none.
     """
 
@@ -66,11 +67,17 @@ class Experiment:
     differs: Sequence[str] = ()
     reason: str = ""
     parameters_m: float | None = None
+    scored_on: str = ""
 
     @property
     def datasets(self) -> list[str]:
         """Names of the datasets that are trained and tested on."""
         return self.dataset.split("+")
+
+    @property
+    def figures_of(self) -> str:
+        """The dataset that the published figures are of; several joined by `+` where the row averages over them."""
+        return self.scored_on or self.dataset
 
     def all_options(self) -> dict[str, Option]:
         """The options of the recipe and of the experiment as one nested mapping."""
