@@ -43,8 +43,6 @@ _FOUND_BY_ARITHMETIC = (
     "Audio equals",
     "weights published",
     "no weights",
-    "AVSegFormer; its README",
-    "AVSegFormer",
     "its README gives",
     "its paper:",
     "KEVA's README quotes",
@@ -134,7 +132,9 @@ def _setting(text: str, method: str) -> str:
 def _notes(text: str, further: str) -> Iterable[str]:
     parts = re.split(r"; (?![^(]*\))", text) if text else []
     for part in parts:
-        if not part.startswith(_FOUND_BY_ARITHMETIC):
+        if part == "AVSegFormer":
+            yield f"short for {part}"
+        elif not part.startswith(_FOUND_BY_ARITHMETIC):
             yield part.removesuffix(": disputed")
     if further:
         yield further

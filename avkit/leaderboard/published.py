@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +97,7 @@ class PublishedValue:
         """Unique name of the value."""
         return f"{self.row}:{self.metric}"
 
-    @property
+    @cached_property
     def value(self) -> float | None:
         """The number that is printed, with its factor written out (`2.65T`); None for words."""
         match = _NUMBER.fullmatch(self.printed)
@@ -105,20 +105,20 @@ class PublishedValue:
             return None
         return float(match["number"]) * _FACTORS[match["factor"]]
 
-    @property
+    @cached_property
     def decimals(self) -> int:
         """Number of digits that are printed after the point."""
         match = _NUMBER.fullmatch(self.printed)
         return len(match["decimals"] or "") if match else 0
 
-    @property
+    @cached_property
     def fraction(self) -> float | None:
         """The value as our reports hold it: per cent as a fraction, other numbers as they are."""
         if self.value is None:
             return None
         return self.value / 100 if self.scale == "percent" else self.value
 
-    @property
+    @cached_property
     def rounding(self) -> float:
         """Half a unit of the last printed digit, in the unit of `fraction`."""
         half = 0.5 * 10.0**-self.decimals
