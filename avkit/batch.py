@@ -109,6 +109,7 @@ class Item:
             lists of as many.
         expert: Features of a large vision-language model, (M, E), or None.
         place: Number of the sample in its dataset; None where it is of none.
+        sources: As in `Batch`, integers (T, h, w); read for reports and pages alone, else None.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Item:
     offset: float = 0.0
     expert: Tensor | None = None
     place: int | None = None
+    sources: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -153,7 +155,7 @@ class Batch:
         expert_known: bool (C, M).
         places: Number of each clip in its dataset, C of them, or None where they are of none.
         sources: Where stored visual features are merged tokens, the number of the token that each patch of a picture
-            went into, integers (C, T, h, w); read for reports alone, else None.
+            went into, integers (C, T, h, w); read for reports and pages alone, else None.
     """
 
     task: str

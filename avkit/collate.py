@@ -13,9 +13,9 @@ from avkit.batch import SAMPLE_RATE, Batch, Item
 from avkit.fields import Field, find_field
 
 #: Parts of an item with one row per step.
-_PER_STEP = ("frames", "visual", "audio")
+_PER_STEP = ("frames", "visual", "audio", "sources")
 #: Parts of an item that a batch stacks, each padded with zeros to the longest.
-_STACKED = ("frames", "waveform", "visual", "audio")
+_STACKED = ("frames", "waveform", "visual", "audio", "sources")
 
 
 def crop(item: Item, start: int, steps: int) -> Item:

@@ -9,7 +9,7 @@ from torch import nn
 
 from avkit.answers import Answer, Values
 from avkit.datasets.scenes import Scenes
-from avkit.encoders.base import RowAudioEncoder, WindowEncoder
+from avkit.encoders.base import RowAudioEncoder, VisualEncoder, VisualFeatures, WindowEncoder
 from avkit.tasks.avs import Segmentation
 
 
@@ -86,6 +86,22 @@ class TinyWindows(WindowEncoder):
 
     def forward(self, windows):
         return self.layer(windows.mean(1))
+
+
+class TinyMerged(VisualEncoder):
+    """Three tokens, the mean colours of bands of 4 by 4 patches, and which token each patch went into."""
+
+    def __init__(self, pretrained=None):
+        super().__init__()
+        self.layer = nn.Linear(3, 6)
+        self.width = 6
+
+    def forward(self, frames):
+        cells = nn.functional.adaptive_avg_pool2d(frames.float() / 255, (4, 4)).flatten(2).transpose(1, 2)
+        numbers = torch.tensor([0] * 4 + [1] * 8 + [2] * 4)
+        tokens = torch.stack([self.layer(cells[:, numbers == k]).mean(1) for k in range(3)], 1)
+        sources = numbers.view(1, 4, 4).expand(len(frames), -1, -1)
+        return VisualFeatures(tokens.mean(1), tokens, (1, 3), sources=sources)
 
 
 class TinySound(RowAudioEncoder):

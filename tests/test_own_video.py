@@ -9,6 +9,7 @@ import yaml
 from clips import tone, write_clip, write_wav
 
 import avkit
+from avkit.answers import Choice
 from avkit.batch import FeatureWidths
 from avkit.cli import main
 from avkit.datasets import find_dataset
@@ -21,6 +22,7 @@ from avkit.inference.stream_choice import StreamChooser
 from avkit.media.decode import open_clip
 from avkit.systems import NETWORKS, find_config, find_network
 from avkit.systems.features import FeatureConfig
+from avkit.systems.tspm.system import TSPMConfig
 from avkit.training.datamodule import AVDataModule
 from avkit.training.options import FeatureOptions
 from avkit.training.run_folder import RunFolder
@@ -46,6 +48,7 @@ def _encoders():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENCODERS["window"], "tiny_windows", EncoderEntry("outside_parts:TinyWindows"))
         patch.setitem(ENCODERS["audio"], "tiny_sound", EncoderEntry("outside_parts:TinySound"))
+        patch.setitem(ENCODERS["visual"], "tiny_merged", EncoderEntry("outside_parts:TinyMerged"))
         yield
 
 
@@ -214,6 +217,71 @@ def test_converted_checkpoints_see_a_video(name, made, tmp_path):
     assert "random weights" in result.warning
     assert result.domains == dict.fromkeys(result.tasks, "official")
     assert result.answers or name in ("avel", "psp"), "an untrained network may see background alone"
+
+
+@pytest.fixture(scope="module")
+def merged(made):
+    """A checkpoint of TSPM on merged tokens, and the recipe of these."""
+    folder = made / "merged"
+    folder.mkdir()
+    tokens = {"of": "pictures", "encoder": "tiny_merged", "weights": None, "resize": 40, "crop": 32}
+    streams = {
+        "tokens": {**tokens, "keep": "patches"},
+        "tokens_sources": {**tokens, "keep": "sources"},
+        "seen": RECIPE["streams"]["seen"],
+        "heard": RECIPE["streams"]["heard"],
+    }
+    (folder / "merged.yaml").write_text(yaml.safe_dump({"streams": streams}, sort_keys=False))
+    torch.manual_seed(0)
+    sizes = {"audio": 6, "visual": 64, "patches": 6, "text": 128, "answers": 5, "width": 8, "inner": 8, "topk": 3}
+    find_network("tspm").build(**sizes, patch_select="index").save(folder / "w.safetensors")
+    return folder
+
+
+@pytest.fixture
+def small_text(monkeypatch):
+    """A small encoder of questions in the place of CLIP's."""
+    monkeypatch.setattr(TSPMConfig, "converted_options", {"text": "small", "text_weights": None})
+
+
+def test_parts_of_merged_tokens_are_shown_on_the_page(merged, made, tmp_path, small_text):
+    predictor = avkit.load(merged / "w.safetensors", "cpu", features=str(merged / "merged.yaml"), weights="none")
+    plan = predictor.stored["avqa"].plan
+    assert (plan.sources.name, plan.crop) == ("tokens_sources", 0.8)
+    assert [group.encoder.width for group in predictor.stored["avqa"].extractor.extractor.groups] == [6, 64, 6]
+    result = predictor.predict(made / "clip3.mp4", question="how many instruments are sounding")
+    (choice,) = result.of(Choice)
+    assert choice.region_sources.shape == (3, 4, 4)
+    maps = choice.region_maps(choice.key_steps())
+    for weights, picture in zip(choice.region_weights, maps, strict=True):
+        assert set(picture[1:3].ravel()) == {weights[1].item()}
+    page = result.save(tmp_path / "out", video=False)["report"].read_text()
+    assert page.count("weight 0.") == 3
+    assert "What glows is what counted in the pictures" in page
+    assert "merged tokens, and it is not known" not in page
+
+
+def test_without_places_the_page_says_why_no_parts_are_shown(merged, made, tmp_path, small_text):
+    recipe = yaml.safe_load((merged / "merged.yaml").read_text())
+    del recipe["streams"]["tokens_sources"]
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    predictor = avkit.load(merged / "w.safetensors", "cpu", features=str(tmp_path / "plain.yaml"), weights="none")
+    result = predictor.predict(made / "clip3.mp4", question="how many instruments are sounding")
+    page = result.save(tmp_path / "out", video=False)["report"].read_text()
+    assert page.count("weight 0.") == 3
+    assert "merged tokens, and it is not known where these are" in page
+
+
+def test_places_of_tokens_follow_the_weights_of_the_tokens(merged):
+    recipe = read_recipe(merged / "merged.yaml")
+    for weights, expected in (
+        ("tokens=a.pt,seen=b.pt", ["a.pt", "a.pt", "b.pt", None]),
+        ("c.pt", ["c.pt"] * 4),
+        ("tokens_sources=d.pt", [None, "d.pt", None, None]),
+    ):
+        assert [stream.weights for stream in recipe.with_weights(weights).streams] == expected
+    plan = StreamChooser("run", [str(merged / "merged.yaml")], "tokens=a.pt").plan("avqa", FeatureWidths(70, 6), {})
+    assert plan.sources.weights == "a.pt"
 
 
 def test_names_of_a_converted_checkpoint(made, tmp_path, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avkit.errors import DataError, unknown_name
+from avkit.features.source_maps import SOURCES_ENDING
 from avkit.reading.text import read_yaml
 
 #: Recipes that come with avkit.
@@ -147,7 +148,7 @@ class ExtractionRecipe:
 
         Args:
             weights: One value for all streams, or `stream=path,...`; `none` stands for random weights. None keeps the
-                recipe's own.
+                recipe's own. The places of merged tokens, `NAME_sources`, follow the weights of the tokens, `NAME`.
 
         Raises:
             ValueError: If a stream is unknown.
@@ -164,11 +165,17 @@ class ExtractionRecipe:
                 raise unknown_name(f"stream of recipe {self.name}", name, names)
         streams = []
         for stream in self.streams:
-            chosen = by_stream.get(stream.name, by_stream.get("", stream.weights))
+            others = by_stream.get(tokens_of(stream), by_stream.get("", stream.weights))
+            chosen = by_stream.get(stream.name, others)
             if chosen == "none":
                 chosen = None
             streams.append(replace(stream, weights=chosen))
         return replace(self, streams=tuple(streams))
+
+
+def tokens_of(stream: FeatureStream) -> str:
+    """Name of the stream of tokens whose places a stream stores; its own name where it stores something else."""
+    return stream.name.removesuffix(SOURCES_ENDING) if stream.keep == "sources" else stream.name
 
 
 def list_recipes() -> list[str]:

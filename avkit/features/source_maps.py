@@ -15,7 +15,7 @@ from avkit.features.files import NpyFolder
 from avkit.features.store import Store
 
 #: What the name of a map adds to that of its features.
-_ENDING = "_sources"
+SOURCES_ENDING = "_sources"
 
 
 class NoSourceMapError(DataError):
@@ -73,7 +73,7 @@ def _parts_of(features: Features) -> list[Features]:
 def _places(path: Path) -> list[Path]:
     """Where the map of the features at a path may be."""
     name = path.stem if path.suffix in (".h5", ".hdf5") else path.name
-    return [path.with_name(f"{name}{_ENDING}.h5"), path.with_name(f"{name}{_ENDING}")]
+    return [path.with_name(f"{name}{SOURCES_ENDING}.h5"), path.with_name(f"{name}{SOURCES_ENDING}")]
 
 
 def _check_same_encoder(features: Features, maps: Features) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from avkit.answers import Mask
+from avkit.answers import Choice, Mask
 from avkit.errors import AvkitError, MediaError
 from avkit.files import WriteError
 from avkit.media.decode import Clip, iter_frames, open_clip, write_video
@@ -17,6 +17,7 @@ from avkit.reading.text import read_json
 from avkit.report import Result, overlay_frames, save_result
 from avkit.report.figure import thumbnail_steps
 from avkit.report.images import Pixels
+from avkit.report.renderers.looked_at import shown_steps
 from avkit.report.result import IMAGE_WIDTH, page_steps
 
 
@@ -87,7 +88,7 @@ class ClipResult(Result):
             return
         height, width = self.size
         shown = min(width, IMAGE_WIDTH)
-        steps = sorted({*page_steps(self), *thumbnail_steps(self)})
+        steps = sorted({*page_steps(self), *thumbnail_steps(self), *self._answer_steps()})
         times = [(step + 0.5) * self.hop for step in steps]
         try:
             size = (max(1, round(height * shown / width)), shown)
@@ -95,6 +96,13 @@ class ClipResult(Result):
         except MediaError:
             return
         self.pictures = dict(zip(steps, frames.permute(0, 2, 3, 1).numpy(), strict=True))
+
+    def _answer_steps(self) -> list[int]:
+        """Steps whose pictures answers are shown with."""
+        steps = []
+        for answer in (*self.of(Choice), *(other for other in self.beside if isinstance(other, Choice))):
+            steps += [step for step in shown_steps(answer) if step < self.steps]
+        return steps
 
     def _frames_at_full_size(self, clip: Clip) -> Iterator[tuple[float, Pixels]]:
         """The source's frames with their times in seconds; a still picture once per step."""

@@ -199,6 +199,7 @@ class Predictor:
             domains={task: self.domains[task] for task in tasks if task in self.domains},
             warning=self.warning(tasks),
             short_warning=self.stored.short_warning(tasks) or (SHORT_WARNING if self.warning(tasks) else ""),
+            crop=self.stored.crop(tasks),
         )
         inquiries = []
         for name in tasks:
@@ -235,7 +236,7 @@ class Predictor:
         """A note for each question with words outside the vocabulary, unless the text encoder reads any word."""
         if self.model.system.reads_any_word:
             return []
-        vocabulary = set(self.model.vocabulary.words)
+        vocabulary = {word.lower() for word in self.model.vocabulary.words}
         notes = []
         for question in questions:
             words = [word for word in dict.fromkeys(split_words(question)) if word.isalnum()]

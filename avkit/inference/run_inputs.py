@@ -88,6 +88,11 @@ class RunInputs:
         """The warning in a few words."""
         return "random weights" if self._random(tasks) else ""
 
+    def crop(self, tasks: Sequence[str]) -> float:
+        """What tasks see of pictures, see `FeaturePlan.crop`; 0 where they read pictures and no features."""
+        crops = [self[task].plan.crop for task in tasks if task in self]
+        return min((crop for crop in crops if crop), default=0.0)
+
     def _random(self, tasks: Sequence[str]) -> list[str]:
         """Names of the tasks' streams whose encoders have random weights."""
         names: dict[str, None] = {}

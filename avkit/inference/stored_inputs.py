@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from avkit.batch import Item
 from avkit.datasets.annotations import Annotation
@@ -111,7 +113,18 @@ class StoredInputs:
             waveform=inputs.waveform,
             visual=inputs.visual,
             audio=inputs.audio,
+            sources=self._sources(features, inputs.visual),
         )
+
+    def _sources(self, features: Mapping[str, MemoryFeatures], visual: Tensor | None) -> Tensor | None:
+        """Which merged token each patch went into, int64 (T, h, w); None where tokens are not merged, or averaged."""
+        if self.plan.sources is None or visual is None:
+            return None
+        rows = features[self.plan.sources.name].read(_NAME)
+        steps = len(visual)
+        if not steps <= len(rows) < 2 * steps:
+            return None
+        return torch.from_numpy(np.rint(rows[:steps]).astype(np.int64))
 
 
 def _joined(chosen: Sequence[ChosenStream], features: Mapping[str, MemoryFeatures]) -> Features | None:

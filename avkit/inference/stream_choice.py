@@ -8,7 +8,7 @@ from avkit.batch import FeatureWidths
 from avkit.datasets.released import FeatureModality
 from avkit.errors import DataError
 from avkit.extraction.extractor import stream_facts, stream_width
-from avkit.extraction.recipe import ExtractionRecipe, FeatureStream, list_recipes, read_recipe
+from avkit.extraction.recipe import ExtractionRecipe, FeatureStream, list_recipes, read_recipe, tokens_of
 from avkit.features.combined import rows_per_step
 from avkit.systems.published import PublishedInputs
 from avkit.training.stored_facts import MODALITIES, StoredPart, StoredParts
@@ -17,6 +17,8 @@ from avkit.training.stored_facts import MODALITIES, StoredPart, StoredParts
 _INPUTS: dict[FeatureModality, str] = {"visual": "pictures", "audio": "sound"}
 #: Outputs that are no features of steps: places of merged tokens, and tokens of a whole clip.
 _NO_INPUTS = ("sources", "clip")
+#: Outputs that are of parts of pictures.
+_PARTS = ("patches", "tokens")
 #: Seconds by which two hops may differ.
 _SAME_HOP = 1e-6
 
@@ -42,26 +44,39 @@ class FeaturePlan:
         visual: Streams of pictures whose features are joined in this order; none where pictures are read.
         audio: Streams of sound, likewise.
         place: Place within a step at which its picture is taken, in [0, 1].
+        sources: Stream of the places of merged tokens, where a recipe has it.
     """
 
     visual: tuple[ChosenStream, ...] = ()
     audio: tuple[ChosenStream, ...] = ()
     place: float = 0.5
+    sources: FeatureStream | None = None
+
+    @property
+    def inputs(self) -> list[FeatureStream]:
+        """The streams that the model reads, each once."""
+        return list(dict.fromkeys(chosen.stream for chosen in (*self.visual, *self.audio)))
 
     @property
     def streams(self) -> list[FeatureStream]:
         """All streams, each once."""
-        return list(dict.fromkeys(chosen.stream for chosen in (*self.visual, *self.audio)))
+        return self.inputs if self.sources is None else [*self.inputs, self.sources]
+
+    @property
+    def crop(self) -> float:
+        """Side of the square whose parts the model reads, as a share of a picture's shorter side; 0 for all of it."""
+        crops = [stream_facts(chosen.stream).crop for chosen in self.visual if chosen.stream.keep in _PARTS]
+        return min((crop for crop in crops if crop), default=0.0)
 
     @property
     def description(self) -> str:
         """Streams with their encoders and weights, for provenance."""
-        return ", ".join(f"{s.name} ({s.encoder}, weights {s.weights or 'random'})" for s in self.streams)
+        return ", ".join(f"{s.name} ({s.encoder}, weights {s.weights or 'random'})" for s in self.inputs)
 
     @property
     def random(self) -> list[str]:
         """Names of streams whose encoders have random weights."""
-        return [stream.name for stream in self.streams if stream.weights is None]
+        return [stream.name for stream in self.inputs if stream.weights is None]
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,18 @@ class StreamChooser:
         for modality in MODALITIES:
             if width_of[modality]:
                 chosen[modality] = self._streams(task, modality, widths, parts.get(modality, []))
-        plan = FeaturePlan(chosen.get("visual", ()), chosen.get("audio", ()), _place(parts))
+        visual = chosen.get("visual", ())
+        plan = FeaturePlan(visual, chosen.get("audio", ()), _place(parts), self._sources(visual))
         return self._with_weights(plan)
+
+    def _sources(self, visual: Sequence[ChosenStream]) -> FeatureStream | None:
+        """The stream of the places of merged tokens that the same recipe has beside them."""
+        tokens = {entry.stream.name: entry.stream for entry in visual if entry.stream.keep in _PARTS}
+        for recipe in self._pool():
+            for stream in recipe.streams:
+                if stream.keep == "sources" and _are_of_one_encoder(stream, tokens.get(tokens_of(stream))):
+                    return stream
+        return None
 
     def _streams(
         self, task: str, modality: FeatureModality, widths: FeatureWidths, parts: Sequence[StoredPart]
@@ -165,7 +190,13 @@ class StreamChooser:
         """The plan with the weights that the user names."""
         recipe = ExtractionRecipe(self._pool_names(), "", tuple(plan.streams)).with_weights(self.weights)
         renewed = dict(zip(plan.streams, recipe.streams, strict=True))
-        return replace(plan, visual=_renew(plan.visual, renewed), audio=_renew(plan.audio, renewed))
+        sources = None if plan.sources is None else renewed[plan.sources]
+        return replace(plan, visual=_renew(plan.visual, renewed), audio=_renew(plan.audio, renewed), sources=sources)
+
+
+def _are_of_one_encoder(sources: FeatureStream, tokens: FeatureStream | None) -> bool:
+    """Whether places and tokens come out of the same encoder for the same pictures."""
+    return tokens is not None and replace(sources, name=tokens.name, keep=tokens.keep, dtype=tokens.dtype) == tokens
 
 
 def _renew(chosen: Iterable[ChosenStream], renewed: Mapping[FeatureStream, FeatureStream]) -> tuple[ChosenStream, ...]:

@@ -160,6 +160,17 @@ def warm(image: Pixels, heat: NDArray[Any]) -> Pixels:
     return np.rint(image * (1 - share) + glow * share).astype(np.uint8)
 
 
+def cut_middle(image: Pixels, share: float) -> Pixels:
+    """The square in the middle of a picture (H, W, 3), its side a share of the shorter one; the picture for 0."""
+    if not share:
+        return image
+    height, width = image.shape[:2]
+    side = max(1, round(share * min(height, width)))
+    top = (height - side) // 2
+    left = (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
 def strip(images: Sequence[Pixels], gap: int = 4, color: Sequence[int] = (255, 255, 255)) -> Pixels:
     """Pictures of one height side by side, `gap` pixels of a colour between them."""
     space = np.broadcast_to(np.array(color, dtype=np.uint8), (images[0].shape[0], gap, 3))

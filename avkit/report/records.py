@@ -156,6 +156,8 @@ class Result:
         short_warning: The same in a few words, for frames.
         beside: Answers of another run, such as a baseline, which are shown on the same time line.
         beside_name: Name of that run.
+        crop: Side of the square in the middle of pictures whose parts the model was given, as a share of their shorter
+            side; 0 where it was given all of them.
 
     Raises:
         ValueError: If the parts disagree about T, or duration or hop is not positive.
@@ -177,6 +179,7 @@ class Result:
     short_warning: str = ""
     beside: list[Answer] = field(default_factory=list)
     beside_name: str = ""
+    crop: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.duration > 0 and self.hop > 0):

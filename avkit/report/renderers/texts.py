@@ -12,6 +12,7 @@ from avkit.report.figure import LETTER, LINE, MAX_LISTED, TIME_INCHES, Theme, Ti
 from avkit.report.files import render
 from avkit.report.records import Example, Result
 from avkit.report.renderers.base import WHITE, YELLOW, ColoredLine, Renderer, Sample
+from avkit.report.renderers.looked_at import legend, looked_at, weights_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,9 +112,14 @@ class ChoiceRenderer(Renderer[Choice]):
             lines += wrap_line(f"{answer.question}   {answer.answer}")
         return lines
 
+    def timeline_rows(self, answers: Sequence[Choice], result: Result, theme: Theme) -> list[TimelineRow]:
+        """The weights of the steps that answers were made of, if the model chooses some."""
+        return weights_rows(answers, theme)
+
     def page_block(self, answers: Sequence[Choice], result: Result) -> str:
-        """Questions, answers and the probabilities of the likeliest ones."""
-        return render("answers/choices.html.j2", answers=answers)
+        """Questions, answers, the probabilities of the likeliest ones, and the pictures that they were made of."""
+        blocks = [(answer, looked_at(answer, result), legend(answer)) for answer in answers]
+        return render("answers/choices.html.j2", blocks=blocks)
 
     def terminal_lines(self, answers: Sequence[Choice]) -> list[str]:
         """A line per question."""
