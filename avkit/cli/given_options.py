@@ -14,6 +14,10 @@ from avkit.reading.text import parse_yaml, read_yaml
 YamlValue: TypeAlias = "dict[object, YamlValue] | list[YamlValue] | str | int | float | bool | None"
 
 
+#: What stands for the file of options that are given as the content of one.
+CONTENT = "the run's config"
+
+
 @dataclass(frozen=True)
 class GivenOption:
     """An option with its value.
@@ -69,7 +73,7 @@ def last_value(args: Sequence[str], name: str) -> YamlValue:
 
 def _options_of_file(path: str) -> Iterator[GivenOption]:
     if path.startswith("{"):  # the content itself
-        yield from _flatten("", _parse(path), "the run's config")
+        yield from _flatten("", _parse(path), CONTENT)
         return
     if not Path(path).is_file():
         return

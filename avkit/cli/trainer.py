@@ -22,6 +22,7 @@ from avkit.cli.model_options import chosen_system, model_class, reads_whole_clip
 from avkit.cli.option_errors import option_error
 from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
+from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
 from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
@@ -128,6 +129,13 @@ class AVCLI(LightningCLI):
             "--save_steps", type=int, default=0, help="steps between two saves of last.ckpt, beside the clock"
         )
         parser.add_argument("--report", type=bool, default=True, help="test the best checkpoint and write the report")
+        parser.add_argument(
+            "--save_predictions",
+            type=bool,
+            default=True,
+            help="write what was predicted for each test sample to predictions.jsonl beside the report, as 'avkit score' "
+            "reads it; masks are run-length encoded",
+        )
         parser.link_arguments("tasks", "model.tasks")
         parser.link_arguments("tasks", "data.tasks")
         parser.link_arguments("model.system.name", "data.whole_clips", compute_fn=reads_whole_clips)
@@ -264,6 +272,7 @@ class AVCLI(LightningCLI):
             ),
             "weights": [asdict(facts) for facts in weights_facts(self.model.system)],
             "stored": stored_record(self.datamodule),
+            "recipe": recipe_files(args),
         }
         write_file(run.facts, json.dumps(facts, indent=1))
 

@@ -82,6 +82,21 @@ class Dataset(ABC):
         return ""
 
     @property
+    def official_count(self) -> int | None:
+        """Number of samples of the official list of this split, whatever lies on disk; None where there is no list."""
+        return None
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        """Files that say which clips there are and what is true of them, without masks; by default none."""
+        return ()
+
+    @property
+    def mask_files(self) -> Mapping[str, Path]:
+        """Files of masks by their path below the root; by default none."""
+        return {}
+
+    @property
     def notes(self) -> Sequence[str]:
         """What a reader of figures must know of the data, one sentence each."""
         return ()

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from avkit.batch import Item, Targets, Vocabulary
@@ -133,6 +134,15 @@ class ClipDataset(Dataset):
     def annotation_of(self, index: int) -> Annotation:
         """The annotation of a sample's clip, with the paths of its pictures where they are on disk."""
         return self.with_pictures(self.annotations[self.samples[index].clip])
+
+    @property
+    def mask_files(self) -> Mapping[str, Path]:
+        """Files of masks by their path below the root."""
+        files = {}
+        for annotation in self.annotations:
+            for mask in annotation.masks or ():
+                files[mask.file] = annotation.root / mask.file
+        return files
 
     def with_pictures(self, annotation: Annotation) -> Annotation:
         """The annotation with the paths of its pictures; a hook for datasets that look for media by themselves."""

@@ -64,7 +64,9 @@ class FlickrSoundNet(SoundSource):
         name = self.root.find_file(("Annotations/{media}.xml", "{media}.xml"), {"media": annotation.media})
         if name is None:
             return "boxes (Annotations/{media}.xml)"
-        annotation.boxes = read_boxes(self.root.path / name)
+        path = self.root.path / name
+        self._annotation_files[path] = None
+        annotation.boxes = read_boxes(path)
         return ""
 
     def source_map(self, boxes: NDArray[np.float64]) -> NDArray[np.float32]:

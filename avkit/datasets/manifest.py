@@ -146,6 +146,11 @@ class Manifest(ClipDataset):
         )
 
     @property
+    def annotation_files(self) -> list[Path]:
+        """The manifest."""
+        return [self.path]
+
+    @property
     def notes(self) -> list[str]:
         """What was done about splits, and class names that are nearly equal."""
         notes = []

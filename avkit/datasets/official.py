@@ -2,7 +2,7 @@
 """What all readers of official datasets share: root, splits, releases, missing clips, stored features."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -105,6 +105,7 @@ class Official(ClipDataset):
                 f"hop is {hop}; {self.title} has {self.fixed_steps} steps of {self.default_hop:g} s. Leave it out."
             )
         self.root = Folder(root)
+        self._annotation_files: dict[Path, None] = {}
         self.split = split
         self.release = release or self.releases[0]
         self.allow_missing = allow_missing
@@ -157,6 +158,16 @@ class Official(ClipDataset):
         """Number of clips that can be read, and of those in the official split."""
         return self.total - len(self.missing), self.total
 
+    @property
+    def official_count(self) -> int | None:
+        """Number of samples of the official list of this release and split; None where it is not known."""
+        return self.counts.get(self.release, {}).get(self.split)
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        """Files that were read to list the clips and what is true of them."""
+        return list(self._annotation_files)
+
     def annotation_file(self, *names: str) -> Path:
         """An annotation file, under the first of its names that exists.
 
@@ -169,6 +180,7 @@ class Official(ClipDataset):
                 f"{self.title}: none of {', '.join(names)} is under root {str(self.root.path)!r}, nor in a folder such "
                 f"as 'data' or 'annotations' below it.{_other_dataset(self)} Get {self.source}."
             )
+        self._annotation_files[path] = None
         return path
 
     def open_features(self, name: str, modality: FeatureModality) -> Features:

@@ -76,6 +76,10 @@ class Task(ABC):
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """New official metrics by name; `quick` leaves out what is too slow to run after every epoch."""
 
+    def metric_protocol(self) -> dict[str, str]:
+        """How the official metrics are set where they leave a choice, by name, as records of measurements state it."""
+        return {"metric": "official"}
+
     @abstractmethod
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Update `metrics` with one batch."""

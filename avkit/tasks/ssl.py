@@ -48,6 +48,10 @@ class SoundLocalization(Task):
         """The official figures and, unless `quick`, those beside them that suit small sources."""
         return {"": SourceLocalization(self.protocol, clean=not quick)}
 
+    def metric_protocol(self) -> dict[str, str]:
+        """Whose rule decides which part of a heat map is predicted."""
+        return {"metric": self.protocol}
+
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score the steps in which a visible source sounds."""
         heat = prediction["heat"]

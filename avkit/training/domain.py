@@ -26,12 +26,13 @@ def domains_of(datasets: Mapping[str, str], root: Path | None, manifest: Path | 
     """
     domains = {}
     for task, names in datasets.items():
-        of_each = {_domain_of(name, root, manifest) for name in names.split("+")}
+        of_each = {domain_of(name, root, manifest) for name in names.split("+")}
         domains[task] = next(domain for domain in (OWN, OFFICIAL, SCENES) if domain in of_each)
     return domains
 
 
-def _domain_of(name: str, root: Path | None, manifest: Path | None) -> str:
+def domain_of(name: str, root: Path | None, manifest: Path | None) -> str:
+    """The domain of a dataset: `SCENES`, `OFFICIAL` or `OWN`."""
     folders = [root, None if root is None else root / name, None if manifest is None else manifest.parent]
     if any(folder is not None and (folder / MARKER).exists() for folder in folders):
         return SCENES

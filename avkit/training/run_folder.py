@@ -21,11 +21,13 @@ class AddedFacts(TypedDict, total=False):
             `avkit.systems.encoder_weights.WeightsFacts`.
         domains: What each task was trained on: `scenes`, `official` or `own`, see `avkit.training.domain`.
         stored: By task, the stored features that it reads, see `avkit.training.stored_facts`.
+        recipe: The config files that the command named, in order, each with `name` and `sha256`.
     """
 
     weights: list[dict[str, Any]]
     domains: dict[str, str]
     stored: dict[str, dict[str, list[dict[str, Any]]]]
+    recipe: list[dict[str, str]]
 
 
 class RunFacts(AddedFacts):

@@ -72,13 +72,13 @@ def stored_record(data: AVDataModule) -> StoredRecord:
         for modality, features in by_modality.items():
             if features is not None:
                 text = value_for(name, given[modality], names, f"data.features.{modality}")
-                own[modality] = [asdict(part) for part in _describe(features, text or "", dataset)]
+                own[modality] = [asdict(part) for part in describe_features(features, text or "", dataset)]
         if own:
             record[task] = own
     return record
 
 
-def _describe(features: Features, names: str, dataset: Dataset) -> list[StoredPart]:
+def describe_features(features: Features, names: str, dataset: Dataset) -> list[StoredPart]:
     """Parts of stored features; `names` are those of the option, joined by `+`."""
     parts = features.parts if isinstance(features, ConcatenatedFeatures) else [features]
     given = names.split("+")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a run as one flat table, and those of them that differ from their defaults or were typed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from avkit.cli.given_options import CONTENT, given_options
+from avkit.cli.trainer import AVCLI
+from avkit.leaderboard.experiments import Option
+from avkit.reading.text import parse_yaml
+
+#: How names of options begin that say where a run lies, how it is shown and read, not what it is.
+_NOT_OF_RUN = (
+    "ckpt_path",
+    "config",
+    "data.loader.",
+    "data.manifest",
+    "data.root",
+    "name",
+    "out",
+    "report",
+    "save_",
+    "seed_everything",
+    "trainer.accelerator",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.enable_",
+    "trainer.log",
+    "trainer.num_nodes",
+    "trainer.strategy",
+)
+
+
+def all_options(cli: AVCLI) -> dict[str, Option]:
+    """All options of a run by dotted name, as its config file holds them; those of its place are left out."""
+    return _table(cli, cli.config)
+
+
+def changed_options(cli: AVCLI, words: Sequence[str]) -> dict[str, Option]:
+    """Those of `all_options` that differ from their defaults or were typed.
+
+    Args:
+        cli: Trainer, model and data of the run.
+        words: Words of the command that was typed, after `avkit fit`.
+    """
+    typed = {option.name for option in given_options(words) if option.file != CONTENT}
+    defaults = _table(cli, cli.parser.get_defaults(skip_validation=True))
+    changed = {}
+    for name, value in all_options(cli).items():
+        if name not in defaults or defaults[name] != value or name in typed:
+            changed[name] = value
+    return changed
+
+
+def _table(cli: AVCLI, options: Any) -> dict[str, Option]:
+    """Options by dotted name."""
+    content = parse_yaml(cli.parser.dump(options, skip_none=False, skip_validation=True), "options")
+    return {name: value for name, value in _leaves("", content) if not name.startswith(_NOT_OF_RUN)}
+
+
+def _leaves(name: str, value: Option) -> Iterator[tuple[str, Option]]:
+    """The entries of nested mappings that are no mappings, by dotted name."""
+    if not isinstance(value, Mapping) or not value:
+        yield name, value
+        return
+    for key, part in value.items():
+        yield from _leaves(f"{name}.{key}".lstrip("."), part)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of a tested run: one for each benchmark, a task on a dataset."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avkit.batch import Item
+from avkit.cli.changed_options import changed_options
+from avkit.cli.provenance import commit, versions
+from avkit.cli.run_config import with_recipe_files
+from avkit.cli.trainer import AVCLI
+from avkit.datasets.base import Dataset
+from avkit.datasets.official import Official
+from avkit.errors import FileError
+from avkit.features.base import Features
+from avkit.features.hashes import features_hash
+from avkit.leaderboard.hashes import file_hash, files_hash
+from avkit.leaderboard.records import By, Figure, Record
+from avkit.report import Row
+from avkit.training.callbacks import read_history
+from avkit.training.domain import SCENES, domain_of
+from avkit.training.run_folder import RunFolder
+from avkit.training.sources import value_for
+from avkit.training.stored_facts import StoredPart, describe_features
+from avkit.training.weights_file import current_weights
+
+#: What a record calls the sentences that avkit makes of questions where no file of them is given.
+OWN_PROMPTS = "avkit's own"
+GIVEN_PROMPTS = "of a file"
+
+
+@dataclass(frozen=True)
+class TestedRun:
+    """A run that was just tested.
+
+    Attributes:
+        cli: Trainer, model and data of the test.
+        run: Its folder.
+        checkpoint: The checkpoint that was tested.
+        rows: Scores of all benchmarks.
+        predictions: File of the predictions; None where none were saved.
+        device: Name of the hardware.
+    """
+
+    cli: AVCLI
+    run: RunFolder
+    checkpoint: Path
+    rows: Sequence[Row]
+    predictions: Path | None
+    device: str
+
+
+def make_records(tested: TestedRun) -> list[Record]:
+    """A record for each benchmark that has a score.
+
+    Files are hashed as a whole, in blocks. Of stored features the values of the tested clips are hashed, see
+    `features_hash`; of masks the files of the split.
+    """
+    cli = tested.cli
+    facts = tested.run.read_facts()
+    options = changed_options(cli, _typed(tested))
+    hashes = _hashes_of_run(tested)
+    records = []
+    for name, benchmark in cli.datamodule.benchmarks.items():
+        rows = [row for row in tested.rows if (row.task, row.dataset) == (benchmark.task, benchmark.dataset)]
+        figures = {row.metric: _figure(row) for row in rows if row.value is not None}
+        if not figures:
+            continue
+        dataset = cli.datamodule.split("test", name)
+        tested_clips = _tested_clips(cli, name)
+        item = dataset.item(tested_clips[0], frozenset())
+        records.append(
+            Record(
+                task=benchmark.task,
+                dataset=benchmark.dataset,
+                release=dataset.release if isinstance(dataset, Official) else "",
+                split=_split(cli, name, dataset),
+                setting="",
+                n=cli.model.evaluator.clips[name],
+                official_n=dataset.official_count,
+                figures=figures,
+                method=cli.model.system.config.name,
+                system=cli.model.system.config.name,
+                experiment=None,
+                by=_origin(tested, benchmark.dataset),
+                seeds=[int(facts["seed"])],
+                protocol=_protocol(cli, name, item),
+                features=_features(cli, name, dataset),
+                hashes=hashes | _hashes_of_data(dataset, tested_clips),
+                options=options,
+                recipe=[entry["name"] for entry in facts.get("recipe", [])],
+                commit=commit(),
+                versions=versions(),
+                device=tested.device,
+                date=time.strftime("%Y-%m-%d %H:%M %z"),
+                command=shlex.join(facts["command"]),
+            )
+        )
+    return records
+
+
+def _typed(tested: TestedRun) -> list[str]:
+    """The words of the training and of the test, from the first option on."""
+    words = [*tested.run.read_facts()["command"][2:], *tested.cli.args]
+    try:
+        return with_recipe_files(words)
+    except FileError:  # a file of the user's that is gone
+        return words
+
+
+def _figure(row: Row) -> Figure:
+    """A figure of a score that was run."""
+    assert row.value is not None
+    return Figure(
+        value=row.value,
+        n=row.n,
+        counted=row.counted,
+        low=row.low,
+        high=row.high,
+        baseline=row.baseline,
+        silence=row.silence,
+        swapped=row.swapped,
+        unit=row.unit,
+    )
+
+
+def _split(cli: AVCLI, name: str, dataset: Dataset) -> str:
+    """The official list that was tested on, or the split."""
+    return dataset.listed_split or cli.datamodule.split_label("test", name)
+
+
+def _origin(tested: TestedRun, dataset: str) -> By:
+    """Where the figures come from."""
+    sources = tested.cli.datamodule.sources
+    if domain_of(dataset, sources.root, sources.manifest) == SCENES:
+        return "scenes"
+    steps = sum("task" in line for line in read_history(tested.run.history))
+    given = given_weights(tested.cli)
+    return "weights" if given and not steps else "training"
+
+
+def given_weights(cli: AVCLI) -> str:
+    """The weights that the system was given; empty if none."""
+    return str(cli.config.get("model.system.weights") or "")
+
+
+def _tested_clips(cli: AVCLI, name: str) -> list[int]:
+    """Numbers of the samples that were tested, in the order of the test."""
+    return cli.datamodule.indices("test", name)[: cli.model.evaluator.clips[name]]
+
+
+def _protocol(cli: AVCLI, name: str, item: Item) -> dict[str, str]:
+    """How a benchmark was tested, by name."""
+    protocol = dict(cli.model.benchmarks[name].metric_protocol())
+    protocol["hop"] = f"{item.hop:g} s"
+    if item.frames is not None:
+        protocol["picture size"] = f"{item.frames.shape[-1]} pixels"
+    protocol["precision"] = str(cli.trainer.precision)
+    system = vars(cli.model.system.config)
+    if "prompts" in system and item.text is not None:
+        protocol["prompts"] = GIVEN_PROMPTS if system["prompts"] else OWN_PROMPTS
+    return protocol
+
+
+def _features(cli: AVCLI, name: str, dataset: Dataset) -> dict[str, str]:
+    """The stored features that a benchmark reads, by modality."""
+    sources = cli.datamodule.sources
+    names = cli.datamodule.all_datasets
+    own = cli.datamodule.benchmarks[name].dataset
+    described = {}
+    if dataset.visual is not None:
+        text = value_for(own, sources.visual, names, "data.features.visual") or ""
+        described["visual"] = features_text(describe_features(dataset.visual, text, dataset))
+    if dataset.audio is not None:
+        text = value_for(own, sources.audio, names, "data.features.audio") or ""
+        described["audio"] = features_text(describe_features(dataset.audio, text, dataset))
+    return described
+
+
+def features_text(parts: Sequence[StoredPart]) -> str:
+    """Stored features in words: encoder, hop and width of each part; its name where the encoder is not known."""
+    texts = []
+    for part in parts:
+        hop = f"hop {part.hop:g} s, " if part.hop else ""
+        tokens = f"{part.tokens} x " if part.tokens else ""
+        texts.append(f"{part.encoder or part.name} ({hop}width {tokens}{part.width})")
+    return " + ".join(texts)
+
+
+def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
+    """Hashes of what all benchmarks of a run share."""
+    hashes = {"weights": file_hash(current_weights(tested.checkpoint)), "config": file_hash(tested.run.config)}
+    given = given_weights(tested.cli)
+    if given and Path(given).is_file():
+        hashes["given weights"] = file_hash(given)
+    system = vars(tested.cli.model.system.config)
+    if system.get("prompts") and Path(system["prompts"]).is_file():
+        hashes["prompts"] = file_hash(system["prompts"])
+    for entry in tested.run.read_facts().get("recipe", []):
+        hashes[f"recipe {entry['name']}"] = entry["sha256"]
+    expert = tested.cli.datamodule.expert
+    if expert is not None:
+        hashes["features expert"] = file_hash(expert.path)
+    if tested.predictions is not None:
+        hashes["predictions"] = file_hash(tested.predictions)
+    return hashes
+
+
+def _hashes_of_data(dataset: Dataset, samples: Sequence[int]) -> dict[str, str]:
+    """Hashes of annotations, masks and features of a benchmark."""
+    hashes = {}
+    files = {path.name: path for path in dataset.annotation_files}
+    if files:
+        hashes["annotations"] = files_hash(files)
+    if dataset.mask_files:
+        hashes["masks"] = files_hash(dataset.mask_files)
+    by_modality: Mapping[str, Features | None] = {"visual": dataset.visual, "audio": dataset.audio}
+    for modality, features in by_modality.items():
+        if features is not None:
+            hashes[f"features {modality}"] = features_hash(features, (dataset.media(index) for index in samples))
+    return hashes
