@@ -6,7 +6,7 @@ from typing import Any
 
 from avkit.cli.given_options import CONTENT, given_options
 from avkit.cli.trainer import AVCLI
-from avkit.leaderboard.experiments import Option
+from avkit.leaderboard.recipes import Option
 from avkit.reading.text import parse_yaml
 
 #: How names of options begin that say where a run lies, how it is shown and read, not what it is.

@@ -19,11 +19,13 @@ from avkit.batch import Batch
 from avkit.cli.beside import Beside
 from avkit.cli.examples import ranked_examples
 from avkit.cli.provenance import versions
+from avkit.cli.run_records import TestedRun, make_records
 from avkit.cli.start_table import data_facts
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
 from avkit.cli.training_checks import check_samples
 from avkit.files import atomic
+from avkit.leaderboard.records import RECORDS, write_records
 from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
@@ -96,6 +98,7 @@ def report_run(
         notes=[*data.notes(), *([] if has_training else [_NO_BASELINES]), *notes(model)],
     )
     write_draws(run.path / DRAWS, model)
+    write_records(run.path / RECORDS, make_records(TestedRun(cli, run, checkpoint, rows, None, hardware())))
     path = write_report(run.path, report)
     console = open_console()
     print_scores(console, rows)

@@ -68,7 +68,17 @@ CLASSES: dict[str, frozenset[str]] = {
 #: Sections of a config, whose entries are options.
 _SECTIONS = ("trainer", "model", "data")
 #: Options of a config that are none of a section.
-_OPTIONS = ("seed_everything", "tasks", "name", "out", "ckpt_path", "save_minutes", "save_steps", "report", "save_predictions")
+_OPTIONS = (
+    "seed_everything",
+    "tasks",
+    "name",
+    "out",
+    "ckpt_path",
+    "save_minutes",
+    "save_steps",
+    "report",
+    "save_predictions",
+)
 #: Groups of options in sections; a text in their place would be the name of a further file.
 _GROUPS = ("system", "heads", "prompts", "loss_weights", "features", "batch_size", "crop", "scenes", "loader")
 #: Options of the trainer by which Lightning finds classes or further places to write to.

@@ -80,7 +80,7 @@ def make_records(tested: TestedRun) -> list[Record]:
                 split=_split(cli, name, dataset),
                 setting="",
                 n=cli.model.evaluator.clips[name],
-                official_n=dataset.official_count,
+                official_n=cli.datamodule.official_count("test", name),
                 figures=figures,
                 method=cli.model.system.config.name,
                 system=cli.model.system.config.name,

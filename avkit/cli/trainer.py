@@ -133,8 +133,8 @@ class AVCLI(LightningCLI):
             "--save_predictions",
             type=bool,
             default=True,
-            help="write what was predicted for each test sample to predictions.jsonl beside the report, as 'avkit score' "
-            "reads it; masks are run-length encoded",
+            help="write what was predicted for each test sample to predictions.jsonl beside the report, in the form "
+            "that 'avkit score' reads; masks are run-length encoded",
         )
         parser.link_arguments("tasks", "model.tasks")
         parser.link_arguments("tasks", "data.tasks")

@@ -53,6 +53,7 @@ class PictureConfig(TrunkOptions, NetworkConfig):
         frozen_epochs: Epochs in which the visual encoder is not trained.
         recompute: Recompute activations in the backward pass: less memory, more time.
         semantic: Predict a mask per class (AVSS), instead of one of everything that sounds (S4, MS3).
+        videos_per_call: Videos of a test that the official mIoU and F score together: AVSBench takes 1, AVSegFormer 2.
     """
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("avs",)
@@ -65,6 +66,7 @@ class PictureConfig(TrunkOptions, NetworkConfig):
     frozen_epochs: int = 0
     recompute: bool = False
     semantic: bool = False
+    videos_per_call: int = 1
 
     def make_tasks(self, names: Sequence[str], vocabulary: Vocabulary) -> dict[str, Task]:
         """The task, over classes or not.
@@ -79,7 +81,7 @@ class PictureConfig(TrunkOptions, NetworkConfig):
                 raise ValueError(
                     "system.semantic asks for masks of classes, and the dataset names none. Leave it out, or use AVSS."
                 )
-            tasks[name] = Segmentation(own, semantic=self.semantic)
+            tasks[name] = Segmentation(own, semantic=self.semantic, videos_per_call=self.videos_per_call)
         return tasks
 
     @classmethod

@@ -21,6 +21,8 @@ class Segmentation(Task):
     Args:
         vocabulary: The dataset's classes.
         semantic: Whether class masks are asked for too, where the dataset names classes.
+        videos_per_call: Videos that the official mIoU and F of the mask score together: AVSBench takes 1, AVSegFormer
+            2.
     """
 
     name = "avs"
@@ -36,17 +38,22 @@ class Segmentation(Task):
     monitor = "mIoU"
     headline = ("mIoU", "F")
 
-    def __init__(self, vocabulary: Vocabulary, semantic: bool = True) -> None:
+    def __init__(self, vocabulary: Vocabulary, semantic: bool = True, videos_per_call: int = 1) -> None:
         super().__init__(vocabulary)
+        self.videos_per_call = videos_per_call
         #: Classes with background; 0 where the mask alone is asked for.
         self.classes = len(vocabulary.classes) + 1 if vocabulary.classes and semantic else 0
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """MIoU and F of the mask; over classes the four of AVSS, left out where `quick`."""
-        metrics = mask_metrics()
+        metrics = mask_metrics(self.videos_per_call)
         if self.classes and not quick:
             metrics["AVSS"] = SemanticMask(num_classes=self.classes)
         return metrics
+
+    def metric_protocol(self) -> dict[str, str]:
+        """The evaluation batch, on which mIoU and F of the mask depend."""
+        return {"metric": "official", "evaluation batch": str(self.videos_per_call)}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated steps; classes where the batch has them and the prediction names them."""

@@ -15,9 +15,12 @@ from avkit.nn.mask_losses import known_steps
 MASK_METRICS = ("mIoU", "F")
 
 
-def mask_metrics() -> dict[str, Metric]:
-    """MIoU and F-score of S4 and MS3, official: one video per call."""
-    return {"mIoU": MaskIoU(form="probabilities"), "F": MaskFScore(form="probabilities")}
+def mask_metrics(videos_per_call: int = 1) -> dict[str, Metric]:
+    """MIoU and F-score of S4 and MS3, official; so many videos are scored together, one as AVSBench does."""
+    return {
+        "mIoU": MaskIoU(videos_per_call, form="probabilities"),
+        "F": MaskFScore(videos_per_call, form="probabilities"),
+    }
 
 
 def score_masks(metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:

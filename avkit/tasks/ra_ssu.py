@@ -65,6 +65,10 @@ class RegionAwareUnderstanding(Task):
             metrics[""] = CaptionScores()
         return metrics
 
+    def metric_protocol(self) -> dict[str, str]:
+        """The evaluation batch, on which mIoU and F of masks depend."""
+        return {"metric": "official", "evaluation batch": "1"}
+
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated masks and written captions."""
         if self.masks:

@@ -9,6 +9,7 @@ from avkit.batch import Vocabulary, join_vocabularies
 from avkit.datasets import Dataset, DatasetOptions
 from avkit.errors import DataError, EmptySplitError
 from avkit.training.benchmarks import Benchmark, check_same_widths, list_benchmarks, shared_vocabulary
+from avkit.training.domain import SCENES, domain_of
 from avkit.training.options import SceneOptions
 from avkit.training.sources import open_dataset, stored_widths
 from avkit.training.task_spec import TaskSpec
@@ -185,5 +186,18 @@ class RunDatasets:
         return indices
 
     def coverage(self, split: str, benchmark: str) -> int:
-        """Samples of a benchmark's split that the official files list, on disk or not; else those that can be read."""
-        return len(self.indices(split, benchmark)) + len(self.split(split, benchmark).missing)
+        """Samples of a benchmark's split that the official list has, on disk or not; else those that can be read.
+
+        Where the number of the official list is known it counts, whatever the annotation files on disk say; scenes that
+        were written in the layout of an official dataset have no such list.
+        """
+        dataset = self.split(split, benchmark)
+        listed = len(self.indices(split, benchmark)) + len(dataset.missing)
+        return max(listed, self.official_count(split, benchmark) or 0)
+
+    def official_count(self, split: str, benchmark: str) -> int | None:
+        """Samples of the official list of a benchmark's split; None where there is none, and for scenes."""
+        name = self.benchmarks[benchmark].dataset
+        if domain_of(name, self.sources.root, self.sources.manifest) == SCENES:
+            return None
+        return self.split(split, benchmark).official_count
