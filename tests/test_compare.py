@@ -12,8 +12,9 @@ import pytest
 from avkit.cli import main
 from avkit.errors import RunError
 from avkit.report.compare import Variant, common_name, compare_variants, group_seeds
-from avkit.report.compare_files import compare_tables, csv_text, latex_escape, latex_text, write_comparison
+from avkit.report.compare_files import compare_tables, csv_text, latex_text, write_comparison
 from avkit.report.evidence import difference
+from avkit.report.latex import latex_escape
 from avkit.report.scores import Scores
 from avkit.training.run_folder import FORMAT
 

@@ -11,6 +11,7 @@ from avkit.files import write_file
 from avkit.report.compare import Cell, CompareRow, Comparison
 from avkit.report.evidence import Difference
 from avkit.report.files import render, strict_json
+from avkit.report.latex import latex_escape, latex_number
 from avkit.report.numbers import MISSING, interval, number
 from avkit.report.tables import Column, below, make_table, short_name
 
@@ -25,12 +26,6 @@ LEGEND = (
     "both have several. A star marks a difference whose interval does not reach 0."
 )
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{letter: "\\" + letter for letter in "&%$#_{}"},
-}
 _CSV_HEADER = (
     "task,metric,unit,run,folders,seeds,n,counted,value,sd,low,high,best,difference,difference_low,difference_high,p,"
     "clips,note"
@@ -214,21 +209,12 @@ def _latex_cell(cell: Cell | None, unit: str) -> str:
     """A score with its spread or else its interval."""
     if cell is None:
         return "--"
-    value = _latex_number(number(cell.value, unit))
+    value = latex_number(number(cell.value, unit))
     if cell.best:
         value = f"\\textbf{{{value}}}"
     if cell.difference is not None and cell.difference.verdict:
         value += "$^{*}$"
     if cell.deviation is not None:
-        return f"{value} $\\pm$ {_latex_number(number(cell.deviation, unit))}"
+        return f"{value} $\\pm$ {latex_number(number(cell.deviation, unit))}"
     ends = interval(cell.low, cell.high, unit).replace(MISSING, "--")
-    return f"{value} {{\\scriptsize [{_latex_number(ends)}]}}" if ends else value
-
-
-def _latex_number(text: str) -> str:
-    return text.replace("\N{MINUS SIGN}", "$-$")
-
-
-def latex_escape(text: str) -> str:
-    """A name as LaTeX shows it literally, on one line."""
-    return "".join(_LATEX.get(letter, letter) for letter in text).replace("\n", " ")
+    return f"{value} {{\\scriptsize [{latex_number(ends)}]}}" if ends else value

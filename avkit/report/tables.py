@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from avkit.report.efficiency import Efficiency
 from avkit.report.rows import Row, group_rows, row_cells
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from avkit.report.efficiency import Efficiency
 
 #: Columns of a line where the output is no terminal: lines are as long as they must be.
 _NO_LIMIT = 10_000
@@ -87,7 +88,7 @@ def print_scores(console: "Console", rows: Sequence[Row]) -> None:
     console.print("Fractions are in percent; below each score its 95 % interval.", style="dim", highlight=False)
 
 
-def efficiency_table(rows: Sequence[Efficiency]) -> "Table":
+def efficiency_table(rows: Sequence["Efficiency"]) -> "Table":
     """What answers cost, as table for the terminal; the device stands in its title."""
     from rich.text import Text
 
