@@ -38,6 +38,7 @@ MAY: dict[str, str] = {
     "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
+    "scoring": "answers datasets metrics nn tasks text batch collate errors fields files reading",
     "leaderboard": "errors files reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference",
