@@ -46,7 +46,7 @@ def entropy(targets: Tensor) -> float:
 def attention(decoder: SequenceDecoder, tokens: Tokens, form: str, task: str) -> dict[str, float]:
     """Share of the last layer's attention by kind of memory, at the first token of each row."""
     shape = decoder.codec.form(form, task)
-    memory = decoder.read(tokens, shape.per_step)
+    memory = decoder.read(tokens, shape)
     x = decoder.scores.embed(torch.full((len(memory.tokens), 1), decoder.codec.start(form)), shape, memory.names)
     x = x + decoder.position[:1]
     weights = torch.zeros(0)

@@ -42,8 +42,8 @@ class CaptionDecoder(SentenceWriter):
         self.kind = nn.Parameter(torch.randn(3, width) * 0.5)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout=dropout) for _ in range(layers))
         self.topic = nn.Linear(2 * width, width)
-        self.whole = _mention_classifier(2 * width, words)
-        self.each = _mention_classifier(2 * width, words)
+        self.whole = mention_classifier(2 * width, words)
+        self.each = mention_classifier(2 * width, words)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, words)
 
@@ -113,19 +113,23 @@ class CaptionDecoder(SentenceWriter):
     def _mentions(self, memory: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """A topic vector that is added to every word, (N, 1, D), and logits of each word's mention, (N, 1, words)."""
         whole = memory[:, :2].flatten(1)
-        support = F.softplus(self.whole(whole))  # minus the logarithm of the probability that the word is absent
+        support = F.softplus(self.whole(whole))
         if present is not None:
             regions = memory[:, 2 : 2 + present.shape[1]]
             with_audio = torch.cat([regions, memory[:, :1].expand_as(regions)], dim=-1)
             support = support + (present[..., None] * F.softplus(self.each(with_audio))).sum(1)
-        mentions = support + torch.log(-torch.expm1(-support.clamp(min=1e-6)))
-        return self.topic(whole)[:, None], mentions[:, None]
+        return self.topic(whole)[:, None], mention_logits(support)[:, None]
 
     def _logits(self, x: Tensor, mentions: Tensor) -> Tensor:
         return self.out(self.norm(x)) + mentions
 
 
-def _mention_classifier(inputs: int, words: int) -> nn.Sequential:
+def mention_logits(support: Tensor) -> Tensor:
+    """Log-odds that a word is mentioned, from minus the logarithm of the probability that it is not."""
+    return support + torch.log(-torch.expm1(-support.clamp(min=1e-6)))
+
+
+def mention_classifier(inputs: int, words: int) -> nn.Sequential:
     """Logits of words, low at the start of training, since a caption has few of all words."""
     last = nn.Linear(inputs, words)
     nn.init.constant_(last.bias, -4.0)

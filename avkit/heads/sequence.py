@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
 from avkit.heads.codec import END, PAD, Codec, interleave, item_bounds, join_rows, split_rows
+from avkit.heads.forms import FORMS
 from avkit.heads.forms.base import Form, Written
 from avkit.heads.sequence_memory import BlockReader, Memory, MemoryReader
 from avkit.heads.token_scores import SlotScores, TokenScores, log_probabilities
 from avkit.nn.decoder_layer import Cache, DecoderLayer
-from avkit.nn.losses import mean_of
+from avkit.nn.losses import mean_of, mentions_loss
 from avkit.nn.repetition import SentenceWriter, repeating_words
+from avkit.text.tokenizer import PAD as NO_WORD
 
 
 class SequenceDecoder(SentenceWriter):
@@ -52,7 +54,8 @@ class SequenceDecoder(SentenceWriter):
         super().__init__()
         self.codec = codec
         self.forms = tuple(forms)
-        self.read = MemoryReader(width)
+        words = len(codec.words) if any(FORMS[form].sentence for form in forms) else 0
+        self.read = MemoryReader(width, words, whole_clips=any(not FORMS[form].per_step for form in forms))
         self.position = nn.Parameter(torch.randn(codec.longest(forms), width) * 0.5)
         self.layers = nn.ModuleList(_matching_layer(width, heads) for _ in range(layers))
         self.scores = TokenScores(width, codec)
@@ -60,27 +63,36 @@ class SequenceDecoder(SentenceWriter):
 
     def per_step(self, forms: Sequence[str]) -> bool:
         """Whether any of the forms has a row for every step, which needs patches in full resolution."""
-        any_task = next(iter(self.codec.alphabets), "")
-        return any(self.codec.form(form, any_task).per_step for form in forms)
+        return any(FORMS[form].per_step for form in forms)
 
     def loss(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> Tensor:
         """Cross-entropy at each slot, mean over its tokens, summed over the slots; 0 where nothing is annotated.
 
         Means by slot, since many slots of one kind, such as blocks of masks, would else outweigh the class that they
-        belong to.
+        belong to. Of sentences the loss of their words' mentions is added.
         """
+        shape = self.codec.form(form, batch.task)
+        rows, kept = self.codec.encode(form, fields, batch)
+        memory = self.read(tokens, shape).rows(kept.flatten())
         total = tokens.audio.new_zeros(())
-        for scores in self.slots(tokens, form, fields, batch):
+        for scores in self._slots(tokens, memory, rows, kept, shape):
             losses = scores.losses()
             total = total + mean_of(losses.sum(), losses.numel())
+        if memory.mentions is not None:
+            first, count = shape.alphabet.spans["word"]
+            words = torch.where((rows >= first) & (rows < first + count), rows - first, NO_WORD)
+            total = total + mentions_loss(memory.mentions, words, NO_WORD)
         return total
 
     def slots(self, tokens: Tokens, form: str, fields: dict[str, Any], batch: Batch) -> list[SlotScores]:
         """What the decoder says of every token of the targets' rows, given those before it, slot by slot."""
         shape = self.codec.form(form, batch.task)
-        whole, kept = self.codec.encode(form, fields, batch)
+        rows, kept = self.codec.encode(form, fields, batch)
+        return self._slots(tokens, self.read(tokens, shape).rows(kept.flatten()), rows, kept, shape)
+
+    def _slots(self, tokens: Tokens, memory: Memory, whole: Tensor, kept: Tensor, shape: Form) -> list[SlotScores]:
+        """Of whole rows, (N, L), of the clips or steps that are kept."""
         rows, blocks = split_rows(shape, whole)
-        memory = self.read(tokens, shape.per_step).rows(kept.flatten())
         features = self._run(memory, rows[:, :-1], shape)
         slots = []
         for slot, kind in enumerate(shape.slots[: shape.in_order]):
@@ -159,7 +171,7 @@ class SequenceDecoder(SentenceWriter):
             cache: Keep keys and values of earlier tokens; the same rows are written without, but more slowly.
         """
         shape = self.codec.form(form, task)
-        memory = self.read(tokens, shape.per_step)
+        memory = self.read(tokens, shape)
         rows = torch.full((len(memory.tokens), 1), self.codec.start(form), device=memory.tokens.device)
         chances = [torch.ones_like(rows, dtype=torch.float32)]
         first = None

@@ -42,9 +42,9 @@ class TokenScores(nn.Module):
     """The vocabulary's embeddings, as inputs and as outputs.
 
     A class is embedded as itself plus the text feature of its name, and a feature's score for a class is that of a
-    linear layer plus its match with the name; so the tokens of all datasets for one thing begin alike. A code of a
-    block of a mask is scored by the evidence for each of its cells, so that codes with similar edges have similar
-    scores.
+    linear layer plus its match with the name; so the tokens of all datasets for one thing begin alike. A word's score
+    is that of a linear layer plus the log-odds that the sentence has it. A code of a block of a mask is scored by the
+    evidence for each of its cells, so that codes with similar edges have similar scores.
 
     Args:
         width: Width D.
@@ -93,6 +93,8 @@ class TokenScores(nn.Module):
         if memory.names is not None and kind in _CLASS_KINDS:
             matches = self._match(x, kind, memory, memory.names)
             scores = scores + F.pad(matches, (0, count - matches.shape[-1]))
+        if memory.mentions is not None and form.sentence:
+            scores = scores + memory.mentions[:, None]
         end = F.linear(x, weight[END : END + 1], bias[END : END + 1])
         return torch.cat([end, scores], -1)
 
