@@ -483,6 +483,35 @@ def test_an_answer_is_written():
         assert net.eval()(given)["answer"] == given.targets["answer"]
 
 
+def test_words_of_a_question_match_no_step_by_their_number():
+    """A word is read as itself wherever it stands, and a table of classes is read beside the steps."""
+    net, given = model("avqa").eval(), batch("avqa", 2)
+    with torch.no_grad():
+        tokens = net.system.tokens(given)
+        form = net.system.decoder.codec.form("answer")
+        memory = net.system.decoder.read(tokens, form)
+        turned = net.system.decoder.read(replace(tokens, text=tokens.text.flip(1)), form)
+    torch.testing.assert_close(memory.text.flip(1), turned.text)
+    steps = tokens.valid.sum(1)
+    classes = len(VOCABULARY.classes)
+    assert memory.tokens.shape[1] == tokens.valid.shape[1] * (2 + tokens.patches.shape[2]) + classes + 1
+    shares = memory.bias[:, -classes - 1 :].exp()
+    torch.testing.assert_close(shares[:, :-1].sum(1), steps.float())
+    torch.testing.assert_close(shares[:, -1], steps.float())
+
+
+def test_a_word_that_is_mentioned_is_likelier_at_every_place():
+    net, given = model("ra_ssu").eval(), batch("ra_ssu", 2)
+    decoder = net.system.decoder
+    word = 20
+    with torch.no_grad():
+        tokens = net.system.tokens(given)
+        before = decoder.slots(tokens, "caption", given.targets, given)[0].log_p[:, 1 + word]
+        decoder.read.mentions.each.bias[word] += 8
+        after = decoder.slots(tokens, "caption", given.targets, given)[0].log_p[:, 1 + word]
+    assert (after > before).all()
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"blocks=0; a mask code needs 1 or more"):
         AVModel("avs", VOCABULARY, AVUnifiedConfig(width=32, mask_blocks=0), interface="sequence")
