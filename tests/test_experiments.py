@@ -33,6 +33,7 @@ SIZES = {
     "f-lifescene": (20, 0),
 }
 
+
 def distinct():
     """One experiment for each model or command: rows of several tables may share it."""
     chosen = {}
