@@ -40,6 +40,7 @@ MAY: dict[str, str] = {
     "export": "datasets media scenes batch errors files reading",
     "scoring": "answers datasets metrics nn tasks text batch collate errors fields files reading",
     "leaderboard": "errors files reading",
+    "scoring": "tasks datasets training answers metrics batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference",
     "__main__": "cli outside",

@@ -3,11 +3,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
+
+import torch
 
 from avkit.batch import Item, Vocabulary
 from avkit.datasets.splits import SplitFacts, SplitOptions
@@ -168,3 +170,17 @@ class Dataset(ABC):
     def media(self, index: int) -> str:
         """Name under which features of a sample's clip are stored; by default the id of its item."""
         return self.item(index, frozenset()).id
+
+    def sample_id(self, index: int) -> str:
+        """Id of a sample's item, without reading it where the dataset can tell."""
+        return self.item(index, frozenset()).id
+
+    def target_item(self, index: int, fields: frozenset[str]) -> Item:
+        """As `item`, without pictures and sound: of features there are steps, of width 0.
+
+        By default the sample is read and they are dropped; a dataset that can tell targets without media does not need
+        any.
+        """
+        item = self.item(index, fields)
+        nothing = torch.zeros(item.steps, 0)
+        return replace(item, frames=None, waveform=None, visual=None, audio=nothing, expert=None)

@@ -135,7 +135,7 @@ class ClipReader:
             return Grid(steps, hop, steps * hop)
         for stream in streams:
             require_hop(stream.features, self.options)
-        duration = self._clip_duration(annotation)
+        duration = self.clip_duration(annotation)
         _check_lengths(annotation, streams, duration)
         slowest = max(streams, key=lambda stream: stream.facts.hop).facts
         steps = min(stream.steps(slowest.hop) for stream in streams)
@@ -143,7 +143,7 @@ class ClipReader:
             duration = steps * slowest.hop + slowest.offset
         return Grid(steps, slowest.hop, float(duration), slowest.offset)
 
-    def _clip_duration(self, annotation: Annotation) -> float | None:
+    def clip_duration(self, annotation: Annotation) -> float | None:
         """Length of a clip in seconds by its annotation, or else by its media; None where neither is there."""
         if annotation.duration is not None:
             return annotation.duration

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from avkit.batch import Item, Targets, Vocabulary
 from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS
 from avkit.datasets.annotations import Annotation
@@ -20,6 +22,7 @@ from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.targets import TargetBuilder
 from avkit.errors import DataError, unknown_name
 from avkit.fields import FIELDS
+from avkit.media.video import count_steps
 
 
 class Sample(NamedTuple):
@@ -167,6 +170,14 @@ class ClipDataset(Dataset):
         """
         sample = self.samples[index]
         annotation = self.annotations[sample.clip]
+        fields, unknown = self._fields_of(index, fields)
+        inputs = self._cache.get(self.reader.key(annotation), lambda: self.reader.read(annotation), ClipInputs.tensors)
+        return self.make_item(sample, inputs, fields, unknown)
+
+    def _fields_of(self, index: int, fields: frozenset[str] | None) -> tuple[frozenset[str], frozenset[str]]:
+        """The targets to read of a sample, and those of them of which nothing is known."""
+        sample = self.samples[index]
+        annotation = self.annotations[sample.clip]
         carried = annotation.fields
         if sample.question is None:
             carried -= QUESTION_FIELDS
@@ -180,8 +191,32 @@ class ClipDataset(Dataset):
                 "",
                 f"sample {index} does not give {sorted(fields - carried)}. Take samples from 'indices'.",
             )
-        inputs = self._cache.get(self.reader.key(annotation), lambda: self.reader.read(annotation), ClipInputs.tensors)
+        return fields, unknown
+
+    def sample_id(self, index: int) -> str:
+        """Id of a sample's item."""
+        sample = self.samples[index]
+        return _sample_id(self.annotations[sample.clip], sample.question)
+
+    def target_item(self, index: int, fields: frozenset[str]) -> Item:
+        """As `item`, without pictures and sound; media are asked for their length alone, where nothing else says it."""
+        sample = self.samples[index]
+        annotation = self.annotations[sample.clip]
+        fields, unknown = self._fields_of(index, fields)
+        inputs = ClipInputs(self._target_grid(annotation))
+        if self.options.max_steps is not None:
+            inputs = inputs.first_steps(self.options.max_steps)
+        inputs.audio = torch.zeros(inputs.grid.steps, 0)
         return self.make_item(sample, inputs, fields, unknown)
+
+    def _target_grid(self, annotation: Annotation) -> Grid:
+        """The steps of a clip by its annotation; one step where nothing says how long it is, as for questions."""
+        hop = self.options.hop
+        steps = self.options.steps_of(annotation)
+        if steps is not None:
+            return Grid(steps, hop, steps * hop)
+        duration = self.reader.clip_duration(annotation)
+        return Grid(1, hop, hop) if duration is None else Grid(count_steps(duration, hop), hop, duration)
 
     def collecting(self, faults: Faults) -> "ClipDataset":
         """The same clips, whose items give faults of annotations to `faults`; nothing of them is kept in memory."""

@@ -229,6 +229,20 @@ class Official(ClipDataset):
             or lack_of_features(annotation, self.options)
         )
 
+    def find_masks(self) -> None:
+        """Add the masks of all clips to their annotations, where media were not looked for.
+
+        Raises:
+            DataError: If some are not there.
+        """
+        missing = {}
+        for annotation in self.annotations:
+            lack = self.finder.locate_masks(annotation, self.mask_classes)
+            if lack:
+                missing[annotation.id] = lack
+        if missing:
+            raise self._missing_error(missing)
+
     def with_pictures(self, annotation: Annotation) -> Annotation:
         """The annotation with the paths of its pictures, where they are on disk."""
         return self.finder.with_pictures(annotation)

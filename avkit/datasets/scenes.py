@@ -138,6 +138,10 @@ class Scenes(Dataset):
         """Name of a clip, under which features of it are stored."""
         return f"scenes-{self.split}-{index:06d}"
 
+    def sample_id(self, index: int) -> str:
+        """Id of a clip."""
+        return self.media(index)
+
     def item(self, index: int, fields: Collection[str] | None = None) -> Item:
         """One clip with the targets asked for.
 

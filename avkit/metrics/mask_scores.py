@@ -165,14 +165,14 @@ def _precision_recall(scores: Tensor, target: Tensor, form: Form) -> tuple[Tenso
 def _counts(scores: Tensor, target: Tensor, form: Form) -> Tensor:
     """Pixels at or above each threshold, int64 (N, 2, 255): those that are 0 in `target`, then those that are 1."""
     bins = len(THRESHOLDS)
-    index = _threshold_index(to_probabilities(scores, form))
+    index = threshold_index(to_probabilities(scores, form))
     index.add_(target.int(), alpha=bins)
     index += torch.arange(0, 2 * bins * len(scores), 2 * bins, device=scores.device, dtype=torch.int32)[:, None, None]
     histogram = torch.bincount(index.flatten(), minlength=2 * len(scores) * bins)
     return histogram.view(-1, 2, bins).flip(-1).cumsum(-1).flip(-1)
 
 
-def _threshold_index(probability: Tensor) -> Tensor:
+def threshold_index(probability: Tensor) -> Tensor:
     """The highest threshold that each probability reaches, int32; all reach the first, which is 0."""
     if probability.device.type != "cpu":
         return torch.bucketize(probability, THRESHOLDS.to(probability.device), out_int32=True, right=True) - 1

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scoring of stored predictions, ours and those of others, by the official metrics."""
+"""Predictions without the model that made them: stored by tests, and scored again, or those of others, officially."""

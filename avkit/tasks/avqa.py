@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torchmetrics import Metric
 
 from avkit.answers import Answer, Choice, PromptHeat
+from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.avqa import AnswerAccuracy
 from avkit.nn.answers import answer_index, answer_targets
 from avkit.tasks.base import Baseline, Task
+from avkit.tasks.stored import read_each, text_entry
 
 
 class QuestionAnswering(Task):
@@ -37,6 +39,7 @@ class QuestionAnswering(Task):
     sampling_weight = 2.5
     benchmark = "music-avqa"
     prompt = "answer the question about what is seen and heard"
+    if_absent = "wrong"
     monitor = "Overall"
     headline = ("Overall",)
 
@@ -57,6 +60,24 @@ class QuestionAnswering(Task):
         scores = prediction["answer_logits"]
         target = answer_targets(batch, self.index).to(scores.device)
         metrics[""].update(scores, target, batch.targets["question_type"], batch.id)
+
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """`answer`, the answer with the highest score."""
+        best = prediction["answer_logits"].max(1).indices.tolist()
+        rows = zip(batch.id, best, strict=True)
+        return [{"id": name, "answer": self.vocabulary.answers[number]} for name, number in rows]
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The answers; one outside the vocabulary has a score of its own, behind all others, and is wrong."""
+        answers = read_each(records, lambda record, row: text_entry(record, "answer"))
+        outside = len(self.index)
+        numbers = torch.tensor([self.index.get(answer, outside) for answer in answers], dtype=torch.long)
+        scores = F.one_hot(numbers, outside + 1).float()
+        return Prediction(self.name, batch.id, {"answer": answers, "answer_logits": scores})
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """No answer."""
+        return [{"id": name, "answer": ""} for name in batch.id]
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """The commonest training answer, over all questions and per question type."""

@@ -4,15 +4,19 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.answers import Answer, ClassMask, Mask
+from avkit.answers.encoding import Record, encode_array
 from avkit.batch import Batch, Prediction, Vocabulary
-from avkit.metrics.avss import SemanticMask
+from avkit.metrics.avss import SemanticMask, predict_labels
 from avkit.nn.mask_losses import known_steps
 from avkit.tasks.base import Baseline, Task
-from avkit.tasks.masks import constant_masks, mask_metrics, score_masks
+from avkit.tasks.masks import constant_masks, empty_masks, mask_metrics, mask_records, score_masks, stored_masks
+from avkit.tasks.stored import array_entry, read_each, steps_entry
 
 
 class Segmentation(Task):
@@ -35,6 +39,7 @@ class Segmentation(Task):
     sampling_weight = 1.5
     benchmark = "avsbench-s4"
     prompt = "segment everything in the picture that makes a sound"
+    if_absent = "with an empty mask"
     monitor = "mIoU"
     headline = ("mIoU", "F")
 
@@ -58,9 +63,63 @@ class Segmentation(Task):
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Score annotated steps; classes where the batch has them and the prediction names them."""
         score_masks(metrics, prediction, batch)
-        if "AVSS" in metrics and "class_mask" in batch.targets and "class_logits" in prediction.values:
+        if "AVSS" in metrics and self._names_classes(prediction, batch):
             known = known_steps(batch)
             metrics["AVSS"].update(prediction["class_logits"], batch.targets["class_mask"], known, batch.id)
+
+    def _names_classes(self, prediction: Prediction, batch: Batch) -> bool:
+        """Whether classes are known, and predicted."""
+        return bool(self.classes) and "class_mask" in batch.targets and "class_logits" in prediction.values
+
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """`masks` and `levels` as in `mask_records`; `classes`, the class of each pixel, 0 for background."""
+        records = mask_records(prediction, batch)
+        if self._names_classes(prediction, batch):
+            labels = prediction["class_logits"]
+            if labels.ndim == 5:
+                labels = predict_labels(labels)
+            kind = np.uint8 if self.classes <= 256 else np.uint16
+            for record, maps in zip(records, labels.cpu(), strict=True):
+                if record["steps"]:
+                    record["classes"] = encode_array(maps[record["steps"]].numpy().astype(kind))
+        return records
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The masks, and the classes as labels in `class_logits` where all records have some."""
+        values = {"mask": stored_masks(records, batch)}
+        if self.classes and "class_mask" in batch.targets and any("classes" in record for record in records):
+            values["class_logits"] = self._stored_classes(records, batch)
+        return Prediction(self.name, batch.id, values)
+
+    def _stored_classes(self, records: Sequence[Record], batch: Batch) -> Tensor:
+        """The class of every pixel, int64 (B, T, H, W), 0 in steps without annotation."""
+        target = batch.targets["class_mask"]
+        known = known_steps(batch)
+        labels = torch.zeros(target.shape, dtype=torch.long)
+
+        def read(record: Record, row: int) -> None:
+            steps = steps_entry(record, known[row].nonzero()[:, 0].tolist())
+            if not steps:
+                return
+            maps = array_entry(record, "classes", "u", (len(steps), *target.shape[-2:]))
+            if int(maps.max()) >= self.classes:
+                raise ValueError(f"'classes' holds class {int(maps.max())}; the highest is {self.classes - 1}")
+            for step, values in zip(steps, maps, strict=True):
+                if step < labels.shape[1]:
+                    labels[row, step] = torch.from_numpy(values.astype(np.int64))
+
+        read_each(records, read)
+        return labels
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """Empty masks; as classes everything is background."""
+        records = empty_masks(batch)
+        if self.classes and "class_mask" in batch.targets:
+            for record in records:
+                if record["steps"]:
+                    shape = (len(record["steps"]), *batch.targets["class_mask"].shape[-2:])
+                    record["classes"] = encode_array(np.zeros(shape, np.uint8))
+        return records
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant masks; as classes everything is background."""

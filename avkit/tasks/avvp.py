@@ -10,9 +10,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.answers import Answer, ModalityLabels
+from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction
-from avkit.metrics.avvp import ParsingF1
+from avkit.metrics.avvp import ParsingF1, parse
 from avkit.tasks.base import Baseline, Task
+from avkit.tasks.stored import index_of, list_entry, number_of, read_each, show
+
+#: Modalities, and the names of their scores.
+_SCORES = {"audio": "audio_scores", "visual": "visual_scores"}
+#: Share of a step by which a time may be rounded.
+_ROUNDING = 1e-4
 
 
 class VideoParsing(Task):
@@ -28,6 +35,7 @@ class VideoParsing(Task):
     sampling_weight = 1.0
     benchmark = "llp"
     prompt = "find which events are heard and which are seen"
+    if_absent = "without any event"
     monitor = "segment/Type"
     headline = ("segment/Type", "segment/Event")
 
@@ -47,6 +55,46 @@ class VideoParsing(Task):
             batch.valid.to(audio.device),
             batch.id,
         )
+
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """`audio` and `visual`: label, start and end in seconds of each event after the official thresholds."""
+        records: list[Record] = [{"id": name} for name in batch.id]
+        for modality, scores in _SCORES.items():
+            segments = parse(prediction[scores], prediction["clip_scores"]) & batch.valid[..., None]
+            for record, classes in zip(records, segments.cpu(), strict=True):
+                record[modality] = self._events(classes, batch)
+        return records
+
+    def _events(self, segments: Tensor, batch: Batch) -> list[list[str | float]]:
+        """Label, start and end of each run of segments, bool (T, K)."""
+        edges = F.pad(segments.T.int(), (1, 1)).diff(dim=1)
+        starts = (edges > 0).nonzero().tolist()
+        ends = (edges < 0).nonzero().tolist()
+        events: list[list[str | float]] = []
+        for (label, start), (_, end) in zip(starts, ends, strict=True):
+            times = [step * batch.hop + batch.offset for step in (start, end)]
+            events.append([self.vocabulary.classes[label], *times])
+        return events
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The events as scores of 0 and 1; times are rounded down to whole steps, as the official code rounds."""
+        shape = (*batch.valid.shape, len(self.vocabulary.classes))
+        values = {scores: torch.zeros(shape) for scores in _SCORES.values()}
+        index = {name: number for number, name in enumerate(self.vocabulary.classes)}
+
+        def read(record: Record, row: int) -> None:
+            for modality, scores in _SCORES.items():
+                for event in list_entry(record, modality):
+                    label, start, end = _parse_event(event, modality)
+                    first, last = _steps_of(start, end, batch, row)
+                    values[scores][row, first:last, index_of(label, index, "class")] = 1
+
+        read_each(records, read)
+        return Prediction(self.name, batch.id, {**values, "clip_scores": torch.ones(shape[0], shape[2])})
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """No events."""
+        return [{"id": name, "audio": [], "visual": []} for name in batch.id]
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """No event; every class that is in half of the clips; and the commonest class everywhere."""
@@ -68,3 +116,22 @@ class VideoParsing(Task):
             return Prediction(self.name, batch.id, values)
 
         return answer
+
+
+def _parse_event(event: object, modality: str) -> tuple[object, float, float]:
+    """Label, start and end of an event of a record."""
+    if not isinstance(event, list) or len(event) != 3:
+        raise ValueError(f"{modality!r} holds {show(event)}; give [label, start, end]")
+    return event[0], number_of(event[1], "a start"), number_of(event[2], "an end")
+
+
+def _steps_of(start: float, end: float, batch: Batch, row: int) -> tuple[int, int]:
+    """The first step of an event, and the one behind its last."""
+    first, last = (int((time - batch.offset) / batch.hop + _ROUNDING) for time in (start, end))
+    steps = int(batch.valid[row].sum())
+    if not batch.offset <= start <= end or last > steps:
+        latest = steps * batch.hop + batch.offset
+        raise ValueError(
+            f"an event lasts from {start:g} to {end:g} s; give {batch.offset:g} <= start <= end <= {latest:g} s"
+        )
+    return first, last

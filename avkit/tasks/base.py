@@ -8,6 +8,7 @@ from typing import ClassVar
 from torchmetrics import Metric
 
 from avkit.answers import Answer, Values
+from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction, Vocabulary
 
 #: Answers a batch by a constant rule.
@@ -52,6 +53,8 @@ class Task(ABC):
     default_head: ClassVar[str]
     #: Text for the text encoder, unless the item brings a question.
     prompt: ClassVar[str]
+    #: What the official figures make of a sample without a prediction, for `absent`.
+    if_absent: ClassVar[str] = "left out"
     #: The metric that chooses the best checkpoint; higher is better.
     monitor: str
     #: The metrics that a report shows first, in order.
@@ -83,6 +86,39 @@ class Task(ABC):
     @abstractmethod
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
         """Update `metrics` with one batch."""
+
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """What the metrics read of a prediction, as an object of JSON for each sample.
+
+        `prediction` reads it back: the metrics' figures of what it returns are those of the original.
+
+        Raises:
+            ValueError: If the task does not store predictions.
+        """
+        raise self._not_stored()
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The prediction that records are of.
+
+        Args:
+            records: One for each sample of the batch, in its order.
+            batch: The samples with their targets.
+
+        Raises:
+            RecordError: If a record does not fit its sample or the vocabulary.
+            ValueError: If the task does not store predictions.
+        """
+        raise self._not_stored()
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """Records for samples without a prediction, scored as `if_absent` says; none where they are left out."""
+        return []
+
+    def _not_stored(self) -> ValueError:
+        return ValueError(
+            f"Task {self.name!r} does not say how its predictions are stored. Define records() and prediction() in "
+            f"{type(self).__name__}."
+        )
 
     @abstractmethod
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:

@@ -10,10 +10,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.answers import Answer, Events, Gates
+from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.event_recall import EventRecall
 from avkit.tasks.base import Baseline, Task
+from avkit.tasks.stored import index_of, list_entry, number_of, read_each, show
 
 
 class DenseEvents(Task):
@@ -28,6 +30,7 @@ class DenseEvents(Task):
     sampling_weight = 2.2
     benchmark = "unav100"
     prompt = "find every event that is heard and seen, with its start and end"
+    if_absent = "without any event"
     monitor = "Avg"
     headline = ("Avg", "mAP@0.5")
 
@@ -48,6 +51,30 @@ class DenseEvents(Task):
             true.append({"segments": rows[:, :2], "labels": rows[:, 2].long()})
         for metric in metrics.values():
             metric.update(batch.id, predicted, true, batch.duration)
+
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """`events`: start and end in seconds, label and score of each, in the order of the prediction."""
+        records: list[Record] = []
+        for name, rows in zip(batch.id, prediction["event_list"], strict=True):
+            events = []
+            for start, end, label, score in rows.double().tolist():
+                events.append([start, end, self.vocabulary.classes[int(label)], score])
+            records.append({"id": name, "events": events})
+        return records
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The events, in float64, which holds what was float32 as it was."""
+        index = {name: number for number, name in enumerate(self.vocabulary.classes)}
+
+        def read(record: Record, row: int) -> Tensor:
+            rows = [_parse_event(event, index) for event in list_entry(record, "events")]
+            return torch.tensor(rows, dtype=torch.double).reshape(-1, 4)
+
+        return Prediction(self.name, batch.id, {"event_list": read_each(records, read)})
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """No events."""
+        return [{"id": name, "events": []} for name in batch.id]
 
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Every class over the whole video, and in its halves and tenths, with its frequency in training as score."""
@@ -78,3 +105,14 @@ class DenseEvents(Task):
             return Prediction(self.name, batch.id, {"event_list": events})
 
         return answer
+
+
+def _parse_event(event: object, index: dict[str, int]) -> list[float]:
+    """Start, end, number of the class and score of an event of a record."""
+    if not isinstance(event, list) or len(event) != 4:
+        raise ValueError(f"'events' holds {show(event)}; give [start, end, label, score]")
+    start = number_of(event[0], "a start")
+    end = number_of(event[1], "an end")
+    if not 0 <= start <= end:
+        raise ValueError(f"an event lasts from {start:g} to {end:g} s; give 0 <= start <= end in seconds")
+    return [start, end, index_of(event[2], index, "class"), number_of(event[3], "a score")]

@@ -3,13 +3,18 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from avkit.answers.encoding import Record, encode_array
+from avkit.answers.rle import decode_rle, encode_rle
 from avkit.batch import Batch, Prediction
 from avkit.metrics.avs import MaskFScore, MaskIoU
+from avkit.metrics.mask_levels import level_probabilities, mask_levels
 from avkit.nn.mask_losses import known_steps
+from avkit.tasks.stored import array_entry, list_entry, read_each, steps_entry
 
 #: Metrics of binary masks.
 MASK_METRICS = ("mIoU", "F")
@@ -27,6 +32,64 @@ def score_masks(metrics: dict[str, Metric], prediction: Prediction, batch: Batch
     """Update mIoU and F with the annotated steps of a batch."""
     for name in MASK_METRICS:
         metrics[name].update(prediction["mask"], batch.targets["mask"], known_steps(batch), batch.id)
+
+
+def mask_records(prediction: Prediction, batch: Batch) -> list[Record]:
+    """`masks` of the annotated `steps`, where the probability is above 0.5, as run lengths.
+
+    `levels` beside them where probabilities are not 0 and 1 alone: the highest official threshold of each pixel, which
+    is all that the F-score reads. Both take bytes for what is the same in every figure.
+    """
+    records: list[Record] = []
+    for row, (name, known) in enumerate(zip(batch.id, known_steps(batch).cpu(), strict=True)):
+        steps = known.nonzero()[:, 0]
+        maps = prediction["mask"][row].cpu()[steps].float()
+        record: Record = {"id": name, "steps": steps.tolist(), "masks": [encode_rle(m.numpy()) for m in maps > 0.5]}
+        if not bool(((maps == 0) | (maps == 1)).all()):
+            record["levels"] = encode_array(mask_levels(maps).numpy())
+        records.append(record)
+    return records
+
+
+def stored_masks(records: Sequence[Record], batch: Batch) -> Tensor:
+    """Probabilities (B, T, H, W) of which IoU and F are those of the stored ones; 0 in steps without annotation."""
+    target = batch.targets["mask"]
+    height, width = target.shape[-2:]
+    known = known_steps(batch)
+    masks = torch.zeros(target.shape)
+
+    def read(record: Record, row: int) -> None:
+        steps = steps_entry(record, known[row].nonzero()[:, 0].tolist())
+        entries = list_entry(record, "masks", len(steps), "one for each of 'steps'")
+        maps = np.zeros((len(steps), height, width), np.bool_)
+        for number, entry in enumerate(entries):
+            mask = decode_rle(entry)
+            if mask.shape != (height, width):
+                raise ValueError(
+                    f"a mask has {mask.shape[0]} x {mask.shape[1]} pixels, the true one {height} x {width}"
+                )
+            maps[number] = mask
+        values = torch.from_numpy(maps)
+        if "levels" in record:
+            levels = torch.from_numpy(array_entry(record, "levels", "u", maps.shape))
+            values = level_probabilities(levels, values)
+        for step, value in zip(steps, values, strict=True):
+            if step < masks.shape[1]:
+                masks[row, step] = value
+
+    read_each(records, read)
+    return masks
+
+
+def empty_masks(batch: Batch) -> list[Record]:
+    """Records of masks in which nothing sounds."""
+    size = tuple(batch.targets["mask"].shape[-2:])
+    empty = encode_rle(np.zeros(size, np.bool_))
+    records: list[Record] = []
+    for name, known in zip(batch.id, known_steps(batch), strict=True):
+        steps = known.nonzero()[:, 0].tolist()
+        records.append({"id": name, "steps": steps, "masks": [empty] * len(steps)})
+    return records
 
 
 def constant_masks(batches: Sequence[Batch]) -> dict[str, Callable[[Batch], Tensor]]:

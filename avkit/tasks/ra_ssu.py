@@ -9,10 +9,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from avkit.answers import Answer, Caption, ClassMask, Mask
+from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.captions import CaptionScores
 from avkit.tasks.base import Baseline, Task
-from avkit.tasks.masks import constant_masks, mask_metrics, score_masks
+from avkit.tasks.masks import constant_masks, empty_masks, mask_metrics, mask_records, score_masks, stored_masks
+from avkit.tasks.stored import list_entry, read_each, show
 from avkit.text.tokenizer import split_words
 
 
@@ -39,6 +41,7 @@ class RegionAwareUnderstanding(Task):
     sampling_weight = 2.0
     benchmark = "f-music"
     prompt = "segment what makes a sound and say what it is and does"
+    if_absent = "with an empty mask and no caption"
     monitor = "BLEU-4"
     headline = ("mIoU", "BLEU-4")
 
@@ -76,6 +79,31 @@ class RegionAwareUnderstanding(Task):
         if self.captions:
             score_captions(metrics[""], prediction, batch)
 
+    def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
+        """`masks` and `levels` as in `mask_records`, `captions` of all steps."""
+        records = mask_records(prediction, batch) if self.masks else [{"id": name} for name in batch.id]
+        if self.captions:
+            for record, captions, valid in zip(records, prediction["caption"], batch.valid, strict=True):
+                record["captions"] = list(captions[: int(valid.sum())])
+        return records
+
+    def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
+        """The masks and captions."""
+        values: dict[str, object] = {}
+        if self.masks:
+            values["mask"] = stored_masks(records, batch)
+        if self.captions:
+            values["caption"] = read_each(records, lambda record, row: _captions(record, int(batch.valid[row].sum())))
+        return Prediction(self.name, batch.id, values)
+
+    def absent(self, batch: Batch) -> list[Record]:
+        """Empty masks and empty captions."""
+        records = empty_masks(batch) if self.masks else [{"id": name} for name in batch.id]
+        if self.captions:
+            for record, valid in zip(records, batch.valid, strict=True):
+                record["captions"] = [""] * int(valid.sum())
+        return records
+
     def baselines(self, batches: Sequence[Batch]) -> dict[str, Baseline]:
         """Constant masks, each with the commonest caption and with the most typical one."""
         texts = [text for batch in batches for clip in batch.targets["caption"] for text in clip if text]
@@ -98,6 +126,15 @@ class RegionAwareUnderstanding(Task):
             return Prediction(self.name, batch.id, {"mask": maps, "caption": captions})
 
         return answer
+
+
+def _captions(record: Record, steps: int) -> list[str]:
+    """The caption of each step of a record."""
+    captions = list_entry(record, "captions", steps, "one for each step")
+    for caption in captions:
+        if not isinstance(caption, str):
+            raise ValueError(f"'captions' holds {show(caption)}; give texts")
+    return captions
 
 
 def score_captions(metric: Metric, prediction: Prediction, batch: Batch) -> None:
