@@ -38,9 +38,8 @@ MAY: dict[str, str] = {
     "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
-    "scoring": "answers datasets metrics nn tasks text batch collate errors fields files reading",
     "leaderboard": "errors files reading",
-    "scoring": "tasks datasets training answers metrics batch collate errors files outside fields reading",
+    "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference",
     "__main__": "cli outside",

@@ -76,9 +76,7 @@ class Truth:
     @property
     def official_n(self) -> int | None:
         """Samples of the official list; None where there is no such list."""
-        if not isinstance(self.dataset, Official):
-            return None
-        return self.dataset.counts.get(self.dataset.release, {}).get(self.dataset.split)
+        return self.dataset.official_count
 
     def batch(self, ids: Sequence[str]) -> Batch:
         """Samples side by side, as in a test, with features of width 0."""
