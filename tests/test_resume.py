@@ -11,6 +11,7 @@ import torch
 from avkit.cli import main
 from avkit.training.callbacks import AtomicCheckpointIO
 from avkit.training.last_checkpoint import LastCheckpoint
+from avkit.training.loop_state import training_ends, validation_follows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from same_run import differences
@@ -28,6 +29,7 @@ PLATEAU = [
     *("--lr_scheduler.threshold", "9", "--trainer.max_epochs", "3", "--data.steps_per_epoch", "2"),
 ]
 BY_STEPS = ["--trainer.max_steps", "5", "--trainer.max_epochs", "-1"]
+WHOLE_EPOCHS = ["--trainer.max_steps", "4", "--trainer.max_epochs", "-1"]
 
 
 def fit(out, name, *options):
@@ -36,7 +38,7 @@ def fit(out, name, *options):
 
 
 class Recorder:
-    """Keeps every checkpoint that a fit saves, and saves one after each batch beside them."""
+    """Keeps every checkpoint that a fit saves, and saves one after each batch after which training goes on."""
 
     def __init__(self, folder, monkeypatch):
         self.folder = folder
@@ -51,8 +53,9 @@ class Recorder:
                 self.kept.append(Path(shutil.copy(path, self.folder / f"{len(self.kept)}.ckpt")))
 
         def save_after_batch(callback, trainer, *args):
-            trainer.save_checkpoint(self.folder / f"{len(self.kept)}.ckpt")
-            self.kept.append(self.folder / f"{len(self.kept)}.ckpt")
+            if validation_follows(trainer) or not training_ends(trainer):
+                trainer.save_checkpoint(self.folder / f"{len(self.kept)}.ckpt")
+                self.kept.append(self.folder / f"{len(self.kept)}.ckpt")
             end_batch(callback, trainer, *args)
 
         monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", keep)
@@ -81,7 +84,11 @@ def resumed_differences(run, kept, *options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [ACCUMULATION, PLATEAU, [*PLATEAU, *BY_STEPS]], ids=["windows", "plateau", "steps"])
+@pytest.mark.parametrize(
+    "options",
+    [ACCUMULATION, PLATEAU, [*PLATEAU, *BY_STEPS], [*PLATEAU, *WHOLE_EPOCHS]],
+    ids=["windows", "plateau", "steps", "whole-epochs"],
+)
 def test_training_goes_on_from_each_of_its_checkpoints(recorded, options):
     run, kept = recorded(*options)
     assert len(kept) > 8

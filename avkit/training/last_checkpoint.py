@@ -17,7 +17,9 @@ from avkit.training.loop_state import (
     repeat_epoch_end,
     require_validation,
     start_validation,
+    training_ends,
     validation_follows,
+    validation_was_due,
 )
 from avkit.training.run_folder import RunFolder
 from avkit.training.stop_signals import STOP_SIGNALS
@@ -30,7 +32,7 @@ class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` where training can go on as if it had never stopped.
 
     It is saved every few minutes, every few steps if wanted, before each validation, after each epoch, and when the
-    process is asked to end. Amid accumulated gradients it is saved before a validation alone; any checkpoint that is
+    process is asked to end. After the last step it is saved with the end of its epoch, which follows at once. Amid accumulated gradients it is saved before a validation alone; any checkpoint that is
     saved there holds them. It is never saved amid a validation, which is run again.
 
     Args:
@@ -48,6 +50,13 @@ class LastCheckpoint(Checkpoint):
         self.saved_step = -1
         #: Gradients that waited when the checkpoint was saved that training resumes from.
         self._gradients: dict[str, Tensor] = {}
+        #: Whether all steps are done, but not the validation after the last one.
+        self._only_validation_is_left = False
+
+    def on_fit_start(self, trainer: L.Trainer, *args: object) -> None:
+        """Let Lightning, which does nothing where `max_steps` is reached, begin with the validation that is left."""
+        if self._only_validation_is_left:
+            trainer.fit_loop.epoch_loop.max_steps += 1
 
     def on_train_start(self, trainer: L.Trainer, *args: object) -> None:
         """From now on a signal ends training after a step; a training that has stopped early stays stopped."""
@@ -60,7 +69,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Save if it is time, or if the process is asked to end."""
-        if in_accumulation(trainer) or validation_follows(trainer) or epoch_ends(trainer):
+        if in_accumulation(trainer) or validation_follows(trainer) or epoch_ends(trainer) or training_ends(trainer):
             return
         save, number = _decided_by_main_process(trainer, self._is_due(trainer), _received())
         if save or number:
@@ -76,6 +85,9 @@ class LastCheckpoint(Checkpoint):
         if trainer.sanity_checking or not trainer.validating or trainer.state.fn != "fit":
             return
         start_validation(trainer)
+        if self._only_validation_is_left:
+            trainer.fit_loop.epoch_loop.max_steps -= 1
+            self._only_validation_is_left = False
         _, number = _decided_by_main_process(trainer, True, _received())
         self._save(trainer)
         _stop_if_asked(number)
@@ -111,6 +123,8 @@ class LastCheckpoint(Checkpoint):
         """Restore the last score, which Lightning leaves out, and the best one also where the run has been moved."""
         gradients = checkpoint.get(_GRADIENTS, [{}])
         self._gradients = gradients[trainer.global_rank % len(gradients)]
+        all_steps_are_done = 0 <= trainer.max_steps <= checkpoint["global_step"]
+        self._only_validation_is_left = all_steps_are_done and validation_was_due(checkpoint)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint):
                 state = checkpoint.get("callbacks", {}).get(callback.state_key, {})

@@ -5,6 +5,7 @@ Lightning takes it that a checkpoint of an epoch's last step is followed by a fi
 before the validation is changed so that it reads as saved in the validation's first step: then Lightning runs it again.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -27,6 +28,11 @@ def validation_follows(trainer: L.Trainer) -> bool:
     """Whether a validation comes next, after the training step that ends."""
     fetcher = trainer.fit_loop._data_fetcher
     return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def training_ends(trainer: L.Trainer) -> bool:
+    """Whether the training step that ends is the last that `max_steps` allows."""
+    return 0 <= trainer.max_steps <= trainer.global_step
 
 
 def epoch_ends(trainer: L.Trainer) -> bool:
@@ -63,7 +69,8 @@ def _precedes_validation(trainer: L.Trainer) -> bool:
 def repeat_epoch_end(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     """Have training go on with the end of an epoch, where a checkpoint is saved there and `max_steps` is given.
 
-    Lightning then takes the next epoch for the one that ended, and counts one too many.
+    Lightning then takes the next epoch for the one that ended, and counts one too many. Where a validation was part of
+    the epoch's last step, Lightning ends that step a second time, and so counts it a second time.
     """
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
     ended = trainer.training and progress["current"]["processed"] == progress["current"]["started"]
@@ -72,6 +79,14 @@ def repeat_epoch_end(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     checkpoint[EPOCH_END_REPEATED] = progress["current"]["completed"] < progress["current"]["processed"]
     for counts in (progress["total"], progress["current"]):
         counts["processed"] = counts["completed"]
+    if validation_follows(trainer):
+        checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def validation_was_due(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint was saved before or amid a validation, with which training then goes on."""
+    total = checkpoint["loops"]["fit_loop"][_VALIDATION]["total"]
+    return bool(total["started"] > total["completed"])
 
 
 def start_validation(trainer: L.Trainer) -> None:
