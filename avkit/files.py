@@ -29,6 +29,8 @@ _OLD = 24 * 3600.0
 _SYSTEM_ERROR = re.compile(r"os error (\d+)|errno = (\d+)")
 #: Errors of a disk, which libraries such as torch hide behind errors of their own.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+#: Errors of file systems, such as FAT, where a file has one name only.
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class WriteError(AvkitError):
@@ -92,6 +94,31 @@ def write_file(path: Path, content: bytes | str) -> Path:
     with atomic(path) as part:
         part.write_bytes(content)
     return path
+
+
+def write_new_file(path: Path, content: str) -> None:
+    """Write text as UTF-8 to a file that does not exist: of several processes one succeeds, and its file is whole.
+
+    Raises:
+        FileExistsError: If it exists.
+        OSError: If it cannot be written.
+    """
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).chmod(0o644)
+        try:
+            path.hardlink_to(part)
+        except OSError as e:
+            if e.errno not in _NO_HARD_LINKS:
+                raise
+            with path.open("x", encoding="utf-8") as file:
+                file.write(content)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, e: OSError) -> WriteError:

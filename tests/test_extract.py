@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit extract`: features of every clip once, whatever stops it on the way."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +25,12 @@ from avkit.export import export
 from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress
 from avkit.extraction.recipe import FeatureStream, list_recipes, read_recipe
 from avkit.extraction.sources import MediaSource, sources_in, sources_of
 from avkit.features.store import Store
+from avkit.files import is_running
 from avkit.media import decode
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.nn.token_merging import choose_pairs, merge_pairs, merge_tokens
@@ -188,6 +192,55 @@ def test_a_file_that_kills_its_decoder(root, tiny, tmp_path, monkeypatch):
     outcome = extract(sources, read_recipe(tiny), tmp_path / "out", dataset="llp", workers=2)
     assert outcome.failed == {sources[5].name: "its decoder ended twice: the file crashes it, or somebody killed it."}
     assert outcome.done == 13
+
+
+class Endless(SourceDataset):
+    """The first clip is read at once; each later one leaves the id of its process in a folder and never ends."""
+
+    def __init__(self, folder):
+        super().__init__([MediaSource(str(number), folder) for number in range(9)], [], {})
+        self.folder = folder
+
+    def __getitem__(self, index):
+        if index:
+            (self.folder / str(os.getpid())).touch()
+            ctypes.PyDLL(None).sleep(600)  # no Python code runs meanwhile, in no thread
+        return EncoderInputs(self.sources[index].name)
+
+
+def start_endless(folder):
+    """An extraction of which two decoders are busy, and their ids."""
+    decoded = iter_decoded(Endless(folder), 2)
+    assert next(decoded).name == "0"
+    assert wait_until(lambda: len(list(folder.iterdir())) == 2, 60)
+    return decoded, [int(path.name) for path in folder.iterdir()]
+
+
+def wait_until(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_decoders_are_not_waited_for_when_an_extraction_ends(tmp_path):
+    decoded, decoders = start_endless(tmp_path)
+    decoded.close()
+    assert not any(map(is_running, decoders))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system offers it on Linux alone")
+def test_busy_decoders_die_with_a_killed_extraction(tmp_path):
+    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_extract\n"
+    code += "running = test_extract.start_endless(Path(sys.argv[2])); print('busy', flush=True); input()"
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "busy\n"
+    process.kill()
+    process.wait()
+    decoders = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(decoders) == 2
+    assert wait_until(lambda: not any(map(is_running, decoders)), 2)
 
 
 def test_two_extractions_never_share_a_folder(root, tiny, tmp_path):

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions for many clips: each result has a folder of its own, and a bad clip costs only itself."""
 
+import errno
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from clips import tone, write_clip
 import avkit
 from avkit.cli import main
 from avkit.cli.clips import find_clips
-from avkit.files import WriteError
+from avkit.files import WriteError, remove_leftovers
 from avkit.inference.result_folders import REQUEST, Request, claim_folder
 
 TINY = [
@@ -151,6 +155,32 @@ def test_several_processes_never_share_a_folder(tmp_path):
     with ThreadPool(12) as pool:
         claimed = pool.map(lambda request: claim_folder(tmp_path, request), requests)
     assert len(set(claimed)) == len(requests)
+    assert [claim_folder(tmp_path, request) for request in requests] == claimed
+
+
+def test_a_kill_while_a_folder_is_claimed_leaves_no_claim(tmp_path):
+    code = "import os, signal, sys; from pathlib import Path; from avkit.inference import result_folders\n"
+    code += "from avkit import files\n"
+    code += "files.os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code += "result_folders.claim_folder(Path(sys.argv[1]), result_folders.Request('/v/horn.mp4', 1, 2, 'run', 'w'))"
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name[0] for path in (tmp_path / "horn").iterdir()] == ["."]
+    request = Request("/v/horn.mp4", 1, 2, "run", "w")
+    assert claim_folder(tmp_path, request) == tmp_path / "horn"
+    assert claim_folder(tmp_path, request) == tmp_path / "horn"
+    assert remove_leftovers(tmp_path) != []
+    assert [path.name for path in (tmp_path / "horn").iterdir()] == [REQUEST]
+
+
+def test_a_folder_is_claimed_where_files_have_one_name_only(tmp_path, monkeypatch):
+    def refuse(path, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    requests = [Request(f"/videos/{number}/horn.mp4", 1, 2, "run", "w") for number in range(3)]
+    claimed = [claim_folder(tmp_path, request) for request in requests]
+    assert [path.name for path in claimed] == ["horn", "horn-1", "horn-2"]
     assert [claim_folder(tmp_path, request) for request in requests] == claimed
 
 

@@ -12,6 +12,7 @@ from threading import Thread
 
 import torch
 
+from avkit.extraction import parent_watch
 from avkit.extraction.decoding import EncoderInputs, SourceDataset
 
 #: Clips that each process decodes ahead.
@@ -59,7 +60,7 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
     # a fork of this process would copy its threads' locks in whatever state they are in
     context = get_context("forkserver" if os.name == "posix" else "spawn")
     if os.name == "posix":
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([parent_watch.__name__, __name__])
         _start_server()
     waiting: deque[Future[EncoderInputs]] = deque()
     pool = ProcessPoolExecutor(min(workers, len(indices)), context, _start_process, (dataset,))
@@ -70,6 +71,10 @@ def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, a
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:  # the extraction ends: what is being decoded is not waited for
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -81,7 +86,8 @@ def _start_server() -> None:
     resource_tracker.ensure_running()  # its start, which the other's start includes, ends the blocking of signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
     try:
-        forkserver.ensure_running()
+        with parent_watch.named_parent():
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

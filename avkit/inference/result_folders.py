@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avkit.errors import AvkitError
-from avkit.files import cannot_write
+from avkit.files import cannot_write, write_new_file
 from avkit.reading.text import read_json
 
 #: The file that says what a result answers.
@@ -94,8 +94,7 @@ def _claim(folder: Path, request: Request) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         if holds_result(folder):
             return _read_request(folder) == request
-        with (folder / REQUEST).open("x", encoding="utf-8") as file:
-            json.dump(asdict(request), file, indent=1, ensure_ascii=False)
+        write_new_file(folder / REQUEST, json.dumps(asdict(request), indent=1, ensure_ascii=False))
     except FileExistsError:  # a file has this name, or another process was faster
         return False
     except OSError as error:

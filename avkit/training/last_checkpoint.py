@@ -32,8 +32,9 @@ class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` where training can go on as if it had never stopped.
 
     It is saved every few minutes, every few steps if wanted, before each validation, after each epoch, and when the
-    process is asked to end. After the last step it is saved with the end of its epoch, which follows at once. Amid accumulated gradients it is saved before a validation alone; any checkpoint that is
-    saved there holds them. It is never saved amid a validation, which is run again.
+    process is asked to end. After the last step it is saved with the end of its epoch, which follows at once. Amid
+    accumulated gradients it is saved before a validation alone; any checkpoint that is saved there holds them. It is
+    never saved amid a validation, which is run again.
 
     Args:
         run: Folder of the run.
