@@ -56,8 +56,8 @@ class TestedRun:
 def make_records(tested: TestedRun) -> list[Record]:
     """A record for each benchmark that has a score.
 
-    Files are hashed as a whole, in blocks. Of weights the tensors are hashed, see `weights_hash`. Of stored features the values of the tested clips are hashed, see
-    `features_hash`; of masks the files of the split.
+    Files are hashed as a whole, in blocks. Of weights the tensors are hashed, see `weights_hash`; of stored
+    features the values of the tested clips, see `features_hash`; of masks the files of the split.
     """
     cli = tested.cli
     facts = tested.run.read_facts()
