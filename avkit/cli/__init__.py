@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "validate": "the validation metrics of a run",
     "test": "official metrics of a run on the test split, with a report",
     "compare": "any tested runs: intervals, spread over seeds, paired tests; CSV and LaTeX",
+    "leaderboard": "published figures beside measured ones, per dataset; `add` and `verify` results",
     "report": "what joint training brings: runs of one task compared with a run of several",
     "predict": "the answers of a run for your videos: masks, captions, events, ...",
     "index": "index a folder of videos with a run, so that they can be searched",
@@ -44,7 +45,7 @@ commands:
 
 def usage() -> str:
     """The help of `avkit` itself."""
-    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:11} {text}" for name, text in COMMANDS.items()]
     return USAGE.format(commands="\n".join(lines))
 
 
