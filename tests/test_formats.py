@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avkit.datasets import find_dataset
+from avkit.answers.encoding import decode
 from avkit.datasets.avsbench_avss import CLASSES as AVSS_CLASSES
 from avkit.datasets.avsbench_avss import palette_colour
-from avkit.errors import AvkitError, DataError
+from avkit.errors import AvkitError, DataError, FileError
 from avkit.scoring.formats.ave import read_step_labels
 from avkit.scoring.formats.avvp import read_modality_events
 from avkit.scoring.formats.boxes import box_heat, read_boxes
@@ -19,17 +19,19 @@ from avkit.scoring.formats.captions import CaptionGrid, read_captions
 from avkit.scoring.formats.heat_maps import read_heat_maps
 from avkit.scoring.formats.ids import SampleIds
 from avkit.scoring.formats.labels import ClassNames
-from avkit.scoring.formats.mask_files import find_masks, masks_of_steps
-from avkit.scoring.formats.mask_pixels import read_classes, read_grey, scale_of
+from avkit.scoring.formats.listed import ClipSteps
+from avkit.scoring.formats.mask_files import files_of_steps, find_masks
+from avkit.scoring.formats.mask_pixels import LevelCounts, read_classes, read_grey
 
 CLASSES = ["Male speech, man speaking", "Bark", "Frying (food)"]
+STEPS = ClipSteps(10, 1.0)
 CLIP = "-en7GAdXAQk"
 OTHER = "abcdefgh_12"
 COLOURS = {(r << 16) + (g << 8) + b: k for k in range(71) for r, g, b in [palette_colour(k)]}
 
 
 def ids_of(*names, others=None):
-    return SampleIds(names, "the test", others)
+    return SampleIds(names, "the test", lambda: others or {})
 
 
 def file(folder, name, text):
@@ -37,6 +39,13 @@ def file(folder, name, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def scale_of(paths):
+    counts = LevelCounts()
+    for path in paths:
+        counts.add(path, read_grey(path))
+    return counts.scale()
 
 
 def save(path, values, mode=None, palette=None):
@@ -53,6 +62,18 @@ def save(path, values, mode=None, palette=None):
 
 def one_line(error):
     return "\n" not in str(error.value)
+
+
+def records_of(lines):
+    """Records by id; the first error is raised."""
+    records = {}
+    for line in lines:
+        if isinstance(line, FileError):
+            raise line
+        name = line.values["id"]
+        assert name not in records
+        records[name] = {key: value for key, value in line.values.items() if key != "id"}
+    return records
 
 
 class TestIds:
@@ -139,8 +160,9 @@ class TestAVE:
     NAMES = ClassNames(CLASSES, "AVE", background=3)
 
     def read(self, path, *clips):
-        records = read_step_labels(path, ids_of(*(clips or (CLIP, OTHER))), self.NAMES, 10)
-        return {record["id"]: record["labels"] for record in records}
+        clips = clips or (CLIP, OTHER)
+        lines = read_step_labels(path, ids_of(*clips), self.NAMES, dict.fromkeys(clips, STEPS))
+        return {name: record["labels"] for name, record in records_of(lines).items()}
 
     @pytest.mark.parametrize(
         "text",
@@ -195,7 +217,7 @@ class TestAVE:
             ),
             (f"id,second,label\n{CLIP},3,background\n", r"line 2: clip '-en7GAdXAQk' has no row for second 0, 1, 2, 4"),
             (f"id,second,label\n{CLIP},1.5,Bark\n", "line 2: second is '1.5' and not a whole number"),
-            (f"id,second,label\n{CLIP},12,Bark\n", "line 2: 'Bark' lasts from 12 to 13 s"),
+            (f"id,second,label\n{CLIP},12,Bark\n", "line 2: step 12 is none of the clip, whose steps are 0 to 9"),
         ],
     )
     def test_faults(self, tmp_path, text, message):
@@ -204,32 +226,12 @@ class TestAVE:
         assert one_line(error)
         assert str(error.value).startswith(str(tmp_path / "x.csv"))
 
-    def test_real_lists_are_perfect(self, real):
-        splits = {
-            split: find_dataset("ave")(real / "annotations/ave", split, find_media=False)
-            for split in ("train", "val", "test")
-        }
-        data = splits["test"]
-        others = {split: [x.id for x in splits[split].annotations] for split in ("train", "val")}
-        ids = ids_of(*(annotation.id for annotation in data.annotations), others=others)
-        names = ClassNames(data.vocabulary.classes, "AVE", background=28)
-        records = read_step_labels(real / "annotations/ave/dgsct_testSet.txt", ids, names, 10)
-        labels = {record["id"]: record["labels"] for record in records}
-        assert len(labels) == len(data)
-        for annotation in data.annotations:
-            expected = [None] * 10
-            for event in annotation.events:
-                for second in range(int(event.start), int(event.end)):
-                    expected[second] = event.label
-            assert labels[annotation.id] == expected
-
 
 class TestAVVP:
     NAMES = ClassNames(["Speech", "Frying_(food)", "Dog"], "LLP")
 
     def read(self, path):
-        records = read_modality_events(path, ids_of(CLIP, OTHER), self.NAMES, 10)
-        return {record.pop("id"): record for record in records}
+        return records_of(read_modality_events(path, ids_of(CLIP, OTHER), self.NAMES, {CLIP: STEPS, OTHER: STEPS}))
 
     EXPECTED: ClassVar = {
         CLIP: {"audio": [["Speech", 0.0, 3.0], ["Dog", 2.0, 4.0], ["Dog", 9.0, 10.0]], "visual": [["Dog", 2.0, 4.0]]},
@@ -253,12 +255,12 @@ class TestAVVP:
     def test_a_table_for_each_modality(self, tmp_path):
         head = "filename\tonset\toffset\tevent_labels\n"
         file(tmp_path, "eval_audio.csv", f"{head}{CLIP}\t0\t3\tSpeech\n{CLIP}\t2\t4\tDog\n{CLIP}\t9\t10\tDog\n")
-        with pytest.raises(DataError, match=r"two tables are needed.* there is eval_audio\.csv"):
+        with pytest.raises(DataError, match=r"one table with 'visual' in its name is needed, and there is none"):
             self.read(tmp_path)
         file(tmp_path, "eval_visual.csv", f"{head}{CLIP}\t2\t4\tDog\n")
         assert self.read(tmp_path) == self.EXPECTED
         file(tmp_path, "audio.csv", head)
-        with pytest.raises(DataError, match=r"has two tables of audio events, audio\.csv and eval_audio\.csv"):
+        with pytest.raises(DataError, match=r"one table with 'audio' .* there is audio\.csv, eval_audio\.csv"):
             self.read(tmp_path)
 
     @pytest.mark.parametrize(
@@ -281,10 +283,18 @@ class TestMaskFiles:
 
     CLIPS = ("abcdefgh_12", "baby_dog_2_1", CLIP)
 
-    def found(self, folder, steps=5, first=1):
-        ids = ids_of(*self.CLIPS)
-        masks = find_masks(folder, ids)
-        return masks_of_steps(masks, {clip: list(range(steps)) for clip in self.CLIPS}, steps, first)
+    def found(self, folder):
+        """The files of each clip in the order of its steps, of a dataset that counts its own masks from 1."""
+        found = find_masks(folder, ids_of(*self.CLIPS))
+        for error in found.errors:
+            raise error
+        chosen = {}
+        for clip, files in files_of_steps(found.files, {clip: dict(enumerate(range(1, 6))) for clip in self.CLIPS}):
+            if isinstance(files, FileError):
+                raise files
+            assert list(files) == list(range(5))
+            chosen[clip] = list(files.values())
+        return chosen
 
     @pytest.mark.parametrize(
         ("pattern", "first"),
@@ -324,7 +334,11 @@ class TestMaskFiles:
                 "lacks the mask of frame 2, 4; it has 0, 1, 3. Write a mask of each of",
             ),
             ([f"{CLIP}/{k}.png" for k in (1, 2, 3, 4)], "lacks the mask of frame 5; it has 1, 2, 3, 4"),
-            ([f"{CLIP}/{k}.png" for k in range(6)], r"5\.png: clip '-en7GAdXAQk' has 5 frames, numbered from 0"),
+            (
+                [f"{CLIP}/{k}.png" for k in range(6)],
+                "numbered from 0 to 5, and clips have 5 frames, so that it is not known",
+            ),
+            ([f"{CLIP}/{k}.png" for k in range(10)], "numbered from 0 to 9, and clips have 5 frames"),
             ([f"{CLIP}/0.png", f"again/{CLIP}/0.png"], "is of the same frame of the same clip"),
             (["stranger/0.png"], r"0\.png: id 'stranger' is none of the test"),
             ([f"{CLIP}/mask.png"], "the name has no number of the frame"),
@@ -438,11 +452,12 @@ class TestMaskPixels:
 
 
 class TestCaptions:
-    GRID = CaptionGrid({CLIP: 3, OTHER: 3}, hop=1.0, fps=30)
-
-    def read(self, path):
-        records = read_captions(path, ids_of(CLIP, OTHER), self.GRID)
-        return {record["id"]: record["captions"] for record in records}
+    def read(self, path, described=()):
+        grid = CaptionGrid({CLIP: 3, OTHER: 3}, {CLIP: described, OTHER: described}, hop=1.0, fps=30)
+        return {
+            name: record["captions"]
+            for name, record in records_of(read_captions(path, ids_of(CLIP, OTHER), grid)).items()
+        }
 
     @pytest.mark.parametrize(
         ("name", "content"),
@@ -470,7 +485,12 @@ class TestCaptions:
 
     def test_steps_without_a_sentence(self, tmp_path):
         path = file(tmp_path, "x.json", json.dumps([{"image_id": f"{CLIP}_1", "caption": "a"}]))
-        assert self.read(path) == {CLIP: [None, "a", None]}
+        assert self.read(path, described={1}) == {CLIP: ["", "a", ""]}
+        with pytest.raises(
+            DataError, match=r"record 0: clip '-en7GAdXAQk' has no caption for step 2, of which"
+        ) as error:
+            self.read(path, described={1, 2})
+        assert one_line(error)
 
     def test_lines_of_the_dataset(self, tmp_path):
         lines = [
@@ -509,8 +529,13 @@ class TestCaptions:
 class TestBoxes:
     EXPECTED: ClassVar = {CLIP: [[0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.5, 0.25]], OTHER: [[0.0, 0.0, 1.0, 1.0]]}
 
-    def read(self, path, size=None):
-        return {name: boxes.tolist() for name, boxes in read_boxes(path, ids_of(CLIP, OTHER), size).items()}
+    def read(self, path):
+        boxes_by_name = {}
+        for boxes in read_boxes(path, ids_of(CLIP, OTHER)):
+            if isinstance(boxes, FileError):
+                raise boxes
+            boxes_by_name[boxes.id] = boxes.corners.tolist()
+        return boxes_by_name
 
     @pytest.mark.parametrize(
         ("name", "text"),
@@ -542,17 +567,18 @@ class TestBoxes:
         assert self.read(file(tmp_path, name, text.format(CLIP, OTHER))) == self.EXPECTED
 
     def test_pixels(self, tmp_path):
-        path = file(
-            tmp_path, "x.csv", f"id,x1,y1,x2,y2\n{CLIP},80,90,240,180\n{CLIP},0,0,160,45\n{OTHER},0,0,320,180\n"
-        )
-        assert self.read(path, (180, 320)) == self.EXPECTED
+        rows = [f"{CLIP},80,90,240,180", f"{CLIP},0,0,160,45", f"{OTHER},0,0,320,180"]
+        head = "id,x1,y1,x2,y2"
+        sized = [f"{row},320,180" for row in rows]
+        path = file(tmp_path, "x.csv", "\n".join([f"{head},image_width,image_height", *sized]))
+        assert self.read(path) == self.EXPECTED
+        path = file(tmp_path, "x.csv", "\n".join([head, *rows]))
         with pytest.raises(DataError, match=r"line 2: a coordinate is 240, so boxes are in pixels") as error:
             self.read(path)
         assert one_line(error)
-        with pytest.raises(
-            DataError, match=r"line 2: box 80, 90, 240, 180 is reversed or outside .* of 200 x 200 pixels"
-        ):
-            self.read(path, (200, 200))
+        path = file(tmp_path, "x.csv", f"{head},image_width,image_height\n{rows[0]},200,200\n")
+        with pytest.raises(DataError, match=r"line 2: box 80, 90, 240, 180 is reversed or outside .* of 200 x 200"):
+            self.read(path)
 
     def test_heat(self):
         heat = box_heat(np.array([[0.25, 0.5, 0.75, 1.0]]), 8)
@@ -576,18 +602,16 @@ class TestBoxes:
             self.read(file(tmp_path, name, text))
         assert one_line(error)
 
-    def test_real_boxes(self, real):
-        data = find_dataset("vggss")(real / "annotations/ssl", "test", find_media=False)
-        ids = ids_of(*(annotation.id for annotation in data.annotations))
-        with pytest.raises(DataError, match=r"vggss\.json\.gz, record \d+: box .* is reversed or outside"):
-            read_boxes(real / "annotations/ssl/vggss.json.gz", ids)  # 18 of the authors' boxes are
-
 
 class TestHeatMaps:
     MAPS: ClassVar = {CLIP: np.arange(6.0).reshape(2, 3), OTHER: np.ones((2, 3), np.float16)}
 
     def read(self, path):
-        return dict(read_heat_maps(path, ids_of(CLIP, OTHER)))
+        heat = {}
+        for name, record in records_of(read_heat_maps(path, ids_of(CLIP, OTHER))).items():
+            assert record["steps"] == [0]
+            (heat[name],) = decode(record["heat"])
+        return heat
 
     @pytest.mark.parametrize("form", ["folder", "axes", "archive"])
     def test_forms(self, tmp_path, form):
@@ -611,7 +635,6 @@ class TestHeatMaps:
             (CLIP, np.zeros(3), r"npy: an array of shape \(3,\) is no heat map"),
             (CLIP, np.zeros((2, 3, 3)), r"npy: an array of shape \(2, 3, 3\) is no heat map"),
             ("nobody", np.zeros((2, 2)), "id 'nobody' is none of the test"),
-            (f"{CLIP}_0", np.zeros((2, 2)), "is of the same picture"),
         ],
     )
     def test_faults(self, tmp_path, name, values, message):

@@ -15,13 +15,12 @@ from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
-from avkit.datasets.clip_reader import ClipReader, feature_name, require_hop
+from avkit.datasets.clip_reader import ClipReader, require_hop
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.targets import TargetBuilder
 from avkit.errors import DataError, unknown_name
-from avkit.features.base import Features
 from avkit.fields import FIELDS
 from avkit.media.video import count_steps
 
@@ -156,10 +155,6 @@ class ClipDataset(Dataset):
         """Name under which features of a sample's clip are stored."""
         return self.annotations[self.samples[index].clip].media
 
-    def stored_name(self, index: int, features: Features) -> str:
-        """Name under which some features of a sample's clip are stored: its own where they have a row for each."""
-        return feature_name(features, self.annotations[self.samples[index].clip])
-
     def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
         """Read one sample; its tensors are shared with later calls, so do not write into them.
 
@@ -222,6 +217,15 @@ class ClipDataset(Dataset):
             return Grid(steps, hop, steps * hop)
         duration = self.reader.clip_duration(annotation)
         return Grid(1, hop, hop) if duration is None else Grid(count_steps(duration, hop), hop, duration)
+
+    def mask_files_of(self, index: int) -> dict[int, str]:
+        """The file of the true mask of each step of a sample that has one, as a path from the root; none is read."""
+        annotation = self.annotations[self.samples[index].clip]
+        grid = self._target_grid(annotation)
+        completed = self.complete(annotation, grid)
+        masks = completed.masks or []
+        nearest = self.target_builder.nearest_masks(completed, grid)
+        return {step: masks[k].file for step, k in sorted(nearest.items())}
 
     def collecting(self, faults: Faults) -> "ClipDataset":
         """The same clips, whose items give faults of annotations to `faults`; nothing of them is kept in memory."""

@@ -120,7 +120,7 @@ class TargetBuilder:
         }
         if "class_mask" in annotation.fields:
             targets["class_mask"] = torch.zeros(size, dtype=torch.uint8)
-        for step, k in self._nearest_masks(annotation, grid).items():
+        for step, k in self.nearest_masks(annotation, grid).items():
             with self.faults:
                 mask, classes = self.read_mask(annotation, grid, k)
                 targets["mask"][step] = torch.from_numpy(mask)
@@ -129,7 +129,7 @@ class TargetBuilder:
                     targets["class_mask"][step] = torch.from_numpy(classes)
         return targets
 
-    def _nearest_masks(self, annotation: Annotation, grid: Grid) -> dict[int, int]:
+    def nearest_masks(self, annotation: Annotation, grid: Grid) -> dict[int, int]:
         """The number of the mask to use for each step that has one."""
         nearest: dict[int, tuple[float, int]] = {}
         for k, mask in enumerate(annotation.masks or ()):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What predictions are scored against: the samples of a split with their targets, without pictures and sound."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avkit.batch import Batch, Vocabulary
+from avkit.batch import Batch, Item, Vocabulary
 from avkit.collate import collate
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.datasets.official import Official
@@ -63,6 +63,14 @@ class Truth:
             self._places[dataset.sample_id(index)] = index
         self.ids = list(self._places)
 
+    def with_options(self, options: Mapping[str, object]) -> "Truth":
+        """The same samples for a task with other options, such as `captions=False`."""
+        if not options:
+            return self
+        with building("task", type(self.task)):
+            task = type(self.task)(self.task.vocabulary, **options)
+        return Truth(task, self.dataset)
+
     @property
     def classes(self) -> list[str]:
         """Names of the dataset's classes in index order, without background."""
@@ -86,9 +94,17 @@ class Truth:
             items.append(replace(self.dataset.target_item(place, self.fields), place=place))
         return collate(items, self.task.name)
 
+    def item(self, name: str, *fields: str) -> Item:
+        """A sample with some of its targets, without pictures and sound."""
+        return self.dataset.target_item(self._places[name], frozenset(fields))
+
     def steps_of(self, name: str) -> int:
         """Number of steps of a sample."""
-        return self.dataset.target_item(self._places[name], frozenset()).steps
+        return self.item(name).steps
+
+    def place(self, name: str) -> int:
+        """Number of a sample in the dataset."""
+        return self._places[name]
 
 
 def open_truth(task: str | None, dataset: str, options: TruthOptions) -> Truth:

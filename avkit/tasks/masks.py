@@ -43,12 +43,22 @@ def mask_records(prediction: Prediction, batch: Batch) -> list[Record]:
     records: list[Record] = []
     for row, (name, known) in enumerate(zip(batch.id, known_steps(batch).cpu(), strict=True)):
         steps = known.nonzero()[:, 0]
-        maps = prediction["mask"][row].cpu()[steps].float()
-        record: Record = {"id": name, "steps": steps.tolist(), "masks": [encode_rle(m.numpy()) for m in maps > 0.5]}
-        if not bool(((maps == 0) | (maps == 1)).all()):
-            record["levels"] = encode_array(mask_levels(maps).numpy())
-        records.append(record)
+        records.append(mask_record(name, steps.tolist(), prediction["mask"][row].cpu()[steps].float()))
     return records
+
+
+def mask_record(name: str, steps: list[int], maps: Tensor) -> Record:
+    """The record of one sample, as in `mask_records`.
+
+    Args:
+        name: Id of the sample.
+        steps: The annotated steps.
+        maps: Probabilities of their masks, float32 (n, H, W).
+    """
+    record: Record = {"id": name, "steps": steps, "masks": [encode_rle(m.numpy()) for m in maps > 0.5]}
+    if not bool(((maps == 0) | (maps == 1)).all()):
+        record["levels"] = encode_array(mask_levels(maps).numpy())
+    return record
 
 
 def stored_masks(records: Sequence[Record], batch: Batch) -> Tensor:

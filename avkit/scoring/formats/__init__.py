@@ -10,6 +10,13 @@ from avkit.scoring.truth import Truth
 
 #: Name on the command line, and where the format is. The first that knows a file reads it, the surest ones first.
 FORMATS: dict[str, str] = {
+    "ave-table": "avkit.scoring.formats.ave:LabelTable",
+    "avvp-table": "avkit.scoring.formats.avvp:ModalityTable",
+    "boxes": "avkit.scoring.formats.boxes:Boxes",
+    "heat-maps": "avkit.scoring.formats.heat_maps:HeatMaps",
+    "ra-ssu-folder": "avkit.scoring.formats.regions:RegionFolder",
+    "mask-folder": "avkit.scoring.formats.masks:MaskFolder",
+    "captions": "avkit.scoring.formats.captions:Captions",
     "avkit": "avkit.scoring.formats.avkit:AvkitLines",
 }
 

@@ -2,15 +2,21 @@
 """Predictions for audio-visual video parsing: a table of events or segments with modality, or one for each modality."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from avkit.errors import DataError, unknown_name
+from avkit.errors import DataError, FileError, unknown_name
+from avkit.scoring.formats.base import Format
+from avkit.scoring.formats.by_clip import group_by_clip
 from avkit.scoring.formats.ids import SampleIds
 from avkit.scoring.formats.labels import ClassNames
+from avkit.scoring.formats.listed import ClipSteps, class_names, clip_steps, sample_ids
 from avkit.scoring.formats.spans import Span, has_spans, read_spans
+from avkit.scoring.predictions import PlacedRecord
+from avkit.scoring.truth import Truth
 
 #: Ways to write the modalities that are meant.
 _MODALITIES = {
@@ -27,30 +33,34 @@ _MODALITIES = {
 }
 _ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 
-
-def find_tables(folder: Path) -> dict[str, Path]:
-    """The table of each modality in a folder, by the word `audio` or `visual` in the file's name.
-
-    Raises:
-        DataError: If several files bear one of the words.
-    """
-    tables: dict[str, Path] = {}
-    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(_ENDINGS))
-    for path in files:
-        name = path.name.lower()
-        for modality in ("audio", "visual"):
-            if modality in name and has_spans(path):
-                if modality in tables:
-                    raise DataError(
-                        f"{folder} has two tables of {modality} events, {tables[modality].name} and {path.name}. Leave "
-                        "one of them there."
-                    )
-                tables[modality] = path
-    return tables
+#: Steps of each class of one modality.
+Active = dict[str, set[int]]
 
 
-def read_modality_events(path: Path, ids: SampleIds, names: ClassNames, steps: int) -> Iterator[dict[str, Any]]:
-    """Audible and visible events of every clip, in whole seconds.
+class ModalityTable(Format):
+    """A table of events or segments with modality, or a folder with a table for each."""
+
+    name = "avvp-table"
+    title = "table of events or segments with a column modality, or a folder with one of audio and one of visual events"
+    tasks: ClassVar[tuple[str, ...]] = ("avvp",)
+
+    @classmethod
+    def detect(cls, path: Path) -> bool:
+        """Whether the first line names the columns of events or segments, or a folder has such tables."""
+        if path.is_dir():
+            return bool(_tables(path, "audio") or _tables(path, "visual"))
+        return has_spans(path)
+
+    @classmethod
+    def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
+        """As `read_modality_events`."""
+        return read_modality_events(path, sample_ids(truth), class_names(truth), clip_steps(truth))
+
+
+def read_modality_events(
+    path: Path, ids: SampleIds, names: ClassNames, steps: Mapping[str, ClipSteps]
+) -> Iterator[PlacedRecord | FileError]:
+    """Audible and visible events of every clip.
 
     Clips without a row have no events: a table of events cannot say it otherwise.
 
@@ -58,48 +68,69 @@ def read_modality_events(path: Path, ids: SampleIds, names: ClassNames, steps: i
         path: A table with a column `modality`, or a folder with one table for each modality.
         ids: Ids of the clips that are scored.
         names: Classes.
-        steps: Steps of a clip.
+        steps: Steps of each clip.
 
     Yields:
-        `id`, and `audio` and `visual`: lists of class, start and end in seconds.
+        `id`, and `audio` and `visual`: lists of class, start and end in seconds; an error for a row that names no clip,
+        and for a clip with a row that is wrong.
 
     Raises:
-        DataError: If a row names no clip, class or modality; names file and line.
+        DataError: If the file is no such table, or a folder has not one for each modality.
     """
-    active: dict[str, dict[str, dict[str, set[int]]]] = defaultdict(lambda: {"audio": {}, "visual": {}})
-    for modalities, span in _spans(path, steps):
-        name = ids.find(span.id, span.where)
-        if name is None:
-            continue
+    clips = group_by_clip(_spans(path, max(clip.number for clip in steps.values())), ids, path)
+    yield from clips.errors
+    for name, spans in clips.entries.items():
+        try:
+            audio, visual = _active(spans, names, steps[name])
+        except DataError as error:
+            yield FileError(str(error))
+        else:
+            hop = steps[name].hop
+            yield PlacedRecord(spans[0].where, {"id": name, "audio": _runs(audio, hop), "visual": _runs(visual, hop)})
+    for name in clips.without(ids):
+        yield PlacedRecord(str(path), {"id": name, "audio": [], "visual": []})
+
+
+def _active(spans: list[Span], names: ClassNames, steps: ClipSteps) -> tuple[Active, Active]:
+    """Steps of each class that is audible, and that is visible, in one clip."""
+    active: dict[str, Active] = {"audio": defaultdict(set), "visual": defaultdict(set)}
+    for span in spans:
         labels = names.find_several(span.label, span.where)
-        covered = span.steps(steps)
-        for modality in modalities:
+        covered = span.covered(steps)
+        for modality in _modalities(span):
             for label in labels:
-                active[name][modality].setdefault(label, set()).update(covered)
-    for name in (*active, *(name for name in ids if name not in active)):
-        by_modality = active.get(name, {"audio": {}, "visual": {}})
-        yield {"id": name, "audio": _runs(by_modality["audio"]), "visual": _runs(by_modality["visual"])}
+                active[modality][label].update(covered)
+    return active["audio"], active["visual"]
 
 
-def _spans(path: Path, steps: int) -> Iterator[tuple[Sequence[str], Span]]:
+def _spans(path: Path, longest: int) -> Iterator[Span]:
     """The rows of all tables with their modalities."""
-    if path.is_dir():
-        tables = find_tables(path)
-        if len(tables) < 2:
-            found = ", ".join(file.name for file in tables.values()) or "none"
-            raise DataError(
-                f"{path}: two tables are needed, with 'audio' and 'visual' in their names, and there is {found}. Or "
-                "give one table with a column modality."
-            )
-        for modality, file in tables.items():
-            for span in read_spans(file, steps).spans:
-                yield (modality,), span
+    if not path.is_dir():
+        yield from read_spans(path, longest).spans
         return
-    for span in read_spans(path, steps).spans:
-        yield _modalities(span), span
+    for modality in ("audio", "visual"):
+        tables = _tables(path, modality)
+        if len(tables) != 1:
+            found = ", ".join(table.name for table in tables) or "none"
+            raise DataError(
+                f"{path}: one table with {modality!r} in its name is needed, and there is {found}. Or give one table "
+                "with a column modality."
+            )
+        for span in read_spans(tables[0], longest).spans:
+            yield replace(span, modality=modality)
 
 
-def _modalities(span: Span) -> Sequence[str]:
+def _tables(folder: Path, modality: str) -> list[Path]:
+    """Tables of events in a folder that have a modality in their names."""
+    files = []
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        if modality in name and name.endswith(_ENDINGS) and has_spans(path):
+            files.append(path)
+    return files
+
+
+def _modalities(span: Span) -> tuple[str, ...]:
     letters = "".join(character for character in span.modality.casefold() if character.isalpha())
     if not letters:
         raise DataError(
@@ -111,11 +142,11 @@ def _modalities(span: Span) -> Sequence[str]:
     return _MODALITIES[letters]
 
 
-def _runs(steps_by_label: dict[str, set[int]]) -> list[list[str | float]]:
-    """Events of one modality: class, start and end of every run of steps."""
+def _runs(active: Active, hop: float) -> list[list[str | float]]:
+    """Events of one modality: class, start and end in seconds of every run of steps."""
     events: list[list[str | float]] = []
-    for label, steps in steps_by_label.items():
+    for label, steps in active.items():
         for _, group in groupby(enumerate(sorted(steps)), lambda pair: pair[1] - pair[0]):
             run = [step for _, step in group]
-            events.append([label, float(run[0]), float(run[-1] + 1)])
+            events.append([label, run[0] * hop, (run[-1] + 1) * hop])
     return events

@@ -2,7 +2,7 @@
 """The contract of a form of files of predictions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,15 @@ class Format(ABC):
     @abstractmethod
     def detect(cls, path: Path) -> bool:
         """Whether a file or folder has this form, by its first bytes or names of files; never an error."""
+
+    @classmethod
+    def task_options(cls, truth: Truth) -> Mapping[str, object]:
+        """Options of the task with which files of this form are scored, see `Truth.with_options`.
+
+        A form that holds a part of what a task asks, such as masks without captions, leaves the rest out of the score;
+        one that the usual protocol cannot score names another. By default none.
+        """
+        return {}
 
     @classmethod
     @abstractmethod

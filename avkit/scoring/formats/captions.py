@@ -2,21 +2,27 @@
 """Captions of clips: COCO results (`image_id`, `caption`), lines of JSON, tables, or `ID<tab>text`."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from avkit.datasets.json_records import JsonRecord
-from avkit.errors import DataError
+from avkit.errors import AvkitError, DataError, FileError
 from avkit.reading.text import parse_json, read_json, read_text
-from avkit.scoring.formats.ids import SampleIds, bare_name
+from avkit.scoring.formats.base import Format
+from avkit.scoring.formats.by_clip import group_by_clip
+from avkit.scoring.formats.ids import SampleIds
+from avkit.scoring.formats.listed import sample_ids
 from avkit.scoring.formats.tables import COLUMN_NAMES, read_table, table_columns
+from avkit.scoring.predictions import PlacedRecord
+from avkit.scoring.truth import Truth
 
 _FORM = "An entry has image_id (the clip, or CLIP_k for its k-th step or frame) and caption"
 _ID_KEYS = ("image_id", "id", "clip", "clip_id", "video", "video_id", "filename", "name", "sample_id")
 _TEXT_KEYS = ("caption", "text", "sentence", "prediction", "answer", "response", "output", "captions")
+#: Frames per second of f-Music and f-Lifescene.
+_FPS = 30.0
 #: An id with the number of a step or frame behind it.
 _NUMBERED = re.compile(r"(.+?)[_/#](\d+)")
 
@@ -46,11 +52,13 @@ class CaptionGrid:
 
     Attributes:
         steps: Number of steps by clip.
+        described: Steps of which the dataset has a caption, by clip.
         hop: Seconds per step.
         fps: Frames per second by which frames are numbered.
     """
 
     steps: Mapping[str, int]
+    described: Mapping[str, Container[int]]
     hop: float
     fps: float
 
@@ -59,7 +67,48 @@ class CaptionGrid:
         return (step + 0.5) * self.hop * self.fps
 
 
-def read_captions(path: Path, ids: SampleIds, grid: CaptionGrid) -> Iterator[dict[str, Any]]:
+class Captions(Format):
+    """Captions of clips, their steps or their frames."""
+
+    name = "captions"
+    title = "captions: COCO results (image_id, caption), lines of JSON, a table (id,second,caption), or ID<tab>text"
+    tasks: ClassVar[tuple[str, ...]] = ("ra_ssu",)
+
+    @classmethod
+    def detect(cls, path: Path) -> bool:
+        """Whether it is a text file that begins like one of these, or a folder with `captions.jsonl`."""
+        if path.is_dir():
+            return next(path.rglob("captions.jsonl"), None) is not None
+        try:
+            return next(_entries(path), None) is not None
+        except AvkitError:
+            return False
+
+    @classmethod
+    def task_options(cls, truth: Truth) -> Mapping[str, object]:
+        """No masks."""
+        return {"masks": False}
+
+    @classmethod
+    def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
+        """As `read_captions`."""
+        return read_captions(path, sample_ids(truth), caption_grid(truth))
+
+
+def caption_grid(truth: Truth) -> CaptionGrid:
+    """Where captions are scored; frames are numbered at 30 a second where the dataset does not say it."""
+    steps = {}
+    described = {}
+    hop = 1.0
+    for name in truth.ids:
+        item = truth.item(name, "caption")
+        steps[name] = item.steps
+        described[name] = {step for step, text in enumerate(item.targets["caption"]) if text}
+        hop = item.hop
+    return CaptionGrid(steps, described, hop, _FPS)
+
+
+def read_captions(path: Path, ids: SampleIds, grid: CaptionGrid) -> Iterator[PlacedRecord | FileError]:
     """A caption for every step of every clip of a file.
 
     A sentence without a number is that of the whole clip. Numbers are those of steps if none reaches the number of
@@ -72,30 +121,45 @@ def read_captions(path: Path, ids: SampleIds, grid: CaptionGrid) -> Iterator[dic
         grid: Their steps.
 
     Yields:
-        `id` and `captions`, one per step; None where the clip has none.
+        `id` and `captions`, one per step; an error for an entry that names no clip, and for a clip with two sentences
+        in one place or without one where the dataset has one.
 
     Raises:
-        DataError: If an entry names no clip, or a step has two sentences; names file and line.
+        DataError: If the file holds no captions.
     """
-    by_clip: dict[str, list[_Entry]] = defaultdict(list)
-    for entry in _entries(path):
-        known = _identify(entry, ids)
-        if known is not None:
-            by_clip[known.id].append(known)
-    by_frame = _are_frames(by_clip, grid)
-    for name, entries in by_clip.items():
-        steps = grid.steps[name]
-        marks = [grid.frame_of(step) if by_frame else step for step in range(steps)]
-        yield {"id": name, "captions": [_caption_at(mark, entries, holds=by_frame) for mark in marks]}
+    clips = group_by_clip((_take_number(entry, ids) for entry in _entries(path)), ids, path)
+    yield from clips.errors
+    by_frame = any(_are_frames(entries, grid.steps[name]) for name, entries in clips.entries.items())
+    for name, entries in clips.entries.items():
+        try:
+            captions = _captions(entries, grid, name, by_frame=by_frame)
+        except DataError as error:
+            yield FileError(str(error))
+        else:
+            yield PlacedRecord(entries[0].where, {"id": name, "captions": captions})
 
 
-def _are_frames(by_clip: Mapping[str, list[_Entry]], grid: CaptionGrid) -> bool:
-    """Whether numbers are those of frames: one of them is no step of its clip."""
-    for name, entries in by_clip.items():
-        _check_once(entries)
-        if any(entry.number is not None and entry.number >= grid.steps[name] for entry in entries):
-            return True
-    return False
+def _are_frames(entries: list[_Entry], steps: int) -> bool:
+    """Whether numbers are those of frames: one of them is no step of the clip."""
+    return any(entry.number is not None and entry.number >= steps for entry in entries)
+
+
+def _captions(entries: list[_Entry], grid: CaptionGrid, name: str, *, by_frame: bool) -> list[str]:
+    """The caption of each step of one clip; empty where there is none, and the dataset has none either."""
+    _check_once(entries)
+    captions = []
+    lacking = []
+    for step in range(grid.steps[name]):
+        caption = _caption_at(grid.frame_of(step) if by_frame else step, entries, holds=by_frame)
+        if caption is None and step in grid.described[name]:
+            lacking.append(str(step))
+        captions.append(caption or "")
+    if lacking:
+        raise DataError(
+            f"{entries[0].where}: clip {name!r} has no caption for step {', '.join(lacking)}, of which the dataset has "
+            "one. Write a caption for each of its steps, or one without a number for the whole clip."
+        )
+    return captions
 
 
 def _check_once(entries: list[_Entry]) -> None:
@@ -126,16 +190,12 @@ def _order(entry: _Entry) -> int:
     return -1 if entry.number is None else entry.number
 
 
-def _identify(entry: _Entry, ids: SampleIds) -> _Entry | None:
-    """The entry with the id of its sample, and the number that stood behind it; None if it is of another split."""
-    written = bare_name(entry.id) if not _NUMBERED.fullmatch(entry.id) else entry.id
-    number = entry.number
-    numbered = _NUMBERED.fullmatch(written)
-    if number is None and not ids.has(written) and numbered is not None and ids.has(numbered[1]):
-        written = numbered[1]
-        number = int(numbered[2])
-    name = ids.find(written, entry.where)
-    return None if name is None else replace(entry, id=name, number=number)
+def _take_number(entry: _Entry, ids: SampleIds) -> _Entry:
+    """The entry with the number that stands behind its id, where the id without it is that of a sample."""
+    numbered = _NUMBERED.fullmatch(entry.id)
+    if entry.number is not None or numbered is None or ids.has(entry.id) or not ids.has(numbered[1]):
+        return entry
+    return replace(entry, id=numbered[1], number=int(numbered[2]))
 
 
 def _entries(path: Path) -> Iterator[_Entry]:

@@ -3,11 +3,12 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 
-from avkit.errors import DataError
+from avkit.errors import DataError, count_of
 
 #: Endings of file names that people leave on ids.
 _ENDINGS = re.compile(r"\.(mp4|mkv|webm|avi|mov|wav|mp3|flac|m4a|png|jpg|jpeg|npy|npz|json|txt)$", re.IGNORECASE)
@@ -51,18 +52,25 @@ class SampleIds:
     Args:
         ids: Ids of the list.
         title: What they are of, such as `AVE, test`.
-        others: Ids of other splits, by split.
+        others: Gives the ids of other splits, by split; asked only where an id is not in the list.
 
     Attributes:
         other_splits: How many ids of each other split were asked for.
     """
 
-    def __init__(self, ids: Iterable[str], title: str, others: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(
+        self, ids: Iterable[str], title: str, others: Callable[[], Mapping[str, Iterable[str]]] | None = None
+    ) -> None:
         self.title = title
         self._ids = dict.fromkeys(ids)
         self._by_head = _by_head(self._ids)
-        self._others = {split: SampleIds(names, split) for split, names in (others or {}).items()}
+        self._list_others = others
         self.other_splits: Counter[str] = Counter()
+
+    @cached_property
+    def _others(self) -> dict[str, "SampleIds"]:
+        listed = {} if self._list_others is None else self._list_others()
+        return {split: SampleIds(names, split) for split, names in listed.items()}
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -111,6 +119,14 @@ class SampleIds:
                     self.other_splits[split] += 1
                     return None
         raise DataError(f"{where}: id {names[0]!r} is none of {self.title}.{self._nearest(names[0])}")
+
+    def left_out(self, path: str) -> list[str]:
+        """What was left out of a file because it is of another split, in one sentence for each split."""
+        sentences = []
+        for split, count in sorted(self.other_splits.items()):
+            ids = count_of(count, "id is", "ids are")
+            sentences.append(f"{path}: {ids} of split {split!r} and left out, since {self.title} is scored.")
+        return sentences
 
     def has(self, name: str) -> bool:
         """Whether an id stands in the list, or in that of another split, as it is."""

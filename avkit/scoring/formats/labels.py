@@ -55,6 +55,13 @@ class ClassNames:
         hint = f" The nearest is {near[0]!r}." if near else f" Classes are {', '.join(self.classes[:5])}, ..."
         raise DataError(f"{where}: {written!r} is no class of {self.title}.{hint}")
 
+    def is_background(self, written: str) -> bool:
+        """Whether it stands for background."""
+        if self.get(written) is not None:
+            return False
+        is_index = written.strip().isdecimal()
+        return _letters(written) in _BACKGROUND or (is_index and self._by_index.get(int(written), "") is None)
+
     def get(self, written: str) -> str | None:
         """The class of a name; None where it is none."""
         return self._by_letters.get(_letters(written))

@@ -7,11 +7,11 @@ k from 1.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from avkit.errors import DataError
+from avkit.errors import DataError, FileError
 from avkit.scoring.formats.ids import SampleIds
 
 #: A file's name that ends in a number, with what stands before it; or has one number anywhere.
@@ -20,54 +20,57 @@ _ONE_NUMBER = re.compile(r"(\D*)(\d+)\D*")
 #: Colour maps are left out where class maps lie beside them.
 _COLOURS = "labels_rgb"
 _CLASSES = "labels_semantic"
+#: Numbers that a message shows.
+_MAX_LISTED = 12
 
 
-class NumberedMasks:
-    """The masks of one clip.
+@dataclass
+class FoundMasks:
+    """The masks of a folder.
 
     Attributes:
-        files: Files by their number.
+        files: Files of every clip by their number.
+        errors: What is wrong with others.
     """
 
-    def __init__(self) -> None:
-        self.files: dict[int, Path] = {}
-
-    def add(self, number: int, path: Path) -> None:
-        """Add a file.
-
-        Raises:
-            DataError: If there is another one of this number.
-        """
-        other = self.files.setdefault(number, path)
-        if other != path:
-            raise DataError(
-                f"{path}: {other} is of the same frame of the same clip. Name the folder with the masks of one run "
-                "alone."
-            )
+    files: dict[str, dict[int, Path]] = field(default_factory=dict)
+    errors: list[FileError] = field(default_factory=list)
 
 
-def find_masks(folder: Path, ids: SampleIds) -> dict[str, NumberedMasks]:
-    """The masks of every clip of a folder.
+def find_masks(folder: Path, ids: SampleIds) -> FoundMasks:
+    """The masks of every clip of a folder; a clip of which two files are of one frame is left out.
 
     Args:
         folder: The folder, which is searched with all below it.
         ids: Ids of the clips that are scored.
 
     Raises:
-        DataError: If there is no PNG, a file is of no clip, or two files are of one frame.
+        DataError: If there is no PNG.
     """
-    by_clip: dict[str, NumberedMasks] = defaultdict(NumberedMasks)
-    files = mask_paths(folder)
-    if not files:
+    paths = mask_paths(folder)
+    if not paths:
         raise DataError(f"{folder} holds no PNG. Name the folder with a mask of every frame, such as CLIP/CLIP_0.png.")
-    for path in files:
-        prefix, number = _number(path)
-        parents = [parent.name for parent in path.parents if parent.is_relative_to(folder)]
-        names = [name for name in (prefix, *parents) if name]
-        clip = ids.find_first(names, str(path))
-        if clip is not None:
-            by_clip[clip].add(number, path)
-    return by_clip
+    found = FoundMasks()
+    doubled = set()
+    meant: dict[tuple[str, ...], str | None] = {}
+    for path in paths:
+        try:
+            names, number = _names_and_number(path, folder)
+            if names not in meant:
+                meant[names] = None
+                meant[names] = ids.find_first(names, str(path))
+            clip = meant[names]
+            if clip is not None:
+                _add(found.files.setdefault(clip, {}), number, path)
+        except DoubledError as error:
+            doubled.add(clip)
+            found.errors.append(FileError(str(error)))
+        except DataError as error:
+            found.errors.append(FileError(str(error)))
+    for clip in doubled:
+        found.files.pop(str(clip), None)
+    found.errors += [FileError(text) for text in ids.left_out(str(folder))]
+    return found
 
 
 def mask_paths(folder: Path) -> list[Path]:
@@ -81,64 +84,89 @@ def mask_paths(folder: Path) -> list[Path]:
     return files
 
 
-def masks_of_steps(
-    masks: Mapping[str, NumberedMasks], steps: Mapping[str, Sequence[int]], total: int, usual_first: int
-) -> dict[str, list[Path]]:
-    """The file of every step that is scored.
+def files_of_steps(
+    files: Mapping[str, Mapping[int, Path]], own: Mapping[str, Mapping[int, int]]
+) -> Iterator[tuple[str, dict[int, Path] | FileError]]:
+    """The file of every step that is scored, by clip; an error for a clip that lacks one.
 
-    Frames are counted from 0 or from 1, the same for all clips: from 0 where some file is numbered so, else in the way
-    by which fewer masks are missing.
+    Files are numbered by step from 0, as official savers do, or as the dataset numbers its own masks, all in the same
+    way: the one by which fewer are missing.
 
     Args:
-        masks: Masks by clip.
-        steps: Steps that are scored by clip.
-        total: Steps of the longest clip.
-        usual_first: First number of the dataset's own masks.
+        files: Files of every clip by their number.
+        own: For every clip the number of the dataset's own mask of each step that is scored.
 
     Raises:
-        DataError: If a clip lacks masks, or has more than `total`.
+        DataError: If both ways find all masks and differ.
     """
-    first = _first_number(masks, steps, usual_first)
-    chosen = {}
-    for clip, numbered in masks.items():
-        files = numbered.files
-        lacking = [step + first for step in steps[clip] if step + first not in files]
+    by_step = _is_by_step(files, own)
+    for clip, numbered in files.items():
+        numbers = {step: step if by_step else number for step, number in own[clip].items()}
+        lacking = [number for number in numbers.values() if number not in numbered]
         if lacking:
-            example = next(iter(files.values()))
-            raise DataError(
-                f"{example.parent}: clip {clip!r} lacks the mask of frame {_listed(lacking)}; it has "
-                f"{_listed(sorted(files))}. Write a mask of each of its {len(steps[clip])} annotated frames, or none."
+            example = next(iter(numbered.values()))
+            yield (
+                clip,
+                FileError(
+                    f"{example.parent}: clip {clip!r} lacks the mask of frame {_listed(lacking)}; it has "
+                    f"{_listed(sorted(numbered))}. Write a mask of each of its {len(numbers)} annotated frames, "
+                    "or none."
+                ),
             )
-        beyond = [path for number, path in files.items() if number - first >= total]
-        if beyond:
-            raise DataError(f"{beyond[0]}: clip {clip!r} has {total} frames, numbered from {first}.")
-        chosen[clip] = [files[step + first] for step in steps[clip]]
-    return chosen
+        else:
+            yield clip, {step: numbered[number] for step, number in numbers.items()}
 
 
-def _first_number(masks: Mapping[str, NumberedMasks], steps: Mapping[str, Sequence[int]], usual: int) -> int:
-    present = {0: 0, 1: 0}
-    for clip, numbered in masks.items():
-        if 0 in numbered.files:
-            return 0
-        for first in present:
-            present[first] += sum(step + first in numbered.files for step in steps[clip])
-    if present[0] == present[1]:
-        return usual
-    return 0 if present[0] > present[1] else 1
+def _is_by_step(files: Mapping[str, Mapping[int, Path]], own: Mapping[str, Mapping[int, int]]) -> bool:
+    by_step = 0
+    by_own = 0
+    total = 0
+    highest = 0
+    last = 0
+    last_own = 0
+    for clip, numbered in files.items():
+        by_step += sum(step in numbered for step in own[clip])
+        by_own += sum(number in numbered for number in own[clip].values())
+        total += len(own[clip])
+        highest = max(highest, *numbered)
+        last = max(last, *own[clip])
+        last_own = max(last_own, *own[clip].values())
+    differ = any(step != number for clip in files for step, number in own[clip].items())
+    numbers_steps = last_own <= last + 1  # the dataset's numbers are those of steps too, counted from 1
+    if differ and numbers_steps and by_step == by_own == total:
+        example = next(iter(next(iter(files.values())).values()))
+        raise DataError(
+            f"{example.parent}: masks are numbered from 0 to {highest}, and clips have {last + 1} frames, so that it "
+            "is not known whether 0 or 1 is the first. Number the masks of each clip from 0."
+        )
+    return by_step > by_own
 
 
-def _number(path: Path) -> tuple[str, int]:
-    """What stands before the number of a file's name, and the number.
+class DoubledError(DataError):
+    """Two files are of one frame."""
+
+
+def _add(files: dict[int, Path], number: int, path: Path) -> None:
+    other = files.setdefault(number, path)
+    if other != path:
+        raise DoubledError(
+            f"{path}: {other} is of the same frame of the same clip. Name the folder with the masks of one run alone."
+        )
+
+
+def _names_and_number(path: Path, folder: Path) -> tuple[tuple[str, ...], int]:
+    """Names of which one is the clip's, the likeliest first, and the number of the frame.
 
     Raises:
-        DataError: If there is none.
+        DataError: If the name of the file has no number.
     """
     match = _LAST_NUMBER.fullmatch(path.stem) or _ONE_NUMBER.fullmatch(path.stem)
     if match is None:
         raise DataError(f"{path}: the name has no number of the frame. Name masks CLIP_0.png, CLIP_1.png, ...")
-    return match[1], int(match[2])
+    parents = [parent.name for parent in path.parents if parent.is_relative_to(folder)]
+    return tuple(name for name in (match[1], *parents) if name), int(match[2])
 
 
 def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in numbers)
+    listed = [str(number) for number in numbers]
+    return ", ".join(listed[:_MAX_LISTED]) + (", ..." if len(listed) > _MAX_LISTED else "")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the pixels of predicted masks say: yes or no, probabilities as grey, or classes by index or official colour."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,29 +51,47 @@ class MaskScale:
         return grey.values.astype(np.float32) / np.float32(grey.white)
 
 
-def scale_of(paths: Iterable[Path]) -> MaskScale:
-    """How masks are read, by all of them: one level beside 0 in each is a mask, more are probabilities.
+@dataclass
+class LevelCounts:
+    """What levels occur in masks, by which it is told how they are meant.
 
-    Raises:
-        DataError: If a file cannot be read, or levels are neither, such as numbers of classes.
+    Attributes:
+        sources: Highest level that may be the number of a source, as in the masks of f-Music; 0 for none.
+        several: A file with more than one level beside 0; None where there is none.
+        highest: The highest level.
+        lightest: The highest level as a share of white.
     """
-    several: Path | None = None  # a file with more than one level beside 0
-    highest = 0.0
-    for path in paths:
-        grey = read_grey(path)
+
+    sources: int = 0
+    several: Path | None = None
+    highest: int = 0
+    lightest: float = 0.0
+
+    def add(self, path: Path, grey: Grey) -> None:
+        """Add a mask."""
         levels = np.flatnonzero(np.bincount(grey.values.ravel()))
-        if np.count_nonzero(levels) > 1:
-            several = several or path
-        highest = max(highest, levels[-1] / grey.white)
-    if several is None:
-        return MaskScale(True, "masks with one level beside 0: any other level than 0 is the mask")
-    if highest <= 0.5:
-        raise DataError(
-            f"{several}: it has several levels, and none of any mask is above {highest:.3g} of white, so that every "
-            "mask would be empty. They look like numbers of classes or sources: save 0 and 255, or probabilities times "
-            "255."
-        )
-    return MaskScale(False, "masks with grey levels: probabilities in steps of 1/255")
+        if self.several is None and np.count_nonzero(levels) > 1:
+            self.several = path
+        self.highest = max(self.highest, int(levels[-1]))
+        self.lightest = max(self.lightest, float(levels[-1] / grey.white))
+
+    def scale(self) -> MaskScale:
+        """How all masks are read: one level beside 0 in each, or numbers of sources, are a mask; else probabilities.
+
+        Raises:
+            DataError: If they are neither, such as numbers of classes.
+        """
+        if self.several is None:
+            return MaskScale(True, "masks have one level beside 0, which is the mask")
+        if self.highest <= self.sources:
+            return MaskScale(True, "levels of masks are numbers of sources, and any but 0 is the mask")
+        if self.lightest <= 0.5:
+            raise DataError(
+                f"{self.several}: it has several levels, and none of any mask is above {self.lightest:.3g} of white, "
+                "so that every mask would be empty. They look like numbers of classes or sources: save 0 and 255, or "
+                "probabilities times 255."
+            )
+        return MaskScale(False, "grey levels of masks are probabilities, in steps of 1/255")
 
 
 def read_grey(path: Path) -> Grey:

@@ -35,6 +35,8 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "y": ("y",),
     "w": ("w", "width", "boxwidth"),
     "h": ("h", "height", "boxheight"),
+    "image_width": ("imagewidth", "framewidth", "videowidth"),
+    "image_height": ("imageheight", "frameheight", "videoheight"),
 }  # fmt: skip
 
 

@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions for scenes in official layouts, written as others write them and read again: equal figures."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avkit.batch import Prediction
+from avkit.datasets.avsbench_avss import palette_colour
+from avkit.errors import DataError, FileError
+from avkit.export import export
+from avkit.scoring.formats import detect_format, find_format
+from avkit.scoring.truth import TruthOptions, open_truth
+from avkit.training.evaluator import Evaluator
+
+PICTURE = 32
+COUNTS = {"train": 1, "test": 3}
+
+
+@pytest.fixture(scope="module")
+def truth_of(tmp_path_factory):
+    """A function that exports a layout once, and opens its test split."""
+    roots = {}
+
+    def open_one(layout, task=None, dataset=None, split="test"):
+        if layout not in roots:
+            counts = {"train": 1, "test": 1} if layout == "ra-ssu" else COUNTS  # 300 masks a clip
+            folder = tmp_path_factory.mktemp("out") / layout
+            roots[layout] = export(layout, folder, counts, PICTURE, fps=2, features=False)
+        options = TruthOptions(root=roots[layout], image_size=PICTURE, split=split)
+        return open_truth(task, dataset or layout, options)
+
+    return open_one
+
+
+def figures(truth, predict):
+    """Figures of a function from a batch to a prediction."""
+    evaluator = Evaluator({truth.task.name: truth.task}, quick=truth.task.name == "ra_ssu")
+    for name in truth.ids:
+        batch = truth.batch([name])
+        evaluator.update(predict(batch), batch)
+    return evaluator.compute(truth.task.name)
+
+
+def read(path, truth, name):
+    """The records of a file in the form that is found out; the first error is raised."""
+    kind = detect_format(path, truth)
+    assert kind is find_format(name)
+    truth = truth.with_options(kind.task_options(truth))
+    records = {}
+    for line in kind.read(path, truth):
+        if isinstance(line, FileError):
+            if "left out" not in str(line):  # folders of datasets hold their other splits too
+                raise line
+            continue
+        assert line.values["id"] not in records
+        records[line.values["id"]] = line.values
+    return records
+
+
+def figures_of_file(path, truth, name):
+    records = read(path, truth, name)
+    truth = truth.with_options(find_format(name).task_options(truth))
+    assert records.keys() == set(truth.ids)
+    return figures(truth, lambda batch: truth.task.prediction([records[name] for name in batch.id], batch))
+
+
+def same(figures, expected, names=None):
+    for name in names or expected:
+        assert figures[name] == pytest.approx(expected[name], abs=0, nan_ok=True), name
+
+
+def write_table(path, rows, delimiter=","):
+    with path.open("w", newline="") as opened:
+        csv.writer(opened, delimiter=delimiter).writerows(rows)
+    return path
+
+
+def draw(truth, width):
+    """Random scores of every step, the same for the same sample."""
+    generator = np.random.default_rng(0)
+    steps = truth.steps_of(truth.ids[0])
+    return {name: torch.from_numpy(generator.random((steps, width), np.float32)) for name in truth.ids}
+
+
+class TestAVE:
+    @pytest.fixture
+    def run(self, truth_of):
+        truth = truth_of("ave", "ave")
+        classes = [None, *truth.classes]
+        scores = draw(truth, len(classes))
+        for values in scores.values():
+            values[:, 6:] = 0
+        expected = figures(
+            truth,
+            lambda batch: Prediction("ave", batch.id, {"event_logits": torch.stack([scores[x] for x in batch.id])}),
+        )
+        labels = {name: [classes[k] for k in values.argmax(1).tolist()] for name, values in scores.items()}
+        return truth, labels, expected
+
+    def test_segments(self, run, tmp_path):
+        truth, labels, expected = run
+        rows = [["id", "second", "label"]]
+        for name in truth.ids:
+            rows += [[name, second, label or "background"] for second, label in enumerate(labels[name])]
+        same(figures_of_file(write_table(tmp_path / "x.csv", rows), truth, "ave-table"), expected)
+
+    def test_events(self, run, tmp_path):
+        truth, labels, expected = run
+        rows = [["video_id", "start", "end", "category"]]
+        for name in truth.ids:  # by the video alone, each second an event
+            video = name.partition("#")[0]
+            rows += [[video, k, k + 1, label] for k, label in enumerate(labels[name]) if label]
+        same(figures_of_file(write_table(tmp_path / "x.tsv", rows, "\t"), truth, "ave-table"), expected)
+
+    def test_the_annotations_are_perfect(self, truth_of):
+        truth = truth_of("ave", "ave")
+        path = truth.dataset.root.path / "testSet.txt"
+        assert figures_of_file(path, truth, "ave-table")["accuracy"] == 1
+
+    def test_rows_of_other_splits_are_left_out_and_said(self, truth_of):
+        truth = truth_of("ave", "ave")
+        path = truth.dataset.root.path / "Annotations.txt"
+        lines = list(find_format("ave-table").read(path, truth))
+        errors = [str(line) for line in lines if isinstance(line, FileError)]
+        assert errors == [f"{path}: 1 id is of split 'train' and left out, since AVE, test is scored."]
+        assert len(lines) == 1 + len(truth.ids)
+
+    def test_a_wrong_row_costs_its_clip_alone(self, run, tmp_path):
+        truth, _, _ = run
+        rows = [["id", "start", "end", "label"], ["nobody", 0, 1, "Bark"], [truth.ids[0], 0, 20, "Bark"]]
+        lines = list(find_format("ave-table").read(write_table(tmp_path / "x.csv", rows), truth))
+        errors = [str(line) for line in lines if isinstance(line, FileError)]
+        assert [error.partition(":")[0] for error in errors] == [f"{tmp_path / 'x.csv'}, line {k}" for k in (2, 3)]
+        assert {line.values["id"] for line in lines if not isinstance(line, FileError)} == set(truth.ids[1:])
+
+
+class TestAVVP:
+    @pytest.fixture
+    def run(self, truth_of):
+        truth = truth_of("llp", "avvp")
+        count = len(truth.classes)
+        audio, visual = draw(truth, count), draw(truth, count)
+        visual = {name: values.flip(0) for name, values in visual.items()}
+        clip = {name: torch.linspace(0, 1, count) for name in truth.ids}
+
+        def predict(batch):
+            parts = {"audio_scores": audio, "visual_scores": visual, "clip_scores": clip}
+            return Prediction("avvp", batch.id, {k: torch.stack([x[n] for n in batch.id]) for k, x in parts.items()})
+
+        records = {}
+        for name in truth.ids:
+            batch = truth.batch([name])
+            (records[name],) = truth.task.records(predict(batch), batch)
+        return truth, records, figures(truth, predict)
+
+    def test_one_table(self, run, tmp_path):
+        truth, records, expected = run
+        rows = [["filename", "onset", "offset", "event_labels", "modality"]]
+        for name, record in records.items():
+            for modality in ("audio", "visual"):
+                rows += [[name, start, end, label, modality] for label, start, end in record[modality]]
+        same(figures_of_file(write_table(tmp_path / "x.csv", rows, "\t"), truth, "avvp-table"), expected)
+
+    def test_segments(self, run, tmp_path):
+        truth, records, expected = run
+        rows = [["video", "second", "label", "modality"]]
+        for name, record in records.items():
+            for modality in ("audio", "visual"):
+                for label, start, end in record[modality]:
+                    rows += [[name[:11], second, label, modality] for second in range(int(start), int(end))]
+        same(figures_of_file(write_table(tmp_path / "x.csv", rows), truth, "avvp-table"), expected)
+
+    def test_a_table_for_each(self, run, tmp_path):
+        truth, records, expected = run
+        for modality in ("audio", "visual"):
+            rows = [["filename", "onset", "offset", "event_labels"]]
+            for name, record in records.items():
+                rows += [[name, start, end, label] for label, start, end in record[modality]]
+            write_table(tmp_path / f"pred_{modality}.csv", rows, "\t")
+        same(figures_of_file(tmp_path, truth, "avvp-table"), expected)
+
+    def test_the_annotations_are_perfect(self, truth_of):
+        truth = truth_of("llp", "avvp")
+        assert set(figures_of_file(truth.dataset.root.path, truth, "avvp-table").values()) == {1.0}
+
+
+class TestMasks:
+    @staticmethod
+    def draw(truth):
+        """Random probabilities in steps of 1/255, uint8 by sample."""
+        generator = np.random.default_rng(1)
+        values = {}
+        for name in truth.ids:
+            smooth = generator.integers(0, 256, (truth.steps_of(name), 8, 8), np.uint8)
+            values[name] = np.kron(smooth, np.ones((4, 4), np.uint8))
+        return values
+
+    @staticmethod
+    def expected(truth, values):
+        def predict(batch):
+            maps = torch.from_numpy(np.stack([values[name] for name in batch.id]).astype(np.float32) / np.float32(255))
+            return Prediction(truth.task.name, batch.id, {"mask": maps})
+
+        return figures(truth, predict)
+
+    @pytest.mark.parametrize(
+        ("layout", "pattern"),
+        [
+            ("avsbench-s4", "helicopter/{clip}/{clip}_{k}.png"),
+            ("avsbench-ms3", "{clip}/{clip}_{k}.png"),
+            ("ref-avs", "{clip}/{k:05d}.png"),
+        ],
+    )
+    def test_grey_and_binary(self, truth_of, tmp_path, layout, pattern):
+        truth = truth_of(layout, "avs")
+        values = self.draw(truth)
+        for name, maps in values.items():
+            for k, values_of_frame in enumerate(maps):
+                for kind, pixels in (
+                    ("grey", values_of_frame),
+                    ("binary", (values_of_frame > 127).astype(np.uint8) * 255),
+                ):
+                    path = tmp_path / kind / pattern.format(clip=name, k=k)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    image = Image.fromarray(pixels)
+                    (image.convert("P") if kind == "binary" else image).save(path)
+        expected = self.expected(truth, values)
+        same(figures_of_file(tmp_path / "grey", truth, "mask-folder"), expected)
+        binary = figures_of_file(tmp_path / "binary", truth, "mask-folder")
+        same(binary, expected, ["mIoU"])
+        assert binary["F"] < expected["F"], "a mask has one F instead of the best over thresholds"
+
+    @pytest.mark.parametrize("layout", ["avsbench-s4", "avsbench-ms3"])
+    def test_the_annotations_are_perfect(self, truth_of, layout):
+        truth = truth_of(layout, "avs")
+        folder = truth.dataset.root.path / f"{layout.removeprefix('avsbench-')}_data" / "gt_masks" / "test"
+        records = read(folder, truth, "mask-folder")
+        expected = {}
+        for name in truth.ids:
+            expected[name] = truth.batch([name]).targets["mask"].float()
+        perfect = figures(truth, lambda batch: Prediction("avs", batch.id, {"mask": expected[batch.id[0]]}))
+        assert perfect["mIoU"] == pytest.approx(1)
+        same(figures(truth, lambda batch: truth.task.prediction([records[x] for x in batch.id], batch)), perfect)
+
+    def test_another_size_is_resized_to_the_nearest_pixel(self, truth_of, tmp_path):
+        truth = truth_of("avsbench-ms3", "avs")
+        values = {name: (maps > 127).astype(np.uint8) for name, maps in self.draw(truth).items()}
+        for name, maps in values.items():
+            for k, mask in enumerate(maps):
+                path = tmp_path / name / f"{k}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(np.kron(mask, np.ones((3, 5), np.uint8))).save(path)
+        expected = self.expected(truth, {name: maps * 255 for name, maps in values.items()})
+        same(figures_of_file(tmp_path, truth, "mask-folder"), expected)
+
+    @pytest.mark.parametrize("form", ["index", "colour"])
+    def test_class_maps(self, truth_of, tmp_path, form):
+        truth = truth_of("avsbench-avss", "avs")
+        generator = np.random.default_rng(2)
+        colours = np.array([palette_colour(k) for k in range(71)], np.uint8)
+        labels = {}
+        for name in truth.ids:
+            labels[name] = generator.integers(0, 71, (truth.steps_of(name), PICTURE, PICTURE))
+            for k in range(10):  # the official saver writes ten, of clips of five seconds too
+                frame = labels[name][min(k, len(labels[name]) - 1)]
+                path = tmp_path / name / f"{name}_{k}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(colours[frame] if form == "colour" else frame.astype(np.uint8)).save(path)
+
+        def predict(batch):
+            maps = torch.from_numpy(labels[batch.id[0]])[None]
+            return Prediction("avs", batch.id, {"mask": (maps > 0).float(), "class_logits": maps})
+
+        same(figures_of_file(tmp_path, truth, "mask-folder"), figures(truth, predict))
+
+    def test_the_class_annotations_are_perfect(self, truth_of):
+        truth = truth_of("avsbench-avss", "avs")
+        records = read(truth.dataset.root.path, truth, "mask-folder")
+
+        def perfect(batch):
+            maps = batch.targets["class_mask"].long()
+            return Prediction("avs", batch.id, {"mask": (maps > 0).float(), "class_logits": maps})
+
+        same(
+            figures(truth, lambda batch: truth.task.prediction([records[x] for x in batch.id], batch)),
+            figures(truth, perfect),
+        )
+
+    def test_masks_of_another_dataset(self, truth_of):
+        truth = truth_of("avsbench-ms3", "avs")
+        other = truth_of("ref-avs", "avs").dataset.root.path / "gt_mask"
+        lines = list(find_format("mask-folder").read(other, truth))
+        assert lines
+        assert all(isinstance(line, FileError) for line in lines)
+        assert "is none of AVSBench MS3, test" in str(lines[0])
+
+    def test_a_bad_file_costs_its_clip_alone(self, truth_of, tmp_path):
+        truth = truth_of("avsbench-s4", "avs")
+        folder = truth.dataset.root.path / "s4_data" / "gt_masks" / "test"
+        copy = shutil.copytree(folder, tmp_path / "masks")
+        files = sorted(copy.rglob("*.png"))
+        files[0].write_bytes(files[0].read_bytes()[:60])
+        files[5].unlink()
+        lines = list(find_format("mask-folder").read(copy, truth))
+        errors = [str(line) for line in lines if isinstance(line, FileError)]
+        assert len(errors) == 2
+        assert any(error.startswith(f"{files[0]} is a damaged picture") for error in errors)
+        assert any("lacks the mask of frame 1; it has 2, 3, 4, 5" in error for error in errors)
+        assert len(lines) - len(errors) == len(truth.ids) - 2
+
+
+class TestRegions:
+    """The exported clip is copied, with captions of our own."""
+
+    @pytest.fixture
+    def run(self, truth_of, tmp_path):
+        truth = truth_of("ra-ssu", "ra_ssu", "f-music")
+        (name,) = truth.ids
+        batch = truth.batch([name])
+        captions = [f"{text} now" for text in batch.targets["caption"][0]]
+        values = {"mask": batch.targets["mask"].float(), "caption": [captions]}
+        expected = figures(truth, lambda batch: Prediction("ra_ssu", batch.id, values))
+        shutil.copytree(truth.dataset.root.path / "clips" / name / "masks", tmp_path / name / "masks")
+        entries = [{"image_id": f"{name}_{k}", "caption": text} for k, text in enumerate(captions)]
+        return truth, entries, expected, tmp_path
+
+    def test_masks_and_captions(self, run):
+        truth, entries, expected, folder = run
+        (folder / "captions.json").write_text(json.dumps(entries))
+        same(figures_of_file(folder, truth, "ra-ssu-folder"), expected)
+        (folder / "captions.json").write_text(json.dumps([{"image_id": "nobody", "caption": "a"}]))
+        errors = [str(line) for line in find_format("ra-ssu-folder").read(folder, truth)]
+        assert "record 0: id 'nobody' is none of f-Music, test" in errors[0]
+        assert f"clip {truth.ids[0]!r} has masks and no caption" in errors[1]
+
+    def test_masks_alone(self, run):
+        truth, _, expected, folder = run
+        scored = figures_of_file(folder, truth, "mask-folder")
+        assert scored.keys() == {"mIoU", "F"}
+        same(scored, expected, ["mIoU", "F"])
+
+    @pytest.mark.parametrize("form", ["coco", "lines", "text"])
+    def test_captions_alone(self, run, form):
+        truth, entries, expected, folder = run
+        path = folder / "x.json"
+        if form == "coco":
+            path.write_text(json.dumps(entries))
+        elif form == "lines":
+            path = folder / "x.jsonl"
+            lines = [{"id": truth.ids[0], "frame": 30 * k, "text": x["caption"]} for k, x in enumerate(entries)]
+            path.write_text("\n".join(map(json.dumps, lines)))
+        else:
+            path = folder / "x.txt"
+            path.write_text("\n".join(f"{x['image_id']}\t{x['caption']}" for x in entries))
+        scored = figures_of_file(path, truth, "captions")
+        assert not scored.keys() & {"mIoU", "F"}
+        same(scored, expected, scored)
+
+    def test_a_mask_for_each_step(self, run, tmp_path_factory):
+        truth, _, _, folder = run
+        (name,) = truth.ids
+        other = tmp_path_factory.mktemp("steps")
+        for k, mask in enumerate(truth.batch([name]).targets["mask"][0].numpy()):
+            Image.fromarray(mask * 255).save(other / f"{name}_{k}.png")
+        assert read(other, truth, "mask-folder") == read(folder, truth, "mask-folder")
+
+    def test_sentences_of_the_dataset(self, run, tmp_path_factory):
+        truth, _, _, _ = run
+        (name,) = truth.ids
+        folder = tmp_path_factory.mktemp("sentences") / name
+        folder.mkdir()
+        shutil.copy(truth.dataset.root.path / "clips" / name / "captions.jsonl", folder)
+        captions = truth.batch([name]).targets["caption"][0]
+        assert read(folder.parent, truth, "captions")[name]["captions"] == captions
+
+
+class TestSources:
+    @pytest.mark.parametrize("form", ["folder", "archive"])
+    def test_heat_maps(self, truth_of, tmp_path, form):
+        truth = truth_of("vggss", "ssl")
+        generator = np.random.default_rng(3)
+        heat = {name: generator.normal(size=(7, 7)).astype(np.float32) for name in truth.ids}
+        if form == "archive":
+            path = tmp_path / "heat.npz"
+            np.savez(path, **heat)
+        else:
+            path = tmp_path
+            for name, values in heat.items():
+                np.save(path / f"{name}.npy", values)
+
+        def predict(batch):
+            return Prediction("ssl", batch.id, {"heat": torch.from_numpy(heat[batch.id[0]])[None, None]})
+
+        same(figures_of_file(path, truth, "heat-maps"), figures(truth, predict))
+
+    @pytest.mark.parametrize("form", ["table", "records"])
+    def test_boxes(self, truth_of, tmp_path, form):
+        truth = truth_of("vggss", "ssl")
+        truth = truth.with_options(find_format("boxes").task_options(truth))
+        records = json.loads((truth.dataset.root.path / "vggss.json").read_text())
+        path = truth.dataset.root.path / "vggss.json"
+        if form == "table":
+            rows = [["id", "x1", "y1", "x2", "y2"]]
+            for record in records:
+                rows += [[record["file"], *box] for box in record["bbox"]]
+            path = write_table(tmp_path / "x.csv", rows)
+        lines = [line for line in find_format("boxes").read(path, truth) if not isinstance(line, FileError)]
+        found = {line.values["id"]: line.values for line in lines}
+        scored = figures(truth, lambda batch: truth.task.prediction([found[x] for x in batch.id], batch))
+        assert scored["cIoU@0.5"] == 1, "the true boxes"
+        assert scored["mean_cIoU"] == pytest.approx(1)
+
+    def test_nan(self, truth_of, tmp_path):
+        truth = truth_of("vggss", "ssl")
+        np.save(tmp_path / f"{truth.ids[0]}.npy", np.full((7, 7), np.nan))
+        with pytest.raises(DataError, match="49 of 49 values are NaN or infinite"):
+            read(tmp_path, truth, "heat-maps")
