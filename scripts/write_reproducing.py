@@ -29,7 +29,17 @@ INTRODUCTION = """\
 Each row below is an experiment: a recipe, its options, and the published figure that it aims at. A recipe that differs
 from its paper says how; its figure is then no reproduction, whatever it is. We have not trained any row to its end.
 
-To start one, give the recipe's files and options and the folder of the data:
+```
+avkit reproduce --list                               # ids of all rows
+avkit reproduce ID --plan --root ROOT                # what it needs, what of it is here
+avkit reproduce ID --root ROOT --weights FILE        # the authors' checkpoint: convert, test, record, verdict
+avkit reproduce ID --root ROOT --train --seeds 3     # train the recipe, then the same
+avkit reproduce ID --root ROOT --predictions FILE    # score answers that were made elsewhere
+avkit reproduce ID --scenes                          # the same way on small scenes: does all of it run here?
+```
+
+Stopped at any point, the same command goes on. Its exit status is 0 where the figures agree with the published ones, 1
+where they differ, 2 where they cannot be compared. To train a row in your own way, start its recipe:
 
 ```
 avkit fit --config RECIPE [--config RECIPE] [OPTIONS] --data.root ROOT

@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "validate": "the validation metrics of a run",
     "test": "official metrics of a run on the test split, with a report",
     "compare": "any tested runs: intervals, spread over seeds, paired tests; CSV and LaTeX",
+    "leaderboard": "published figures beside measured ones, per dataset; `add` and `verify` results",
     "report": "what joint training brings: runs of one task compared with a run of several",
     "predict": "the answers of a run for your videos: masks, captions, events, ...",
     "index": "index a folder of videos with a run, so that they can be searched",
@@ -23,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "import": "annotations of other tools (COCO, CVAT, Label Studio, VIA, ELAN, Audacity, CSV) into a manifest",
     "extract": "features of videos by pretrained networks, into feature stores; resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",
+    "reproduce": "an experiment from data and weights to a verdict on its published row",
     "convert": "official checkpoints into ours, with every key reported, and back",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
@@ -43,7 +45,7 @@ commands:
 
 def usage() -> str:
     """The help of `avkit` itself."""
-    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:11} {text}" for name, text in COMMANDS.items()]
     return USAGE.format(commands="\n".join(lines))
 
 

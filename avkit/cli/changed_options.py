@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of a run as one flat table, and those of them that differ from their defaults or were typed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from avkit.cli.given_options import CONTENT, given_options
 from avkit.cli.trainer import AVCLI
+from avkit.leaderboard.matching import leaves
 from avkit.leaderboard.recipes import Option
 from avkit.reading.text import parse_yaml
 
@@ -36,6 +37,11 @@ def all_options(cli: AVCLI) -> dict[str, Option]:
     return _table(cli, cli.config)
 
 
+def default_options(cli: AVCLI) -> dict[str, Option]:
+    """The defaults of these options, of the system that was chosen."""
+    return _table(cli, cli.parser.get_defaults(skip_validation=True))
+
+
 def changed_options(cli: AVCLI, words: Sequence[str]) -> dict[str, Option]:
     """Those of `all_options` that differ from their defaults or were typed.
 
@@ -44,7 +50,7 @@ def changed_options(cli: AVCLI, words: Sequence[str]) -> dict[str, Option]:
         words: Words of the command that was typed, after `avkit fit`.
     """
     typed = {option.name for option in given_options(words) if option.file != CONTENT}
-    defaults = _table(cli, cli.parser.get_defaults(skip_validation=True))
+    defaults = default_options(cli)
     changed = {}
     for name, value in all_options(cli).items():
         if name not in defaults or defaults[name] != value or name in typed:
@@ -55,13 +61,4 @@ def changed_options(cli: AVCLI, words: Sequence[str]) -> dict[str, Option]:
 def _table(cli: AVCLI, options: Any) -> dict[str, Option]:
     """Options by dotted name."""
     content = parse_yaml(cli.parser.dump(options, skip_none=False, skip_validation=True), "options")
-    return {name: value for name, value in _leaves("", content) if not name.startswith(_NOT_OF_RUN)}
-
-
-def _leaves(name: str, value: Option) -> Iterator[tuple[str, Option]]:
-    """The entries of nested mappings that are no mappings, by dotted name."""
-    if not isinstance(value, Mapping) or not value:
-        yield name, value
-        return
-    for key, part in value.items():
-        yield from _leaves(f"{name}.{key}".lstrip("."), part)
+    return {name: value for name, value in leaves(content) if not name.startswith(_NOT_OF_RUN)}

@@ -140,7 +140,7 @@ def report(network: OfficialNetwork, state: Mapping[str, Tensor], notes: list[st
     unused = network.unused_keys()
     copies = network.official_copies()
     options = [f"{key} {short(value)}" for key, value in network.built_with.items()]
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"{network.name} ({network.source})")
     console.print("  built with " + ", ".join(options))
     for note in notes:

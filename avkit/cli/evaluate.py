@@ -20,6 +20,7 @@ from avkit.cli.beside import Beside
 from avkit.cli.examples import ranked_examples
 from avkit.cli.provenance import versions
 from avkit.cli.run_records import TestedRun, make_records
+from avkit.cli.run_verdicts import judge_records, with_published
 from avkit.cli.start_table import data_facts
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
@@ -81,6 +82,8 @@ def report_run(
     seconds = time.perf_counter() - start
     sizes = {task: data.coverage("test", task) for task in model.benchmarks}
     rows = label_splits(data, score_rows(model, data.benchmarks, "test", sizes))
+    judged = judge_records(cli, make_records(TestedRun(cli, run, checkpoint, rows, None, hardware())))
+    rows = with_published(rows, judged)
     report = RunReport(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
@@ -95,14 +98,17 @@ def report_run(
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
+        verdicts=[verdict for entry in judged if (verdict := entry.for_report()) is not None],
         notes=[*data.notes(), *([] if has_training else [_NO_BASELINES]), *notes(model)],
     )
     write_draws(run.path / DRAWS, model)
-    write_records(run.path / RECORDS, make_records(TestedRun(cli, run, checkpoint, rows, None, hardware())))
+    write_records(run.path / RECORDS, [entry.record for entry in judged])
     path = write_report(run.path, report)
     console = open_console()
     print_scores(console, rows)
     console.print(efficiency_table(report.efficiency))
+    for verdict in report.verdicts:
+        console.print(f"published: {verdict.sentence}", highlight=False, markup=False, soft_wrap=True)
     for note in report.notes:
         console.print(note, style="dim", highlight=False, markup=False)
     console.print(f"report: {path}", highlight=False, markup=False, soft_wrap=True)

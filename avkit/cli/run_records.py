@@ -25,7 +25,7 @@ from avkit.training.domain import SCENES, domain_of
 from avkit.training.run_folder import RunFolder
 from avkit.training.sources import value_for
 from avkit.training.stored_facts import StoredPart, describe_features
-from avkit.training.weights_file import current_weights
+from avkit.training.weights_file import current_weights, weights_hash
 
 #: What a record calls the sentences that avkit makes of questions where no file of them is given.
 OWN_PROMPTS = "avkit's own"
@@ -56,8 +56,8 @@ class TestedRun:
 def make_records(tested: TestedRun) -> list[Record]:
     """A record for each benchmark that has a score.
 
-    Files are hashed as a whole, in blocks. Of stored features the values of the tested clips are hashed, see
-    `features_hash`; of masks the files of the split.
+    Files are hashed as a whole, in blocks. Of weights the tensors are hashed, see `weights_hash`; of stored
+    features the values of the tested clips, see `features_hash`; of masks the files of the split.
     """
     cli = tested.cli
     facts = tested.run.read_facts()
@@ -192,7 +192,7 @@ def features_text(parts: Sequence[StoredPart]) -> str:
 
 def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
     """Hashes of what all benchmarks of a run share."""
-    hashes = {"weights": file_hash(current_weights(tested.checkpoint)), "config": file_hash(tested.run.config)}
+    hashes = {"weights": weights_hash(current_weights(tested.checkpoint)), "config": file_hash(tested.run.config)}
     given = given_weights(tested.cli)
     if given and Path(given).is_file():
         hashes["given weights"] = file_hash(given)
@@ -220,5 +220,6 @@ def _hashes_of_data(dataset: Dataset, samples: Sequence[int]) -> dict[str, str]:
     by_modality: Mapping[str, Features | None] = {"visual": dataset.visual, "audio": dataset.audio}
     for modality, features in by_modality.items():
         if features is not None:
-            hashes[f"features {modality}"] = features_hash(features, (dataset.media(index) for index in samples))
+            names = [dataset.stored_name(index, features) for index in samples]
+            hashes[f"features {modality}"] = features_hash(features, names)
     return hashes

@@ -184,3 +184,7 @@ class Dataset(ABC):
         item = self.item(index, fields)
         nothing = torch.zeros(item.steps, 0)
         return replace(item, frames=None, waveform=None, visual=None, audio=nothing, expert=None)
+
+    def stored_name(self, index: int, features: Features) -> str:
+        """Name under which some features of a sample's clip are stored; by default that of its media."""
+        return self.media(index)

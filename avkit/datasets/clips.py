@@ -15,12 +15,13 @@ from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
-from avkit.datasets.clip_reader import ClipReader, require_hop
+from avkit.datasets.clip_reader import ClipReader, feature_name, require_hop
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
 from avkit.datasets.targets import TargetBuilder
 from avkit.errors import DataError, unknown_name
+from avkit.features.base import Features
 from avkit.fields import FIELDS
 from avkit.media.video import count_steps
 
@@ -154,6 +155,10 @@ class ClipDataset(Dataset):
     def media(self, index: int) -> str:
         """Name under which features of a sample's clip are stored."""
         return self.annotations[self.samples[index].clip].media
+
+    def stored_name(self, index: int, features: Features) -> str:
+        """Name under which some features of a sample's clip are stored: its own where they have a row for each."""
+        return feature_name(features, self.annotations[self.samples[index].clip])
 
     def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
         """Read one sample; its tensors are shared with later calls, so do not write into them.

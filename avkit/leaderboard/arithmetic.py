@@ -42,8 +42,8 @@ class Audit:
         return [finding for finding in findings if not kinds or finding.kind in kinds]
 
     def word(self, row: str) -> Kind | None:
-        """The gravest finding about a row; None where there is none but its release, or that others differ in terms."""
-        grave = self.of(row, "impossible", "misprint", "disputed", "identical", "mixed", "release unknown")
+        """The gravest finding about a row; None where there is none that makes its figures doubtful."""
+        grave = self.of(row, "impossible", "misprint", "disputed", "identical", "release unknown")
         return grave[0].kind if grave else None
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an experiment claims: the published figures that its recipe aims at, as a verdict compares them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
+from avkit.leaderboard.arithmetic import audit_published
 from avkit.leaderboard.experiments import Experiment
-from avkit.leaderboard.metric_names import our_metric
+from avkit.leaderboard.metric_names import RANKED_BY, board_of, our_metric
+from avkit.leaderboard.published import PublishedRow, PublishedValue, group_rows, read_published, read_sources
 from avkit.leaderboard.verdicts import Claim, Printed, Scale
 
 #: Published shares above this are per cent.
@@ -42,9 +44,79 @@ def claim_of(
         release=release,
         split=split,
         features=features or {},
-        protocol=protocol or {},
+        protocol={**experiment.protocol, **(protocol or {})},
         differs=experiment.differs,
     )
+
+
+def best_claim(task: str, dataset: str, release: str, split: str, metrics: Collection[str]) -> Claim | None:
+    """The best published row that a measurement may be set beside, of whatever method.
+
+    Rows whose figures contradict each other are left out, as are those measured on other terms than the usual ones and,
+    where the figures of a board's rows betray several releases, those of another release or of one that nobody knows.
+
+    Args:
+        task: Task that was scored.
+        dataset: Dataset that it was scored on.
+        release: Release of its annotations.
+        split: Split that was scored.
+        metrics: Names of the figures that were measured.
+
+    Returns:
+        The row as a claim that nothing aims at; None where there is none.
+    """
+    board = board_of(dataset, release)
+    audit = audit_published()
+    rows = [row for row in group_rows(read_published()) if (row.first.task, row.first.dataset) == (task, board)]
+    releases = {row.first.row: audit.releases.get(row.first.row, row.first.release) for row in rows}
+    differ = board == dataset and any(releases.values())
+    best: tuple[float, PublishedRow] | None = None
+    for row in rows:
+        first = row.first
+        if (first.kind, first.setting) != ("comparison", "") or first.split not in ("", split):
+            continue
+        if (differ and releases[first.row] != release) or audit.of(first.row, "impossible", "release unknown"):
+            continue
+        ranked = _ranked_value(row, task, board, metrics)
+        if ranked is not None and (best is None or ranked > best[0]):
+            best = (ranked, row)
+    return None if best is None else _claim_of_row(best[1], task, board, dataset)
+
+
+def _ranked_value(row: PublishedRow, task: str, board: str, metrics: Collection[str]) -> float | None:
+    """The figure by which a row is ranked, where it was measured too."""
+    for name in RANKED_BY.get(task, ()):
+        value = row.value(name)
+        if value is not None and value.fraction is not None and our_metric(task, board, name) in metrics:
+            return value.fraction
+    return None
+
+
+def _claim_of_row(row: PublishedRow, task: str, board: str, dataset: str) -> Claim:
+    """A published row as a claim of another method, the figure by which it is ranked first."""
+    first = row.first
+    source = read_sources()[first.source]
+    ranked = [value for name in RANKED_BY.get(task, ()) if (value := row.value(name)) is not None]
+    figures: dict[str, Printed] = {}
+    for value in [*ranked, *row.values]:
+        metric = our_metric(task, board, value.metric)
+        if metric is not None and value.fraction is not None and metric not in figures:
+            figures[metric] = Printed(value.printed, _scale(value))
+    place = f"{source.title}, {source.venue} {source.year}"
+    return Claim(
+        name=first.method,
+        source=f"{place}, {first.table}" if first.table else place,
+        task=task,
+        dataset=dataset,
+        figures=figures,
+        aimed=False,
+    )
+
+
+def _scale(value: PublishedValue) -> Scale:
+    if value.scale == "percent":
+        return "percent"
+    return "fraction" if value.scale == "fraction" else "number"
 
 
 def _printed(experiment: Experiment, task: str) -> dict[str, Printed]:

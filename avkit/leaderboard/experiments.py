@@ -50,6 +50,8 @@ class Experiment:
         needs: What training needs.
         differs: Every known difference from the paper, one sentence each.
         reason: Why nothing can be run, where `recipe` is empty.
+        protocol: How the row was measured where that leaves a choice, as `Record.protocol` says it, such as the
+            evaluation batch or whose prompts.
         scored_on: The dataset that the figures are of, where several are trained on; empty for the only one.
         parameters_m: Published number of parameters in millions; None where the paper prints none.
     """
@@ -68,6 +70,7 @@ class Experiment:
     reason: str = ""
     parameters_m: float | None = None
     scored_on: str = ""
+    protocol: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[str]:

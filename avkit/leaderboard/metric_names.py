@@ -30,12 +30,12 @@ NOT_MEASURED = (
 )
 #: Metrics of cost of which less is better.
 LOWER_IS_BETTER = ("Params", "FLOPs", "FLOPs (G)", "Inference time (s)", "Training params (M)")
-#: Metric by which each task's methods are ranked, as published tables name it.
+#: Metrics by which each task's methods are ranked, the first one first, as published tables name them.
 RANKED_BY = {
-    "avqa": ("Overall", "Total accuracy"),
-    "avs": ("mIoU",),
-    "avvp": ("segment/Type", "event/Type", "segment/Audio-Visual"),
-    "ssl": ("CIoU",),
+    "avqa": ("Overall", "Audio Avg", "Visual Avg", "Audio-Visual Avg"),
+    "avs": ("mIoU", "F-score"),
+    "avvp": ("segment/Type", "event/Type", "segment/Event", "event/Event"),
+    "ssl": ("CIoU", "AUC"),
     "ra_ssu": ("mIoU", "BLEU"),
     "davel": ("Avg",),
     "ave": ("accuracy",),

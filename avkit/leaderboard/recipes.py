@@ -4,6 +4,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,7 +62,7 @@ def recipe_options(recipe: Sequence[str], options: Mapping[str, Option]) -> dict
     """
     merged: dict[str, Option] = {}
     for name in recipe:
-        _merge(merged, read_yaml(CONFIGS / name))
+        _merge(merged, _recipe_content(name))
     for name, value in options.items():
         *parents, last = name.split(".")
         nested: dict[str, Option] = {last: value}
@@ -69,6 +70,13 @@ def recipe_options(recipe: Sequence[str], options: Mapping[str, Option]) -> dict
             nested = {parent: nested}
         _merge(merged, nested)
     return merged
+
+
+@cache
+def _recipe_content(name: str) -> Mapping[str, Option]:
+    """What a recipe holds; to be copied, not changed."""
+    content: Mapping[str, Option] = read_yaml(CONFIGS / name)
+    return content
 
 
 def _merge(target: dict[str, Option], other: Mapping[str, Option]) -> None:

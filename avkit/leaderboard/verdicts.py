@@ -45,6 +45,8 @@ _HALF_POINTS = 0.05
 #: Points within which the mean of trainings agrees, and the number of standard deviations that may be more.
 _TRAINING_POINTS = 1.0
 _DEVIATIONS = 2.0
+#: Parts of the protocol that are those of the score, not of the model.
+_OF_SCORING = ("metric", "evaluation batch")
 #: What rounding in binary may add to a difference in points.
 _EPSILON = 1e-9
 
@@ -109,6 +111,8 @@ class Claim:
         differs: Known differences of the recipe from the paper.
         impossible: Why the figures cannot be right.
         disputed: What other sources print for the same method.
+        aimed: Whether what was measured aims at this row; False for the row of another method, which nothing can
+            reproduce.
     """
 
     name: str
@@ -123,6 +127,7 @@ class Claim:
     differs: Sequence[str] = ()
     impossible: Sequence[str] = ()
     disputed: Sequence[str] = ()
+    aimed: bool = True
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,8 @@ def _compared(records: Sequence[Record], claim: Claim, comparisons: Sequence[Com
     one_training = records[0].by == "training" and len(records) == 1
     apart = [comparison for comparison in comparisons if comparison.place != "within"]
     kept = tuple(comparisons)
+    if not claim.aimed:
+        return Verdict(comparisons[0].place, (f"of another method, {claim.name}", comparisons[0].sentence), kept)
     if apart:
         reasons = tuple(comparison.sentence for comparison in apart)
         below = any(comparison.place == "below" for comparison in apart)
@@ -264,8 +271,12 @@ def _not_comparable(record: Record, claim: Claim) -> list[str]:
         measured = vars(record)[name]
         if published and measured != published:
             reasons.append(f"{name} {measured or 'unknown'}, published for {published}")
-    reasons += _unequal(claim.features, record.features, "measured with")
-    reasons += _unequal(claim.protocol, record.protocol, "measured with")
+    protocol = claim.protocol
+    if record.by == "predictions":  # whoever made them read and asked what they did; how they are scored is ours
+        protocol = {name: text for name, text in protocol.items() if name in _OF_SCORING}
+    else:
+        reasons += _unequal(claim.features, record.features, "measured with")
+    reasons += _unequal(protocol, record.protocol, "measured with")
     return reasons
 
 

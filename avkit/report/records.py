@@ -111,6 +111,33 @@ class Curve(TypedDict):
     loss: list[float]
 
 
+@dataclass(frozen=True)
+class ReportVerdict:
+    """Whether the figures of a benchmark agree with published ones.
+
+    Attributes:
+        word: The verdict, such as `not comparable`.
+        reasons: Why, one clause each.
+        status: 0 where they agree, 1 where they differ, 2 where they cannot be compared.
+        published: The published row and its source.
+        experiment: Id of the experiment whose recipe was run; None where it was no experiment's.
+    """
+
+    task: str
+    dataset: str
+    word: str
+    reasons: tuple[str, ...]
+    status: int
+    published: str
+    experiment: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        reasons = f" ({'; '.join(self.reasons)})" if self.reasons else ""
+        return f"{self.task} on {self.dataset} beside {self.published}: {self.word}{reasons}"
+
+
 @dataclass
 class RunReport:
     """All that the report of a run shows.
@@ -121,6 +148,7 @@ class RunReport:
         efficiency: What answers cost, a row per task.
         facts: By section (model, speed, provenance ...) a table of name and text.
         notes: Sentences that a reader of the numbers needs.
+        verdicts: On published figures, one of each benchmark that has some.
     """
 
     name: str
@@ -132,6 +160,7 @@ class RunReport:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     examples_note: str = ""
+    verdicts: list[ReportVerdict] = field(default_factory=list)
 
 
 @dataclass

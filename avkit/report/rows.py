@@ -32,6 +32,7 @@ class Row:
         better: Which direction is better.
         published: The score in the literature.
         source: Where that stands, and on which data; needed with `published`.
+        comparable: Whether the published score was measured as this one was.
         unit: `fraction` is shown in percent; `number`, such as CIDEr, has no upper end, so no error to remove.
 
     Raises:
@@ -65,6 +66,7 @@ class Row:
     silence_high: float | None = None
     swapped_low: float | None = None
     swapped_high: float | None = None
+    comparable: bool = True
 
     def __post_init__(self) -> None:
         where = f"Row {self.task}/{self.dataset}/{self.split} {self.metric}"
@@ -173,6 +175,8 @@ def _published_place(row: Row) -> str:
         return ""
     if row.clips < row.of:
         return f"not comparable: {row.clips:,} of {row.of:,} samples were scored"
+    if not row.comparable:
+        return "not comparable: see the verdict"
     if row.low is None or row.high is None:
         return "no interval to compare it with"
     if row.published < row.low:

@@ -25,8 +25,8 @@ def write_report(folder: Path, report: RunReport) -> Path:
 
     All three are made before the first is written, and each replaces its predecessor at once, so a failure leaves the
     former report. The JSON holds `name`, `title`, `rows` (the attributes of `Row` and `error_removed`), `examples`
-    (without pictures), `curves`, `efficiency`, `facts` and `notes`; scores are fractions as measured, never percent,
-    and what was not run is null. Markdown and HTML show fractions in percent with one decimal.
+    (without pictures), `curves`, `efficiency`, `facts`, `notes` and `verdicts`; scores are fractions as measured, never
+    percent, and what was not run is null. Markdown and HTML show fractions in percent with one decimal.
 
     Args:
         folder: Where to write, such as the folder of the run; made when absent.
@@ -65,6 +65,7 @@ def _record(report: RunReport) -> Record:
         "efficiency": [vars(row) | {"fps": row.fps} for row in report.efficiency],
         "facts": report.facts,
         "notes": report.notes,
+        "verdicts": report.verdicts,
     }
 
 

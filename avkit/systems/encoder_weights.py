@@ -2,6 +2,9 @@
 """Which encoders of a model are loaded, random, trained or frozen; one that is random and frozen is refused."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -58,6 +61,20 @@ def encoders_in(system: nn.Module) -> dict[str, Encoder]:
     return found
 
 
+#: Whether frozen encoders with random weights are allowed, see `random_encoders`.
+_RANDOM_ALLOWED: ContextVar[bool] = ContextVar("random encoders are allowed", default=False)
+
+
+@contextmanager
+def random_encoders(*, allowed: bool) -> Iterator[None]:
+    """Whether `check_encoder_weights` allows frozen random encoders within the block: for runs that only try a path."""
+    token = _RANDOM_ALLOWED.set(allowed)
+    try:
+        yield
+    finally:
+        _RANDOM_ALLOWED.reset(token)
+
+
 def check_encoder_weights(system: System) -> None:
     """Refuse encoders of pretrained kinds that are frozen with random weights: what they say of a clip stays noise.
 
@@ -66,6 +83,8 @@ def check_encoder_weights(system: System) -> None:
     Raises:
         ValueError: If there is one, with the options that give it weights or train it.
     """
+    if _RANDOM_ALLOWED.get():
+        return
     for name, encoder in encoders_in(system).items():
         if not encoder.from_scratch and encoder.weights_from is None and not _is_trained(encoder):
             raise ValueError(

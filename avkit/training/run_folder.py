@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: which files it holds, and where."""
+"""The folder of a run: which files it holds, and where.
+
+Every command asks whether a word names a run, so this is imported without torch.
+"""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +10,6 @@ from typing import Any, TypedDict, cast
 
 from avkit.errors import AvkitError, RunError
 from avkit.reading.text import read_json
-from avkit.training.weights_file import current_weights, damage
 
 #: Version of the run folder; 1 is that of runs whose `run.json` names none.
 FORMAT = 2
@@ -98,6 +100,8 @@ class RunFolder:
         Raises:
             RunError: If there are none.
         """
+        from avkit.training.weights_file import current_weights
+
         for checkpoint in (self.best, self.last):
             if checkpoint.exists() or checkpoint.with_suffix(".safetensors").exists():
                 return current_weights(checkpoint)
@@ -121,6 +125,8 @@ class RunFolder:
         Raises:
             RunError: If none is whole.
         """
+        from avkit.training.weights_file import damage
+
         problem = damage(wanted)
         if not problem:
             return wanted, ""

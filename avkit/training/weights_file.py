@@ -5,11 +5,13 @@ A process may be killed between the writing of both files. The checkpoint is wri
 of another one are written again when somebody asks for them.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
 from avkit.errors import FileError, RunError
@@ -54,6 +56,17 @@ def current_weights(checkpoint: Path) -> Path:
             f"be written again: {e}"
         ) from e
     return path
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 of the tensors of a `.safetensors` file: for each name in order its dtype, shape and values."""
+    digest = hashlib.sha256()
+    with file_errors(path, "cannot be read as .safetensors"), safe_open(path, "pt") as file:
+        for name in sorted(file.keys()):
+            tensor = file.get_tensor(name).contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def damage(checkpoint: Path) -> str:

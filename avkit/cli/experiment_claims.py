@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The published row of an experiment, with all on which it was measured: what a verdict compares a record with."""
+
+import math
+from collections.abc import Mapping
+
+from avkit.cli.run_records import GIVEN_PROMPTS, features_text
+from avkit.datasets import find_dataset
+from avkit.datasets.official import Official
+from avkit.datasets.released import ReleasedFeatures
+from avkit.leaderboard import Claim, Experiment
+from avkit.leaderboard.claims import claim_of
+from avkit.leaderboard.recipes import Option
+from avkit.training.stored_facts import StoredPart
+
+#: Systems whose published rows read statements that the authors wrote, and not ours.
+_WITH_STATEMENTS = ("tspm",)
+
+
+def claim_for(experiment: Experiment, task: str) -> Claim:
+    """What an experiment claims of a task.
+
+    Released features are stated by encoder, hop and width; those that a recipe names by a path are not compared.
+
+    Args:
+        experiment: The experiment.
+        task: Task that its figures are of.
+    """
+    options = experiment.all_options()
+    data = _mapping(options, "data")
+    name = experiment.figures_of
+    dataset = find_dataset(name) if "+" not in name else None
+    release = ""
+    features: dict[str, str] = {}
+    if dataset is not None and issubclass(dataset, Official):
+        release = own_value(data.get("release"), name) or dataset.releases[0]
+        for modality, names in _mapping(data, "features").items():
+            text = _released_text(dataset, own_value(names, name))
+            if text:
+                features[modality] = text
+    system = _mapping(_mapping(options, "model"), "system")
+    protocol = {"prompts": GIVEN_PROMPTS} if system.get("name") in _WITH_STATEMENTS else {}
+    return claim_of(experiment, task, features=features, protocol=protocol, release=release)
+
+
+def own_value(option: Option, dataset: str) -> str | None:
+    """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets."""
+    if not isinstance(option, str) or "=" not in option:
+        return option if isinstance(option, str) else None
+    values = dict(part.rpartition("=")[::2] for part in option.split(","))
+    return values.get(dataset)
+
+
+def _released_text(dataset: type[Official], names: str | None) -> str:
+    """Released features in the words of a record; empty if one of them is none."""
+    parts = []
+    for name in (names or "").split("+"):
+        released = dataset.released.get(name.strip())
+        if released is None:
+            return ""
+        parts.append(_stored_part(name.strip(), released))
+    return features_text(parts)
+
+
+def _stored_part(name: str, released: ReleasedFeatures) -> StoredPart:
+    """Published features as a run describes them: time first, the width last, and tokens between them."""
+    _, *axes, width = released.shape
+    tokens = math.prod(length or 1 for length in axes) if axes and released.token is None else 0
+    return StoredPart(name, width or 0, released.facts.encoder, released.facts.hop, tokens=tokens)
+
+
+def _mapping(options: Mapping[str, Option], name: str) -> Mapping[str, Option]:
+    value = options.get(name)
+    return value if isinstance(value, dict) else {}
