@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="all rows with reasons and sources, for scripts")
     form.add_argument("--csv", action="store_true", help="a line per figure")
     form.add_argument("--latex", action="store_true", help="booktabs tables, the best in bold")
+    form.add_argument(
+        "--html", type=Path, metavar="OUT", help="write a page: a file for one board, a folder for several"
+    )
     return p
 
 
@@ -52,6 +55,11 @@ def run(args: list[str]) -> int:
         shown = _with_setting(shown, options.setting)
     if options.metric:
         shown = _ranked_by(shown, options.metric)
+    if options.html:
+        from avkit.cli.leaderboard_pages import write_pages
+
+        write_pages(options.html, shown, single=options.board is not None and len(shown) == 1)
+        return 0
     if not options.ablations and not options.json and not options.csv:
         shown = [_without_ablations(board) for board in shown]
     _print(options, shown)
@@ -87,7 +95,7 @@ def _all_boards(options: argparse.Namespace) -> dict[str, Board]:
     own = [record for run_folder in options.mine for record in read_run_records(run_folder)]
     measurements += group_seeds(own, mine=True)
     rows = measured_rows(measurements, claim_of)
-    return make_boards(rows, _aims() if options.json else None)
+    return make_boards(rows, _aims() if options.html or options.json else None)
 
 
 def _aims() -> dict[str, list[str]]:

@@ -34,7 +34,7 @@ _STYLES = {
 }
 _LEGEND = (
     "Figures as printed; bold or *: the best with the same features, impossible rows left out. "
-    "--json shows reasons, sources and hashes."
+    "--html shows reasons, sources and hashes."
 )
 
 

@@ -126,8 +126,8 @@ class BoardRow:
         return self.origins[0].place + further
 
     def sort_key(self, metrics: Sequence[str]) -> tuple[float, ...]:
-        """Smaller for better rows: by the first metric, then by the next; rows without a metric come last."""
-        key = []
+        """Smaller for better rows: by the first metric, then by the next; without a metric last, ablations apart."""
+        key = [float(self.kind == "ablation")]
         for metric in metrics:
             value = self.cells[metric].value if metric in self.cells else None
             best = float("inf") if value is None else value if metric in LOWER_IS_BETTER else -value
