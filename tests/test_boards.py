@@ -14,7 +14,7 @@ from conftest import ROOT
 from avkit.cli import main
 from avkit.errors import FileError
 from avkit.leaderboard import Claim, Figure, Printed, Record, write_records
-from avkit.leaderboard.aims import aims_of
+from avkit.leaderboard.aims import aims_of, is_implemented, read_reasons
 from avkit.leaderboard.board_names import find_board
 from avkit.leaderboard.boards import make_boards
 from avkit.leaderboard.experiments import read_experiments
@@ -164,6 +164,15 @@ def test_experiments_aim_at_the_rows_that_they_name():
         assert [aim.first.row for aim in aims_of(experiments[name], rows)] == [row]
     changed = replace(experiments["tspm_music_avqa"], published={"Overall": 76.78})
     assert aims_of(changed, rows) == []
+
+
+def test_every_row_of_a_method_that_is_implemented_has_an_experiment_or_a_reason():
+    rows = group_rows(read_published())
+    aimed = {aim.first.row for experiment in read_experiments() for aim in aims_of(experiment, rows)}
+    ours = {row.first.row for row in rows if is_implemented(row)}
+    assert ours - aimed - read_reasons().keys() == set()
+    assert read_reasons().keys() - (ours - aimed) == set(), "these have an experiment, so they need no reason"
+    assert len(ours) > 100
 
 
 def test_records_are_read_from_runs_files_and_results(tmp_path):

@@ -13,7 +13,9 @@ from avkit.leaderboard.boards import Board, Setting, make_boards
 from avkit.leaderboard.metric_names import our_metric
 
 if TYPE_CHECKING:
+    from avkit.leaderboard.experiments import Experiment
     from avkit.leaderboard.measured import Measurement
+    from avkit.leaderboard.verdicts import Claim
 
 #: Commands that write and check submitted results.
 _RESULTS = ("add", "verify")
@@ -88,14 +90,20 @@ def _print(options: argparse.Namespace, boards: Sequence[Board]) -> None:
 
 def _all_boards(options: argparse.Namespace) -> dict[str, Board]:
     """All boards with submitted results and the user's own; experiments only where they are shown."""
-    from avkit.leaderboard.claims import claim_of
     from avkit.leaderboard.measured import find_records, group_seeds, measured_rows, read_run_records
 
     measurements: list[Measurement] = group_seeds(find_records(_FOLDERS))
     own = [record for run_folder in options.mine for record in read_run_records(run_folder)]
     measurements += group_seeds(own, mine=True)
-    rows = measured_rows(measurements, claim_of)
+    rows = measured_rows(measurements, _claim_for)
     return make_boards(rows, _aims() if options.html or options.json else None)
+
+
+def _claim_for(experiment: "Experiment", task: str) -> "Claim":
+    """What an experiment claims, with all on which it was measured; imported where something is to be compared."""
+    from avkit.cli.experiment_claims import claim_for
+
+    return claim_for(experiment, task)
 
 
 def _aims() -> dict[str, list[str]]:

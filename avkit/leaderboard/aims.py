@@ -4,11 +4,58 @@
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import cache
 
 from avkit.leaderboard.agreement import method_name
 from avkit.leaderboard.experiments import Experiment
 from avkit.leaderboard.metric_names import our_metric
-from avkit.leaderboard.published import PublishedRow, PublishedValue
+from avkit.leaderboard.published import DATA, PublishedRow, PublishedValue
+from avkit.reading.text import read_text, table_rows
+
+#: How published tables name the methods of our systems.
+_OUR_METHODS = (
+    "actionformer",
+    "av-unified",
+    "avel",
+    "avsbench",  # the paper of TPAVI
+    "avsegformer",
+    "avst",
+    "ccnet",
+    "davel (unav)",
+    "ez-vsl",
+    "han",
+    "lvs",
+    "mm-pyramid",
+    "psp",
+    "pstp-net",
+    "ssuformer",
+    "st-avqa",  # AVST
+    "tadtr",
+    "tpavi",
+    "tspm",
+)
+#: Papers whose own rows are all of our systems.
+_OUR_PAPERS = ("av-unified", "ccnet", "ra-ssu", "tspm")
+
+
+def is_implemented(row: PublishedRow) -> bool:
+    """Whether a row is of a method that is one of our systems, whole or without a part."""
+    first = row.first
+    if first.source in _OUR_PAPERS and first.reported_by == "authors":
+        return True
+    method = first.note.removeprefix("short for ") if first.note.startswith("short for ") else first.method
+    return any(re.match(rf"{re.escape(name)}(?!\w)", method.lower()) for name in _OUR_METHODS)
+
+
+@cache
+def read_reasons() -> dict[str, str]:
+    """Why rows of methods that are implemented have no experiment, by row.
+
+    Raises:
+        FileError: If the file is damaged.
+    """
+    path = DATA / "no_experiment.csv"
+    return {cells[0]: cells[1] for line, cells in table_rows(read_text(path), str(path)) if line > 1}
 
 
 def aims_of(experiment: Experiment, rows: Iterable[PublishedRow]) -> list[PublishedRow]:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.leaderboard.aims import read_reasons
 from avkit.leaderboard.board_rows import BoardRow, Origin
 from avkit.leaderboard.boards import Board, Setting
 from avkit.leaderboard.experiments import Experiment
@@ -62,6 +63,7 @@ def board_page(board: Board, experiments: Mapping[str, Experiment]) -> str:
         plot=draw(board),
         experiments=experiments,
         words=_words(board),
+        reasons=read_reasons(),
     )
 
 
