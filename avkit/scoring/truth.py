@@ -48,6 +48,7 @@ class Truth:
 
     Attributes:
         ids: Ids of the samples in the official order.
+        notes: How a file of predictions was read, where its reader had to decide something, one sentence each.
         fields: Targets that the task uses and the dataset has.
 
     Raises:
@@ -57,6 +58,7 @@ class Truth:
     def __init__(self, task: Task, dataset: Dataset) -> None:
         self.task = task
         self.dataset = dataset
+        self.notes: list[str] = []
         self.fields = (frozenset(task.targets) | frozenset(task.optional)) & dataset.provides
         self._places: dict[str, int] = {}
         for index in dataset.indices(frozenset(task.targets)):
@@ -69,7 +71,9 @@ class Truth:
             return self
         with building("task", type(self.task)):
             task = type(self.task)(self.task.vocabulary, **options)
-        return Truth(task, self.dataset)
+        truth = Truth(task, self.dataset)
+        truth.notes = self.notes
+        return truth
 
     @property
     def classes(self) -> list[str]:

@@ -31,7 +31,9 @@ class LabelTable(Format):
     @classmethod
     def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
         """As `read_step_labels`."""
-        return read_step_labels(path, sample_ids(truth), class_names(truth, background=True), clip_steps(truth))
+        ids = sample_ids(truth)
+        yield from read_step_labels(path, ids, class_names(truth, background=True), clip_steps(truth))
+        truth.notes += ids.left_out(path)
 
 
 def read_step_labels(
@@ -56,7 +58,7 @@ def read_step_labels(
         DataError: If the file is no such table.
     """
     table = read_spans(path, max(clip.number for clip in steps.values()))
-    clips = group_by_clip(table.spans, ids, path)
+    clips = group_by_clip(table.spans, ids)
     yield from clips.errors
     complete = table.by_step and _has_background(table, names)
     for name, spans in clips.entries.items():

@@ -54,7 +54,9 @@ class ModalityTable(Format):
     @classmethod
     def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
         """As `read_modality_events`."""
-        return read_modality_events(path, sample_ids(truth), class_names(truth), clip_steps(truth))
+        ids = sample_ids(truth)
+        yield from read_modality_events(path, ids, class_names(truth), clip_steps(truth))
+        truth.notes += ids.left_out(path)
 
 
 def read_modality_events(
@@ -77,7 +79,7 @@ def read_modality_events(
     Raises:
         DataError: If the file is no such table, or a folder has not one for each modality.
     """
-    clips = group_by_clip(_spans(path, max(clip.number for clip in steps.values())), ids, path)
+    clips = group_by_clip(_spans(path, max(clip.number for clip in steps.values())), ids)
     yield from clips.errors
     for name, spans in clips.entries.items():
         try:

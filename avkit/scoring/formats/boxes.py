@@ -22,6 +22,11 @@ from avkit.scoring.formats.tables import read_table, table_columns
 from avkit.scoring.predictions import PlacedRecord
 from avkit.scoring.truth import Truth
 
+#: Why boxes are not scored by the usual protocol.
+_PROTOCOL_NOTE = (
+    "Boxes are maps of 1 inside and 0 outside, scored by the protocol of LVS, which takes them as they are; that of "
+    "EZ-VSL takes at least half of every picture."
+)
 _FORM = "An entry has id (or file, image_id) and bbox or boxes: x1, y1, x2, y2, or a list of such"
 _ID_KEYS = ("id", "file", "image_id", "image", "filename", "video", "video_id", "name")
 _BOX_KEYS = ("boxes", "box", "bbox")
@@ -77,11 +82,13 @@ class Boxes(Format):
     @classmethod
     def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
         """As `read_boxes`, as maps of 1 inside of the boxes of a picture and 0 elsewhere."""
-        for boxes in read_boxes(path, sample_ids(truth)):
+        ids = sample_ids(truth)
+        for boxes in read_boxes(path, ids):
             if isinstance(boxes, FileError):
                 yield boxes
             else:
                 yield PlacedRecord(boxes.where, heat_record(boxes.id, box_heat(boxes.corners, HEATMAP_SIZE)))
+        truth.notes += [*ids.left_out(path), _PROTOCOL_NOTE]
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def read_boxes(path: Path, ids: SampleIds) -> Iterator[PictureBoxes | FileError]
                 f"{box.where}: a coordinate is {max(box.corners):g}, so boxes are in pixels, and the size of their "
                 "pictures is not known. Add image_width and image_height to each, or give fractions from 0 to 1."
             )
-    clips = group_by_clip(boxes, ids, path)
+    clips = group_by_clip(boxes, ids)
     yield from clips.errors
     for name, rows in clips.entries.items():
         try:

@@ -4,7 +4,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from avkit.errors import DataError, FileError
@@ -43,8 +42,8 @@ class EntriesByClip(Generic[Entry]):
         return (name for name in ids if name not in self.entries)
 
 
-def group_by_clip(entries: Iterable[Entry], ids: SampleIds, path: Path) -> EntriesByClip[Entry]:
-    """Entries of a file by the sample that they are of; those of other splits are left out."""
+def group_by_clip(entries: Iterable[Entry], ids: SampleIds) -> EntriesByClip[Entry]:
+    """Entries by the sample that they are of; those of other splits are left out."""
     clips: EntriesByClip[Entry] = EntriesByClip()
     meant: dict[str, str | None] = {}
     for entry in entries:
@@ -57,5 +56,4 @@ def group_by_clip(entries: Iterable[Entry], ids: SampleIds, path: Path) -> Entri
         name = meant[entry.id]
         if name is not None:
             clips.entries[name].append(entry)
-    clips.errors += [FileError(text) for text in ids.left_out(str(path))]
     return clips

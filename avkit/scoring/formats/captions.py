@@ -80,7 +80,7 @@ class Captions(Format):
         if path.is_dir():
             return next(path.rglob("captions.jsonl"), None) is not None
         try:
-            return next(_entries(path), None) is not None
+            return not _is_avkit(path) and next(_entries(path), None) is not None
         except AvkitError:
             return False
 
@@ -92,7 +92,15 @@ class Captions(Format):
     @classmethod
     def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
         """As `read_captions`."""
-        return read_captions(path, sample_ids(truth), caption_grid(truth))
+        ids = sample_ids(truth)
+        yield from read_captions(path, ids, caption_grid(truth))
+        truth.notes += ids.left_out(path)
+
+
+def _is_avkit(path: Path) -> bool:
+    """Whether a file has lines of avkit's own, which hold masks and captions."""
+    first = read_text(path).partition("\n")[0]
+    return first.startswith("{") and any(f'"{key}":' in first for key in ("task", "masks"))
 
 
 def caption_grid(truth: Truth) -> CaptionGrid:
@@ -127,7 +135,7 @@ def read_captions(path: Path, ids: SampleIds, grid: CaptionGrid) -> Iterator[Pla
     Raises:
         DataError: If the file holds no captions.
     """
-    clips = group_by_clip((_take_number(entry, ids) for entry in _entries(path)), ids, path)
+    clips = group_by_clip((_take_number(entry, ids) for entry in _entries(path)), ids)
     yield from clips.errors
     by_frame = any(_are_frames(entries, grid.steps[name]) for name, entries in clips.entries.items())
     for name, entries in clips.entries.items():

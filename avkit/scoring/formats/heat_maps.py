@@ -39,7 +39,9 @@ class HeatMaps(Format):
     @classmethod
     def read(cls, path: Path, truth: Truth) -> Iterator[PlacedRecord | FileError]:
         """As `read_heat_maps`."""
-        return read_heat_maps(path, sample_ids(truth))
+        ids = sample_ids(truth)
+        yield from read_heat_maps(path, ids)
+        truth.notes += ids.left_out(path)
 
 
 def heat_record(name: str, heat: NDArray[np.float32]) -> Record:
@@ -67,8 +69,6 @@ def read_heat_maps(path: Path, ids: SampleIds) -> Iterator[PlacedRecord | FileEr
                 yield PlacedRecord(where, heat_record(name, _heat(array(), where)))
         except DataError as error:
             yield FileError(str(error))
-    for text in ids.left_out(str(path)):
-        yield FileError(text)
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, str, Callable[[], NDArray[np.generic]]]]:

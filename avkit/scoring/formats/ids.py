@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 
 from avkit.errors import DataError, count_of
 
@@ -120,7 +121,7 @@ class SampleIds:
                     return None
         raise DataError(f"{where}: id {names[0]!r} is none of {self.title}.{self._nearest(names[0])}")
 
-    def left_out(self, path: str) -> list[str]:
+    def left_out(self, path: Path) -> list[str]:
         """What was left out of a file because it is of another split, in one sentence for each split."""
         sentences = []
         for split, count in sorted(self.other_splits.items()):

@@ -69,7 +69,6 @@ def find_masks(folder: Path, ids: SampleIds) -> FoundMasks:
             found.errors.append(FileError(str(error)))
     for clip in doubled:
         found.files.pop(str(clip), None)
-    found.errors += [FileError(text) for text in ids.left_out(str(folder))]
     return found
 
 

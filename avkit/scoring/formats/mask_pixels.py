@@ -82,16 +82,16 @@ class LevelCounts:
             DataError: If they are neither, such as numbers of classes.
         """
         if self.several is None:
-            return MaskScale(True, "masks have one level beside 0, which is the mask")
+            return MaskScale(True, "Masks have one level beside 0, which is the mask.")
         if self.highest <= self.sources:
-            return MaskScale(True, "levels of masks are numbers of sources, and any but 0 is the mask")
+            return MaskScale(True, "Levels of masks are numbers of sources, and any but 0 is the mask.")
         if self.lightest <= 0.5:
             raise DataError(
                 f"{self.several}: it has several levels, and none of any mask is above {self.lightest:.3g} of white, "
                 "so that every mask would be empty. They look like numbers of classes or sources: save 0 and 255, or "
                 "probabilities times 255."
             )
-        return MaskScale(False, "grey levels of masks are probabilities, in steps of 1/255")
+        return MaskScale(False, "Grey levels of masks are probabilities, in steps of 1/255.")
 
 
 def read_grey(path: Path) -> Grey:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions of masks as folders of PNGs: binary, as grey probabilities, or as maps of classes."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from avkit.answers.encoding import Record, encode_array
 from avkit.datasets.avsbench_avss import palette_colour
 from avkit.datasets.clips import ClipDataset
-from avkit.datasets.pixels import resize_nearest
+from avkit.datasets.pixels import Pixel, resize_nearest
 from avkit.datasets.ra_ssu import RASSU
-from avkit.errors import AvkitError, FileError
+from avkit.errors import AvkitError, FileError, count_of
 from avkit.scoring.formats.base import Format
 from avkit.scoring.formats.listed import sample_ids
 from avkit.scoring.formats.mask_files import files_of_steps, find_masks
-from avkit.scoring.formats.mask_pixels import LevelCounts, MaskScale, read_classes, read_grey
+from avkit.scoring.formats.mask_pixels import LevelCounts, read_classes, read_grey
 from avkit.scoring.predictions import PlacedRecord
 from avkit.scoring.truth import Truth
 from avkit.tasks.avs import Segmentation
@@ -57,8 +58,10 @@ class MaskFolder(Format):
         A mask of another size than the true one is resized as the official loaders resize true masks, to the nearest
         pixel.
         """
-        found = find_masks(path, sample_ids(truth))
+        ids = sample_ids(truth)
+        found = find_masks(path, ids)
         yield from found.errors
+        truth.notes += ids.left_out(path)
         chosen: dict[str, Mapping[int, Path]] = {}
         own = {clip: own_numbers(truth, clip) for clip in found.files}
         for clip, files in files_of_steps(found.files, own):
@@ -95,15 +98,12 @@ def _read_masks(chosen: Chosen, truth: Truth) -> Iterator[PlacedRecord | FileErr
         else:
             readable[clip] = files
     scale = counts.scale()
-    size = _mask_size(truth)
+    truth.notes.append(scale.note)
+    sizes = _Sizes(_mask_size(truth))
     for clip, files in readable.items():
-        maps = [_probabilities(file, scale, size) for file in files.values()]
-        record = mask_record(clip, list(files), torch.from_numpy(np.stack(maps)))
-        yield PlacedRecord(str(next(iter(files.values())).parent), record)
-
-
-def _probabilities(path: Path, scale: MaskScale, size: int) -> NDArray[np.float32]:
-    return resize_nearest(scale.probabilities(read_grey(path)), size)
+        maps = np.stack([sizes.fit(scale.probabilities(read_grey(file))) for file in files.values()])
+        yield PlacedRecord(_place(files), mask_record(clip, list(files), torch.from_numpy(maps)))
+    truth.notes += sizes.notes
 
 
 def _read_class_maps(chosen: Chosen, truth: Truth) -> Iterator[PlacedRecord | FileError]:
@@ -113,16 +113,52 @@ def _read_class_maps(chosen: Chosen, truth: Truth) -> Iterator[PlacedRecord | Fi
         red, green, blue = palette_colour(index)
         colours[red << 16 | green << 8 | blue] = index
     count = len(truth.classes) + 1
-    size = _mask_size(truth)
+    sizes = _Sizes(_mask_size(truth))
     for clip, files in chosen.items():
         try:
-            maps = np.stack([resize_nearest(read_classes(file, colours, count), size) for file in files.values()])
+            maps = np.stack([sizes.fit(read_classes(file, colours, count)) for file in files.values()])
         except AvkitError as error:
             yield FileError(str(error))
             continue
         record: Record = mask_record(clip, list(files), torch.from_numpy(maps > 0).float())
         record["classes"] = encode_array(maps)
-        yield PlacedRecord(str(next(iter(files.values())).parent), record)
+        yield PlacedRecord(_place(files), record)
+    truth.notes += sizes.notes
+
+
+class _Sizes:
+    """Brings masks to the size of the true ones, and keeps the sizes that differed.
+
+    Args:
+        size: Height and width of true masks.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.others: Counter[tuple[int, ...]] = Counter()
+
+    def fit(self, values: NDArray[Pixel]) -> NDArray[Pixel]:
+        """A mask of the true size, of the nearest pixels."""
+        if values.shape == (self.size, self.size):
+            return values
+        self.others[values.shape] += 1
+        return resize_nearest(values, self.size)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was resized, in a sentence."""
+        if not self.others:
+            return []
+        (height, width), _ = self.others.most_common(1)[0]
+        count = count_of(sum(self.others.values()), "mask is", "masks are")
+        return [
+            f"{count} of another size, such as {height} x {width}, and resized to {self.size} x {self.size} by the "
+            "nearest pixel, as official loaders resize true masks."
+        ]
+
+
+def _place(files: Mapping[int, Path]) -> str:
+    return str(next(iter(files.values())).parent)
 
 
 def _mask_size(truth: Truth) -> int:
