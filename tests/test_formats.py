@@ -2,6 +2,7 @@
 """Prediction files of others: every form that people write, and one clear line for what is wrong."""
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from avkit.answers.encoding import decode
 from avkit.datasets.avsbench_avss import CLASSES as AVSS_CLASSES
 from avkit.datasets.avsbench_avss import palette_colour
 from avkit.errors import AvkitError, DataError, FileError
+from avkit.scoring.formats import FORMATS
 from avkit.scoring.formats.ave import read_step_labels
 from avkit.scoring.formats.avvp import read_modality_events
 from avkit.scoring.formats.boxes import box_heat, read_boxes
@@ -23,6 +25,7 @@ from avkit.scoring.formats.listed import ClipSteps
 from avkit.scoring.formats.mask_files import files_of_steps, find_masks
 from avkit.scoring.formats.mask_pixels import LevelCounts, read_classes, read_grey
 
+ROOT = Path(__file__).parents[1]
 CLASSES = ["Male speech, man speaking", "Bark", "Frying (food)"]
 STEPS = ClipSteps(10, 1.0)
 CLIP = "-en7GAdXAQk"
@@ -654,3 +657,8 @@ class TestHeatMaps:
             DataError, match=r"npy is damaged: its header states 512 bytes of numbers and 504 are there"
         ):
             self.read(tmp_path)
+
+
+def test_the_page_has_every_form():
+    page = (ROOT / "docs/prediction-formats.md").read_text()
+    assert all(f"`{name}`" in page or name == "avkit" for name in FORMATS)

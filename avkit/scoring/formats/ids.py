@@ -17,6 +17,8 @@ _ENDINGS = re.compile(r"\.(mp4|mkv|webm|avi|mov|wav|mp3|flac|m4a|png|jpg|jpeg|np
 _NUMBERS = re.compile(r"(?:_\d+(?:\.\d+)?)*$")
 #: A YouTube id, which may itself hold '_' and end in digits, alone or with numbers behind it.
 _YOUTUBE = re.compile(r"([A-Za-z0-9_-]{11})((?:_\d+(?:\.\d+)?)*)")
+#: Unknown ids of which the nearest one is looked for, which takes long among thousands.
+_MAX_NEAREST = 5
 #: Samples that an error names.
 _MAX_NAMED = 3
 
@@ -66,6 +68,7 @@ class SampleIds:
         self._ids = dict.fromkeys(ids)
         self._by_head = _by_head(self._ids)
         self._list_others = others
+        self._unknown = 0
         self.other_splits: Counter[str] = Counter()
 
     @cached_property
@@ -145,6 +148,9 @@ class SampleIds:
         return None
 
     def _nearest(self, written: str) -> str:
+        self._unknown += 1
+        if self._unknown > _MAX_NEAREST:
+            return ""
         near = get_close_matches(bare_name(written), self._ids, n=1, cutoff=0.5)
         if near:
             return f" The nearest is {near[0]!r}."
