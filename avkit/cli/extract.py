@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.trust import add_switches
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--retry", action="store_true", help="try clips again that were set aside")
     p.add_argument("--ray", type=int, metavar="N", help="spread over N Ray workers (pip install 'avkit[ray]')")
     p.add_argument("--ray-address", help="an existing cluster, such as auto; a local one by default")
-    p.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_switches(p)
     return p
 
 

@@ -62,6 +62,16 @@ def config_files(args: Sequence[str]) -> Iterator[Path]:
             yield Path(path)
 
 
+def recipe_files(args: Sequence[str]) -> Iterator[Path]:
+    """The files of extraction recipes that a command names."""
+    for word, following in pairwise([*args, ""]):
+        option, equals, value = word.partition("=")
+        if option in ("--recipe", "--features"):
+            for name in (value if equals else following).split(","):
+                if name.strip().endswith((".yaml", ".yml")):
+                    yield Path(name.strip())
+
+
 def last_value(args: Sequence[str], name: str) -> YamlValue:
     """The value of an option that counts, the last one; None if it is not given."""
     value: YamlValue = None

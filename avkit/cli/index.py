@@ -21,6 +21,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", help="folder of a run with task ra_ssu, or owner/name on the hub")
     p.add_argument("videos", nargs="+", type=Path, help="videos, folders with some at any depth, or patterns in quotes")
     p.add_argument("--out", type=Path, default=Path("index"), help="folder of the index")
+    p.add_argument(
+        "--features", metavar="RECIPE", help="recipes that make the stored features that the run reads, as in predict"
+    )
+    p.add_argument("--weights", metavar="STREAM=PATH", help="weights of the recipes' encoders, as in predict")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     add_switches(p)
@@ -43,11 +47,15 @@ def run(args: list[str]) -> int:
     paths, errors = find_clips(options.videos, options.out)
     for error in errors:
         print(f"avkit index: {error}", file=sys.stderr)
-    predictor = load(options.run, options.device, trust=options.trust)
+    predictor = load(
+        options.run, options.device, trust=options.trust, features=options.features, weights=options.weights
+    )
+    task = indexing_task(predictor)
+    warning = predictor.warning([task])
+    predictor.load_encoders([task])
     remove_leftovers(options.out)
     folder = IndexFolder(options.out)
-    warning = predictor.warning([indexing_task(predictor)])
-    folder.create({**predictor.provenance, "warning": warning})
+    folder.create({**predictor.provenance, **_given(options), "warning": warning})
     failures = len(errors)
     added = 0
     for path in track(paths, "watching"):
@@ -71,3 +79,9 @@ def run(args: list[str]) -> int:
     if failures:
         print(f"avkit index: {failures} of {len(paths) + len(errors)} videos could not be read.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """What was said of stored features, for searches by a sound or a clip."""
+    given = {"recipes": options.features, "encoder_weights": options.weights}
+    return {name: value for name, value in given.items() if value is not None}

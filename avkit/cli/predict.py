@@ -195,7 +195,7 @@ def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> 
 
     if options.question:
         raise ValueError("A question is about a whole video and cannot be streamed. Leave out --stream or --question.")
-    windows = predictor.stream(clip, options.tasks, options.hop or 1.0, options.audio, options.silent_ok)
+    windows = predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok)
     first = next(windows)  # a clip that cannot be read gets no folder
     folder = claim_folder(options.out, _request(predictor, clip, options))
     remove_leftovers(folder)

@@ -69,11 +69,19 @@ def run(args: list[str]) -> int:
 def _embed_examples(folder: "IndexFolder", options: argparse.Namespace) -> list["dict[str, Tensor]"]:
     """Vectors of the sound file and of the clip, by the run that the index was built with."""
     from avkit.cli.lightning_setup import quiet
-    from avkit.inference.embedding import embed_audio, index_video
+    from avkit.inference.embedding import embed_audio, index_video, indexing_task
     from avkit.inference.loading import load
 
     quiet()
-    predictor = load(options.run or folder.facts["run"], options.device, trust=options.trust)
+    facts = folder.facts
+    predictor = load(
+        options.run or facts["run"],
+        options.device,
+        trust=options.trust,
+        features=facts.get("recipes"),
+        weights=facts.get("encoder_weights"),
+    )
+    predictor.load_encoders([indexing_task(predictor)])
     folder.create(predictor.provenance)
     examples = []
     if options.sound:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from avkit.cli.given_options import config_files
+from avkit.cli.given_options import config_files, recipe_files
 from avkit.outside import Policy
 from avkit.training.run_folder import RunFolder
 
@@ -24,11 +24,12 @@ def command_policy(args: Sequence[str]) -> Policy:
     words = [part for word in args for part in {word, *re.split("[=,]", word)}]
     runs = [Path(word) for word in words if is_run(Path(word))]
     runs += [path.parent for path in config_files(args) if is_run(path.parent)]
+    names = [f"recipe {path}" for path in recipe_files(args)] or [str(run) for run in runs]
     return Policy(
         packages=frozenset(_typed_packages(args)),
         trust="--trust" in args,
         folders=tuple(runs),
-        source=", ".join(dict.fromkeys(str(run) for run in runs)) or "The run",
+        source=", ".join(dict.fromkeys(names)) or "The run",
     )
 
 
@@ -46,10 +47,12 @@ def without_switches(args: Sequence[str]) -> list[str]:
 
 
 def add_switches(parser: argparse.ArgumentParser, *, trust: bool = True) -> None:
-    """Add `--debug`, and `--trust` to commands that read run folders."""
+    """Add `--debug`, and `--trust` to commands that read run folders or recipes."""
     if trust:
         parser.add_argument(
-            "--trust", action="store_true", help="import parts from outside avkit that the run names, and say which"
+            "--trust",
+            action="store_true",
+            help="import parts from outside avkit that the run or the recipe names, and say which",
         )
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 

@@ -13,7 +13,7 @@ from avkit.collate import collate
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.index import IndexedVideo, join_windows
 from avkit.inference.predictor import Predictor
-from avkit.media.decode import pad_or_trim, read_waveform
+from avkit.media.decode import open_clip, pad_or_trim, read_waveform
 from avkit.nn.region_crop import cut_out
 
 #: Height and width of stored masks, in cells.
@@ -33,9 +33,11 @@ def index_video(predictor: Predictor, path: Path | str, silent_ok: bool = False)
         ValueError: If the run has no such task, or gives masks or captions alone.
     """
     task = indexing_task(predictor)
+    media = open_clip(path)
     windows = []
-    for start, result in predictor.stream(path, [task], silent_ok=silent_ok):
-        windows.append(index_result(predictor, result, start))
+    for start, clip, item in predictor.iter_windows(media, [task], None, silent_ok):
+        result = predictor.predict_clip(clip, [task], media, item=item)
+        windows.append(index_result(predictor, result, start, item))
     return join_windows(str(path), windows)
 
 
@@ -54,8 +56,16 @@ def indexing_task(predictor: Predictor) -> str:
     return tasks[0]
 
 
-def index_result(predictor: Predictor, result: ClipResult, start: float = 0.0) -> IndexedVideo:
-    """What an index holds of steps that were predicted, which begin `start` seconds after the start of the video.
+def index_result(
+    predictor: Predictor, result: ClipResult, start: float = 0.0, item: Item | None = None
+) -> IndexedVideo:
+    """What an index holds of steps that were predicted.
+
+    Args:
+        predictor: The run.
+        result: What it answered.
+        start: Seconds from the start of the video to the first of the steps.
+        item: What the run's model read, where that is not pictures and sound alone.
 
     Raises:
         ValueError: If the result has no masks or no captions.
@@ -72,7 +82,7 @@ def index_result(predictor: Predictor, result: ClipResult, start: float = 0.0) -
         vectors = {
             "region": embed_frames(predictor, regions),
             "frame": embed_frames(predictor, frames),
-            "sound": _encode_result(predictor, result),
+            "sound": _encode_sound(predictor, result, item),
         }
         small = F.interpolate(masks[:, None], (MASK_SIZE, MASK_SIZE), mode="bilinear", align_corners=False)
     spans = torch.tensor([result.span(step) for step in range(result.steps)]) + start
@@ -88,18 +98,24 @@ def index_result(predictor: Predictor, result: ClipResult, start: float = 0.0) -
 
 @torch.inference_mode()
 def embed_frames(predictor: Predictor, frames: Tensor) -> Tensor:
-    """Vectors of frames, float32 (N, width): of the run's encoder of regions, or its visual encoder without one.
+    """Vectors of frames, float32 (N, width): of the run's encoder of regions, of pictures, or of its stored features.
 
     Args:
         predictor: The run.
         frames: uint8, or float in [0, 1], (N, 3, H, W).
 
     Raises:
-        ValueError: If the run reads stored visual features.
+        ValueError: If the run reads stored visual features of several pictures at once.
     """
-    encoder = predictor.model.system.region_encoder(indexing_task(predictor))
+    task = indexing_task(predictor)
+    encoder = predictor.model.system.region_encoder(task)
+    if encoder is None and task in predictor.stored:
+        encoder = predictor.stored[task].picture_encoder
     if encoder is None:
-        raise ValueError(f"Run {predictor.source} reads stored visual features and cannot encode frames.")
+        raise ValueError(
+            f"Run {predictor.source} reads features of windows of pictures, and a region of one picture has none. "
+            "Index with a run on pictures, or on features of single pictures such as those of recipe av_unified."
+        )
     return encoder(frames.to(predictor.device)).frame.float().cpu()
 
 
@@ -109,8 +125,11 @@ def embed_audio(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
 
     Raises:
         MediaError: If the file has no sound or cannot be read.
-        ValueError: If the run reads stored audio features.
+        AvkitError: If the run reads stored audio features, and their encoder lacks a library or weights.
     """
+    task = indexing_task(predictor)
+    if task in predictor.stored and predictor.stored[task].plan.audio:
+        return {"sound": _embed_features(predictor, path, predictor.stored[task].read_sound(path))}
     waveform = read_waveform(path)
     steps = max(1, round(len(waveform) / SAMPLE_RATE))
     batch = Batch(
@@ -125,11 +144,26 @@ def embed_audio(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
     return {"sound": audio[0].float().cpu()}
 
 
-def _encode_result(predictor: Predictor, result: ClipResult) -> Tensor:
+def _embed_features(predictor: Predictor, path: Path | str, features: Tensor) -> Tensor:
+    """Vectors of stored features of sound (T, Da), float32 (T, width)."""
+    batch = Batch(
+        task="",
+        id=[str(path)],
+        duration=torch.tensor([float(len(features))]),
+        hop=1.0,
+        valid=torch.ones(1, len(features), dtype=torch.bool),
+        audio=features[None],
+    )
+    audio = predictor.model.system.encode_audio(batch.to(predictor.device))
+    return audio[0].float().cpu()
+
+
+def _encode_sound(predictor: Predictor, result: ClipResult, item: Item | None) -> Tensor:
     """Audio features of a result's clip, float32 (T, width)."""
-    assert result.frames is not None
-    assert result.waveform is not None
-    frames = torch.from_numpy(result.frames)
-    item = Item("clip", result.duration, result.hop, frames, torch.from_numpy(result.waveform))
-    encoded = predictor.model.system.encode(collate([item], "").to(predictor.device))
-    return encoded.audio[0].float().cpu()
+    if item is None:
+        assert result.frames is not None
+        assert result.waveform is not None
+        frames = torch.from_numpy(result.frames)
+        item = Item("clip", result.duration, result.hop, frames, torch.from_numpy(result.waveform))
+    audio = predictor.model.system.encode_audio(collate([item], "").to(predictor.device))
+    return audio[0].float().cpu()

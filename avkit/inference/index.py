@@ -23,6 +23,8 @@ VERSION = 1
 #: What vectors are of: the region that sounds, the whole frame, the sound.
 VECTOR_KINDS = ("region", "frame", "sound")
 _FACTS = "index.json"
+#: What begins the names of facts about the stored features of a task.
+FEATURES = "features of "
 
 
 class AddedIndexFacts(TypedDict, total=False):
@@ -30,9 +32,13 @@ class AddedIndexFacts(TypedDict, total=False):
 
     Attributes:
         warning: What a reader of hits must know first, such as that the run has seen drawn shapes alone.
+        recipes: Recipes of the stored features that the run reads, where they were named.
+        encoder_weights: Weights of their encoders, where they were named.
     """
 
     warning: str
+    recipes: str
+    encoder_weights: str
 
 
 class IndexFacts(AddedIndexFacts):
@@ -138,6 +144,13 @@ class IndexFolder:
                 f"{self.folder} was built with {weights}, this run has {provenance['weights']}. Choose another --out, "
                 "or the run that it was built with."
             )
+        for name, text in provenance.items():
+            before = str(dict(self.facts).get(name, text))
+            if name.startswith(FEATURES) and before != text:
+                raise DataError(
+                    f"{self.folder} was built with {name} {before}, and now they are {text}. Choose another --out, or "
+                    "the recipe and weights that it was built with."
+                )
 
     def file_of(self, video: Path | str) -> Path:
         """The file of a video's rows; videos of one name in different folders have different files."""

@@ -10,6 +10,7 @@ from avkit import __version__
 from avkit.batch import FeatureWidths
 from avkit.errors import RunError
 from avkit.inference.converted import load_converted
+from avkit.inference.index import FEATURES
 from avkit.inference.predictor import Predictor
 from avkit.inference.run_model import describe_weights, load_model
 from avkit.inference.stored_inputs import StoredInputs
@@ -89,7 +90,7 @@ def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict
 
 def _make_inputs(predictor: Predictor, task: str, plan: FeaturePlan) -> StoredInputs:
     """What makes the features of a plan, which the provenance of results names."""
-    predictor.provenance[f"features of {task}"] = plan.description
+    predictor.provenance[FEATURES + task] = plan.description
     return StoredInputs(plan, predictor.device, predictor.image_size)
 
 

@@ -2,12 +2,14 @@
 """A trained run, ready to be asked about any video."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from avkit.answers import Answer
-from avkit.batch import Item
+from avkit.batch import SAMPLE_RATE, Item
+from avkit.collate import crop
 from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.run_inputs import RunInputs
@@ -120,28 +122,34 @@ class Predictor:
 
     def _read_shown(self, media: Clip, item: Item, silent_ok: bool) -> DecodedClip:
         """Pictures and sound of the steps of features, to be shown."""
-        place = min(1.0, 0.5 + item.offset / item.hop) if item.offset > 0 else 0.5
         return read_clip(
-            media, item.hop, self.image_size, silent_ok=silent_ok, offset=place, steps=item.steps, partial_ok=True
+            media,
+            item.hop,
+            self.image_size,
+            silent_ok=silent_ok,
+            offset=_picture_place(item),
+            steps=item.steps,
+            partial_ok=True,
         )
 
     def stream(
         self,
         path: Path | str,
         tasks: Sequence[str] | str | None = None,
-        hop: float = 1.0,
+        hop: float | None = None,
         audio: Path | str | None = None,
         silent_ok: bool = False,
         window: int = 10,
     ) -> Iterator[tuple[float, ClipResult]]:
         """The answers of tasks that answer each step on its own to a video of any length, a window at a time.
 
-        No more than a window is in memory. A window is predicted by itself, as in training.
+        No more than a window of pictures is in memory; stored features are made of the whole video first. A window is
+        predicted by itself, as in training.
 
         Args:
             path: Any video.
             tasks: Names; where None, those of the run that answer step by step.
-            hop: Seconds per step.
+            hop: Seconds per step, 1 by default; stored features have their own.
             audio: Sound file to use instead of the video's own track.
             silent_ok: Use silence where the video has no sound.
             window: Steps per window.
@@ -151,19 +159,38 @@ class Predictor:
 
         Raises:
             MediaError: If the file cannot be read, or lacks picture or sound.
-            ValueError: If a task is not of this run, or needs the whole video.
+            ValueError: If a task is not of this run, or needs the whole video; or a hop is given for tasks that read
+                stored features.
         """
         names = choose_stepwise(self.source, self.model.tasks, tasks)
-        if any(name in self.stored for name in names):
-            raise ValueError(
-                f"Run {self.source} reads stored features, which are made of whole videos, so it cannot be streamed. "
-                "Leave --stream out."
-            )
-        start = 0.0
         media = open_clip(path, audio)
-        for clip in iter_clips(media, window, hop, self.image_size, silent_ok=silent_ok):
-            yield start, self.predict_clip(clip, names, media)
-            start += clip.steps * hop
+        for start, clip, item in self.iter_windows(media, names, hop, silent_ok, window):
+            yield start, self.predict_clip(clip, names, media, item=item)
+
+    def iter_windows(
+        self, media: Clip, tasks: Sequence[str], hop: float | None, silent_ok: bool, window: int = 10
+    ) -> Iterator[tuple[float, DecodedClip, Item | None]]:
+        """A video in windows, as tasks read them; arguments as in `stream`.
+
+        Yields:
+            Seconds from the start of the video, pictures and sound, and what the model reads where that is not these.
+        """
+        stored = self.stored.of(tasks, hop)
+        if stored is None:
+            start = 0.0
+            for clip in iter_clips(media, window, hop or 1.0, self.image_size, silent_ok=silent_ok):
+                yield start, clip, None
+                start += clip.steps * clip.hop
+            return
+        item = stored.read(media, silent_ok)
+        first = 0
+        place = _picture_place(item)
+        for clip in iter_clips(media, window, item.hop, self.image_size, silent_ok=silent_ok, offset=place):
+            if first >= item.steps:
+                return
+            part = crop(item, first, clip.steps)
+            yield first * item.hop, _first_steps(clip, part.steps), part
+            first += clip.steps
 
     @torch.inference_mode()
     def predict_clip(
@@ -244,3 +271,16 @@ class Predictor:
             if unknown:
                 notes.append(f"The run never saw these words of {question!r}: {', '.join(unknown)}.")
         return notes
+
+
+def _picture_place(item: Item) -> float:
+    """Place within a step of features at which the picture is taken that is shown for it."""
+    return min(1.0, 0.5 + item.offset / item.hop) if item.offset > 0 else 0.5
+
+
+def _first_steps(clip: DecodedClip, steps: int) -> DecodedClip:
+    """The first steps of a clip, which lasts as long."""
+    if steps == clip.steps:
+        return clip
+    samples = round(steps * clip.hop * SAMPLE_RATE)
+    return replace(clip, frames=clip.frames[:steps], waveform=clip.waveform[:samples], duration=steps * clip.hop)

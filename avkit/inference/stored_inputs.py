@@ -13,6 +13,7 @@ from avkit.batch import Item
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.clip_reader import ClipReader
 from avkit.datasets.inputs import ReadOptions
+from avkit.encoders.base import VisualEncoder
 from avkit.errors import DataError
 from avkit.extraction.in_memory import ClipExtractor, MemoryFeatures
 from avkit.extraction.sources import MediaSource
@@ -115,6 +116,26 @@ class StoredInputs:
             audio=inputs.audio,
             sources=self._sources(features, inputs.visual),
         )
+
+    def read_sound(self, path: Path | str) -> Tensor:
+        """Features of a sound file, or of a video's sound, as the model reads them, (T, Da).
+
+        Raises:
+            MediaError: If the file has no sound or cannot be read.
+        """
+        extractor = ClipExtractor([entry.stream for entry in self.plan.audio], self.device)
+        features = extractor.read(MediaSource(_NAME, Path(), audio=str(Path(path).resolve())))
+        joined = _joined(self.plan.audio, features)
+        assert joined is not None
+        return torch.from_numpy(joined.read(_NAME))
+
+    @property
+    def picture_encoder(self) -> VisualEncoder | None:
+        """The encoder of single pictures among those of the features; None where all read several at once."""
+        for group in self.extractor.extractor.groups:
+            if isinstance(group.encoder, VisualEncoder):
+                return group.encoder
+        return None
 
     def _sources(self, features: Mapping[str, MemoryFeatures], visual: Tensor | None) -> Tensor | None:
         """Which merged token each patch went into, int64 (T, h, w); None where tokens are not merged, or averaged."""

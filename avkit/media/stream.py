@@ -23,6 +23,7 @@ def iter_clips(
     size: int | tuple[int, int] | None = None,
     *,
     silent_ok: bool = False,
+    offset: float = 0.5,
 ) -> Iterator[DecodedClip]:
     """Read a video in clips of `steps` steps, the last one shorter; joined they equal what `read_clip` returns.
 
@@ -32,6 +33,7 @@ def iter_clips(
         hop: Seconds per step.
         size: Height and width to resize frames to, one number for both, or None for the video's own size.
         silent_ok: Use silence where there is no audio.
+        offset: Place within the step at which its frame is taken, in [0, 1].
 
     Raises:
         MediaError: If a file cannot be read, is cut off, or lacks video or audio.
@@ -42,11 +44,11 @@ def iter_clips(
     clip = open_clip(source)
     clip.info.require(video=True)
     if clip.info.is_image:
-        yield read_clip(clip, hop, size, silent_ok=silent_ok)
+        yield read_clip(clip, hop, size, silent_ok=silent_ok, offset=offset)
         return
     if clip.audio_info.has_audio or not silent_ok:
         clip.audio_info.require(audio=True)
-    times = step_times(clip.info.duration, hop)
+    times = step_times(clip.info.duration, hop, offset)
     images = iter_frames_at(clip, times, size)
     audio = _AudioReader(clip.audio_info)
     for first in range(0, len(times), steps):
