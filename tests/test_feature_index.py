@@ -12,10 +12,10 @@ from clips import write_wav
 import avkit
 from avkit.cli import main
 from avkit.export import export
+from avkit.extraction.in_memory import ClipExtractor
 from avkit.inference.embedding import embed_audio, index_video
 from avkit.inference.index import IndexFolder
 from avkit.inference.search import Index, search
-from avkit.inference.stored_inputs import StoredInputs
 from avkit.media.decode import read_waveform
 
 RECIPE = {
@@ -108,6 +108,6 @@ def test_a_video_of_features_is_streamed_as_it_is_predicted(made, capsys, tmp_pa
 
 def test_a_region_has_no_features_of_windows(made, monkeypatch):
     predictor = avkit.load(made / "run", "cpu", features=str(made / "own.yaml"))
-    monkeypatch.setattr(StoredInputs, "picture_encoder", None)
+    monkeypatch.setattr(ClipExtractor, "picture_encoder", None)
     with pytest.raises(ValueError, match=r"features of windows of pictures.*recipe av_unified"):
         index_video(predictor, min((made / "data/video").glob("*.mp4")))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from avkit.encoders.base import VisualEncoder
 from avkit.extraction.decoding import SourceDataset
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.recipe import FeatureStream
@@ -55,6 +56,14 @@ class ClipExtractor:
     def __init__(self, streams: Sequence[FeatureStream], device: torch.device, batch_size: int = 64) -> None:
         self.extractor = FeatureExtractor(streams, device, batch_size)
         self.facts = self.extractor.facts("")
+
+    @property
+    def picture_encoder(self) -> VisualEncoder | None:
+        """The encoder of single pictures; None where all encoders of pictures read several at once."""
+        for group in self.extractor.groups:
+            if isinstance(group.encoder, VisualEncoder):
+                return group.encoder
+        return None
 
     def read(self, source: MediaSource) -> dict[str, MemoryFeatures]:
         """Features of a clip by stream, in the numbers that a store would hold.

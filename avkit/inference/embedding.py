@@ -110,7 +110,7 @@ def embed_frames(predictor: Predictor, frames: Tensor) -> Tensor:
     task = indexing_task(predictor)
     encoder = predictor.model.system.region_encoder(task)
     if encoder is None and task in predictor.stored:
-        encoder = predictor.stored[task].picture_encoder
+        encoder = predictor.stored[task].extractor.picture_encoder
     if encoder is None:
         raise ValueError(
             f"Run {predictor.source} reads features of windows of pictures, and a region of one picture has none. "

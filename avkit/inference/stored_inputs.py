@@ -13,7 +13,6 @@ from avkit.batch import Item
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.clip_reader import ClipReader
 from avkit.datasets.inputs import ReadOptions
-from avkit.encoders.base import VisualEncoder
 from avkit.errors import DataError
 from avkit.extraction.in_memory import ClipExtractor, MemoryFeatures
 from avkit.extraction.sources import MediaSource
@@ -128,14 +127,6 @@ class StoredInputs:
         joined = _joined(self.plan.audio, features)
         assert joined is not None
         return torch.from_numpy(joined.read(_NAME))
-
-    @property
-    def picture_encoder(self) -> VisualEncoder | None:
-        """The encoder of single pictures among those of the features; None where all read several at once."""
-        for group in self.extractor.extractor.groups:
-            if isinstance(group.encoder, VisualEncoder):
-                return group.encoder
-        return None
 
     def _sources(self, features: Mapping[str, MemoryFeatures], visual: Tensor | None) -> Tensor | None:
         """Which merged token each patch went into, int64 (T, h, w); None where tokens are not merged, or averaged."""
