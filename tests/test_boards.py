@@ -106,7 +106,27 @@ def test_a_measurement_that_is_not_comparable_stands_apart():
     setting, row = measured_row(board_with(replace(RECORD, n=9128)))
     assert row.word == "not comparable"
     assert "9,128 of 9,129 official samples" in row.reasons
-    assert setting.title == "test, update (9,129), features not stated"
+    assert setting.title == "test, update (9,129), not comparable, features not stated"
+    _, row = measured_row(board_with(replace(RECORD, n=9128, experiment=None)))
+    assert row.word == "not comparable"
+
+
+def test_a_measurement_has_no_part_in_the_faults_of_its_published_row():
+    record = replace(RECORD, experiment="av_unified_joint_music_avqa", protocol={})
+    rows = measured_rows(group_seeds([record]), claim)
+    _, row = measured_row(make_boards(rows)["music-avqa"])
+    assert row.word == "measured"
+    assert row.reasons[0].startswith("its published row is impossible: its averages follow from none of 10")
+
+
+def test_scenes_have_a_board_of_their_own_and_lead_no_other():
+    smoke = replace(RECORD, by="scenes", figures={"Overall": Figure(0.99)})
+    own = replace(RECORD, by="scenes", dataset="scenes", experiment=None, figures={"Overall": Figure(0.5)})
+    boards = make_boards(measured_rows(group_seeds([smoke, own]), claim))
+    assert [setting for setting in boards["music-avqa"].settings if setting.of("measured")] == []
+    words = {row.word: setting.title for setting in boards["scenes"].settings for row in setting.rows}
+    assert set(words) == {"smoke", "measured"}
+    assert "smoke" in words["smoke"]
 
 
 def test_seeds_are_one_row_with_mean_and_deviation():
@@ -285,6 +305,17 @@ def test_mine_stands_among_the_rows(capsys, tmp_path, monkeypatch):
     line = next(line for line in out.splitlines() if line.startswith("My run"))
     assert "76.79" in line
     assert "measured, weights" in line
+
+
+def test_runs_that_were_not_tested_are_passed_over_where_others_were(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "untested").mkdir()
+    write_records(tmp_path / "run" / "records.json", [replace(RECORD, experiment=None, method="My run")])
+    code, out, err = shown(capsys, "music-avqa", "--mine", "run", "untested")
+    assert code == 0
+    assert "My run" in out
+    assert err == "avkit leaderboard: untested has no records and is passed over\n"
+    assert shown(capsys, "music-avqa", "--mine", "untested")[0] == 2
 
 
 def test_an_edited_record_is_refused(capsys, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 """`avkit leaderboard`: published figures beside measured ones, with what is to be said of each."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -15,6 +16,7 @@ from avkit.leaderboard.metric_names import our_metric
 if TYPE_CHECKING:
     from avkit.leaderboard.experiments import Experiment
     from avkit.leaderboard.measured import Measurement
+    from avkit.leaderboard.records import Record
     from avkit.leaderboard.verdicts import Claim
 
 #: Commands that write and check submitted results.
@@ -90,13 +92,28 @@ def _print(options: argparse.Namespace, boards: Sequence[Board]) -> None:
 
 def _all_boards(options: argparse.Namespace) -> dict[str, Board]:
     """All boards with submitted results and the user's own; experiments only where they are shown."""
-    from avkit.leaderboard.measured import find_records, group_seeds, measured_rows, read_run_records
+    from avkit.leaderboard.measured import find_records, group_seeds, measured_rows
 
     measurements: list[Measurement] = group_seeds(find_records(_FOLDERS))
-    own = [record for run_folder in options.mine for record in read_run_records(run_folder)]
-    measurements += group_seeds(own, mine=True)
+    measurements += group_seeds(_own_records(options.mine), mine=True)
     rows = measured_rows(measurements, _claim_for)
     return make_boards(rows, _aims() if options.html or options.json else None)
+
+
+def _own_records(runs: Sequence[Path]) -> "list[Record]":
+    """Records of the runs that the user named; those that were never tested are passed over where others were.
+
+    Raises:
+        FileError: If no run has records, or some are damaged or were edited.
+    """
+    from avkit.leaderboard.measured import has_records, read_run_records
+
+    tested = [run for run in runs if has_records(run)]
+    if tested:
+        for run in runs:
+            if run not in tested:
+                print(f"avkit leaderboard: {run} has no records and is passed over", file=sys.stderr)
+    return [record for run in tested or runs for record in read_run_records(run)]
 
 
 def _claim_for(experiment: "Experiment", task: str) -> "Claim":

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Sequence
 
-from avkit.cli.leaderboard_tables import is_best
 from avkit.leaderboard.board_rows import BoardRow, Cell
 from avkit.leaderboard.boards import Board, Setting
 from avkit.leaderboard.published import read_sources
@@ -43,7 +42,7 @@ def _csv_line(setting: Setting, row: BoardRow, metric: str, cell: Cell) -> list[
         *(terms.task, terms.split, terms.release, terms.setting, terms.features),
         *(row.kind, row.method, row.year, metric),
         *figure,
-        int(is_best(row, metric, setting)),
+        int(setting.is_best(row, metric)),
         *(row.word, "; ".join(row.reasons)),
         *place,
         " ".join(row.experiments),
@@ -67,7 +66,7 @@ def _board(board: Board) -> dict[str, object]:
 def _row(row: BoardRow, setting: Setting) -> dict[str, object]:
     figures = {}
     for metric, cell in row.cells.items():
-        figures[metric] = {**vars(cell), "best": is_best(row, metric, setting)}
+        figures[metric] = {**vars(cell), "best": setting.is_best(row, metric)}
     sources = read_sources()
     origins = [{**vars(origin), "title": sources[origin.source].title} for origin in row.origins]
     return {
@@ -120,6 +119,6 @@ def _latex_cell(row: BoardRow, metric: str, setting: Setting) -> str:
     if cell is None:
         return "--"
     text = latex_escape(cell.text)
-    if is_best(row, metric, setting):
+    if setting.is_best(row, metric):
         text = f"\\textbf{{{text}}}"
     return f"{text} $\\pm$ {latex_escape(cell.spread)}" if cell.spread else text

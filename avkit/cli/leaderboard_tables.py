@@ -149,17 +149,9 @@ def _figure_text(row: BoardRow, metric: str, setting: Setting, *, narrow: bool) 
     """A figure; the best of its terms in bold, or with a star where the output has no bold letters."""
     from rich.text import Text
 
-    best = is_best(row, metric, setting)
+    best = setting.is_best(row, metric)
     text = _figure(row, metric)
     return Text(text, style="bold" if best else "") if narrow else Text(f"{text}*" if best else text)
-
-
-def is_best(row: BoardRow, metric: str, setting: Setting) -> bool:
-    """Whether a row has the best figure of its terms."""
-    cell = row.cells.get(metric)
-    if cell is None or cell.value is None or cell.word or row.kind == "ablation" or row.word in DOUBTFUL:
-        return False
-    return cell.value == setting.best.get(metric)
 
 
 def _figure(row: BoardRow, metric: str) -> str:

@@ -14,7 +14,7 @@ from avkit.leaderboard.published import PublishedRow, PublishedValue, group_rows
 from avkit.leaderboard.question_counts import release_label
 
 #: Words of rows whose figures are not taken for the best.
-DOUBTFUL = ("impossible",)
+DOUBTFUL = ("impossible", "not comparable")
 NOT_STATED = "not stated"
 
 
@@ -60,6 +60,13 @@ class Setting:
             if len(values) > 1:
                 best[metric] = min(values) if metric in LOWER_IS_BETTER else max(values)
         return best
+
+    def is_best(self, row: BoardRow, metric: str) -> bool:
+        """Whether a row of the setting has the best figure of a metric."""
+        cell = row.cells.get(metric)
+        if cell is None or cell.value is None or cell.word or row.kind == "ablation" or row.word in DOUBTFUL:
+            return False
+        return cell.value == self.best.get(metric)
 
     def ranked_by(self, metric: str) -> "Setting":
         """The setting with another metric first, and its rows in that order."""

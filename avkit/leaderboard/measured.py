@@ -17,14 +17,17 @@ from avkit.leaderboard.experiments import Experiment, read_experiments
 from avkit.leaderboard.metric_names import board_of
 from avkit.leaderboard.published import PublishedRow, group_rows, read_published
 from avkit.leaderboard.records import RECORD, RECORDS, Figure, Record, read_records
-from avkit.leaderboard.verdicts import Claim, Verdict, judge
+from avkit.leaderboard.verdicts import STATUS, Claim, Verdict, judge
 
 #: Folder of submitted results, in the package and where a command is run.
 RESULTS = "results"
 #: Verdict on a measurement that aims at no published row.
 MEASURED = "measured"
-#: Exit status of a verdict that compares nothing.
-NOT_COMPARED = 2
+#: The board of measurements on generated scenes, whatever layout they are in.
+SCENES = "scenes"
+#: Verdicts on rows that are compared with a published one, and those on rows that stand apart from all others.
+COMPARED = tuple(word for word, status in STATUS.items() if status in (0, 1))
+APART = ("not comparable", "smoke")
 #: What an experiment claims of a task.
 ClaimFor: TypeAlias = Callable[[Experiment, str], Claim]
 
@@ -50,6 +53,11 @@ def find_records(folders: Iterable[Path]) -> list[Record]:
     """
     paths = {path.resolve() for folder in folders for path in folder.rglob(RECORD)}
     return [record for path in sorted(paths) for record in read_records(path)]
+
+
+def has_records(run: Path) -> bool:
+    """Whether a path is a file, or a folder with records."""
+    return run.is_file() or any((run / name).is_file() for name in (RECORDS, RECORD))
 
 
 def read_run_records(run: Path) -> list[Record]:
@@ -123,8 +131,9 @@ def _place(
 ) -> tuple[str, Terms, BoardRow]:
     """The row of a measurement: on the terms of the published row if it is compared with it, else on its own."""
     record = measurement.records[0]
-    terms = _terms(record)
-    if aims and verdict is not None and verdict.comparisons and verdict.status != NOT_COMPARED:
+    word, reasons = _word(record, verdict)
+    terms = _terms(record, word)
+    if aims and verdict is not None and verdict.comparisons and word in COMPARED:
         terms = terms_of(aims[0], audit_published())
     common = set.intersection(*(set(record.figures) for record in measurement.records))
     cells = {}
@@ -136,26 +145,32 @@ def _place(
         year=int(record.date[:4]) if record.date[:4].isdigit() else None,
         kind="measured",
         cells=cells,
-        word=verdict.word if verdict else MEASURED,
-        reasons=verdict.reasons if verdict else _own_reasons(record),
+        word=word,
+        reasons=reasons,
         records=measurement.records,
         mine=measurement.mine,
         experiments=(record.experiment,) if record.experiment else (),
     )
-    return board_of(record.dataset, record.release), terms, row
+    board = SCENES if record.by == SCENES else board_of(record.dataset, record.release)
+    return board, terms, row
 
 
-def _terms(record: Record) -> Terms:
-    """The terms on which a record was measured."""
-    features = "; ".join(f"{modality} {text}" for modality, text in record.features.items())
-    return Terms(record.task, record.split, record.release, record.setting, features)
-
-
-def _own_reasons(record: Record) -> tuple[str, ...]:
-    """What there is to say of a measurement that aims at no published row."""
+def _word(record: Record, verdict: Verdict | None) -> tuple[str, tuple[str, ...]]:
+    """What is to be said of a measurement, and why; faults of the published row are not its own."""
+    if verdict is not None and verdict.word in ("impossible", "disputed"):
+        return MEASURED, tuple(f"its published row is {verdict.word}: {reason}" for reason in verdict.reasons)
+    if verdict is not None:
+        return verdict.word, verdict.reasons
     if record.official_n is not None and record.n != record.official_n:
-        return (f"{record.n:,} of {record.official_n:,} official samples",)
-    return ()
+        return "not comparable", (f"{record.n:,} of {record.official_n:,} official samples",)
+    return MEASURED, ()
+
+
+def _terms(record: Record, word: str) -> Terms:
+    """The terms on which a record was measured; rows that are compared with none stand apart."""
+    features = "; ".join(f"{modality} {text}" for modality, text in record.features.items())
+    setting = "; ".join(filter(None, [record.setting, word if word in APART else ""]))
+    return Terms(record.task, record.split, record.release, setting, features)
 
 
 def _cell(figures: Sequence[Figure]) -> Cell:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from avkit.leaderboard.aims import read_reasons
 from avkit.leaderboard.board_rows import BoardRow, Origin
-from avkit.leaderboard.boards import Board, Setting
+from avkit.leaderboard.boards import DOUBTFUL, Board, Setting
 from avkit.leaderboard.experiments import Experiment
 from avkit.leaderboard.plot import draw
 from avkit.leaderboard.published import Source, read_sources
@@ -127,7 +127,7 @@ def best_row(board: Board, task: str, kind: str) -> tuple[BoardRow, str] | None:
     """The best sound row of a task and kind, with the metric that ranks it."""
     settings = [setting for setting in board.settings if setting.terms.task == task]
     metric = settings[0].metrics[0]
-    rows = [row for setting in settings for row in setting.rows if row.kind == kind and row.word != "impossible"]
+    rows = [row for setting in settings for row in setting.rows if row.kind == kind and row.word not in DOUBTFUL]
     rows = [row for row in rows if metric in row.cells and row.cells[metric].value is not None]
     return (min(rows, key=lambda row: row.sort_key([metric])), metric) if rows else None
 
