@@ -3,7 +3,7 @@
 
 import pytest
 
-from avkit.cli.run_verdicts import experiment_claim
+from avkit.cli.experiment_claims import claim_for
 from avkit.leaderboard import judge, read_experiments
 from avkit.leaderboard.claims import best_claim
 from avkit.leaderboard.matching import RunOptions, leaves, match_experiment, task_names
@@ -78,7 +78,7 @@ def test_a_system_without_experiments_matches_none():
 
 
 def test_the_claim_of_an_experiment_states_release_and_features():
-    claim = experiment_claim(BY_ID["tspm_music_avqa"], "avqa")
+    claim = claim_for(BY_ID["tspm_music_avqa"], "avqa")
     assert claim.release == "update"
     assert claim.protocol == {"prompts": "of a file"}
     assert claim.features["audio"] == "vggish (hop 1 s, width 128)"

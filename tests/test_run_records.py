@@ -2,6 +2,7 @@
 """Records of tested runs: what a test writes beside its report."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -118,3 +119,64 @@ def test_features_have_one_hash_in_a_store_and_in_a_folder(tmp_path):
     assert features_hash(joined, ["a", "b"]) != digest
     np.save(tmp_path / "a.npy", clips["a"] + np.float32(1e-3))
     assert features_hash(folder, ["a", "b"]) != digest
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Two seeds of one training, and what was printed."""
+    folder = tmp_path_factory.mktemp("seeds")
+    assert fit(folder, "tiny", "--seeds", "2", tasks="ave") == 0
+    return folder / "tiny"
+
+
+def test_seeds_are_runs_of_their_own_in_one_folder(seeds, capsys):
+    records = [read_records(seeds / f"seed-{seed}" / "records.json")[0] for seed in (0, 1)]
+    assert [record.seeds for record in records] == [[0], [1]]
+    assert records[0].hashes["weights"] != records[1].hashes["weights"]
+    lines = (seeds / "compare.csv").read_text().splitlines()
+    mean = sum(record.figures["accuracy"].value for record in records) / 2
+    assert float(lines[1].split(",")[8]) == pytest.approx(mean)
+    assert "$\\pm$" in (seeds / "compare.tex").read_text()
+    kept = [(path, path.stat().st_mtime_ns) for path in seeds.glob("seed-*/checkpoints/*")]
+    assert fit(seeds.parent, "tiny", "--seeds", "2", tasks="ave") == 0
+    assert kept == [(path, path.stat().st_mtime_ns) for path in seeds.glob("seed-*/checkpoints/*")]
+    output = capsys.readouterr().out
+    assert "seed 1: " in output
+    assert "mean ± standard deviation over 2 seeds" in output
+    assert [path.name for path in seeds.parent.iterdir()] == ["tiny"]
+
+
+def test_a_seed_that_was_killed_goes_on(seeds):
+    expected = (seeds / "seed-1/records.json").read_text()
+    (seeds / "seed-1/records.json").unlink()
+    assert fit(seeds.parent, "tiny", "--seeds", "1,0", tasks="ave") == 0
+    first = read_records(seeds / "seed-1/records.json")[0]
+    assert first.figures["accuracy"].value == json.loads(expected)[0]["figures"]["accuracy"]["value"]
+
+
+@pytest.mark.parametrize("form", ["--csv", "--latex"])
+def test_a_comparison_is_printed_in_other_forms(seeds, tmp_path, capsys, form):
+    runs = [str(seeds / f"seed-{seed}") for seed in (0, 1)]
+    assert main(["compare", *runs, form, "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("task,metric" if form == "--csv" else "%")
+    assert "tiny" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--seeds", "two"], "--seeds is 'two'"),
+        (["--seeds", "-1"], "--seeds is '-1'"),
+        (["--seeds=1,1"], "names seed 1 twice"),
+        (["--seeds", "2", "--seed_everything", "1"], "--seed_everything cannot go with it"),
+        (["--seeds", "2", "--ckpt_path", "last"], "--ckpt_path cannot go with it"),
+    ],
+)
+def test_seeds_that_are_none(tmp_path, capsys, words, problem):
+    assert fit(tmp_path, "none", *words) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ _NOT_OF_RUN = (
     "report",
     "save_",
     "seed_everything",
+    "seeds",
     "trainer.accelerator",
     "trainer.default_root_dir",
     "trainer.devices",

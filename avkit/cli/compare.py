@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from avkit.cli.trust import add_switches
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from avkit.report.compare import Comparison, Variant
 
 
@@ -31,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show runs that were tested on other data, sizes or releases too, without differences",
     )
+    form = p.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print the table as CSV, scores as measured")
+    form.add_argument("--latex", action="store_true", help="print the table as LaTeX (booktabs), the best in bold")
     add_switches(p)
     return p
 
@@ -40,19 +45,29 @@ def run(args: list[str]) -> int:
     options = parser().parse_args(args)
     from avkit.report import open_console
     from avkit.report.compare import compare_variants
-    from avkit.report.compare_files import LEGEND, compare_tables, write_comparison
+    from avkit.report.compare_files import csv_text, latex_text, write_comparison
 
     comparison = compare_variants(_variants(options.runs), allow_different=options.allow_different)
-    shown = comparison if options.all else _headlines(comparison)
+    shown = comparison if options.all else headlines(comparison)
     paths = write_comparison(options.out, comparison, shown)
+    if options.csv or options.latex:
+        print(csv_text(shown) if options.csv else latex_text(shown), end="")
+        return 0
     console = open_console()
-    for table in compare_tables(shown, narrow=console.is_terminal):
+    print_comparison(console, shown)
+    console.print(f"report: {paths['html']}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def print_comparison(console: "Console", comparison: "Comparison") -> None:
+    """Print a table per task, and what a reader of them needs."""
+    from avkit.report.compare_files import LEGEND, compare_tables
+
+    for table in compare_tables(comparison, narrow=console.is_terminal):
         console.print(table)
         console.print()
     for note in [LEGEND, *comparison.notes]:
         console.print(note, highlight=False, markup=False, style="dim")
-    console.print(f"report: {paths['html']}", highlight=False, markup=False, soft_wrap=True)
-    return 0
 
 
 def _variants(words: Sequence[str]) -> "list[Variant]":
@@ -82,7 +97,7 @@ def _variants(words: Sequence[str]) -> "list[Variant]":
     return [Variant(variant.label, [next(runs_alike) for _ in variant.runs]) for variant in labelled]
 
 
-def _headlines(comparison: "Comparison") -> "Comparison":
+def headlines(comparison: "Comparison") -> "Comparison":
     """The metrics that tasks are judged by."""
     from avkit.batch import task_of
     from avkit.tasks import find_task

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Mapping
 
-from avkit.cli.run_records import GIVEN_PROMPTS, features_text
+from avkit.cli.run_records import features_text
 from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
 from avkit.datasets.released import ReleasedFeatures
@@ -12,9 +12,6 @@ from avkit.leaderboard import Claim, Experiment
 from avkit.leaderboard.claims import claim_of
 from avkit.leaderboard.recipes import Option
 from avkit.training.stored_facts import StoredPart
-
-#: Systems whose published rows read statements that the authors wrote, and not ours.
-_WITH_STATEMENTS = ("tspm",)
 
 
 def claim_for(experiment: Experiment, task: str) -> Claim:
@@ -38,9 +35,7 @@ def claim_for(experiment: Experiment, task: str) -> Claim:
             text = _released_text(dataset, own_value(names, name))
             if text:
                 features[modality] = text
-    system = _mapping(_mapping(options, "model"), "system")
-    protocol = {"prompts": GIVEN_PROMPTS} if system.get("name") in _WITH_STATEMENTS else {}
-    return claim_of(experiment, task, features=features, protocol=protocol, release=release)
+    return claim_of(experiment, task, features=features, release=release)
 
 
 def own_value(option: Option, dataset: str) -> str | None:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from avkit.cli.processes import process_rank, receive
+from avkit.cli.seeds import compare_seeds, run_seeds, seeds_of
 from avkit.cli.start_table import print_start_table
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.cli.training_checks import check_before_training
@@ -25,7 +26,17 @@ from avkit.training.run_lock import locked
 
 
 def run(args: list[str]) -> int:
-    """Train; `args` are the words after `avkit fit`."""
+    """Train, once or with each of several seeds; `args` are the words after `avkit fit`."""
+    seeds = None if {"-h", "--help"} & set(args) else seeds_of(args)
+    if seeds is None or process_rank():
+        return train(args)
+    parent = run_seeds(args, seeds, train, lambda: run_name(make_cli(args)))
+    compare_seeds(parent, seeds)
+    return 0
+
+
+def train(args: list[str]) -> int:
+    """Train one run; `args` are the words after `avkit fit`."""
     start = time.perf_counter()
     cli = make_cli(args, training=True)
     if process_rank():

@@ -78,6 +78,7 @@ _OPTIONS = (
     "save_steps",
     "report",
     "save_predictions",
+    "seeds",
 )
 #: Groups of options in sections; a text in their place would be the name of a further file.
 _GROUPS = ("system", "heads", "prompts", "loss_weights", "features", "batch_size", "crop", "scenes", "loader")
@@ -90,7 +91,7 @@ _FOLDERS = ("dirpath", "save_dir")
 #: Options that say where a run is written and from where it goes on, which a run's own place says.
 _PLACE = ("out", "name", "ckpt_path")
 #: Options that only training uses.
-_TRAINING = ("optimizer", "lr_scheduler", "save_minutes", "save_steps", "report")
+_TRAINING = ("optimizer", "lr_scheduler", "save_minutes", "save_steps", "report", "seeds")
 #: Options of the trainer that hold after training too.
 EVALUATION = (
     "accelerator",

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published row that belongs to each benchmark of a tested run, and the verdict on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from avkit.cli.changed_options import all_options, default_options
-from avkit.cli.run_records import features_text
+from avkit.cli.experiment_claims import claim_for
 from avkit.cli.trainer import AVCLI
-from avkit.datasets import find_dataset
-from avkit.datasets.official import Official
-from avkit.datasets.released import ReleasedFeatures
-from avkit.leaderboard.claims import best_claim, claim_of
+from avkit.leaderboard.claims import best_claim
 from avkit.leaderboard.experiments import Experiment, read_experiments
 from avkit.leaderboard.matching import Match, RunOptions, leaves, match_experiment
 from avkit.leaderboard.records import Record
 from avkit.leaderboard.verdicts import Claim, Verdict, judge
 from avkit.report import Row
 from avkit.report.records import ReportVerdict
-from avkit.training.sources import value_for
-from avkit.training.stored_facts import StoredPart
 
 #: Differences from a recipe that a verdict names.
 _MAX_DIFFERENCES = 4
@@ -77,7 +72,7 @@ def _judge(cli: AVCLI, record: Record, match: Match | None) -> JudgedRecord:
         return JudgedRecord(record)
     if match is None:
         return _beside_best(record)
-    claim = experiment_claim(match.experiment, record.task)
+    claim = claim_for(match.experiment, record.task)
     texts = _differing_feature_options(cli, match.experiment, claim)
     differences = (*match.differences, *texts)
     if not differences:
@@ -100,48 +95,8 @@ def _beside_best(record: Record) -> JudgedRecord:
     return JudgedRecord(record, claim, None if claim is None else judge([record], claim))
 
 
-def experiment_claim(experiment: Experiment, task: str) -> Claim:
-    """What an experiment claims, with the release and the features that its recipe reads.
-
-    Features are stated where all are released with the dataset; a store of the user's may hold the same.
-
-    Args:
-        experiment: An experiment with a recipe.
-        task: Task that its figures are of.
-    """
-    options = dict(leaves(experiment.all_options()))
-    dataset = find_dataset(experiment.figures_of)
-    release = ""
-    features: dict[str, str] = {}
-    if issubclass(dataset, Official):
-        names = experiment.datasets
-        given = value_for(experiment.figures_of, _text(options.get("data.release")), names, "data.release")
-        release = given or dataset.releases[0]
-        for modality in ("visual", "audio"):
-            option = f"data.features.{modality}"
-            text = value_for(experiment.figures_of, _text(options.get(option)), names, option)
-            expected = _released_text(dataset.released, text)
-            if expected:
-                features[modality] = expected
-    return claim_of(experiment, task, features=features, release=release)
-
-
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _released_text(released: Mapping[str, ReleasedFeatures], names: str | None) -> str:
-    """Released features in the words of a record; empty where there are none, or some are not released."""
-    parts = []
-    for name in names.split("+") if names else []:
-        facts = released.get(name.strip())
-        if facts is None:
-            return ""
-        shape = facts.shape if facts.token is None else (facts.shape[0], facts.shape[-1])
-        width = shape[-1]
-        tokens = shape[1] if len(shape) == 3 else 0
-        parts.append(StoredPart(name.strip(), width or 0, facts.facts.encoder, facts.facts.hop, tokens=tokens or 0))
-    return features_text(parts)
 
 
 def _differing_feature_options(cli: AVCLI, experiment: Experiment, claim: Claim) -> list[str]:

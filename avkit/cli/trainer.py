@@ -136,6 +136,13 @@ class AVCLI(LightningCLI):
             help="write what was predicted for each test sample to predictions.jsonl beside the report, in the form "
             "that 'avkit score' reads; masks are run-length encoded",
         )
+        parser.add_argument(
+            "--seeds",
+            type=str | None,
+            default=None,
+            help="train and test with each of several seeds, a number of them or a list such as 0,1,2, in one folder, "
+            "and print mean and standard deviation; the same command goes on where it was stopped",
+        )
         parser.link_arguments("tasks", "model.tasks")
         parser.link_arguments("tasks", "data.tasks")
         parser.link_arguments("model.system.name", "data.whole_clips", compute_fn=reads_whole_clips)

@@ -93,7 +93,7 @@ def group_seeds(runs: Sequence[Scores]) -> list[Variant]:
 
 
 def common_name(names: Sequence[str]) -> str:
-    """A name for runs: the last part of their path without what tells seeds apart."""
+    """A name for runs: the last part of their path without what tells seeds apart, or the folder that holds them."""
     bases = [name.rstrip("/").rpartition("/")[2] or name for name in names]
     if len(bases) == 1:
         return bases[0]
@@ -103,7 +103,9 @@ def common_name(names: Sequence[str]) -> str:
             break
         shared += letters[0]
     shared = shared.rstrip("0123456789").rstrip("-_. ")
-    return shared.removesuffix("seed").rstrip("-_. ") or bases[0]
+    folders = {name.rstrip("/").rpartition("/")[0].rpartition("/")[2] for name in names}
+    common_folder = folders.pop() if len(folders) == 1 else ""
+    return shared.removesuffix("seed").rstrip("-_. ") or common_folder or bases[0]
 
 
 def _distinct(variants: list[Variant]) -> list[Variant]:
