@@ -21,6 +21,7 @@ from avkit.cli.examples import ranked_examples
 from avkit.cli.provenance import versions
 from avkit.cli.run_records import TestedRun, make_records
 from avkit.cli.run_verdicts import judge_records, with_published
+from avkit.cli.saved_predictions import not_saved, saved_predictions
 from avkit.cli.start_table import data_facts
 from avkit.cli.tested_runs import DRAWS
 from avkit.cli.trainer import AVCLI
@@ -30,6 +31,7 @@ from avkit.leaderboard.records import RECORDS, write_records
 from avkit.metrics.intervals import ScoreRow
 from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.report.efficiency import Efficiency, measure
+from avkit.scoring.predictions import PREDICTIONS
 from avkit.systems.encoder_weights import WeightsFacts
 from avkit.training.benchmarks import Benchmark
 from avkit.training.callbacks import History, read_history
@@ -78,11 +80,13 @@ def report_run(
         model.baselines = fit_baselines(model.benchmarks, data.first_batches("train", COUNTED))
     model.ranking = SampleRanking(model.benchmarks, worst=WORST, best=BEST)
     start = time.perf_counter()
-    cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
+    with saved_predictions(cli, run):
+        cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
     sizes = {task: data.coverage("test", task) for task in model.benchmarks}
     rows = label_splits(data, score_rows(model, data.benchmarks, "test", sizes))
-    judged = judge_records(cli, make_records(TestedRun(cli, run, checkpoint, rows, None, hardware())))
+    predictions = run.path / PREDICTIONS if cli.config.save_predictions else None
+    judged = judge_records(cli, make_records(TestedRun(cli, run, checkpoint, rows, predictions, hardware())))
     rows = with_published(rows, judged)
     report = RunReport(
         name=run.path.name,
@@ -99,7 +103,7 @@ def report_run(
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },
         verdicts=[verdict for entry in judged if (verdict := entry.for_report()) is not None],
-        notes=[*data.notes(), *([] if has_training else [_NO_BASELINES]), *notes(model)],
+        notes=[*data.notes(), *([] if has_training else [_NO_BASELINES]), *notes(model), *not_saved(cli)],
     )
     write_draws(run.path / DRAWS, model)
     write_records(run.path / RECORDS, [entry.record for entry in judged])

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -31,6 +31,13 @@ from avkit.training.total_steps import total_steps
 
 #: Values of `--model.interface`.
 INTERFACES = ("heads", "sequence")
+
+
+class PredictionSink(Protocol):
+    """Takes predictions of a test, batch by batch in the order of the data."""
+
+    def update(self, prediction: Prediction, batch: Batch) -> None:
+        """Take the predictions of a batch."""
 
 
 class AVModel(L.LightningModule):
@@ -128,6 +135,8 @@ class AVModel(L.LightningModule):
         self.test_other_sounds = True
         #: The samples that `test` answers worst and best; None where nobody wants to see them.
         self.ranking: SampleRanking | None = None
+        #: Takes what `test` predicts; None where nobody wants it.
+        self.predictions: PredictionSink | None = None
         self._random_state: dict[str, torch.Tensor] | None = None
 
     def _all_words(self) -> list[str]:
@@ -234,6 +243,8 @@ class AVModel(L.LightningModule):
         encoded = self.system.encode(batch)
         prediction = self(batch, encoded)
         self.evaluator.update(prediction, batch)
+        if self.predictions is not None:
+            self.predictions.update(prediction, batch)
         if self.ranking is not None:
             self.ranking.update(prediction, batch)
         for name, rule in self.baselines.get(batch.benchmark, {}).items():
