@@ -2,11 +2,12 @@
 """What an experiment claims: the published figures that its recipe aims at, as a verdict compares them."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from avkit.leaderboard.arithmetic import audit_published
 from avkit.leaderboard.experiments import Experiment
-from avkit.leaderboard.metric_names import RANKED_BY, board_of, our_metric
+from avkit.leaderboard.metric_names import RANKED_BY, board_of, dataset_of, our_metric
 from avkit.leaderboard.published import PublishedRow, PublishedValue, group_rows, read_published, read_sources
 from avkit.leaderboard.verdicts import Claim, Printed, Scale
 
@@ -81,6 +82,15 @@ def best_claim(task: str, dataset: str, release: str, split: str, metrics: Colle
         if ranked is not None and (best is None or ranked > best[0]):
             best = (ranked, row)
     return None if best is None else _claim_of_row(best[1], task, board, dataset)
+
+
+def claim_of_row(row: PublishedRow) -> Claim:
+    """A published row that a measurement aims at, with the release that its figures betray or its source states."""
+    first = row.first
+    dataset, release = dataset_of(first.dataset)
+    release = release or audit_published().releases.get(first.row, first.release)
+    claim = _claim_of_row(row, first.task, first.dataset, dataset)
+    return replace(claim, release=release, split=first.split, aimed=True)
 
 
 def _ranked_value(row: PublishedRow, task: str, board: str, metrics: Collection[str]) -> float | None:

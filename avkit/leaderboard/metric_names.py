@@ -84,3 +84,12 @@ def board_of(dataset: str, release: str = "") -> str:
     'music-avqa-v2'
     """
     return _RELEASES.get((dataset, release), dataset)
+
+
+def dataset_of(board: str) -> tuple[str, str]:
+    """Our dataset and its release that a board is of; the release is empty where the board has several.
+
+    >>> dataset_of("music-avqa-v2")
+    ('music-avqa', 'v2')
+    """
+    return next((own for own, name in _RELEASES.items() if name == board), (board, ""))

@@ -8,10 +8,16 @@ from pathlib import Path
 from avkit.batch import Batch, Item, Vocabulary
 from avkit.collate import collate
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY
+from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import Official
+from avkit.errors import DataError
 from avkit.outside import building
-from avkit.tasks import find_task
+from avkit.tasks import TASKS, VARIANTS, find_task
 from avkit.tasks.base import Task
+
+#: Height and width in pixels of true masks: that of the official code of AVSBench.
+IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -20,20 +26,20 @@ class TruthOptions:
 
     Attributes:
         root: Folder of the dataset.
-        manifest: File of clips, for the dataset `manifest`.
+        annotations: An annotation file, or its folder, instead of the root; for `manifest` the file of clips.
         release: Release of the annotations; the usual one where None.
         split: Split that is scored.
-        image_size: Height and width of true masks in pixels.
+        image_size: Height and width of true masks in pixels; None for `IMAGE_SIZE`.
         hop: Seconds per step, where the dataset leaves it open.
         size: Number of clips, for datasets that generate them.
         vocabulary: Names that a run was trained with, for datasets that have no names of their own.
     """
 
     root: Path | None = None
-    manifest: Path | None = None
+    annotations: Path | None = None
     release: str | None = None
     split: str = "test"
-    image_size: int = 96
+    image_size: int | None = None
     hop: float | None = None
     size: int | None = None
     vocabulary: Vocabulary | None = None
@@ -45,6 +51,7 @@ class Truth:
     Args:
         task: The task.
         dataset: The split.
+        split: Its name.
 
     Attributes:
         ids: Ids of the samples in the official order.
@@ -55,9 +62,10 @@ class Truth:
         DataError: If no sample has what the task is scored on.
     """
 
-    def __init__(self, task: Task, dataset: Dataset) -> None:
+    def __init__(self, task: Task, dataset: Dataset, split: str) -> None:
         self.task = task
         self.dataset = dataset
+        self.split = split
         self.notes: list[str] = []
         self.fields = (frozenset(task.targets) | frozenset(task.optional)) & dataset.provides
         self._places: dict[str, int] = {}
@@ -71,7 +79,7 @@ class Truth:
             return self
         with building("task", type(self.task)):
             task = type(self.task)(self.task.vocabulary, **options)
-        truth = Truth(task, self.dataset)
+        truth = Truth(task, self.dataset, self.split)
         truth.notes = self.notes
         return truth
 
@@ -79,6 +87,13 @@ class Truth:
     def classes(self) -> list[str]:
         """Names of the dataset's classes in index order, without background."""
         return self.task.vocabulary.classes
+
+    @property
+    def title(self) -> str:
+        """Dataset and split in print."""
+        dataset = self.dataset
+        name = dataset.title if isinstance(dataset, Official) else dataset.name or type(dataset).__name__
+        return f"{name}, {self.split}"
 
     @property
     def release(self) -> str:
@@ -115,7 +130,7 @@ def open_truth(task: str | None, dataset: str, options: TruthOptions) -> Truth:
     """The samples of a split of a dataset, of which no pictures and no sound need to be on disk.
 
     Args:
-        task: Name of the task; None for the first whose usual dataset it is.
+        task: Name of the task; None for the usual one of the dataset.
         dataset: Name of the dataset.
         options: Where its files are.
 
@@ -124,12 +139,45 @@ def open_truth(task: str | None, dataset: str, options: TruthOptions) -> Truth:
         DataError: If annotations, or the masks that are scored, are missing or damaged.
     """
     opened = _open_dataset(dataset, options)
-    kind = find_task(task or "")
+    kind = find_task(task or usual_task(opened))
     if isinstance(opened, Official) and "mask" in kind.targets:
         opened.find_masks()
     with building("task", kind):
-        built = kind(options.vocabulary or opened.vocabulary)
-    return Truth(built, opened)
+        built = kind(options.vocabulary or _vocabulary(opened))
+    return Truth(built, opened, options.split)
+
+
+def usual_task(dataset: Dataset) -> str:
+    """The task that a dataset is usually scored on: whose benchmark it is, or the one that uses most of its targets.
+
+    Raises:
+        ValueError: If no task has all of its targets there.
+    """
+    provided = set(dataset.provides)
+    if isinstance(dataset, Official) and any(annotation.mask_steps for annotation in dataset.annotations):
+        provided |= FIELDS_BY_KEY["masks"]
+    best: tuple[bool, int] | None = None
+    usual = ""
+    for name in TASKS:
+        kind = find_task(name)
+        rank = (kind.benchmark == dataset.name, len(kind.targets))
+        if name not in VARIANTS and set(kind.targets) <= provided and (best is None or rank > best):
+            best = rank
+            usual = name
+    if not usual:
+        raise ValueError(f"No task has all of its targets in dataset {dataset.name!r}. Name one with --task.")
+    return usual
+
+
+def _vocabulary(dataset: Dataset) -> Vocabulary:
+    """The dataset's names; true answers that are not among its answers stand behind them, so that they may be right."""
+    vocabulary = dataset.vocabulary
+    if not isinstance(dataset, ClipDataset) or not vocabulary.answers:
+        return vocabulary
+    answers = dict.fromkeys(vocabulary.answers)
+    for annotation in dataset.annotations:
+        answers.update(dict.fromkeys(question.answer for question in annotation.questions or ()))
+    return replace(vocabulary, answers=list(answers))
 
 
 def _open_dataset(name: str, options: TruthOptions) -> Dataset:
@@ -138,25 +186,48 @@ def _open_dataset(name: str, options: TruthOptions) -> Dataset:
     with building("dataset", kind):
         if not issubclass(kind, Official):
             return kind.open(options.split, _dataset_options(options))
-        if options.root is None:
-            raise ValueError(f"Dataset {name!r} needs its official files. Name their folder with --root FOLDER.")
-        own = options.root / kind.name
-        return kind(
-            own if own.is_dir() else options.root,
+        root = options.root or options.annotations
+        if root is None:
+            raise ValueError(
+                f"Dataset {name!r} needs its official files, without media. Name their folder with --root FOLDER, or "
+                "the file with --annotations FILE."
+            )
+        file = root if root.is_file() else None
+        root = root.parent if file else root
+        own = root / kind.name
+        dataset = kind(
+            own if own.is_dir() else root,
             options.split,
-            options.image_size,
+            options.image_size or IMAGE_SIZE,
             options.release,
             options.hop,
             find_media=False,
         )
+    if file is not None:
+        _check_read(file, dataset)
+    return dataset
+
+
+def _check_read(file: Path, dataset: Official) -> None:
+    """Refuse an annotation file that is not of the split; others in its folder may have been read in its place."""
+    read = dataset.annotation_files
+    others = [split for split in dataset.splits if split != dataset.split]
+    is_first = file.samefile(read[0])
+    of_another = any(split in file.name for split in others)
+    if is_first or (not of_another and any(file.samefile(path) for path in read)):
+        return
+    raise DataError(
+        f"{file} is not the list of {dataset.title}, split {dataset.split!r}, for which {read[0].name} beside it is "
+        "read. Name the list of the split, or another --split."
+    )
 
 
 def _dataset_options(options: TruthOptions) -> DatasetOptions:
     return DatasetOptions(
         root=options.root,
-        manifest=options.manifest,
+        manifest=options.annotations,
         release=options.release,
-        image_size=options.image_size,
+        image_size=options.image_size or IMAGE_SIZE,
         size=options.size,
         hop=options.hop,
         vocabulary=options.vocabulary,

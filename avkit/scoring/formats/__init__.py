@@ -10,6 +10,9 @@ from avkit.scoring.truth import Truth
 
 #: Name on the command line, and where the format is. The first that knows a file reads it, the surest ones first.
 FORMATS: dict[str, str] = {
+    "tspm": "avkit.scoring.formats.answers:ResultLines",
+    "activitynet": "avkit.scoring.formats.activitynet:ActivityNet",
+    "answers": "avkit.scoring.formats.answers:AnswersJson",
     "ave-table": "avkit.scoring.formats.ave:LabelTable",
     "avvp-table": "avkit.scoring.formats.avvp:ModalityTable",
     "boxes": "avkit.scoring.formats.boxes:Boxes",
