@@ -106,7 +106,7 @@ def test_a_measurement_that_is_not_comparable_stands_apart():
     setting, row = measured_row(board_with(replace(RECORD, n=9128)))
     assert row.word == "not comparable"
     assert "9,128 of 9,129 official samples" in row.reasons
-    assert setting.title == "test, update (9,129), not comparable, features not stated"
+    assert setting.title == "test, update (9,129), not comparable, pictures and sound"
     _, row = measured_row(board_with(replace(RECORD, n=9128, experiment=None)))
     assert row.word == "not comparable"
 

@@ -23,7 +23,7 @@ TITLES: Mapping[str, str] = {
     "vggss": "VGG-SS",
     "flickr-soundnet": "Flickr-SoundNet",
     "ref-avs": "Ref-AVS",
-    "scenes": "the built-in scenes",
+    "scenes": "Built-in scenes",
 }
 #: Further names of boards.
 _ALIASES: Mapping[str, str] = {

@@ -21,6 +21,8 @@ from avkit.leaderboard.verdicts import STATUS, Claim, Verdict, judge
 
 #: Folder of submitted results, in the package and where a command is run.
 RESULTS = "results"
+#: Features of a measurement that read none.
+RAW = "pictures and sound"
 #: Verdict on a measurement that aims at no published row.
 MEASURED = "measured"
 #: The board of measurements on generated scenes, whatever layout they are in.
@@ -168,7 +170,7 @@ def _word(record: Record, verdict: Verdict | None) -> tuple[str, tuple[str, ...]
 
 def _terms(record: Record, word: str) -> Terms:
     """The terms on which a record was measured; rows that are compared with none stand apart."""
-    features = "; ".join(f"{modality} {text}" for modality, text in record.features.items())
+    features = "; ".join(f"{modality} {text}" for modality, text in record.features.items()) or RAW
     setting = "; ".join(filter(None, [record.setting, word if word in APART else ""]))
     return Terms(record.task, record.split, record.release, setting, features)
 

@@ -17,6 +17,8 @@ _BOTTOM = 12.0
 #: How far points of one year are moved apart, in years.
 _APART = 0.13
 _TICKS = 5
+#: Years that a drawing needs.
+_YEARS = 2
 #: Room of a name, in per cent.
 _LABEL_WIDTH = 22.0
 _LABEL_HEIGHT = 5.5
@@ -92,7 +94,7 @@ class Plot:
 
 
 def draw(board: Board) -> Plot | None:
-    """The drawing of a board's first task and the metric that ranks it; None where no row has a year and a figure."""
+    """The drawing of a board's first task and the metric that ranks it; None where rows with figures have one year."""
     first = board.settings[0]
     metric = first.metrics[0]
     rows = []
@@ -100,7 +102,7 @@ def draw(board: Board) -> Plot | None:
         if setting.terms.task == first.terms.task and setting.terms.split:
             rows += [row for row in setting.of("comparison", "measured") if _value(row, metric) is not None]
     rows = [row for row in rows if row.year is not None]
-    if not rows:
+    if len({row.year for row in rows}) < _YEARS:
         return None
     axes = _Axes.of(rows, metric)
     best = _best_so_far(rows, metric)
