@@ -209,12 +209,14 @@ def _joined(row: BoardRow, other: BoardRow) -> BoardRow:
 def _board(name: str, groups: Mapping[Terms, list[BoardRow]]) -> Board:
     several_tasks = len({terms.task for terms in groups}) > 1
     with_releases = any(terms.release for terms in groups)
+    scales = _scales(groups)
     settings = []
     for terms, of_terms in groups.items():
         protocol = _protocol(name, terms, with_task=several_tasks, with_release=with_releases)
         features = terms.features or f"features {NOT_STATED}" if terms.split else ""
         metrics = _metrics(terms, name, of_terms)
-        rows = sorted(_on_one_scale(of_terms), key=lambda row: row.sort_key(metrics))
+        alike = [_on_scale(row, terms.task, scales) for row in of_terms]
+        rows = sorted(alike, key=lambda row: row.sort_key(metrics))
         settings.append(Setting(terms, protocol, features, metrics, tuple(rows)))
     return Board(name, tuple(_in_order(settings)))
 
@@ -233,18 +235,26 @@ def _in_order(settings: Sequence[Setting]) -> list[Setting]:
     return sorted(settings, key=place)
 
 
-def _on_one_scale(rows: Sequence[BoardRow]) -> list[BoardRow]:
-    """Rows whose measured figures are shown as the claims beside them are printed."""
-    scales = {metric: cell.scale for row in rows if not row.records for metric, cell in row.cells.items()}
-    shown_alike = []
-    for row in rows:
-        cells = {}
-        for metric, cell in row.cells.items():
-            scale = scales.get(metric, cell.scale)
-            measured = bool(row.records) and cell.value is not None
-            cells[metric] = replace(cell, scale=scale, text=shown(cell.value or 0.0, scale)) if measured else cell
-        shown_alike.append(replace(row, cells=cells))
-    return shown_alike
+def _scales(groups: Mapping[Terms, list[BoardRow]]) -> dict[tuple[str, str], str]:
+    """On which scale the claims of a board are printed, by task and metric."""
+    scales = {}
+    for terms, rows in groups.items():
+        for row in rows:
+            for metric, cell in row.cells.items():
+                if not row.records:
+                    scales[terms.task, metric] = cell.scale
+    return scales
+
+
+def _on_scale(row: BoardRow, task: str, scales: Mapping[tuple[str, str], str]) -> BoardRow:
+    """A row whose measured figures are shown as the claims of its board are printed."""
+    if not row.records:
+        return row
+    cells = {}
+    for metric, cell in row.cells.items():
+        scale = scales.get((task, metric), cell.scale)
+        cells[metric] = replace(cell, scale=scale, text=shown(cell.value or 0.0, scale))
+    return replace(row, cells=cells)
 
 
 def _protocol(board: str, terms: Terms, *, with_task: bool, with_release: bool) -> str:
