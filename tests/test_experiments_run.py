@@ -7,12 +7,15 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import yaml
 from recipes import CONFIGS, width
 
 from avkit.cli import main
+from avkit.datasets import find_dataset
+from avkit.datasets.ave import NOISY
 from avkit.export import export
 from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
@@ -21,6 +24,8 @@ from avkit.text.wordpiece import make_wordpieces
 
 #: Layout of each dataset that is exported under another name.
 LAYOUTS = {"f-music": "ra-ssu", "f-lifescene": "ra-ssu"}
+#: Seconds of the clips of datasets whose stores a recipe names by path; of others 10.
+SECONDS = {"music-avqa": 60}
 #: Recipes that every run of the tests tries; the others are slow.
 QUICK = ("psp_ave.yaml", "han_llp.yaml", "mm_pyramid_llp.yaml")
 FAST = [
@@ -54,6 +59,9 @@ def root(tmp_path_factory):
         for name in datasets:
             if not (out / name).exists():
                 export(LAYOUTS.get(name, name), out / name, {"train": 2, "val": 2, "test": 2}, 32, fps=2)
+                if name in LAYOUTS:  # one layout, of which a file says which dataset it is
+                    facts = out / name / "dataset.json"
+                    facts.write_text(json.dumps({**json.loads(facts.read_text()), "name": name}))
         return out / datasets[0] if len(datasets) == 1 else out
 
     return folder
@@ -61,7 +69,7 @@ def root(tmp_path_factory):
 
 def with_random_weights(experiment, folder):
     """Words that name no weights, and a file of word pieces where the recipe names one on the hub."""
-    words = []
+    words = ["--model.system.prior", "null"] if "model.system.prior" in experiment.options else []
     for name in experiment.recipe:
         system = yaml.safe_load((CONFIGS / name).read_text()).get("model", {}).get("system") or {}
         for option, value in system.items():
@@ -95,17 +103,45 @@ def two_layers_of_clip(monkeypatch):
 
 
 def write_stores(experiment, folder):
-    """Write the feature stores that a recipe names by path, with 60 steps of each clip."""
+    """Write the features that a recipe names and scenes are not exported with: stores by path, and released files."""
     features = experiment.all_options()["data"].get("features") or {}
     for name in "+".join(filter(None, features.values())).split("+"):
         if name.endswith(".h5"):
-            stem = Path(name).stem
-            tokens = (14,) if stem.startswith("tome") else ()
-            draw = np.random.default_rng(0)
-            shape = (60, *tokens, width(experiment.dataset, name))
-            clips = [(path.stem, draw.standard_normal(shape, np.float32)) for path in sorted(folder.rglob("*.mp4"))]
-            (folder / name).parent.mkdir(exist_ok=True)
-            write_store(folder / name, clips, FeatureFacts(stem, hop=1.0))
+            write_store_of(experiment, folder, name)
+        elif name.startswith("one_peace"):
+            write_one_peace(folder, find_dataset(experiment.dataset).released[name])
+    if experiment.all_options()["data"].get("release") == "weak":
+        write_background(folder)
+
+
+def write_store_of(experiment, folder, name):
+    """A store with a row per second of each clip."""
+    stem = Path(name).stem
+    tokens = (14,) if stem.startswith("tome") else ()
+    seconds = find_dataset(experiment.dataset).fixed_steps or SECONDS.get(experiment.dataset, 10)
+    draw = np.random.default_rng(0)
+    shape = (seconds, *tokens, width(experiment.dataset, name))
+    videos = sorted(folder.rglob("*.mp4"))
+    names = [path.parent.name if path.stem == "video" else path.stem for path in videos]
+    clips = [(clip, draw.standard_normal(shape, np.float32)) for clip in names]
+    (folder / name).parent.mkdir(exist_ok=True)
+    write_store(folder / name, clips, FeatureFacts(stem, hop=1.0))
+
+
+def write_one_peace(folder, released):
+    """ONE-PEACE's features of each video, four rows a second."""
+    videos = json.loads((folder / "annotations" / "unav100_annotations.json").read_text())["database"]
+    draw = np.random.default_rng(0)
+    for name, video in videos.items():
+        rows = draw.standard_normal((int(4 * video["duration"]), 1536), np.float32)
+        np.save(folder / released.pattern.format(media=name), rows)
+
+
+def write_background(folder):
+    """AVE's features of 178 clips of background: zeros, which a file holds without space."""
+    for name in ("visual_feature", "audio_feature"):
+        with h5py.File(folder / f"{name}.h5") as usual, h5py.File(folder / f"{name}_noisy.h5", "w") as noisy:
+            noisy.create_dataset("avadataset", (NOISY, *usual["avadataset"].shape[1:]), np.float32, compression="gzip")
 
 
 @pytest.mark.parametrize("experiment", parameters())

@@ -18,7 +18,7 @@ from avkit.features.store import write_store
 from avkit.training.datamodule import AVDataModule
 from avkit.training.feature_check import check_stored_features
 from avkit.training.options import FeatureOptions, SceneOptions
-from avkit.training.sources import open_dataset
+from avkit.training.sources import find_expert, open_dataset
 from tests.clips import tone, write_clip
 
 CONFIGS = Path(__file__).parents[1] / "avkit" / "configs"
@@ -88,6 +88,18 @@ def test_a_manifest_and_an_expert(tmp_path):
     assert "--recipe llava" in lines[0]
     assert "check the path" in lines[1]
     assert "avkit extract VIDEOS --recipe vggish" in lines[2]
+
+
+def test_an_expert_is_found_below_the_data_and_their_datasets(tmp_path):
+    def place(names=("f-music",)):
+        return find_expert("features/llava.h5", tmp_path, names)
+
+    assert place() == str(tmp_path / "features" / "llava.h5")  # where it should be made
+    own = tmp_path / "f-music" / "features" / "llava.h5"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert place() == str(own)
+    assert find_expert(str(own), tmp_path, []) == str(own)
 
 
 def test_features_that_are_there_pass(root, tmp_path):

@@ -29,7 +29,7 @@ from avkit.training.options import (
 )
 from avkit.training.run_datasets import RunDatasets
 from avkit.training.sampler import BatchPlan, dataset_shares, task_weights
-from avkit.training.sources import choose_datasets, open_expert
+from avkit.training.sources import choose_datasets, find_expert, open_expert
 from avkit.training.task_spec import task_specs
 
 
@@ -111,8 +111,9 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
         )
         dataset_names = choose_datasets(usual, dataset, root)
         super().__init__(specs, dataset_names, sources, scenes, None if hop is None else str(hop))
-        self.missing_for_training = check_stored_features(self.all_datasets, self.sources, features.expert)
-        self.expert = open_expert(features.expert) if features.expert else None
+        expert = find_expert(features.expert, sources.root, self.all_datasets) if features.expert else None
+        self.missing_for_training = check_stored_features(self.all_datasets, self.sources, expert)
+        self.expert = open_expert(expert) if expert else None
         self.batch_size = batch_size
         self.crop = crop
         self.loader = loader

@@ -86,7 +86,8 @@ class FeatureOptions:
             of .npy files; for one dataset, or for several such as llp=res152,unav100=rgb+flow.
         audio: Instead of sound, likewise.
         expert: Store with features that a large vision-language model made of the clips, for systems with an expert of
-            captions; see 'avkit extract --recipe llava'. Clips that are not in it are left to the caption decoder.
+            captions; a path as it is, or below the folder of the data. See 'avkit extract --recipe llava'. Clips that
+            are not in it are left to the caption decoder.
     """
 
     visual: str | None = None

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 from avkit.datasets import Dataset, DatasetOptions, find_dataset
@@ -155,6 +156,23 @@ def value_for(dataset: str, text: str | None, names: Collection[str], option: st
         if name not in names:
             raise unknown_name(f"dataset in {option}", name, set(names))
     return values.get(dataset)
+
+
+def find_expert(path: str, root: Path | None, names: Collection[str]) -> str:
+    """Where the store of a large vision-language model is: as named, or below the folder of the data or of a dataset.
+
+    Args:
+        path: Path as it was given.
+        root: Folder of the data, if there is one.
+        names: Names of the datasets, whose folders may lie below `root`.
+
+    Returns:
+        The first path at which there is a store; else the one below `root`.
+    """
+    if root is None or Path(path).exists():
+        return path
+    places = [root / path, *(root / name / path for name in names)]
+    return str(next((place for place in places if place.exists()), places[0]))
 
 
 def open_expert(path: str) -> Store:
