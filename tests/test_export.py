@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from avkit.collate import collate
 from avkit.datasets import find_dataset
 from avkit.datasets.avsbench_avss import AVSBenchAVSS
 from avkit.errors import DataError
@@ -18,6 +19,7 @@ from avkit.export.base import scene_of
 from avkit.export.names import AVE, AVSS, LLP, MUSIC_AVQA, S4
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.scenes import CLASSES, render, sample_question, sample_scene
+from avkit.scoring.truth import TruthOptions, open_truth
 
 PICTURE = 32
 COUNTS = {"train": 2, "val": 1, "test": 3}
@@ -326,3 +328,59 @@ def test_exports_that_are_refused(tmp_path):
     with pytest.raises(DataError, match="is not empty"):
         export("ave", tmp_path, COUNTS)
     assert (tmp_path / "kept.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "task"),
+    [
+        ("ave", "ave", "ave"),
+        ("llp", "llp", "avvp"),
+        ("unav100", "unav100", "davel"),
+        ("avsbench-s4", "avsbench-s4", "avs"),
+        ("avsbench-ms3", "avsbench-ms3", "avs"),
+        ("avsbench-avss", "avsbench-avss", "avs"),
+        ("vggss", "vggss", "ssl"),
+        ("music-avqa", "music-avqa", "avqa"),
+        ("avqa", "avqa", "avqa"),
+        ("ref-avs", "ref-avs", "avs"),
+        ("ra-ssu", "f-music", "ra_ssu"),
+    ],
+)
+def test_targets_without_media_are_those_with_them(exported, tmp_path, layout, name, task):
+    root = exported(layout)
+    data = find_dataset(name)(root, "test", PICTURE)
+    kept = tmp_path / "annotations"
+    media = (".mp4", ".wav", ".jpg", ".npy")
+    shutil.copytree(root, kept, ignore=lambda _, files: [file for file in files if file.endswith(media)])
+    truth = open_truth(None, name, TruthOptions(root=kept, image_size=PICTURE))
+    assert truth.task.name == task
+    fields = frozenset(truth.fields)
+    indices = data.indices(frozenset(truth.task.targets))
+    assert truth.ids == [data.sample_id(index) for index in indices]
+    with_media = [data.item(index, fields) for index in indices]
+    expected = collate(with_media, task)
+    batch = truth.batch(truth.ids)
+    assert (batch.id, batch.hop, batch.offset) == (expected.id, expected.hop, expected.offset)
+    if not data.questions_only:  # a question has no steps
+        torch.testing.assert_close(batch.duration, expected.duration)
+        assert torch.equal(batch.valid, expected.valid)
+    assert batch.targets.keys() == expected.targets.keys()
+    for field, value in expected.targets.items():
+        if isinstance(value, list) and isinstance(value[0], str | list):
+            assert batch.targets[field] == value
+        else:
+            torch.testing.assert_close(batch.targets[field], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["ave", "avs", "ra_ssu"])
+def test_targets_of_a_manifest_need_no_decoding(exported, monkeypatch, task):
+    path = exported("manifest") / "manifest.jsonl"
+    truth = open_truth(task, "manifest", TruthOptions(annotations=path, image_size=PICTURE))
+    items_with_media = [truth.dataset.item(truth.place(name), truth.fields) for name in truth.ids]
+    expected = collate(items_with_media, task)
+    monkeypatch.setattr("avkit.media.decode.read_clip", None)
+    batch = truth.batch(truth.ids)
+    assert torch.equal(batch.valid, expected.valid)
+    for field, value in expected.targets.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(batch.targets[field], value, rtol=0, atol=0)

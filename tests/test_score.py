@@ -3,13 +3,16 @@
 
 import gzip
 import json
+import shlex
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 import avkit.scoring
 from avkit.batch import Prediction
 from avkit.cli import main
+from avkit.cli.score import parser
 from avkit.cli.score_records import make_record
 from avkit.errors import DataError
 from avkit.leaderboard.records import read_record
@@ -17,7 +20,9 @@ from avkit.scoring import TruthOptions
 from avkit.scoring.formats import FORMATS, find_format
 from avkit.scoring.predictions import PredictionWriter
 from avkit.scoring.truth import open_truth
+from avkit.tasks import TASKS
 
+ROOT = Path(__file__).parents[1]
 TRUE = {"11": "two", "12": "yes", "13": "cello", "14": "no"}
 #: Numbers of the answers in the train file.
 NUMBER = {"two": 0, "cello": 1, "no": 4, "yes": 7}
@@ -274,6 +279,19 @@ def test_our_file_says_task_dataset_and_size_itself(tmp_path, capsys):
     assert make_record(result, path, None, []).by == "scenes"
     assert main(["score", str(path), "--size", "3"]) == 0
     assert "3 of 3 samples of the list" in capsys.readouterr().out
+
+
+def test_commands_of_the_page_are_accepted_and_its_keys_are_those_of_the_tasks():
+    page = (ROOT / "docs" / "scoring.md").read_text()
+    commands = [line.partition("#")[0].split(">")[0] for line in page.splitlines() if line.startswith("avkit score ")]
+    assert len(commands) >= 4
+    for command in commands:
+        parser().parse_args(shlex.split(command)[2:])
+    for name in TASKS:
+        truth = open_truth(name, "scenes", TruthOptions(image_size=24, size=1))
+        records = truth.task.absent(truth.batch(truth.ids))
+        row = next(line for line in page.splitlines() if line.startswith("| `") and f"`{name}`" in line.split("|")[1])
+        assert all(f"`{key}`" in row or "as `avs`" in row for key in records[0].keys() - {"id"}) if records else row
 
 
 @pytest.mark.slow
