@@ -29,7 +29,7 @@ streams:
 """
 COMMANDS = ("import", "extract", "predict", "stream", "index", "test", "fit")
 #: Seconds that helpers get to end after the command.
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 
 
 def words(command: str, driver: Driver, place: Path) -> list[str]:
@@ -97,9 +97,9 @@ def is_tracker(pid: int) -> bool:
 
 
 def temporary_files(place: Path) -> list[str]:
-    """Hidden files in a place and beside it; the parts of an extraction that goes on are no such files."""
+    """Hidden files in a place and beside it; parts and record of an extraction that goes on are no such files."""
     names = [path.name for path in [*place.rglob(".*"), *place.parent.glob(".*")]]
-    return [name for name in names if not name.endswith("-parts")]
+    return [name for name in names if not name.endswith("-parts") and name != ".origins.json"]
 
 
 class Trial:

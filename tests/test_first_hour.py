@@ -19,7 +19,8 @@ SECONDS = 4
 
 
 def sessions():
-    """Commands of each heading with the lines that follow them."""
+    """Headings, and the commands below each with the lines that follow them."""
+    shown = {}
     for heading, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE):
         commands = []
         for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
@@ -27,8 +28,13 @@ def sessions():
                 command, _, output = part.partition("\n")
                 commands.append((command, output))
         if commands:
-            marks = [pytest.mark.slow] if heading in SLOW else []
-            yield pytest.param(commands, id=heading, marks=marks)
+            shown[heading] = commands
+    return shown
+
+
+def headings():
+    """Headings with a session, as parameters of a test."""
+    return [pytest.param(heading, marks=[pytest.mark.slow] if heading in SLOW else []) for heading in sessions()]
 
 
 def pattern(output):
@@ -66,16 +72,32 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("commands", sessions())
-def test_session(commands, folder, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def played():
+    """Headings whose sessions have been played."""
+    return set()
+
+
+@pytest.mark.parametrize("heading", headings())
+def test_session(heading, folder, played, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    for earlier, commands in sessions().items():
+        needed = earlier not in SLOW and earlier not in played  # it makes what later ones use
+        if earlier == heading or needed:
+            played.add(earlier)
+            play(commands, capsys)
+        if earlier == heading:
+            return
+
+
+def play(commands, capsys):
     for command, output in commands:
         printed = run(command, capsys)
         assert pattern(output).fullmatch(printed), f"{command}\n{printed}"
 
 
 def test_every_heading_has_a_session():
-    assert len(list(sessions())) >= 7
+    assert len(sessions()) >= 7
 
 
 def test_metrics_alone():

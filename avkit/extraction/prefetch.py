@@ -3,7 +3,7 @@
 
 import os
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +17,8 @@ from avkit.extraction.decoding import EncoderInputs, SourceDataset
 
 #: Clips that each process decodes ahead.
 _AHEAD = 4
+#: A clip is set aside when so many processes have died that decoded it alone.
+_MAX_DEATHS = 2
 #: The clips, in a decoder process.
 _dataset: SourceDataset
 
@@ -25,7 +27,8 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
     """Decode clips in processes, and yield them in order.
 
     After a process has died, the clips that were being decoded are decoded again, one at a time. The clip at which a
-    process dies again, because the file is damaged or somebody killed it, comes with an error.
+    process dies twice then, because the file is damaged or somebody killed it, comes with an error. Once is not enough:
+    who kills several processes may also hit the one that was started in place of the first.
 
     Args:
         dataset: The clips.
@@ -37,6 +40,7 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
         return
     first = 0
     careful_until = 0  # clips before this one are decoded one at a time
+    deaths: Counter[int] = Counter()  # by clip, of processes that decoded it alone
     while first < len(dataset):
         careful = first < careful_until
         try:
@@ -48,12 +52,14 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
                 first += 1
                 yield clip
         except BrokenProcessPool:
-            if careful:
+            if not careful:
+                careful_until = min(len(dataset), first + workers * _AHEAD)
+                continue
+            deaths[first] += 1
+            if deaths[first] == _MAX_DEATHS:
                 name = dataset.sources[first].name
                 yield EncoderInputs(name, error="its decoder ended twice: the file crashes it, or somebody killed it.")
                 first += 1
-            else:
-                careful_until = min(len(dataset), first + workers * _AHEAD)
 
 
 def _decode_in_processes(dataset: SourceDataset, indices: range, workers: int, ahead: int) -> Iterator[EncoderInputs]:
