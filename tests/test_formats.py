@@ -188,6 +188,12 @@ class TestAVE:
         labels = self.read(file(tmp_path, "x.csv", f"id,start,end,label\n{CLIP},9,9.3,Bark\n"))
         assert labels == {CLIP: [None] * 9 + ["Bark"], OTHER: [None] * 10}
 
+    def test_a_row_with_an_id_alone_says_that_nothing_happens(self, tmp_path):
+        path = file(tmp_path, "x.csv", f"id,start,end,label\n{CLIP},,,\n")
+        assert self.read(path, CLIP, OTHER, "third") == {CLIP: [None] * 10}, (
+            "the others are missing: it is a third of them"
+        )
+
     @pytest.mark.parametrize("first", [0, 1])
     def test_segments(self, tmp_path, first):
         rows = [f"{CLIP},{k + first},{'Bark' if k < 3 else 'background'}" for k in range(10)]
@@ -250,6 +256,7 @@ class TestAVVP:
             "{0},9,10,2,audio\n",
             'id,second,label,modality\n{0},0,Speech,a\n{0},1,Speech,a\n{0},2,"Speech,Dog",a\n{0},3,Dog,a\n{0},9,Dog,a\n'
             "{0},2,Dog,v\n{0},3,Dog,v\n{1},0,,a\n",
+            "id,start,end,label,modality\n{1},,,,\n{0},0,3,Speech,a\n{0},2,4,Dog,av\n{0},9,10,Dog,a\n",
         ],
     )
     def test_one_table(self, tmp_path, text):

@@ -169,6 +169,7 @@ class TestAVE:
     def test_a_wrong_row_costs_its_clip_alone(self, run, tmp_path):
         truth, _, _ = run
         rows = [["id", "start", "end", "label"], ["nobody", 0, 1, "Bark"], [truth.ids[0], 0, 20, "Bark"]]
+        rows.append([truth.ids[1], 0, 2, "Bark"])
         lines = list(find_format("ave-table").read(write_table(tmp_path / "x.csv", rows), truth))
         errors = [str(line) for line in lines if isinstance(line, FileError)]
         assert [error.partition(":")[0] for error in errors] == [f"{tmp_path / 'x.csv'}, line {k}" for k in (2, 3)]
@@ -471,6 +472,13 @@ class TestReal:
         path = real / "annotations/ave/dgsct_testSet.txt"
         assert figures_of_file(path, truth, "ave-table")["accuracy"] == 1
         assert truth.notes == []
+
+    def test_ave_of_another_split(self, real):
+        folder = real / "annotations/ave"
+        truth = open_truth("ave", "ave", TruthOptions(root=folder))
+        lines = list(find_format("ave-table").read(folder / "dgsct_valSet.txt", truth))
+        assert lines == [], "clips of the test are missing, not background"
+        assert "391 ids are of split 'val' and left out" in truth.notes[1]
 
     def test_llp(self, real, tmp_path):
         folder = real / "annotations/llp"

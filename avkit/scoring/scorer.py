@@ -245,7 +245,7 @@ class _Reading:
         """
         sentences = self._foreign.summary(path)
         if not self.scored:
-            known = [*sentences, *self.faults[:3]]
+            known = [*sentences, *self.truth.notes, *self.faults[:3]]
             raise DataError(
                 " ".join(known) or f"{path} holds no prediction for {self.truth.title}. Look at the file and --format."
             )

@@ -41,8 +41,9 @@ def read_step_labels(
 ) -> Iterator[PlacedRecord | FileError]:
     """One label per step of every clip of a table, None for background.
 
-    A table in which no row is of background has rows of events alone: seconds and clips without a row are background.
-    In one with such rows a clip has a row for each of its seconds, or none at all and is missing.
+    A table in which no row is of background has rows of events alone: seconds without a row are background, and so are
+    clips, where half of the list or more have one. In one with such rows a clip has a row for each of its seconds, or
+    none at all and is missing.
 
     Args:
         path: The table.
@@ -69,7 +70,7 @@ def read_step_labels(
         else:
             yield PlacedRecord(spans[0].where, {"id": name, "labels": labels})
     if not complete:
-        for name in clips.without(ids):
+        for name in clips.eventless(ids):
             yield PlacedRecord(str(path), {"id": name, "labels": [None] * steps[name].number})
 
 

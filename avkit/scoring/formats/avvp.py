@@ -64,7 +64,7 @@ def read_modality_events(
 ) -> Iterator[PlacedRecord | FileError]:
     """Audible and visible events of every clip.
 
-    Clips without a row have no events: a table of events cannot say it otherwise.
+    Clips without a row have no events, where half of the list or more have one.
 
     Args:
         path: A table with a column `modality`, or a folder with one table for each modality.
@@ -89,7 +89,7 @@ def read_modality_events(
         else:
             hop = steps[name].hop
             yield PlacedRecord(spans[0].where, {"id": name, "audio": _runs(audio, hop), "visual": _runs(visual, hop)})
-    for name in clips.without(ids):
+    for name in clips.eventless(ids):
         yield PlacedRecord(str(path), {"id": name, "audio": [], "visual": []})
 
 
@@ -99,6 +99,8 @@ def _active(spans: list[Span], names: ClassNames, steps: ClipSteps) -> tuple[Act
     for span in spans:
         labels = names.find_several(span.label, span.where)
         covered = span.covered(steps)
+        if not labels:  # the row says that nothing happens
+            continue
         for modality in _modalities(span):
             for label in labels:
                 active[modality][label].update(covered)

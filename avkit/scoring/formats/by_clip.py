@@ -2,7 +2,7 @@
 """Entries of a file put together by the sample that they are of."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -37,9 +37,15 @@ class EntriesByClip(Generic[Entry]):
     entries: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
     errors: list[FileError] = field(default_factory=list)
 
-    def without(self, ids: Iterable[str]) -> Iterator[str]:
-        """Those of some samples that have no entry."""
-        return (name for name in ids if name not in self.entries)
+    def eventless(self, ids: SampleIds) -> list[str]:
+        """Samples without an entry that are meant to be without events.
+
+        None where fewer than half of the list have an entry: the file is of another list then, or of a part of it, and
+        samples without an entry are missing.
+        """
+        if 2 * len(self.entries) < len(ids):
+            return []
+        return [name for name in ids if name not in self.entries]
 
 
 def group_by_clip(entries: Iterable[Entry], ids: SampleIds) -> EntriesByClip[Entry]:

@@ -114,11 +114,13 @@ def _is_ave_list(path: Path) -> bool:
 
 
 def _event(row: Row) -> Span:
+    """The event of a row; one of no length where the row has an id alone, which says that nothing happens."""
+    nothing = not any(row.cells[column] for column in ("start", "end", "label"))
     return Span(
         row.where,
         row.cells["id"],
-        row.number("start"),
-        row.number("end"),
+        0.0 if nothing else row.number("start"),
+        0.0 if nothing else row.number("end"),
         row.cells["label"],
         row.cells.get("modality", ""),
     )
