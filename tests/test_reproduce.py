@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit reproduce`: what it lists, plans and refuses, and the whole way on scenes."""
 
+import gzip
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -165,3 +167,29 @@ def test_two_processes_on_one_reproduction(tmp_path, monkeypatch):
     monkeypatch.setattr("avkit.cli.reproduction.hold", held)
     with pytest.raises(RunError, match="process 7 on another machine since 10:00 works on"):
         on_scenes(tmp_path).run()
+
+
+def test_tspms_own_answers_give_all_published_figures(real, tmp_path):
+    root = tmp_path / "music-avqa"
+    shutil.copytree(real / "annotations/music_avqa/json_update", root / "json_update")
+    answers = real / "results/tspm_music_avqa.result.gz"
+    words = ["reproduce", "tspm_music_avqa_predictions", "--root", str(root), "--out", str(tmp_path)]
+    assert main([*words, "--predictions", str(answers)]) == 0
+    lines = gzip.decompress(answers.read_bytes()).decode().splitlines(keepends=True)
+    assert verdict_on(words, tmp_path, lines[:-1]) == ("not comparable", ["9,128 of 9,129 official samples"])
+    number, right, true, _ = lines[0].split("\t")
+    assert right.strip() == "True"
+    word, reasons = verdict_on(words, tmp_path, ["\t".join([number, " False ", true, " 9\n"]), *lines[1:]])
+    assert word == "below"
+    assert any(reason.startswith("Audio") for reason in reasons)
+
+
+def verdict_on(words, folder, lines):
+    """The verdict on lines of answers, and its reasons."""
+    path = folder / "answers.result"
+    path.write_text("".join(lines))
+    before = set(folder.rglob("verdict.json"))
+    main([*words, "--predictions", str(path)])
+    (new,) = set(folder.rglob("verdict.json")) - before
+    facts = json.loads(new.read_text())
+    return facts["verdict"], facts["reasons"]

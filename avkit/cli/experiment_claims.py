@@ -38,6 +38,11 @@ def claim_for(experiment: Experiment, task: str) -> Claim:
     return claim_of(experiment, task, features=features, release=release)
 
 
+def release_of(experiment: Experiment) -> str | None:
+    """The release of the annotations that a recipe states for the dataset of its figures; None for the usual one."""
+    return own_value(_mapping(experiment.all_options(), "data").get("release"), experiment.figures_of)
+
+
 def own_value(option: Option, dataset: str) -> str | None:
     """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets."""
     if not isinstance(option, str) or "=" not in option:

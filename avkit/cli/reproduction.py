@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from avkit.cli.experiment_claims import claim_for
+from avkit.cli.experiment_claims import claim_for, release_of
 from avkit.cli.reproduction_plan import requirements
 from avkit.errors import DataError, RunError
 from avkit.files import hold, release_lock, write_file
-from avkit.leaderboard import Experiment, Record, Verdict, judge, read_records, write_records
+from avkit.leaderboard import Claim, Experiment, Record, Verdict, judge, read_records, write_records
 from avkit.leaderboard.hashes import file_hash
 from avkit.leaderboard.records import RECORDS
 
@@ -125,7 +125,24 @@ class Reproduction:
         return self._of_weights()
 
     def _of_predictions(self) -> list[Record]:
-        raise NotImplementedError
+        from avkit.cli.score_records import make_record
+        from avkit.scoring import TruthOptions, score
+
+        assert self.file is not None
+        name = self.experiment.figures_of
+        options = TruthOptions(root=self.root, release=release_of(self.experiment))
+        result = score(self.file, name, self._task(), options=options)
+        for fault in result.faults:
+            print(f"fault:    {fault}")
+        print(f"score:    {result.n:,} of {result.official_n or result.n:,} official samples of {name}, {result.split}")
+        record = make_record(result, self.file, self.experiment.row, [])
+        return [replace(record, experiment=self.experiment.id, command=self._command())]
+
+    def _task(self) -> str | None:
+        """The task that the figures are of; None for the usual one of the dataset."""
+        tasks = self.experiment.all_options().get("tasks")
+        names = str(tasks).split(",") if tasks else []
+        return names[0] if len(names) == 1 else None
 
     def _of_weights(self) -> list[Record]:
         hashes: dict[str, str] = {}
@@ -227,7 +244,7 @@ class Reproduction:
 
     def _judge(self, records: Sequence[Record]) -> int:
         """Print each figure beside the published one, write the verdict, and return its status."""
-        verdict = judge(records, claim_for(self.experiment, records[0].task))
+        verdict = judge(records, self._claim(records[0]))
         self._write(verdict)
         for comparison in verdict.comparisons:
             print(f"figure:   {comparison.sentence}")
@@ -236,6 +253,14 @@ class Reproduction:
         for reason in verdict.reasons:
             print(f"          {reason}")
         return verdict.status
+
+    def _claim(self, record: Record) -> Claim:
+        """The published row; how its recipe differs says nothing of answers that were made elsewhere."""
+        from avkit.cli.score_records import named_claim
+
+        if self.source == "predictions":
+            return named_claim(self.experiment.id, record).claim
+        return claim_for(self.experiment, record.task)
 
     def _write(self, verdict: Verdict) -> None:
         facts = {
