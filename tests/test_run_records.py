@@ -3,17 +3,21 @@
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avkit.cli import main
+from avkit.errors import DataError
 from avkit.features.base import FeatureFacts
 from avkit.features.combined import ConcatenatedFeatures
 from avkit.features.files import NpyFolder
 from avkit.features.hashes import features_hash
 from avkit.features.store import Store, write_store
-from avkit.leaderboard import read_records
+from avkit.leaderboard import read_record, read_records, write_record
 from avkit.leaderboard.hashes import file_hash, files_hash
 from avkit.reading.text import read_json
 from avkit.training.run_folder import RunFolder
@@ -87,12 +91,39 @@ def test_options_are_those_that_differ_or_were_typed(run):
     }
 
 
-def test_a_test_says_what_was_typed_for_it(run):
-    assert main(["test", str(run.path), "--data.scenes.test_size", "2", "--data.loader.workers", "0"]) == 0
-    record, _ = read_records(run.path / "records.json")
+def test_a_test_says_what_was_typed_for_it(run, tmp_path):
+    path = Path(shutil.copytree(run.path, tmp_path / "copy"))
+    assert main(["test", str(path), "--data.scenes.test_size", "2", "--save_predictions", "false"]) == 0
+    record, _ = read_records(path / "records.json")
     assert record.n == 2
     assert record.options["data.scenes.test_size"] == 2
     assert "model.betas" not in record.options
+    assert "predictions" not in record.hashes
+    assert not (path / "predictions.jsonl").exists(), "those of the earlier test are of other samples"
+
+
+def test_predictions_are_complete_and_in_the_order_of_the_data(run):
+    lines = [json.loads(line) for line in (run.path / "predictions.jsonl").read_text().splitlines()]
+    ids = {task: [line["id"] for line in lines if line["task"] == task] for task in ("avs", "avqa")}
+    expected = [f"scenes-test-{number:06d}" for number in range(4)]
+    assert [name.partition("#")[0] for name in ids["avs"]] == expected
+    assert len(ids["avqa"]) == len(set(ids["avqa"])) == 4
+    for record in read_records(run.path / "records.json"):
+        assert record.n == len(ids[record.task])
+        assert record.hashes["predictions"] == file_hash(run.path / "predictions.jsonl")
+
+
+def test_a_test_that_fails_leaves_the_earlier_predictions(run, tmp_path, monkeypatch):
+    path = Path(shutil.copytree(run.path, tmp_path / "copy"))
+    before = (path / "predictions.jsonl").read_bytes()
+
+    def fail(self, prediction, batch):
+        raise DataError("the disk of the data is gone")
+
+    monkeypatch.setattr("avkit.training.evaluator.Evaluator.update", fail)
+    assert main(["test", str(path), "--trainer.enable_progress_bar", "false"]) == 2
+    assert (path / "predictions.jsonl").read_bytes() == before
+    assert not list(path.glob(".predictions*"))
 
 
 def test_hashes_of_files(tmp_path):
@@ -180,3 +211,113 @@ def test_seeds_that_are_none(tmp_path, capsys, words, problem):
     assert problem in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def results(run, tmp_path_factory):
+    """The results that the run was submitted as."""
+    folder = tmp_path_factory.mktemp("submitted") / "results"
+    assert main(["leaderboard", "add", str(run.path), "--as", "My Method", "--results", str(folder)]) == 0
+    return folder
+
+
+def copy_result(results, tmp_path, task="avqa"):
+    return Path(shutil.copytree(results / f"scenes/My-Method/{task}/seed-0", tmp_path / "seed-0"))
+
+
+def test_a_result_has_the_predictions_of_its_task_alone(results):
+    for task, count in (("avs", 4), ("avqa", 4)):
+        folder = results / f"scenes/My-Method/{task}/seed-0"
+        record = read_record(folder / "record.json")
+        assert (record.method, record.task, record.n) == ("My Method", task, count)
+        assert record.hashes["predictions"] == file_hash(folder / "predictions.jsonl")
+        assert len((folder / "predictions.jsonl").read_text().splitlines()) == count
+
+
+def test_results_are_verified(results, run, capsys):
+    assert main(["leaderboard", "verify", str(results)]) == 0
+    assert "2 results of 2 verified" in capsys.readouterr().out
+    assert main(["leaderboard", "verify", str(run.path)]) == 0
+
+
+def test_a_result_is_added_once(results, run, tmp_path, capsys):
+    words = ["leaderboard", "add", str(run.path), "--as", "My Method", "--results", str(results)]
+    assert main(words) == 0, "the same result is there already"
+    path = results / "scenes/My-Method/avqa/seed-0/record.json"
+    text = path.read_text()
+    try:
+        write_record(path, replace(read_record(path), device="another"))
+        assert main(words) == 2
+        assert "holds another result" in capsys.readouterr().err
+    finally:
+        path.write_text(text)
+
+
+def test_other_predictions_have_other_figures(results, tmp_path, capsys):
+    folder = copy_result(results, tmp_path)
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    answers = [json.loads(line)["answer"] for line in lines]
+    other = "two" if answers[0] != "two" else "one"
+    changed = [line.replace(f'"answer":"{answers[0]}"', f'"answer":"{other}"') for line in lines]
+    changed += [] if changed != lines else ["{}"]
+    (folder / "predictions.jsonl").write_text("\n".join(changed) + "\n")
+    assert main(["leaderboard", "verify", str(folder)]) == 2
+    assert "holds other predictions" in capsys.readouterr().err
+    record = read_record(folder / "record.json")
+    figures = {**record.figures, "Overall": replace(record.figures["Overall"], value=0.123)}
+    hashes = {**record.hashes, "predictions": file_hash(folder / "predictions.jsonl")}
+    write_record(folder / "record.json", replace(record, figures=figures, hashes=hashes))
+    assert main(["leaderboard", "verify", str(folder)]) == 1
+    assert "Overall: the record says 0.123000, the predictions give " in capsys.readouterr().out
+
+
+def test_a_line_that_was_dropped_is_seen(results, tmp_path, capsys):
+    folder = copy_result(results, tmp_path)
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    (folder / "predictions.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    record = read_record(folder / "record.json")
+    hashes = {**record.hashes, "predictions": file_hash(folder / "predictions.jsonl")}
+    write_record(folder / "record.json", replace(record, hashes=hashes))
+    assert main(["leaderboard", "verify", str(folder)]) == 1
+    assert "samples: the record says 4, the predictions are of 3" in capsys.readouterr().out
+
+
+def test_an_edited_record_is_refused(results, tmp_path, capsys):
+    folder = copy_result(results, tmp_path)
+    text = (folder / "record.json").read_text()
+    (folder / "record.json").write_text(text.replace('"n": 4', '"n": 5', 1))
+    for command in (["verify", str(folder)], ["add", str(folder / "record.json"), "--as", "x"]):
+        assert main(["leaderboard", *command]) == 2
+        error = capsys.readouterr().err
+        assert "was edited" in error
+        assert error.count("\n") == 1
+
+
+def test_records_without_predictions_or_hashes_are_refused(results, tmp_path, capsys):
+    folder = copy_result(results, tmp_path)
+    record = read_record(folder / "record.json")
+    write_record(folder / "record.json", replace(record, hashes={}))
+    out = ["--as", "x", "--results", str(tmp_path / "results")]
+    assert main(["leaderboard", "add", str(folder / "record.json"), *out]) == 2
+    assert "has no predictions" in capsys.readouterr().err
+    write_record(folder / "record.json", replace(record, by="training", hashes={"predictions": "00"}))
+    assert main(["leaderboard", "verify", str(folder)]) == 2
+    assert "has no hash of weights" in capsys.readouterr().err
+    (folder / "predictions.jsonl").unlink()
+    assert main(["leaderboard", "verify", str(folder)]) == 2
+    assert "has no predictions" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b"])
+def test_names_of_methods_are_those_of_folders(run, tmp_path, capsys, name):
+    assert main(["leaderboard", "add", str(run.path), "--as", name, "--results", str(tmp_path / "results")]) == 2
+    assert "a name has letters" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_no_run_is_not_added(tmp_path, capsys):
+    assert main(["leaderboard", "add", str(tmp_path), "--as", "x"]) == 2
+    assert "has no records.json" in capsys.readouterr().err
+    assert main(["leaderboard", "verify", str(tmp_path)]) == 2
+    assert "holds no record.json" in capsys.readouterr().err
