@@ -166,6 +166,16 @@ class TestCommand:
             in (tmp_path / "out" / "transfer.md").read_text()
         )
 
+    @pytest.mark.parametrize("form", ["--csv", "--latex"])
+    def test_other_forms(self, tmp_path, capsys, form):
+        runs = [self.folder(tmp_path / "joint", ["avs", "ra_ssu"], 0.61), self.folder(tmp_path / "a", ["avs"], 0.6)]
+        assert main(["report", *runs, form, "--out", str(tmp_path / "out")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        if form == "--csv":
+            assert lines[1].startswith("avs,mIoU,fraction,0.61,,0,0.6,,0,0.01")
+        else:
+            assert "avs & mIoU & \\textbf{61.0} & 60.0 & +1.0 \\\\" in lines
+
     def test_runs_that_were_not_tested(self, tmp_path, capsys):
         run = self.folder(tmp_path / "a", ["avs"], 0.5)
         (tmp_path / "a" / "report.json").unlink()

@@ -19,6 +19,9 @@ def run(args: list[str]) -> int:
     p.add_argument("runs", nargs="+", type=Path, help="run folders, such as runs/*")
     p.add_argument("--out", type=Path, default=Path("transfer"), help="folder of transfer.html")
     p.add_argument("--all", action="store_true", help="print every metric, not only those that tasks are judged by")
+    form = p.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print the table as CSV, scores as measured")
+    form.add_argument("--latex", action="store_true", help="print the table as LaTeX (booktabs), the better in bold")
     add_switches(p)
     options = p.parse_args(args)
     from avkit.batch import task_of
@@ -26,6 +29,7 @@ def run(args: list[str]) -> int:
     from avkit.report import open_console
     from avkit.report.scores import name_alike
     from avkit.report.transfer import compare, conclusion, transfer_table, write_transfer
+    from avkit.report.transfer_files import csv_text, latex_text
     from avkit.tasks import find_task
 
     runs = name_alike([read_scores(path) for path in options.runs])
@@ -37,6 +41,9 @@ def run(args: list[str]) -> int:
     sentences = conclusion(report)
     if not options.all:
         report.rows = [row for row in report.rows if row.metric in find_task(task_of(row.task)).headline]
+    if options.csv or options.latex:
+        print(csv_text(report) if options.csv else latex_text(report), end="")
+        return 0
     console = open_console()
     console.print(transfer_table(report))
     for note in [*report.notes, *sentences]:
