@@ -54,10 +54,13 @@ def truth_options(record: Record, root: Path | None) -> TruthOptions:
     size = record.protocol.get("picture size", "").partition(" ")[0]
     hop = record.protocol.get("hop", "").partition(" ")[0]
     dataset = find_dataset(record.dataset)
-    is_official = issubclass(dataset, Official)
-    if is_official and root is None:
-        raise ValueError(f"{record.dataset} needs its official files, without media. Name their folder with --root.")
-    fixed = is_official and dataset.fixed_steps is not None
+    fixed = False
+    if issubclass(dataset, Official):
+        if root is None:
+            raise ValueError(
+                f"{record.dataset} needs its official files, without media: name their folder with --root."
+            )
+        fixed = dataset.fixed_steps is not None
     return TruthOptions(
         root=root,
         release=record.release or None,
