@@ -143,11 +143,11 @@ def test_words_in_place_of_figures_are_not_drawn():
 
 def test_pages_go_where_they_are_told(capsys, tmp_path):
     out = tmp_path / "page.html"
-    assert main(["leaderboard", "ave", "--html", str(out)]) == 0
-    assert "<h1>AVE</h1>" in out.read_text()
-    assert main(["leaderboard", "ave", "--html", str(out)]) == 0
+    assert main(["leaderboard", "ref-avs", "--html", str(out)]) == 0
+    assert "<h1>Ref-AVS</h1>" in out.read_text()
+    assert main(["leaderboard", "ref-avs", "--html", str(out)]) == 0
     out.write_text("mine")
-    assert main(["leaderboard", "ave", "--html", str(out)]) == 2
+    assert main(["leaderboard", "ref-avs", "--html", str(out)]) == 2
     assert out.read_text() == "mine"
     assert main(["leaderboard", "avs", "--html", str(tmp_path / "many.html")]) == 2
     errors = capsys.readouterr().err.splitlines()

@@ -2,6 +2,7 @@
 """Published figures, the experiments that aim at them, records of what was measured, and verdicts."""
 
 from avkit.leaderboard.experiments import Experiment, Needs, find_experiment, read_experiments
+from avkit.leaderboard.published import PublishedRow, PublishedValue, Source, read_published, read_sources
 from avkit.leaderboard.recipes import CONFIGS, find_recipe, recipe_names
 from avkit.leaderboard.records import Figure, Record, read_record, read_records, write_record, write_records
 from avkit.leaderboard.verdicts import Claim, Printed, Verdict, judge
@@ -13,14 +14,19 @@ __all__ = [
     "Figure",
     "Needs",
     "Printed",
+    "PublishedRow",
+    "PublishedValue",
     "Record",
+    "Source",
     "Verdict",
     "find_experiment",
     "find_recipe",
     "judge",
     "read_experiments",
+    "read_published",
     "read_record",
     "read_records",
+    "read_sources",
     "recipe_names",
     "write_record",
     "write_records",

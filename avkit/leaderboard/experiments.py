@@ -6,12 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from avkit.errors import FileError, unknown_name
 from avkit.leaderboard.recipes import CONFIGS, Option, recipe_options
 from avkit.reading.text import read_yaml
 
+#: Folder of the package's experiments.
+EXPERIMENTS = CONFIGS / "experiments"
 #: Keys that every experiment has.
 _REQUIRED = ("id", "paper", "table", "row", "dataset", "published", "recipe")
 
@@ -100,7 +103,7 @@ class Experiment:
         return shlex.join(["avkit", "fit", *self.words(), "--data.root", "ROOT"])
 
 
-def read_experiments(folder: str | Path = CONFIGS / "experiments") -> list[Experiment]:
+def read_experiments(folder: str | Path = EXPERIMENTS) -> list[Experiment]:
     """All experiments of a folder, by file and then as written.
 
     Args:
@@ -109,13 +112,23 @@ def read_experiments(folder: str | Path = CONFIGS / "experiments") -> list[Exper
     Raises:
         FileError: If a file cannot be read, an entry has an unknown or missing key, or two entries have one id.
     """
+    return list(_read_packaged() if Path(folder) == EXPERIMENTS else _read_folder(Path(folder)))
+
+
+@cache
+def _read_packaged() -> tuple[Experiment, ...]:
+    """Those of the package, which do not change while it runs."""
+    return _read_folder(EXPERIMENTS)
+
+
+def _read_folder(folder: Path) -> tuple[Experiment, ...]:
     experiments: dict[str, Experiment] = {}
-    for path in sorted(Path(folder).glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml")):
         for experiment in _read_file(path):
             if experiment.id in experiments:
                 raise FileError(f"{path}: the id {experiment.id!r} stands twice. Give one of them another.")
             experiments[experiment.id] = experiment
-    return list(experiments.values())
+    return tuple(experiments.values())
 
 
 def find_experiment(id_: str) -> Experiment:
