@@ -15,6 +15,7 @@ from avkit.datasets.avsbench_avss import palette_colour
 from avkit.errors import DataError, FileError
 from avkit.export import export
 from avkit.scoring.formats import detect_format, find_format
+from avkit.scoring.scorer import score
 from avkit.scoring.truth import TruthOptions, open_truth
 from avkit.training.evaluator import Evaluator
 
@@ -84,6 +85,36 @@ def draw(truth, width):
     generator = np.random.default_rng(0)
     steps = truth.steps_of(truth.ids[0])
     return {name: torch.from_numpy(generator.random((steps, width), np.float32)) for name in truth.ids}
+
+
+@pytest.mark.parametrize(
+    ("layout", "folder", "figure", "least"),
+    [
+        ("avsbench-s4", "s4_data/gt_masks/test", "mIoU", 0.999),
+        ("avsbench-ms3", "ms3_data/gt_masks/test", "mIoU", 0.999),
+        ("avsbench-avss", "", "mIoU", 0.999),
+        ("llp", "", "segment/Type", 1),
+    ],
+)
+def test_the_usual_task_is_scored(truth_of, layout, folder, figure, least):
+    root = truth_of(layout, "avvp" if layout == "llp" else "avs").dataset.root.path
+    result = score(root / folder, layout, options=TruthOptions(root=root, image_size=PICTURE))
+    assert result.rows[figure].value >= least
+    assert result.faults == []
+    assert result.n == 3
+    assert result.listed == 3
+
+
+def test_an_option_of_the_user_goes_before_that_of_the_form(truth_of):
+    root = truth_of("vggss", "ssl").dataset.root.path
+    options = TruthOptions(root=root)
+    path = root / "vggss.json"
+    boxes = score(path, "vggss", options=options)
+    assert boxes.rows["mean_cIoU"].value == pytest.approx(1)
+    assert "LVS" in boxes.notes[0]
+    official = score(path, "vggss", options=options, task_options={"protocol": "ez_vsl"})
+    assert official.rows["mean_cIoU"].value < 0.9, "of boxes smaller than half the picture EZ-VSL takes all of it"
+    assert official.notes == []
 
 
 class TestOwnLines:

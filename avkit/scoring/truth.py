@@ -153,9 +153,7 @@ def usual_task(dataset: Dataset) -> str:
     Raises:
         ValueError: If no task has all of its targets there.
     """
-    provided = set(dataset.provides)
-    if isinstance(dataset, Official) and any(annotation.mask_steps for annotation in dataset.annotations):
-        provided |= FIELDS_BY_KEY["masks"]
+    provided = _targets_of(dataset)
     best: tuple[bool, int] | None = None
     usual = ""
     for name in TASKS:
@@ -167,6 +165,18 @@ def usual_task(dataset: Dataset) -> str:
     if not usual:
         raise ValueError(f"No task has all of its targets in dataset {dataset.name!r}. Name one with --task.")
     return usual
+
+
+def _targets_of(dataset: Dataset) -> set[str]:
+    """Targets of a dataset, with those of masks that are still to be looked for."""
+    if not isinstance(dataset, Official):
+        return set(dataset.provides)
+    targets: set[str] = set()
+    for annotation in dataset.annotations:  # `provides` would be kept as it is before masks are found
+        targets |= annotation.fields
+        if annotation.mask_steps:
+            targets |= FIELDS_BY_KEY["masks"]
+    return targets
 
 
 def _vocabulary(dataset: Dataset) -> Vocabulary:

@@ -21,6 +21,7 @@ from avkit.scoring.formats.listed import sample_ids
 from avkit.scoring.formats.tables import read_table, table_columns
 from avkit.scoring.predictions import PlacedRecord
 from avkit.scoring.truth import Truth
+from avkit.tasks.ssl import SoundLocalization
 
 #: Why boxes are not scored by the usual protocol.
 _PROTOCOL_NOTE = (
@@ -88,7 +89,9 @@ class Boxes(Format):
                 yield boxes
             else:
                 yield PlacedRecord(boxes.where, heat_record(boxes.id, box_heat(boxes.corners, HEATMAP_SIZE)))
-        truth.notes += [*ids.left_out(path), _PROTOCOL_NOTE]
+        truth.notes += ids.left_out(path)
+        if isinstance(truth.task, SoundLocalization) and truth.task.protocol == "lvs":
+            truth.notes.append(_PROTOCOL_NOTE)
 
 
 @dataclass(frozen=True)
