@@ -219,7 +219,7 @@ def unav(tmp_path):
     """UnAV-100 with two videos of the test split."""
     events = [
         {"segment": [1.0, 5.0], "label": "dog", "label_id": 0},
-        {"segment": [6, 9.5], "label": "cat", "label_id": 1},
+        {"segment": [10.1, 10.4], "label": "cat", "label_id": 1},
     ]
     videos = {name: {"duration": 10.5, "subset": "test", "annotations": events} for name in ("a", "b")}
     path = tmp_path / "unav100_annotations.json"
@@ -229,7 +229,7 @@ def unav(tmp_path):
 
 def test_events_of_activitynet_are_scored(tmp_path):
     annotations = unav(tmp_path)
-    rows = [{"segment": [1, 5], "label": "dog", "score": 0.9}, {"segment": [6, 9.5], "label": 1, "score": 0.8}]
+    rows = [{"segment": [1, 5], "label": "dog", "score": 0.9}, {"segment": [10.1, 10.4], "label": 1, "score": 0.8}]
     path = tmp_path / "detections.json"
     path.write_text(json.dumps({"version": "1", "results": {"a": rows, "b": rows}, "external_data": {}}))
     result = avkit.scoring.score(path, "unav100", options=TruthOptions(annotations=annotations))
@@ -277,6 +277,14 @@ def test_our_file_says_task_dataset_and_size_itself(tmp_path, capsys):
     assert result.protocol["picture size"] == "32 pixels"
     assert result.rows["mIoU"].value == pytest.approx(1)
     assert make_record(result, path, None, []).by == "scenes"
+    path.write_text(
+        '{"task": "avqa", "dataset": "scenes", "id": "scenes-test-000000", "answer": "two"}\n' + path.read_text()
+    )
+    again = avkit.scoring.score(path, task="avs", options=TruthOptions(size=3))
+    assert (again.protocol["picture size"], again.rows["mIoU"].value) == ("32 pixels", result.rows["mIoU"].value)
+    assert (again.n, again.faults) == (3, [])
+    assert avkit.scoring.score(path, options=TruthOptions(size=3)).task.name == "avqa"
+    path.write_text(path.read_text().partition("\n")[2])
     assert main(["score", str(path), "--size", "3"]) == 0
     assert "3 of 3 samples of the list" in capsys.readouterr().out
 

@@ -208,13 +208,13 @@ class ClipDataset(Dataset):
         sample = self.samples[index]
         annotation = self.annotations[sample.clip]
         fields, unknown = self._fields_of(index, fields)
-        inputs = ClipInputs(self._target_grid(annotation))
+        inputs = ClipInputs(self.target_grid(annotation))
         if self.options.max_steps is not None:
             inputs = inputs.first_steps(self.options.max_steps)
         inputs.audio = torch.zeros(inputs.grid.steps, 0)
         return self.make_item(sample, inputs, fields, unknown)
 
-    def _target_grid(self, annotation: Annotation) -> Grid:
+    def target_grid(self, annotation: Annotation) -> Grid:
         """The steps of a clip by its annotation; one step where nothing says how long it is, as for questions."""
         hop = self.options.hop
         steps = self.options.steps_of(annotation)
@@ -226,7 +226,7 @@ class ClipDataset(Dataset):
     def mask_files_of(self, index: int) -> dict[int, str]:
         """The file of the true mask of each step of a sample that has one, as a path from the root; none is read."""
         annotation = self.annotations[self.samples[index].clip]
-        grid = self._target_grid(annotation)
+        grid = self.target_grid(annotation)
         completed = self.complete(annotation, grid)
         masks = completed.masks or []
         nearest = self.target_builder.nearest_masks(completed, grid)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """UnAV-100: all audible and visible events in untrimmed videos of up to a minute."""
 
+import math
 from dataclasses import replace
 from functools import cached_property
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, EventAnnotation
 from avkit.datasets.folder import MediaPatterns
+from avkit.datasets.grid import Grid
 from avkit.datasets.json_records import JsonRecord, as_number
 from avkit.datasets.official import Official
 from avkit.datasets.released import ReleasedFeatures
@@ -99,6 +101,16 @@ class UnAV100(Official):
         """The classes by their official numbers."""
         _, classes = self._database
         return Vocabulary(classes=classes)
+
+    def target_grid(self, annotation: Annotation) -> Grid:
+        """Steps that cover the whole video, so that the true events are the official ones, which nothing cuts.
+
+        So are those of features, whose windows reach over the end; videos that are read at whole seconds lose what is
+        behind the last one.
+        """
+        hop = self.options.hop
+        duration = annotation.duration or hop
+        return Grid(math.ceil(duration / hop), hop, duration)
 
     @cached_property
     def _database(self) -> tuple[dict[str, list[Annotation]], list[str]]:

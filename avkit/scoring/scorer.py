@@ -105,7 +105,7 @@ def score(
     options = options or TruthOptions()
     if not path.exists():
         raise FileError(f"{path} does not exist. Check the spelling of the path.")
-    first = _first_record(path)
+    first = _first_record(path, task)
     dataset = dataset or _text(first, "dataset")
     if not dataset:
         raise ValueError(f"{path} does not say of which dataset it is. Name it with --dataset NAME.")
@@ -285,15 +285,19 @@ def _score_absent(evaluator: Evaluator, truth: Truth, missing: list[str]) -> Non
             evaluator.update(truth.task.prediction(records, batch), batch)
 
 
-def _first_record(path: Path) -> Record:
-    """The first record of a file of avkit; empty for any other."""
+def _first_record(path: Path, task: str | None) -> Record:
+    """The first record of a file of avkit that is of the task; empty for any other file."""
     if not path.is_file():
         return {}
     try:
-        first = next(read_predictions(path), None)
+        for line in read_predictions(path):
+            if not isinstance(line, PlacedRecord) or "task" not in line.values:
+                break
+            if task in (None, line.values["task"]):
+                return line.values
     except AvkitError:
-        return {}
-    return first.values if isinstance(first, PlacedRecord) else {}
+        pass
+    return {}
 
 
 def _text(record: Record, key: str) -> str | None:
