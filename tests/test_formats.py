@@ -351,6 +351,7 @@ class TestMaskFiles:
             ([f"{CLIP}/{k}.png" for k in range(10)], "numbered from 0 to 9, and clips have 5 frames"),
             ([f"{CLIP}/0.png", f"again/{CLIP}/0.png"], "is of the same frame of the same clip"),
             (["stranger/0.png"], r"0\.png: id 'stranger' is none of the test"),
+            (["v1s/stranger/labels_semantic/0.png"], r"0\.png: id 'stranger' is none of the test"),
             ([f"{CLIP}/mask.png"], "the name has no number of the frame"),
         ],
     )

@@ -20,6 +20,8 @@ _ONE_NUMBER = re.compile(r"(\D*)(\d+)\D*")
 #: Colour maps are left out where class maps lie beside them.
 _COLOURS = "labels_rgb"
 _CLASSES = "labels_semantic"
+#: Names of files and folders that are those of no clip.
+_NO_CLIPS = {"", _COLOURS, _CLASSES, "frame", "frames", "image", "mask", "masks", "pred", "pred_masks", "gt_masks"}
 #: Numbers that a message shows.
 _MAX_LISTED = 12
 
@@ -163,7 +165,7 @@ def _names_and_number(path: Path, folder: Path) -> tuple[tuple[str, ...], int]:
     if match is None:
         raise DataError(f"{path}: the name has no number of the frame. Name masks CLIP_0.png, CLIP_1.png, ...")
     parents = [parent.name for parent in path.parents if parent.is_relative_to(folder)]
-    return tuple(name for name in (match[1], *parents) if name), int(match[2])
+    return tuple(name for name in (match[1], *parents) if name.lower() not in _NO_CLIPS), int(match[2])
 
 
 def _listed(numbers: Iterable[int]) -> str:
