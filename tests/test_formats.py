@@ -353,13 +353,14 @@ class TestMaskFiles:
             (["stranger/0.png"], r"0\.png: id 'stranger' is none of the test"),
             (["v1s/stranger/labels_semantic/0.png"], r"0\.png: id 'stranger' is none of the test"),
             ([f"{CLIP}/mask.png"], "the name has no number of the frame"),
+            (["0.png"], r"masks/0\.png: neither the file nor a folder bears the id of a clip"),
         ],
     )
     def test_faults(self, tmp_path, names, message):
         for name in names:
-            save(tmp_path / name, [[0]])
+            save(tmp_path / "masks" / name, [[0]])
         with pytest.raises(DataError, match=message) as error:
-            self.found(tmp_path)
+            self.found(tmp_path / "masks")
         assert one_line(error)
 
 

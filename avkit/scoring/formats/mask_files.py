@@ -165,7 +165,10 @@ def _names_and_number(path: Path, folder: Path) -> tuple[tuple[str, ...], int]:
     if match is None:
         raise DataError(f"{path}: the name has no number of the frame. Name masks CLIP_0.png, CLIP_1.png, ...")
     parents = [parent.name for parent in path.parents if parent.is_relative_to(folder)]
-    return tuple(name for name in (match[1], *parents) if name.lower() not in _NO_CLIPS), int(match[2])
+    names = tuple(name for name in (match[1], *parents) if name.lower() not in _NO_CLIPS)
+    if not names:
+        raise DataError(f"{path}: neither the file nor a folder bears the id of a clip. Name masks CLIP_0.png, ...")
+    return names, int(match[2])
 
 
 def _listed(numbers: Iterable[int]) -> str:
