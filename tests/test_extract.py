@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from avkit.encoders import build_visual_encoder
 from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.errors import DataError
 from avkit.export import export
+from avkit.extraction import prefetch
 from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
@@ -241,6 +244,31 @@ def test_busy_decoders_die_with_a_killed_extraction(tmp_path):
     decoders = [int(path.name) for path in tmp_path.iterdir()]
     assert len(decoders) == 2
     assert wait_until(lambda: not any(map(is_running, decoders)), 2)
+
+
+class Named(SourceDataset):
+    """Clips without content."""
+
+    def __getitem__(self, index):
+        return EncoderInputs(self.sources[index].name)
+
+
+def test_a_start_that_fails_costs_no_clip(tmp_path, monkeypatch):
+    submit = ProcessPoolExecutor.submit
+    failures = chain([True] * 5, repeat(False))  # more often than a clip may end its decoder
+
+    def fail(pool, *words):
+        if next(failures):
+            raise EOFError
+        return submit(pool, *words)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", fail)
+    monkeypatch.setattr(prefetch, "_START_PAUSE", 0.0)
+    clips = Named([MediaSource(str(number), tmp_path) for number in range(3)], [], {})
+    assert [(clip.name, clip.error) for clip in iter_decoded(clips, 1)] == [("0", ""), ("1", ""), ("2", "")]
+    failures = repeat(True)
+    with pytest.raises(DataError, match=r"cannot be started \(EOFError\)\. Try --workers 0"):
+        list(iter_decoded(clips, 1))
 
 
 def test_two_extractions_never_share_a_folder(root, tiny, tmp_path):

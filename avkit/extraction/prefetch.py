@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,6 +13,7 @@ from threading import Thread
 
 import torch
 
+from avkit.errors import DataError
 from avkit.extraction import parent_watch
 from avkit.extraction.decoding import EncoderInputs, SourceDataset
 
@@ -19,8 +21,15 @@ from avkit.extraction.decoding import EncoderInputs, SourceDataset
 _AHEAD = 4
 #: A clip is set aside when so many processes have died that decoded it alone.
 _MAX_DEATHS = 2
+#: Starts that may fail one after another, and seconds between them: a process that was killed needs a while to be gone.
+_MAX_FAILED_STARTS = 100
+_START_PAUSE = 0.1
 #: The clips, in a decoder process.
 _dataset: SourceDataset
+
+
+class _StarterGoneError(Exception):
+    """The process that starts decoders is gone, or about to be."""
 
 
 def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs]:
@@ -33,6 +42,9 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
     Args:
         dataset: The clips.
         workers: Processes; 0 decodes in this one.
+
+    Raises:
+        DataError: If no process can be started.
     """
     if not workers:
         for index in range(len(dataset)):
@@ -41,6 +53,7 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
     first = 0
     careful_until = 0  # clips before this one are decoded one at a time
     deaths: Counter[int] = Counter()  # by clip, of processes that decoded it alone
+    failed_starts = 0  # since the last clip
     while first < len(dataset):
         careful = first < careful_until
         try:
@@ -50,7 +63,13 @@ def iter_decoded(dataset: SourceDataset, workers: int) -> Iterator[EncoderInputs
                 decoded = _decode_in_processes(dataset, range(first, len(dataset)), workers, workers * _AHEAD)
             for clip in decoded:
                 first += 1
+                failed_starts = 0
                 yield clip
+        except _StarterGoneError as e:
+            failed_starts += 1
+            if failed_starts == _MAX_FAILED_STARTS:
+                raise DataError(f"Processes that decode cannot be started ({e}). Try --workers 0.") from e
+            time.sleep(_START_PAUSE)
         except BrokenProcessPool:
             if not careful:
                 careful_until = min(len(dataset), first + workers * _AHEAD)
@@ -102,12 +121,13 @@ def _submit(pool: ProcessPoolExecutor, index: int) -> "Future[EncoderInputs]":
     """Have a process decode a clip.
 
     Raises:
-        BrokenProcessPool: If a process has died, or the one that starts them.
+        BrokenProcessPool: If a process has died.
+        _StarterGoneError: If the process that starts them has.
     """
     try:
         return pool.submit(_decode, index)
-    except (OSError, EOFError) as e:  # of the connection to the process that starts others, which was killed
-        raise BrokenProcessPool(str(e)) from e
+    except (OSError, EOFError) as e:  # of the connection to it
+        raise _StarterGoneError(str(e) or type(e).__name__) from e
 
 
 def _start_process(dataset: SourceDataset) -> None:
