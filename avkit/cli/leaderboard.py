@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.trust import add_switches
 from avkit.leaderboard.board_names import find_board
 from avkit.leaderboard.boards import Board, Setting, make_boards
 from avkit.leaderboard.metric_names import our_metric
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--html", type=Path, metavar="OUT", help="write a page: a file for one board, a folder for several"
     )
+    add_switches(p, trust=False)
     return p
 
 
