@@ -172,6 +172,11 @@ def test_names_and_aliases_of_boards(name, boards):
     assert find_board(name, known, {"avs": ["avsbench-s4"]}) == boards
 
 
+def test_a_board_without_rows_says_how_it_gets_some():
+    with pytest.raises(ValueError, match="'scenes' has no rows yet"):
+        find_board("scenes", ["music-avqa"], {})
+
+
 def test_experiments_aim_at_the_rows_that_they_name():
     rows = group_rows(read_published())
     experiments = {experiment.id: experiment for experiment in read_experiments()}

@@ -55,7 +55,7 @@ def find_board(name: str, boards: Iterable[str], tasks: Mapping[str, Iterable[st
         tasks: By task its boards.
 
     Raises:
-        ValueError: If nothing has this name; names the nearest.
+        ValueError: If nothing has this name, or the board has no rows; names the nearest.
 
     >>> find_board("MUSIC_AVQA", ["music-avqa"], {})
     ['music-avqa']
@@ -66,6 +66,12 @@ def find_board(name: str, boards: Iterable[str], tasks: Mapping[str, Iterable[st
     names |= {_letters(alias): board for alias, board in _ALIASES.items() if board in known}
     if _letters(name) in names:
         return [names[_letters(name)]]
+    for board in TITLES:
+        if _letters(name) in (_letters(board), _letters(title_of(board))):
+            raise ValueError(
+                f"The board {board!r} has no rows yet. Name tested runs with --mine, or add a result: "
+                "avkit leaderboard add RUN --as NAME."
+            )
     for task, of_task in tasks.items():
         if _letters(task) == _letters(name):
             return list(of_task)
