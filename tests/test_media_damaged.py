@@ -6,13 +6,13 @@ import struct
 import subprocess
 import sys
 import wave
-from pathlib import Path
 
 import av
 import clips
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED
 from PIL import Image
 
 from avkit.errors import MediaError
@@ -273,7 +273,7 @@ def test_the_colour_matrix_that_a_video_states(tmp_path):
     assert np.abs(picture - [255, 0, 0]).max() < 8
 
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+CASES = SHARED / "cases"
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the inputs on which the product failed are not here")

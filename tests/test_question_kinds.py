@@ -4,17 +4,17 @@
 import gzip
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHARED
 
 from avkit.answers import Choice, Scope, StepGrid
 from avkit.batch import Prediction
 from avkit.inference.question_kinds import answer_kind, fitting_answers, keep_to_kind, question_kind
 from avkit.scenes.question_templates import ANSWERS, CLASSES, TEMPLATES
 
-OFFICIAL = Path("/work/shared/data/real/annotations/music_avqa")
+OFFICIAL = SHARED / "data" / "real" / "annotations" / "music_avqa"
 THINGS = ["cello", "violin"]
 NUMBERS = ["zero", "one", "two", "ten", "more than ten"]
 PLACES = ["left", "right", "middle", "indoor", "outdoor"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import SHARED
 from test_fit import fit, write_clip
 
 import avkit
@@ -283,7 +284,7 @@ def test_what_is_typed_is_free(shared, capsys, monkeypatch):
     assert "hello" in capsys.readouterr().out
 
 
-CASE = Path("/work/shared/cases/run_folder_code/trainer_callbacks.yaml")
+CASE = SHARED / "cases" / "run_folder_code" / "trainer_callbacks.yaml"
 
 
 @pytest.mark.skipif(
