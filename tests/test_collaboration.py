@@ -209,3 +209,12 @@ def test_adaptive_weight():
     assert 0.9 < float(learned.value) <= 0.95
     with pytest.raises(ValueError, match="between the floor"):
         AdaptiveWeight(0.02)
+
+
+def test_regions_are_cut_out_in_half_precision():
+    pictures = torch.rand(2, 3, 20, 20)
+    masks = torch.rand(2, 5, 5)
+    whole = cut_out(pictures, masks, side=8)
+    half = cut_out(pictures.bfloat16(), masks.bfloat16(), side=8)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), whole, atol=0.02, rtol=0)

@@ -26,5 +26,7 @@ def cut_out(pictures: Tensor, masks: Tensor, hard: bool = False, side: int | Non
         cover = (cover > 0.5).to(values.dtype)
     region = values * cover
     if side is not None and region.shape[-2:] != (side, side):
-        region = F.interpolate(region, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        full = region.float()  # half precision has no smoothed resizing on a CPU
+        full = F.interpolate(full, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        region = full.to(region.dtype)
     return region
