@@ -12,6 +12,7 @@ from avkit.leaderboard.records import Record
 from avkit.scoring.predictions import PREDICTIONS
 from avkit.scoring.scorer import Score, score
 from avkit.scoring.truth import TruthOptions
+from avkit.tasks import find_task
 
 #: How far two figures may differ, which sums in another order on another device may.
 _TOLERANCE = 1e-6
@@ -73,15 +74,7 @@ def truth_options(record: Record, root: Path | None) -> TruthOptions:
 
 def _task_options(record: Record) -> dict[str, object]:
     """Options of the task that its protocol and figures tell."""
-    if record.task == "ssl" and "metric" in record.protocol:
-        return {"protocol": record.protocol["metric"]}
-    if record.task == "ra_ssu":
-        captions = any(name.startswith("BLEU") for name in record.figures)
-        return {"masks": "mIoU" in record.figures, "captions": captions}
-    if record.task == "avs":
-        semantic = any(name.startswith("AVSS") for name in record.figures)
-        return {"semantic": semantic, "videos_per_call": int(record.protocol.get("evaluation batch", "1"))}
-    return {}
+    return find_task(record.task).options_of(record.protocol, record.figures)
 
 
 def _differing_hashes(record: Record, result: Score) -> list[str]:

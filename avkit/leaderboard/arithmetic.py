@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What published figures say about themselves and each other, from the figures alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -65,7 +65,7 @@ def audit(values: Sequence[PublishedValue], sources: Mapping[str, Source]) -> Au
     for value in values:
         findings += _check_bounds(value)
     for row in rows:
-        for check in (check_questions, _check_type_means, _check_detection, _check_localization):
+        for check in _CHECKS.get(row.first.task, ()):
             findings += check(row)
     releases = {row.first.row: row.first.release for row in rows if row.first.release}
     releases.update({finding.row: finding.release for finding in findings if finding.kind == "release"})
@@ -104,8 +104,6 @@ def _check_bounds(value: PublishedValue) -> Iterator[Finding]:
 
 def _check_type_means(row: PublishedRow) -> Iterator[Finding]:
     """Parsing: Type is the mean of audio, visual and audio-visual, over segments and over events."""
-    if row.first.task != "avvp":
-        return
     for level in ("segment", "event"):
         mean = row.value(f"{level}/Type")
         parts = [row.value(f"{level}/{name}") for name in ("Audio", "Visual", "Audio-Visual")]
@@ -129,8 +127,6 @@ def _check_detection(row: PublishedRow) -> Iterator[Finding]:
     """Dense localisation: mAP falls with the threshold, and the average over 0.1 to 0.9 follows from that."""
     average = row.value("Avg")
     printed = [value for value in row.values if value.metric.startswith("mAP@") and value.percent is not None]
-    if row.first.task != "davel":
-        return
     ordered = sorted(printed, key=lambda value: value.metric)
     for lower, higher in pairwise(ordered):
         if (lower.fraction or 0.0) + lower.rounding + higher.rounding < (higher.fraction or 0.0):
@@ -157,7 +153,7 @@ def _check_localization(row: PublishedRow) -> Iterator[Finding]:
     """Sources: the area under the success curve, which falls, has bounds by the success at 0.5."""
     success = row.value("CIoU")
     area = row.value("AUC")
-    if row.first.task != "ssl" or success is None or area is None:
+    if success is None or area is None:
         return
     share = success.fraction or 0.0
     least = 0.5 * share + 0.025 * (1 - share)  # the curve starts at 1 and is drawn in steps of 0.05
@@ -171,3 +167,12 @@ def _check_localization(row: PublishedRow) -> Iterator[Finding]:
             f"{100 * most:.2f}",
             area.metric,
         )
+
+
+#: What the rows of a task are checked for.
+_CHECKS: Mapping[str, Sequence[Callable[[PublishedRow], Iterator[Finding]]]] = {
+    "avqa": (check_questions,),
+    "avvp": (_check_type_means,),
+    "davel": (_check_detection,),
+    "ssl": (_check_localization,),
+}

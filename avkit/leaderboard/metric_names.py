@@ -63,7 +63,7 @@ def our_metric(task: str, dataset: str, published: str) -> str | None:
         return None
     name = _OURS.get(task, {}).get(published, published)
     board, prefix = _SEMANTIC
-    if task == "avs" and dataset == board and name in ("mIoU", "F"):
+    if dataset == board and name in ("mIoU", "F"):
         return f"{prefix} {name}"
     return name
 

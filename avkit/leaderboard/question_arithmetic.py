@@ -31,7 +31,7 @@ def check_questions(row: PublishedRow) -> Iterator[Finding]:
     types = _values(row, NAMES)
     averages = _values(row, (*AVERAGES, "Overall"))
     releases = releases_of(first.dataset, first.release)
-    if first.task != "avqa" or not releases or len(averages) < len(AVERAGES) + 1:
+    if not releases or len(averages) < len(AVERAGES) + 1:
         return
     complete = len(types) == len(NAMES)
     release = _release_of_types(releases, types) if complete else _release_of_averages(releases, averages)

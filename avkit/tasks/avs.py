@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audio-visual segmentation: pixels of sounding objects, as one mask (S4, MS3) and as classes (AVSS)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -55,6 +55,12 @@ class Segmentation(Task):
         if self.classes and not quick:
             metrics["AVSS"] = SemanticMask(num_classes=self.classes)
         return metrics
+
+    @classmethod
+    def options_of(cls, protocol: Mapping[str, str], figures: Collection[str]) -> dict[str, object]:
+        """Whether classes were scored, and the evaluation batch."""
+        semantic = any(name.startswith("AVSS") for name in figures)
+        return {"semantic": semantic, "videos_per_call": int(protocol.get("evaluation batch", "1"))}
 
     def metric_protocol(self) -> dict[str, str]:
         """The evaluation batch, on which mIoU and F of the mask depend."""

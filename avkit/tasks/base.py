@@ -2,7 +2,7 @@
 """The contract of a task: what is asked and how answers are scored, not how they are found."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 from torchmetrics import Metric
@@ -78,6 +78,16 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """New official metrics by name; `quick` leaves out what is too slow to run after every epoch."""
+
+    @classmethod
+    def options_of(cls, protocol: Mapping[str, str], figures: Collection[str]) -> dict[str, object]:
+        """Options with which the task was scored, as a record tells them; by default it has none.
+
+        Args:
+            protocol: What `metric_protocol` said, by name.
+            figures: Names of the figures.
+        """
+        return {}
 
     def metric_protocol(self) -> dict[str, str]:
         """How the official metrics are set where they leave a choice, by name, as records of measurements state it."""

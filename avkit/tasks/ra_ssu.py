@@ -2,7 +2,7 @@
 """Region-aware sound source understanding: masks of what sounds, and a sentence about it, per step."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
@@ -67,6 +67,11 @@ class RegionAwareUnderstanding(Task):
         elif self.captions:
             metrics[""] = CaptionScores()
         return metrics
+
+    @classmethod
+    def options_of(cls, protocol: Mapping[str, str], figures: Collection[str]) -> dict[str, object]:
+        """Which of masks and captions were scored."""
+        return {"masks": "mIoU" in figures, "captions": any(name.startswith("BLEU") for name in figures)}
 
     def metric_protocol(self) -> dict[str, str]:
         """The evaluation batch, on which mIoU and F of masks depend."""

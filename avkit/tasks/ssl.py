@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sound source localization: a heat map of where the sound comes from, learned without any label."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +50,11 @@ class SoundLocalization(Task):
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
         """The official figures and, unless `quick`, those beside them that suit small sources."""
         return {"": SourceLocalization(self.protocol, clean=not quick)}
+
+    @classmethod
+    def options_of(cls, protocol: Mapping[str, str], figures: Collection[str]) -> dict[str, object]:
+        """The rule by which heat maps are scored."""
+        return {"protocol": protocol["metric"]} if "metric" in protocol else {}
 
     def metric_protocol(self) -> dict[str, str]:
         """Whose rule decides which part of a heat map is predicted."""
