@@ -8,7 +8,7 @@ from functools import cache
 
 from avkit.leaderboard.agreement import method_name
 from avkit.leaderboard.experiments import Experiment
-from avkit.leaderboard.metric_names import our_metric
+from avkit.leaderboard.metric_names import board_of, our_metric
 from avkit.leaderboard.published import DATA, PublishedRow, PublishedValue
 from avkit.reading.text import read_text, table_rows
 
@@ -66,7 +66,8 @@ def aims_of(experiment: Experiment, rows: Iterable[PublishedRow]) -> list[Publis
         rows: All published rows.
     """
     source, table = _place(experiment)
-    boards = (experiment.figures_of, experiment.dataset)
+    release = str(experiment.options.get("data.release") or "")
+    boards = (board_of(experiment.figures_of, release), experiment.figures_of, experiment.dataset)
     on_board = [row for row in rows if row.first.dataset in boards and _has_figures(row, experiment)]
     printed = [row for row in on_board if _words(row.first.source) in source and row.first.table in (table, "")]
     named = [row for row in printed or on_board if _is_named(row, experiment)]
