@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipes import CONFIGS, WIDTHS, width
 
 from avkit.batch import Vocabulary
 from avkit.cli import main
+from avkit.cli.reproduction_features import WIDTHS, stored_width
 from avkit.errors import AvkitError, FileError
-from avkit.leaderboard import read_experiments
+from avkit.leaderboard import CONFIGS, read_experiments
 from avkit.systems import make_config
 from avkit.tasks import split_names
 from avkit.training.module import AVModel
@@ -78,7 +78,7 @@ def named_width(names, dataset):
     if not names:
         return 0
     by_dataset = dict(part.split("=") for part in names.split(",")) if "=" in names else {dataset: names}
-    return sum(width(dataset, name) for name in by_dataset.get(dataset, "").split("+") if name)
+    return sum(stored_width(dataset, name) for name in by_dataset.get(dataset, "").split("+") if name)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option `--data.dataset` before it is parsed: the parser would drop what is given first without a word."""
+"""Options that name datasets: `--data.dataset` before it is parsed, and the part of an option for one dataset.
+
+Of several `--data.dataset` the parser would drop what is given first without a word.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -33,3 +36,19 @@ def check_dataset_option(args: Sequence[str]) -> None:
             f"{_OPTION} is given {len(values)} times: {' and '.join(values)}. Only the last would count. Give all in "
             f"one, as in {_OPTION} {','.join(values)}."
         )
+
+
+def own_value(option: object, dataset: str) -> str | None:
+    """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets.
+
+    Args:
+        option: The option as a run or recipe states it; None where it states none.
+        dataset: Name of the dataset.
+    """
+    if option is None:
+        return None
+    text = str(option)
+    if "=" not in text:
+        return text
+    values = dict(part.rpartition("=")[::2] for part in text.split(","))
+    return values.get(dataset)

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Mapping
 
+from avkit.cli.dataset_option import own_value
 from avkit.cli.run_records import features_text
 from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
@@ -41,14 +42,6 @@ def claim_for(experiment: Experiment, task: str) -> Claim:
 def release_of(experiment: Experiment) -> str | None:
     """The release of the annotations that a recipe states for the dataset of its figures; None for the usual one."""
     return own_value(_mapping(experiment.all_options(), "data").get("release"), experiment.figures_of)
-
-
-def own_value(option: Option, dataset: str) -> str | None:
-    """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets."""
-    if not isinstance(option, str) or "=" not in option:
-        return option if isinstance(option, str) else None
-    values = dict(part.rpartition("=")[::2] for part in option.split(","))
-    return values.get(dataset)
 
 
 def _released_text(dataset: type[Official], names: str | None) -> str:

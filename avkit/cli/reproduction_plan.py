@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from avkit.cli.experiment_claims import own_value
+from avkit.cli.dataset_option import own_value
 from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
 from avkit.errors import AvkitError

@@ -7,7 +7,7 @@ short list of objects, each by its exact name and from plain values. All else ne
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -132,21 +132,33 @@ def with_recipe_files(args: Sequence[str]) -> list[str]:
     Raises:
         FileError: If there is no such file or recipe.
     """
-    words: list[str] = []
-    given = iter(args)
-    for word in given:
-        option, equals, value = word.partition("=")
-        if option not in ("--config", "-c"):
-            words.append(word)
-            continue
-        content = value if equals else next(given, "")
-        is_content = not content or content.startswith("{")
-        words += ["--config", content if is_content else str(find_recipe(content))]
-    return words
+
+    def with_path(name: str) -> list[str]:
+        return ["--config", str(find_recipe(name)) if name else ""]
+
+    return _replace_configs(args, with_path)
 
 
 def check_config_files(args: Sequence[str]) -> list[str]:
     """The words of a training, with the content of a run's config in place of the file's name."""
+
+    def with_content(name: str) -> list[str]:
+        path = Path(name)
+        if is_run(path.parent) and path.is_file():
+            return _training_words(RunFolder(path.parent), path, trust="--trust" in args)
+        read_yaml(path)  # whose errors name the file and the line
+        return ["--config", name]
+
+    return _replace_configs(args, with_content)
+
+
+def _replace_configs(args: Sequence[str], replace: Callable[[str], list[str]]) -> list[str]:
+    """The words of a command, with others for each `--config` that names a file and does not hold the content itself.
+
+    Args:
+        args: Words of the command.
+        replace: Gives the words for the name of a file.
+    """
     words: list[str] = []
     given = iter(args)
     for word in given:
@@ -154,14 +166,8 @@ def check_config_files(args: Sequence[str]) -> list[str]:
         if option not in ("--config", "-c"):
             words.append(word)
             continue
-        content = value if equals else next(given, "")
-        path = Path(content)
-        if not content.startswith("{") and is_run(path.parent) and path.is_file():
-            words += _training_words(RunFolder(path.parent), path, trust="--trust" in args)
-        else:
-            if not content.startswith("{"):
-                read_yaml(path)  # whose errors name the file and the line
-            words += ["--config", content]
+        name = value if equals else next(given, "")
+        words += ["--config", name] if name.startswith("{") else replace(name)
     return words
 
 

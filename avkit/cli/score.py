@@ -13,7 +13,7 @@ from avkit.errors import count_of
 if TYPE_CHECKING:
     from avkit.leaderboard.records import Record
     from avkit.leaderboard.verdicts import Claim, Verdict
-    from avkit.scoring.scorer import Score
+    from avkit.scoring.result import Score
     from avkit.scoring.truth import TruthOptions
 
 

@@ -16,7 +16,7 @@ from avkit.leaderboard.published import group_rows, read_published
 from avkit.leaderboard.records import Figure, Record
 from avkit.leaderboard.verdicts import Claim
 from avkit.metrics.intervals import ScoreRow
-from avkit.scoring.scorer import Score
+from avkit.scoring.result import Score
 from avkit.training.sources import value_for
 
 

@@ -6,12 +6,12 @@ import io
 import json
 from typing import TYPE_CHECKING
 
+from avkit.leaderboard.printed import Printed
 from avkit.leaderboard.records import Figure
-from avkit.leaderboard.verdicts import Printed
 from avkit.report.latex import latex_escape, latex_number
 from avkit.report.numbers import MISSING, interval, number
 from avkit.report.tables import Column, make_table, open_console
-from avkit.scoring.scorer import Score, describe_absent
+from avkit.scoring.result import Score, describe_absent
 
 if TYPE_CHECKING:
     from rich.console import Console

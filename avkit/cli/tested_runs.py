@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from avkit.batch import benchmark_name
+from avkit.cli.dataset_option import own_value
 from avkit.errors import AvkitError, RunError
 from avkit.reading.arrays import npz_names, read_npz
 from avkit.reading.checksums import check_record
@@ -155,20 +156,12 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return options
 
 
-def _own_value(option: object, dataset: str) -> object:
-    """The part of an option such as `llp=2020,ave=weak` for one dataset; all of it if it names no datasets."""
-    if not isinstance(option, str) or "=" not in option:
-        return option
-    values = dict(part.rpartition("=")[::2] for part in option.split(","))
-    return values.get(dataset)
-
-
 def _test(facts: Mapping[str, Any], config: Mapping[str, Any], row: Mapping[str, Any], clips: str) -> dict[str, str]:
     """How a task was tested; a text is empty where it is not known."""
     data = config.get("data")
     dataset = str(row.get("dataset", ""))
-    release = _own_value(data.get("release"), dataset) if isinstance(data, dict) else None
-    hop = _own_value(data.get("hop"), dataset) if isinstance(data, dict) else None
+    release = own_value(data.get("release"), dataset) if isinstance(data, dict) else None
+    hop = own_value(data.get("hop"), dataset) if isinstance(data, dict) else None
     test = {
         "data": f"{row.get('dataset', '')} {row.get('split', '')}".strip(),
         "release": str(release or ""),

@@ -10,7 +10,8 @@ from avkit.errors import RunError
 from avkit.leaderboard.hashes import files_hash
 from avkit.leaderboard.records import Record
 from avkit.scoring.predictions import PREDICTIONS
-from avkit.scoring.scorer import Score, score
+from avkit.scoring.result import Score
+from avkit.scoring.scorer import score
 from avkit.scoring.truth import TruthOptions
 from avkit.tasks import find_task
 

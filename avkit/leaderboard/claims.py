@@ -8,8 +8,9 @@ from decimal import Decimal
 from avkit.leaderboard.arithmetic import audit_published
 from avkit.leaderboard.experiments import Experiment
 from avkit.leaderboard.metric_names import RANKED_BY, board_of, dataset_of, our_metric
+from avkit.leaderboard.printed import Printed, Scale
 from avkit.leaderboard.published import PublishedRow, PublishedValue, group_rows, read_published, read_sources
-from avkit.leaderboard.verdicts import Claim, Printed, Scale
+from avkit.leaderboard.verdicts import Claim
 
 #: Published shares above this are per cent.
 _LARGEST_FRACTION = 1.0

@@ -12,9 +12,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
+from avkit.leaderboard.printed import Printed
 from avkit.leaderboard.records import Record
 
 Word: TypeAlias = Literal[
@@ -37,8 +38,6 @@ STATUS: Mapping[Word, int] = {
     **dict.fromkeys(("reproduced", "within", "within, with differences"), 0),
     **dict.fromkeys(("above", "below", "outside"), 1),
 }
-#: How figures are printed.
-Scale: TypeAlias = Literal["percent", "fraction", "number"]
 #: Points of rounding in float32 and in half precision.
 _FLOAT32_POINTS = 0.02
 _HALF_POINTS = 0.05
@@ -49,49 +48,6 @@ _DEVIATIONS = 2.0
 _OF_SCORING = ("metric", "evaluation batch")
 #: What rounding in binary may add to a difference in points.
 _EPSILON = 1e-9
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A figure as it is printed in a source.
-
-    Attributes:
-        text: The digits, such as `76.79`; its decimals decide the tolerance.
-        scale: `percent`, `fraction`, or `number` for a metric without an upper end.
-
-    Raises:
-        ValueError: If the text is no number.
-    """
-
-    text: str
-    scale: Scale = "percent"
-
-    def __post_init__(self) -> None:
-        try:
-            finite = Decimal(self.text).is_finite()
-        except InvalidOperation:
-            finite = False
-        if not finite:
-            raise ValueError(f"{self.text!r} is no printed figure. Give digits, such as 76.79.")
-
-    @property
-    def value(self) -> float:
-        """The figure as a fraction, or as the number that it is."""
-        return self.points / 100
-
-    @property
-    def points(self) -> float:
-        """The figure in points, hundredths of a fraction or of a number."""
-        return float(self._in_points(Decimal(self.text)))
-
-    @property
-    def half_unit(self) -> float:
-        """Half a unit of the last printed digit, in points."""
-        exponent = int(Decimal(self.text).as_tuple().exponent)
-        return float(self._in_points(Decimal(1).scaleb(exponent) / 2))
-
-    def _in_points(self, number: Decimal) -> Decimal:
-        return number if self.scale == "percent" else number * 100
 
 
 @dataclass(frozen=True)

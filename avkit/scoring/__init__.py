@@ -8,14 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from avkit.scoring.scorer import Score, score
+    from avkit.scoring.result import Score
+    from avkit.scoring.scorer import score
     from avkit.scoring.truth import TruthOptions
 
 __all__ = ["Score", "TruthOptions", "score"]
 
 #: Where public names are, which are imported when they are asked for.
 _PUBLIC = {
-    "Score": "avkit.scoring.scorer",
+    "Score": "avkit.scoring.result",
     "TruthOptions": "avkit.scoring.truth",
     "score": "avkit.scoring.scorer",
 }
