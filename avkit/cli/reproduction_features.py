@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random features in the place of those that a recipe names and that scenes are not exported with."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
 from avkit.files import atomic
 from avkit.leaderboard import Experiment
+from avkit.reading.arrays import open_hdf5
+from avkit.reading.text import read_json
 
 #: Widths of stored features that are no released features of a dataset, by name of the store.
 WIDTHS = {
@@ -109,7 +110,7 @@ def _write_store(dataset: str, folder: Path, name: str) -> None:
 
 def _write_by_video(folder: Path, released: ReleasedFeatures) -> None:
     """A file for each video of UnAV-100."""
-    videos = json.loads((folder / "annotations" / "unav100_annotations.json").read_text())["database"]
+    videos = read_json(folder / "annotations" / "unav100_annotations.json")["database"]
     width = released.shape[-1] or 0
     for name, video in videos.items():
         path = folder / released.pattern.format(media=name)
@@ -126,7 +127,7 @@ def _write_background(folder: Path) -> None:
         path = folder / f"{name}_noisy.h5"
         if path.exists():
             continue
-        with h5py.File(folder / f"{name}.h5") as usual:
+        with open_hdf5(folder / f"{name}.h5") as usual:
             shape = usual["avadataset"].shape[1:]
         with atomic(path) as part, h5py.File(part, "w") as noisy:
             noisy.create_dataset("avadataset", (NOISY, *shape), np.float32, compression="gzip")
