@@ -86,6 +86,7 @@ def test_options_that_say_where_to_run_are_taken():
     from avkit.cli.reproduce import _check_execution
 
     _check_execution(["--trainer.devices", "2", "--data.loader.workers=4", "--trainer.accelerator", "gpu"])
+    _check_execution(["--model.system.visual_weights", "clip.safetensors"])
 
 
 def on_scenes(out, source="weights"):

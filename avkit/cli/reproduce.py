@@ -146,6 +146,12 @@ def _reproduction(options: argparse.Namespace, execution: Sequence[str]) -> "Rep
     )
 
 
+def _says_where(name: str) -> bool:
+    """Whether an option says where to run, or where the weights of an encoder lie, and not what the experiment is."""
+    of_encoder = name.startswith("model.system.") and name.endswith("_weights")
+    return of_encoder or any(name == known or name.startswith(f"{known}.") for known in EXECUTION)
+
+
 def _refuse_with_scenes(options: argparse.Namespace, kind: str) -> None:
     for name in ("root", "weights", "predictions"):
         if getattr(options, name):
@@ -170,9 +176,10 @@ def _check_execution(words: Sequence[str]) -> None:
         name = option.removeprefix("--")
         if not option.startswith("--"):
             raise ValueError(f"{word!r} is no option. 'avkit reproduce --help' names all.")
-        if not any(name == known or name.startswith(f"{known}.") for known in EXECUTION):
+        if not _says_where(name):
+            known_options = ", ".join(f"--{known}" for known in EXECUTION)
             raise ValueError(
                 f"{option} would change the experiment, or is no option. Beside its own options reproduce takes "
-                f"{', '.join('--' + known for known in EXECUTION)}; for everything else use 'avkit fit'."
+                f"{known_options}, and paths of encoders' weights; for everything else use 'avkit fit'."
             )
         following = not equals

@@ -44,7 +44,7 @@ def print_list(experiments: Sequence[Experiment], *, as_json: bool) -> None:
     for paper, group in groupby(experiments, key=lambda experiment: experiment.paper):
         table = make_table([Column("id"), Column("row"), Column("published")], paper)
         for experiment in group:
-            row = f"{experiment.table}, {experiment.row}, {experiment.dataset}"
+            row = f"{experiment.table}, {experiment.row}, {experiment.figures_of}"
             table.add_row(experiment.id, row, headline(experiment) if experiment.recipe else "no recipe")
         console.print(table)
         console.print()
