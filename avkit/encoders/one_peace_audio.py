@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from avkit.batch import SAMPLE_RATE
 from avkit.encoders.base import RowAudioEncoder
 from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower, weight_file
+from avkit.media.mel import windows_from_starts
 
 #: Channels of the convolutions over samples.
 _CHANNELS = 512
@@ -118,10 +119,7 @@ class OnePeaceAudio(RowAudioEncoder):
 
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); `hop` is seconds per step."""
-        starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
-        missing = int(starts[-1]) + SAMPLE_RATE - waveform.shape[1]
-        places = starts[:, None] + torch.arange(SAMPLE_RATE)
-        rows = F.pad(waveform, (0, max(0, missing)))[:, places.to(waveform.device)]
+        rows = windows_from_starts(waveform, steps, hop, SAMPLE_RATE)
         encoded: Tensor = self.network(rows.flatten(0, 1)).unflatten(0, (len(waveform), steps))
         return encoded
 

@@ -109,6 +109,8 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
         "small": EncoderEntry("avkit.encoders.small:SmallAudio"),
         "vggish": EncoderEntry("avkit.encoders.vggish:VGGishAudio"),
         "vggish_running": EncoderEntry("avkit.encoders.vggish:VGGishAudio", {"running": True}),
+        "yamnet": EncoderEntry("avkit.encoders.yamnet:YAMNetAudio"),
+        "yamnet_scores": EncoderEntry("avkit.encoders.yamnet:YAMNetAudio", {"keep": "scores"}),
         "one_peace_audio": EncoderEntry("avkit.encoders.one_peace_audio:OnePeaceAudio"),
     },
     "text": {

@@ -204,7 +204,8 @@ def build_encoder(stream: FeatureStream) -> Encoder:
         audio = build_audio_encoder(stream.encoder, stream.weights)
         if not isinstance(audio, RowAudioEncoder) or not audio.by_rows:
             raise DataError(
-                f"Stream {stream.name!r}: sound is extracted with vggish or one_peace_audio, not {stream.encoder!r}."
+                f"Stream {stream.name!r}: sound is extracted with vggish, yamnet or one_peace_audio, not "
+                f"{stream.encoder!r}."
             )
         return audio
     if stream.keep == "clip":

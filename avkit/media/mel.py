@@ -28,15 +28,17 @@ EXAMPLE_SAMPLES = (EXAMPLE_FRAMES - 1) * STRIDE + WINDOW
 _FFT = 512
 _LOW_HZ = 125.0
 _HIGH_HZ = 7500.0
+#: What is added before the logarithm, by VGGish.
 _LOG_OFFSET = 0.01
 
 
-def log_mel(waveform: Tensor, stride: int = STRIDE) -> Tensor:
+def log_mel(waveform: Tensor, stride: int = STRIDE, offset: float = _LOG_OFFSET) -> Tensor:
     """Log-mel spectrogram: logarithm of the magnitude in 64 mel bands, every 10 ms; no padding, no gradient.
 
     Args:
         waveform: float32 or float64 (..., samples), 16 kHz in [-1, 1].
         stride: Samples from one frame to the next; VGGish takes 160.
+        offset: What is added to the magnitude before the logarithm; VGGish takes 0.01, YAMNet 0.001.
 
     Returns:
         (..., frames, 64) of the same dtype and device, `frames = 1 + (samples - 400) // stride`; 0 frames where there
@@ -56,7 +58,7 @@ def log_mel(waveform: Tensor, stride: int = STRIDE) -> Tensor:
         spectrum = torch.fft.rfft(frames, n=_FFT)
         # a quarter of the time of abs(), which guards against an overflow that cannot occur with audio in [-1, 1]
         magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag).sqrt_()
-        return torch.log(magnitude @ _mel(x.device, x.dtype) + _LOG_OFFSET).to(dtype)
+        return torch.log(magnitude @ _mel(x.device, x.dtype) + offset).to(dtype)
 
 
 def mel_matrix() -> Tensor:
@@ -138,6 +140,21 @@ def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | Non
     index = starts[:, None] + torch.arange(min(width, samples))
     pieces = padded[..., index.to(waveform.device)]
     return torch.nn.functional.pad(pieces, (0, samples - pieces.shape[-1]))
+
+
+def windows_from_starts(waveform: Tensor, steps: int, hop: float, samples: int) -> Tensor:
+    """The samples that follow the start of each step, (B, T, samples), silence beyond the end.
+
+    Args:
+        waveform: (B, samples) at 16 kHz.
+        steps: Number of steps T.
+        hop: Seconds per step.
+        samples: Samples of a window.
+    """
+    starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
+    missing = int(starts[-1]) + samples - waveform.shape[1]
+    places = starts[:, None] + torch.arange(samples)
+    return torch.nn.functional.pad(waveform, (0, max(0, missing)))[:, places.to(waveform.device)]
 
 
 def _hertz_to_mel(hertz: Tensor) -> Tensor:
