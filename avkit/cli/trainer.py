@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from avkit.batch import Vocabulary
 from avkit.cli.dataset_option import check_dataset_option
+from avkit.cli.fewer_tasks import leave_out_other_tasks
 from avkit.cli.lightning_setup import no_gpu, quiet
 from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
@@ -296,7 +298,9 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
         ValueError: If an option has been renamed, or has a wrong value.
     """
     quiet()
-    args = with_recipe_files(args)
+    args, notes = leave_out_other_tasks(with_recipe_files(args))
+    for note in notes:
+        print(note, file=sys.stderr)
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
     check_dataset_option(args)
