@@ -18,6 +18,7 @@ from avkit.errors import DataError
 from avkit.extraction.extractor import FeatureExtractor, stream_width
 from avkit.extraction.recipe import list_recipes, read_recipe
 from avkit.inference import stream_choice
+from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import StreamChooser
 from avkit.media.decode import open_clip
 from avkit.systems import NETWORKS, find_config, find_network
@@ -259,6 +260,16 @@ def test_parts_of_merged_tokens_are_shown_on_the_page(merged, made, tmp_path, sm
     assert page.count("weight 0.") == 3
     assert "What glows is what counted in the pictures" in page
     assert "merged tokens, and it is not known" not in page
+
+
+def test_a_clip_of_too_few_steps_is_refused_before_its_features_are_made(
+    merged, made, tmp_path, small_text, monkeypatch
+):
+    predictor = avkit.load(merged / "w.safetensors", "cpu", features=str(merged / "merged.yaml"), weights="none")
+    predictor.model.system.config.topk = 10
+    monkeypatch.setattr(StoredInputs, "read", lambda *_: pytest.fail("features were made"))
+    with pytest.raises(ValueError, match="10 steps are to be chosen, and a clip has 6"):
+        predictor.predict(made / "clip3.mp4", question="how many instruments are sounding")
 
 
 def test_without_places_the_page_says_why_no_parts_are_shown(merged, made, tmp_path, small_text):

@@ -97,6 +97,7 @@ class Predictor:
         stored = self.stored.of(names, hop)
         item: Item | None = None
         if stored is not None:
+            self._check_steps(names, stored.count_steps(media))
             item = stored.read(media, silent_ok)
             clip = self._read_shown(media, item, silent_ok)
         else:
@@ -119,6 +120,12 @@ class Predictor:
         stored = self.stored.of(names, hop)
         if stored is not None:
             _ = stored.extractor
+
+    def _check_steps(self, tasks: Sequence[str], steps: int | None) -> None:
+        if steps is None:
+            return
+        for name in tasks:
+            self.model.system.check_steps(name, steps)
 
     def _read_shown(self, media: Clip, item: Item, silent_ok: bool) -> DecodedClip:
         """Pictures and sound of the steps of features, to be shown."""

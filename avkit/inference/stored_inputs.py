@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stored features that a run's tasks read, made of a user's clip as `avkit extract` would make them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,16 @@ class StoredInputs:
                     f"those were made with: --weights {chosen.stream.name}=PATH."
                 )
         return extractor
+
+    def count_steps(self, clip: Clip) -> int | None:
+        """Steps of a clip by the duration that its file states, rounded up; None where it states none.
+
+        Streams of several rows per step count by step.
+        """
+        if not clip.duration:
+            return None
+        hop = max(chosen.stream.hop for chosen in (*self.plan.visual, *self.plan.audio))
+        return math.ceil(clip.duration / hop)
 
     def read(self, clip: Clip, silent_ok: bool = False) -> Item:
         """A clip as the run's model reads it.

@@ -166,6 +166,13 @@ class System(nn.Module, ABC):
             ValueError: If it cannot, with what to do.
         """
 
+    def check_steps(self, task: str, steps: int) -> None:
+        """Refuse a clip of too few steps; asked in prediction before the clip's stored features are made.
+
+        Raises:
+            ValueError: If it has too few, with what to do.
+        """
+
     def check_questions(self, task: str, questions: Mapping[str, str]) -> None:
         """Refuse questions of the data that cannot be asked as the options say, before a training or a test.
 

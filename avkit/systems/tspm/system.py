@@ -113,8 +113,7 @@ class TSPMSystem(EncodedQuestionSystem):
 
     def check_sample(self, task: str, item: Item) -> None:
         """Refuse clips with fewer steps than are selected, and stored pictures of another number of tokens."""
-        if self.config.temporal:
-            check_step_count(self.config.topk, item.steps)
+        self.check_steps(task, item.steps)
         tokens = self.config.tokens
         if tokens and item.visual is not None and item.visual.shape[1] != tokens:
             raise DataError(
@@ -122,6 +121,11 @@ class TSPMSystem(EncodedQuestionSystem):
                 f"Name features of {tokens} tokens with --data.features.visual (avkit extract --recipe tspm_tokens "
                 "makes 27 and 8, tspm makes 14), or leave the option out."
             )
+
+    def check_steps(self, task: str, steps: int) -> None:
+        """Refuse clips with fewer steps than are selected."""
+        if self.config.temporal:
+            check_step_count(self.config.topk, steps)
 
     def check_questions(self, task: str, questions: Mapping[str, str]) -> None:
         """Refuse questions that the file of sentences has none for."""
