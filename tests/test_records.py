@@ -211,7 +211,7 @@ def test_claims_alone():
 
 def test_records_are_read_as_they_were_written(tmp_path):
     path = write_record(tmp_path / "record.json", RECORD)
-    assert read_record(path) == replace(RECORD, recipe=[], differs=[])
+    assert read_record(path) == replace(RECORD, recipe=[], differs=[], changed=[])
     path = write_records(tmp_path / "records.json", [RECORD, replace(RECORD, task="avs")])
     assert [record.task for record in read_records(path)] == ["avqa", "avs"]
     with pytest.raises(FileError, match="holds 2 records"):

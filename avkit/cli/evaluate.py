@@ -86,7 +86,7 @@ def report_run(
     sizes = {task: data.coverage("test", task) for task in model.benchmarks}
     rows = label_splits(data, score_rows(model, data.benchmarks, "test", sizes))
     predictions = run.path / PREDICTIONS if cli.config.save_predictions else None
-    judged = judge_records(cli, make_records(TestedRun(cli, run, checkpoint, rows, predictions, hardware())))
+    judged = judge_records(cli, run, make_records(TestedRun(cli, run, checkpoint, rows, predictions, hardware())))
     rows = with_published(rows, judged)
     report = RunReport(
         name=run.path.name,

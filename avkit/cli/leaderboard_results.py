@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avkit.errors import AvkitError, count_of
 from avkit.leaderboard.measured import RESULTS
-from avkit.leaderboard.records import RECORD, RECORDS, Record, read_records
+from avkit.leaderboard.records import RECORD, RECORDS, Record, read_records, result_files
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,7 +100,7 @@ def record_files(path: Path) -> list[Path]:
         return [path]
     if (path / RECORDS).is_file():
         return [path / RECORDS]
-    files = sorted([*path.rglob(RECORD), *path.glob(f"seed-*/{RECORDS}")])
+    files = sorted([*result_files(path), *path.glob(f"seed-*/{RECORDS}")])
     if not files:
         problem = f"holds no {RECORD}" if path.is_dir() else "does not exist"
         raise ValueError(f"{path} {problem}. Name a record, a folder of results, or a tested run.")

@@ -146,10 +146,14 @@ def _reproduction(options: argparse.Namespace, execution: Sequence[str]) -> "Rep
     )
 
 
+def is_file_of_system(name: str) -> bool:
+    """Whether an option names a file that the system reads: weights of an encoder, or the authors' statements."""
+    return name.startswith("model.system.") and name.endswith(("_weights", ".prompts"))
+
+
 def _says_where(name: str) -> bool:
-    """Whether an option says where to run, or where the weights of an encoder lie, and not what the experiment is."""
-    of_encoder = name.startswith("model.system.") and name.endswith("_weights")
-    return of_encoder or any(name == known or name.startswith(f"{known}.") for known in EXECUTION)
+    """Whether an option says where to run, or where a file of the authors lies, and not what the experiment is."""
+    return is_file_of_system(name) or any(name == known or name.startswith(f"{known}.") for known in EXECUTION)
 
 
 def _refuse_with_scenes(options: argparse.Namespace, kind: str) -> None:
@@ -180,6 +184,7 @@ def _check_execution(words: Sequence[str]) -> None:
             known_options = ", ".join(f"--{known}" for known in EXECUTION)
             raise ValueError(
                 f"{option} would change the experiment, or is no option. Beside its own options reproduce takes "
-                f"{known_options}, and paths of encoders' weights; for everything else use 'avkit fit'."
+                f"{known_options}, and paths of encoders' weights and of statements (--model.system.prompts); for "
+                "everything else use 'avkit fit'."
             )
         following = not equals

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from avkit.cli.experiment_claims import claim_for, release_of
-from avkit.cli.reproduction_plan import requirements
+from avkit.cli.reproduction_plan import annotation_hashes, requirements
 from avkit.errors import DataError, RunError
 from avkit.files import hold, release_lock, write_file
 from avkit.leaderboard import Claim, Experiment, Record, Verdict, judge, read_records, write_records
@@ -63,8 +63,23 @@ class Reproduction:
         facts = [json.dumps(asdict(self.experiment), sort_keys=True), str(self.root and self.root.resolve())]
         if self.file is not None:
             facts.append(file_hash(self.file))
+        facts += self._files_of_system()
+        if self.root is not None and not self.scenes and self.source != "predictions":
+            facts.append(json.dumps(annotation_hashes(self.experiment, self.root)))
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:_DIGITS]
         return self.out / self.experiment.id / f"{name}-{digest}"
+
+    def _files_of_system(self) -> list[str]:
+        """Options that name a file which the system reads, each with the hash of that file."""
+        from avkit.cli.given_options import last_value
+        from avkit.cli.reproduce import is_file_of_system
+
+        names = {word.partition("=")[0].removeprefix("--") for word in self.execution if word.startswith("--")}
+        facts = []
+        for name in sorted(filter(is_file_of_system, names)):
+            value = str(last_value(self.execution, name))
+            facts.append(f"{name} {file_hash(value) if Path(value).is_file() else value}")
+        return facts
 
     def run(self) -> int:
         """Run the stages that are not done; returns the status of the verdict, on scenes 0.

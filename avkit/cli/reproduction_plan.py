@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,9 @@ from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
 from avkit.errors import AvkitError
 from avkit.leaderboard import Experiment, find_recipe
+from avkit.leaderboard.hashes import files_hash
 from avkit.leaderboard.recipes import Option
+from avkit.leaderboard.records import GIVEN_PROMPTS
 from avkit.training.stored_facts import MODALITIES
 
 
@@ -92,6 +95,8 @@ def requirements(experiment: Experiment, root: Path | None) -> Iterator[Requirem
     for name in experiment.datasets:
         yield from _data(name, options, root)
     yield from _encoders(options)
+    if experiment.protocol.get("prompts") == GIVEN_PROMPTS:
+        yield Requirement("statements", None, "the authors' file of them: --model.system.prompts FILE")
     if experiment.needs.features:
         yield Requirement("inputs", None, experiment.needs.features)
     yield from _machine(experiment)
@@ -105,18 +110,42 @@ def _data(name: str, options: Mapping[str, Option], root: Path | None) -> Iterat
     if root is None:
         yield Requirement(name, None, dataset.source)
         return
-    folder = root / name if (root / name).is_dir() else root
     data = _mapping(options, "data")
-    release = own_value(data.get("release"), name)
     try:
-        reader = dataset(folder, "test", release=release, find_media=False)
+        reader = _listed(dataset, options, root)
     except (AvkitError, ValueError) as error:
         yield Requirement(name, False, " ".join(str(error).split()))
         return
+    folder = reader.root.path
     official = dataset.counts.get(reader.release, {}).get("test")
     whole = "" if official is None else f" of {official:,}"
     yield Requirement(name, True, f"{reader.total:,}{whole} test samples are listed under {folder}")
-    yield from _features(dataset, folder, data, release)
+    yield from _features(dataset, folder, data, reader.release)
+
+
+def _listed(dataset: type[Official], options: Mapping[str, Option], root: Path) -> Official:
+    """The test split of a dataset, without its media.
+
+    Raises:
+        DataError: If annotation files are missing or damaged.
+    """
+    folder = root / dataset.name if (root / dataset.name).is_dir() else root
+    release = own_value(_mapping(options, "data").get("release"), dataset.name)
+    return dataset(folder, "test", release=release, find_media=False)
+
+
+def annotation_hashes(experiment: Experiment, root: Path) -> dict[str, str]:
+    """The hash of the annotation files of each dataset of an experiment; without those that cannot be read."""
+    hashes = {}
+    options = experiment.all_options()
+    for name in experiment.datasets:
+        dataset = find_dataset(name)
+        if issubclass(dataset, Official):
+            with suppress(AvkitError):
+                hashes[name] = files_hash(
+                    {path.name: path for path in _listed(dataset, options, root).annotation_files}
+                )
+    return hashes
 
 
 def _features(

@@ -2,11 +2,12 @@
 """Scenes in the place of an experiment's data: a layout, stand-ins for stored features, random weights, small sizes."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
-from avkit.files import temporary_folder, write_file
+from avkit.files import leftovers, temporary_folder, write_file
 from avkit.leaderboard import Experiment
 from avkit.leaderboard.recipes import Option
 from avkit.reading.text import read_json
@@ -39,6 +40,8 @@ def _write_scenes(dataset: str, folder: Path) -> None:
     """Export a few scenes in the layout of a dataset."""
     from avkit.export import export
 
+    for left in leftovers(folder):
+        shutil.rmtree(left, ignore_errors=True)
     part = temporary_folder(folder)
     export(_LAYOUTS.get(dataset, dataset), part, _CLIPS, _IMAGE_SIZE, fps=_FPS)
     if dataset in _LAYOUTS:  # one layout, of which a file says which dataset it is

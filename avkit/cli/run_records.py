@@ -4,7 +4,7 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avkit.batch import Item
@@ -14,12 +14,15 @@ from avkit.cli.run_config import with_recipe_files
 from avkit.cli.trainer import AVCLI
 from avkit.datasets.base import Dataset
 from avkit.datasets.official import Official
+from avkit.datasets.published_files import changed_files
+from avkit.datasets.released import FeatureModality
 from avkit.errors import FileError
 from avkit.features.base import Features
-from avkit.features.hashes import features_hash
+from avkit.features.hashes import FeaturesDigest, digest_features
 from avkit.leaderboard.hashes import file_hash, files_hash
-from avkit.leaderboard.records import By, Figure, Record
+from avkit.leaderboard.records import GIVEN_PROMPTS, OWN_PROMPTS, By, Figure, Record
 from avkit.report import Row
+from avkit.systems.tspm.statements import statements_hash
 from avkit.training.callbacks import read_history
 from avkit.training.domain import SCENES, domain_of
 from avkit.training.run_folder import RunFolder
@@ -27,9 +30,10 @@ from avkit.training.sources import value_for
 from avkit.training.stored_facts import StoredPart, describe_features
 from avkit.training.weights_file import current_weights, weights_hash
 
-#: What a record calls the sentences that avkit makes of questions where no file of them is given.
-OWN_PROMPTS = "avkit's own"
-GIVEN_PROMPTS = "of a file"
+#: Decimals of a hop that follows from a number of rows.
+_HOP_DIGITS = 3
+#: Share by which the rows of a clip of the usual length may be more or fewer, where features have another hop.
+_NEAR_ROWS = 0.15
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def make_records(tested: TestedRun) -> list[Record]:
     """
     cli = tested.cli
     facts = tested.run.read_facts()
-    options = changed_options(cli, _typed(tested))
+    options = changed_options(cli, tested.run, _typed(tested))
     hashes = _hashes_of_run(tested)
     records = []
     for name, benchmark in cli.datamodule.benchmarks.items():
@@ -72,6 +76,7 @@ def make_records(tested: TestedRun) -> list[Record]:
         dataset = cli.datamodule.split("test", name)
         tested_clips = _tested_clips(cli, name)
         item = dataset.item(tested_clips[0], frozenset())
+        features = _digest_features(dataset, tested_clips)
         records.append(
             Record(
                 task=benchmark.task,
@@ -88,8 +93,8 @@ def make_records(tested: TestedRun) -> list[Record]:
                 by=_origin(tested, benchmark.dataset),
                 seeds=[int(facts["seed"])],
                 protocol=_protocol(cli, name, item),
-                features=_features(cli, name, dataset),
-                hashes=hashes | _hashes_of_data(dataset, tested_clips),
+                features=_features(cli, name, dataset, features),
+                hashes=hashes | _hashes_of_data(dataset) | _hashes_of_features(features),
                 options=options,
                 recipe=[entry["name"] for entry in facts.get("recipe", [])],
                 commit=commit(),
@@ -97,6 +102,7 @@ def make_records(tested: TestedRun) -> list[Record]:
                 device=tested.device,
                 date=time.strftime("%Y-%m-%d %H:%M %z"),
                 command=shlex.join(facts["command"]),
+                changed=changed_files(dataset) if isinstance(dataset, Official) else (),
             )
         )
     return records
@@ -165,19 +171,35 @@ def _protocol(cli: AVCLI, name: str, item: Item) -> dict[str, str]:
     return protocol
 
 
-def _features(cli: AVCLI, name: str, dataset: Dataset) -> dict[str, str]:
+def _features(
+    cli: AVCLI, name: str, dataset: Dataset, digests: Mapping[FeatureModality, FeaturesDigest]
+) -> dict[str, str]:
     """The stored features that a benchmark reads, by modality."""
     sources = cli.datamodule.sources
     names = cli.datamodule.all_datasets
     own = cli.datamodule.benchmarks[name].dataset
-    described = {}
-    if dataset.visual is not None:
-        text = value_for(own, sources.visual, names, "data.features.visual") or ""
-        described["visual"] = features_text(describe_features(dataset.visual, text, dataset))
-    if dataset.audio is not None:
-        text = value_for(own, sources.audio, names, "data.features.audio") or ""
-        described["audio"] = features_text(describe_features(dataset.audio, text, dataset))
+    given: dict[FeatureModality, str | None] = {"visual": sources.visual, "audio": sources.audio}
+    described: dict[str, str] = {}
+    for modality, features in _stored(dataset).items():
+        text = value_for(own, given[modality], names, f"data.features.{modality}") or ""
+        parts = describe_features(features, text, dataset)
+        described[modality] = features_text(_with_true_hops(parts, dataset, digests[modality].rows))
     return described
+
+
+def _with_true_hops(parts: Sequence[StoredPart], dataset: Dataset, rows: Sequence[int]) -> list[StoredPart]:
+    """Parts as they are described; of released features with some rows more or fewer than published, the hop they tell.
+
+    Clips that are far longer or shorter than those of the dataset tell nothing.
+    """
+    mended = []
+    for part, count in zip(parts, rows, strict=True):
+        released = dataset.released.get(part.name) if isinstance(dataset, Official) else None
+        expected = None if released is None else released.shape[0]
+        if expected is not None and 0 < abs(count - expected) <= _NEAR_ROWS * expected and part.hop:
+            part = replace(part, hop=round(part.hop * expected / count, _HOP_DIGITS))
+        mended.append(part)
+    return mended
 
 
 def features_text(parts: Sequence[StoredPart]) -> str:
@@ -199,6 +221,7 @@ def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
     system = vars(tested.cli.model.system.config)
     if system.get("prompts") and Path(system["prompts"]).is_file():
         hashes["prompts"] = file_hash(system["prompts"])
+        hashes["statements"] = statements_hash(system["prompts"])
     for entry in tested.run.read_facts().get("recipe", []):
         hashes[f"recipe {entry['name']}"] = entry["sha256"]
     expert = tested.cli.datamodule.expert
@@ -209,17 +232,31 @@ def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
     return hashes
 
 
-def _hashes_of_data(dataset: Dataset, samples: Sequence[int]) -> dict[str, str]:
-    """Hashes of annotations, masks and features of a benchmark."""
+def _hashes_of_data(dataset: Dataset) -> dict[str, str]:
+    """Hashes of annotations and masks of a benchmark."""
     hashes = {}
     files = {path.name: path for path in dataset.annotation_files}
     if files:
         hashes["annotations"] = files_hash(files)
     if dataset.mask_files:
         hashes["masks"] = files_hash(dataset.mask_files)
-    by_modality: Mapping[str, Features | None] = {"visual": dataset.visual, "audio": dataset.audio}
-    for modality, features in by_modality.items():
-        if features is not None:
-            names = [dataset.stored_name(index, features) for index in samples]
-            hashes[f"features {modality}"] = features_hash(features, names)
     return hashes
+
+
+def _digest_features(dataset: Dataset, samples: Sequence[int]) -> dict[FeatureModality, FeaturesDigest]:
+    """The stored features of the tested samples, by modality."""
+    digests = {}
+    for modality, features in _stored(dataset).items():
+        names = [dataset.stored_name(index, features) for index in samples]
+        digests[modality] = digest_features(features, names)
+    return digests
+
+
+def _hashes_of_features(digests: Mapping[FeatureModality, FeaturesDigest]) -> dict[str, str]:
+    return {f"features {modality}": digest.sha256 for modality, digest in digests.items()}
+
+
+def _stored(dataset: Dataset) -> dict[FeatureModality, Features]:
+    """The stored features that a dataset reads, by modality."""
+    by_modality: dict[FeatureModality, Features | None] = {"visual": dataset.visual, "audio": dataset.audio}
+    return {modality: features for modality, features in by_modality.items() if features is not None}

@@ -14,6 +14,7 @@ from avkit.leaderboard.records import Record
 from avkit.leaderboard.verdicts import Claim, Verdict, judge
 from avkit.report import Row
 from avkit.report.records import ReportVerdict
+from avkit.training.run_folder import RunFolder
 
 #: Differences from a recipe that a verdict names.
 _MAX_DIFFERENCES = 4
@@ -46,16 +47,17 @@ class JudgedRecord:
         )
 
 
-def judge_records(cli: AVCLI, records: Sequence[Record]) -> list[JudgedRecord]:
+def judge_records(cli: AVCLI, run_folder: RunFolder, records: Sequence[Record]) -> list[JudgedRecord]:
     """Records with their experiments, and a verdict on each.
 
     Args:
         cli: Trainer, model and data of the test.
+        run_folder: Folder of the run.
         records: What was measured.
     """
     if all(record.by == "scenes" for record in records):
         return [JudgedRecord(record) for record in records]
-    options = all_options(cli)
+    options = all_options(cli, run_folder)
     defaults = default_options(cli)
     changed = [name for name, value in options.items() if name not in defaults or defaults[name] != value]
     experiments = read_experiments()

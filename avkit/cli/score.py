@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avkit.errors import count_of
-
 if TYPE_CHECKING:
     from avkit.leaderboard.records import Record
     from avkit.leaderboard.verdicts import Claim, Verdict
@@ -160,7 +158,7 @@ def _judge(result: "Score", options: argparse.Namespace, args: Sequence[str]) ->
     """The figures beside the row that the user names, or the best published one."""
     from avkit.cli.score_records import make_record, named_claim
     from avkit.leaderboard.claims import best_claim
-    from avkit.leaderboard.verdicts import Verdict, judge
+    from avkit.leaderboard.verdicts import judge
 
     record = make_record(result, options.file, options.method, args)
     if options.against:
@@ -172,9 +170,4 @@ def _judge(result: "Score", options: argparse.Namespace, args: Sequence[str]) ->
         if best is None:
             return Judged(result, record, None, None, aimed=False)
         claim = best
-    verdict = judge([record], claim)
-    if result.faults and record.by == "predictions":
-        reasons = verdict.reasons if verdict.word == "not comparable" else ()
-        count = count_of(len(result.faults) + result.more_faults, "fault")
-        verdict = Verdict("not comparable", (*reasons, f"{count} in the file"))
-    return Judged(result, record, claim, verdict, aimed=bool(options.against))
+    return Judged(result, record, claim, judge([record], claim), aimed=bool(options.against))

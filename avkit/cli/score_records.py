@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from avkit.cli.provenance import commit, versions
+from avkit.datasets import find_dataset
+from avkit.datasets.official import Official
 from avkit.leaderboard.claims import claim_of, claim_of_row
 from avkit.leaderboard.experiments import Experiment, read_experiments
 from avkit.leaderboard.hashes import file_hash, files_hash
@@ -62,6 +64,8 @@ def make_record(result: Score, path: Path, method: str | None, args: Sequence[st
         by="scenes" if result.generated else "predictions",
         seeds=[],
         protocol=result.protocol,
+        changed=result.changed,
+        faults=len(result.faults) + result.more_faults,
         hashes=hashes,
         commit=commit(),
         versions=versions(),
@@ -109,5 +113,11 @@ def _claim_of(experiment: Experiment, record: Record) -> Claim:
     release = data.get("release") if isinstance(data, dict) else None
     text = None if release is None else str(release)
     own = value_for(experiment.figures_of, text, experiment.datasets, "data.release")
-    claim = claim_of(experiment, record.task, release=own or "")
+    claim = claim_of(experiment, record.task, release=own or _usual_release(experiment.figures_of))
     return replace(claim, differs=())
+
+
+def _usual_release(name: str) -> str:
+    """The release of a dataset that is meant where none is stated; empty where there are none."""
+    dataset = find_dataset(name) if "+" not in name else None
+    return dataset.releases[0] if dataset is not None and issubclass(dataset, Official) else ""

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avkit.errors import RunError, file_error
-from avkit.files import temporary_folder
+from avkit.files import leftovers, temporary_folder
 from avkit.leaderboard.hashes import file_hash
 from avkit.leaderboard.records import RECORD, RECORDS, Record, read_record, read_records, write_record
 from avkit.scoring.predictions import PREDICTIONS
+from avkit.training.run_folder import RunFolder
+from avkit.training.weights_file import current_weights, weights_hash
 
 #: Hashes without which a result says too little, by where its figures come from.
 _REQUIRED = {
@@ -73,7 +75,8 @@ def sources_of(run: Path, predictions: Path | None = None) -> list[ResultSource]
 def add_result(source: ResultSource, name: str, results: Path) -> Path:
     """Write a result into `results/DATASET/NAME/seed-N`; the folder appears when it is whole.
 
-    Where a run answers several tasks on one dataset, the task stands before the seed.
+    Where a run answers several tasks on one dataset, the task stands before the seed. What killed processes left of the
+    same folder is deleted.
 
     Args:
         source: The record and its predictions.
@@ -85,15 +88,18 @@ def add_result(source: ResultSource, name: str, results: Path) -> Path:
 
     Raises:
         ValueError: If the name cannot be that of a folder.
-        RunError: If predictions or hashes are missing, predictions are others than those that were scored, or another
-            result is there.
+        RunError: If predictions or hashes are missing, predictions or weights are others than those that were tested,
+            or another result is there.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"--as is {name!r}; a name has letters, digits, spaces and ._+()- and begins with the former.")
     check_complete(source.record, source.predictions, source.where)
+    check_weights(source.record, source.where.parent)
     seed = "-".join(map(str, source.record.seeds)) or "none"
     parts = [source.record.task] if source.shared else []
     target = results.joinpath(source.record.dataset.replace(":", "."), name.replace(" ", "-"), *parts, f"seed-{seed}")
+    for left in leftovers(target):
+        shutil.rmtree(left, ignore_errors=True)
     part = temporary_folder(target)
     try:
         predictions = _copy_predictions(source, part)
@@ -131,6 +137,28 @@ def check_complete(record: Record, predictions: Path, where: Path) -> None:
             predictions,
             f"holds other predictions than those that {where} was made of: their hashes differ",
             "Test the run again, or take both from one test.",
+        )
+
+
+def check_weights(record: Record, folder: Path) -> None:
+    """Refuse the record of a run whose weights are others than those that were tested.
+
+    Args:
+        record: The record.
+        folder: Folder of the record; one without checkpoints is not judged.
+
+    Raises:
+        RunError: If none of its checkpoints has the weights of the record.
+    """
+    run = RunFolder(folder)
+    expected = record.hashes.get("weights")
+    files = sorted(run.checkpoints.glob("*.ckpt"))
+    if not expected or not files:
+        return
+    if expected not in (weights_hash(current_weights(file)) for file in files):
+        raise RunError(
+            f"{run.checkpoints} holds other weights than those that the record of {record.benchmark} is of: their "
+            f"hashes differ. Test them: avkit test {folder}"
         )
 
 

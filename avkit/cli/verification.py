@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from avkit.cli.submitted import check_complete
+from avkit.cli.submitted import check_complete, check_weights
 from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
 from avkit.errors import RunError
@@ -28,12 +28,13 @@ def verify_record(record: Record, folder: Path, root: Path | None) -> list[str]:
         root: Folder of the official files.
 
     Raises:
-        RunError: If the record has no predictions or hashes, or its predictions are others.
+        RunError: If the record has no predictions or hashes, or its predictions or weights are others.
         DataError: If the official files cannot be read.
         ValueError: If the dataset needs a root and none is given.
     """
     path = _predictions_of(folder)
     check_complete(record, path, folder)
+    check_weights(record, folder)
     options = truth_options(record, root)
     result = score(path, record.dataset, record.task, options=options, task_options=_task_options(record))
     return [*_differing_hashes(record, result), *_differing_figures(record, result)]

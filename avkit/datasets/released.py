@@ -2,7 +2,7 @@
 """Features that the authors of a dataset publish, and features named by a path."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from avkit.errors import FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder, RowFile
+from avkit.features.sidecar import read_sidecar
 from avkit.features.store import Store
 from avkit.reading.arrays import open_hdf5
 
@@ -42,7 +43,7 @@ class ReleasedFeatures:
 
 
 def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[], Sequence[str]]) -> Features:
-    """Features as their authors publish them.
+    """Features as their authors publish them; a `features.json` beside them says what is otherwise about these.
 
     Args:
         root: Folder of the dataset.
@@ -51,9 +52,15 @@ def open_released(root: Folder, features: ReleasedFeatures, row_ids: Callable[[]
     """
     path = released_path(root, features)
     if "{media}" not in features.pattern:
-        return RowFile(path, row_ids(), facts=features.facts)
-    folder = NpyFolder(path.parent, path.name.removeprefix("*"), features.facts)
+        return RowFile(path, row_ids(), facts=_stated_facts(path, features.facts))
+    folder = NpyFolder(path.parent, path.name.removeprefix("*"), _stated_facts(path.parent, features.facts))
     return folder if features.token is None else TokenFeatures(folder, features.token)
+
+
+def _stated_facts(path: Path, facts: FeatureFacts) -> FeatureFacts:
+    """Facts of released features, with those in their place that a file beside them states."""
+    own = {name: value for name, value in asdict(read_sidecar(path)).items() if value}
+    return replace(facts, **own)
 
 
 def released_path(root: Folder, features: ReleasedFeatures) -> Path:

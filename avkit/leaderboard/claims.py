@@ -47,6 +47,7 @@ def claim_of(
         split=split,
         features=features or {},
         protocol={**experiment.protocol, **(protocol or {})},
+        hashes=experiment.hashes,
         differs=experiment.differs,
     )
 

@@ -55,6 +55,8 @@ class Experiment:
         reason: Why nothing can be run, where `recipe` is empty.
         protocol: How the row was measured where that leaves a choice, as `Record.protocol` says it, such as the
             evaluation batch or whose prompts.
+        hashes: SHA-256 of files of the authors, by the names of `Record.hashes`, such as `official weights` and
+            `statements`; those that are not known are left out.
         scored_on: The dataset that the figures are of, where several are trained on; empty for the only one.
         parameters_m: Published number of parameters in millions; None where the paper prints none.
     """
@@ -74,6 +76,7 @@ class Experiment:
     parameters_m: float | None = None
     scored_on: str = ""
     protocol: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[str]:

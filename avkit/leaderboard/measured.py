@@ -16,7 +16,7 @@ from avkit.leaderboard.boards import terms_of
 from avkit.leaderboard.experiments import Experiment, read_experiments
 from avkit.leaderboard.metric_names import board_of
 from avkit.leaderboard.published import PublishedRow, group_rows, read_published
-from avkit.leaderboard.records import RECORD, RECORDS, Figure, Record, read_records
+from avkit.leaderboard.records import RECORD, RECORDS, Figure, Record, read_records, result_files
 from avkit.leaderboard.verdicts import STATUS, Claim, Verdict, judge
 
 #: Folder of submitted results, in the package and where a command is run.
@@ -53,7 +53,7 @@ def find_records(folders: Iterable[Path]) -> list[Record]:
     Raises:
         FileError: If a record is damaged or was edited.
     """
-    paths = {path.resolve() for folder in folders for path in folder.rglob(RECORD)}
+    paths = {path.resolve() for folder in folders for path in result_files(folder)}
     return [record for path in sorted(paths) for record in read_records(path)]
 
 

@@ -25,6 +25,9 @@ FORMAT = "avkit record 1"
 #: Where figures come from: weights of others, a training, predictions of others, or generated scenes.
 By: TypeAlias = Literal["weights", "training", "predictions", "scenes"]
 BY: tuple[By, ...] = get_args(By)
+#: What `protocol` calls the sentences that avkit makes of questions, and those of a file.
+OWN_PROMPTS = "avkit's own"
+GIVEN_PROMPTS = "of a file"
 _ADVICE = "Take the record as avkit wrote it, or measure again: avkit test RUN."
 
 
@@ -85,6 +88,8 @@ class Record:
         date: When it was tested.
         command: The command that makes the figures again.
         differs: Known differences of the experiment from its paper, one sentence each.
+        changed: Names of annotation files that are others than those which the dataset's authors published.
+        faults: Entries of a file of predictions that could not be scored, such as doubled ones.
     """
 
     task: str
@@ -111,6 +116,8 @@ class Record:
     date: str = ""
     command: str = ""
     differs: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    faults: int = 0
 
     @property
     def benchmark(self) -> str:
@@ -163,6 +170,15 @@ def read_records(path: str | Path) -> list[Record]:
     return [_read(entry, path) for entry in entries]
 
 
+def result_files(folder: Path) -> list[Path]:
+    """The records of all results below a folder, without those that a process was killed in writing."""
+    paths = []
+    for path in sorted(folder.rglob(RECORD)):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            paths.append(path)
+    return paths
+
+
 def _text(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -208,10 +224,10 @@ def _read(entry: Any, path: str | Path) -> Record:
 #: Types in JSON of what records and figures hold.
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("figures", "protocol", "features", "hashes", "options", "versions"), (dict,)),
-    **dict.fromkeys(("seeds", "recipe", "differs"), (list,)),
+    **dict.fromkeys(("seeds", "recipe", "differs", "changed"), (list,)),
     **dict.fromkeys(("low", "high", "baseline", "silence", "swapped"), (int, float, type(None))),
     "value": (int, float),
-    "n": (int,),
+    **dict.fromkeys(("n", "faults"), (int,)),
     "official_n": (int, type(None)),
     "experiment": (str, type(None)),
 }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
+from avkit.errors import count_of
 from avkit.leaderboard.printed import Printed
 from avkit.leaderboard.records import Record
 
@@ -46,6 +47,8 @@ _TRAINING_POINTS = 1.0
 _DEVIATIONS = 2.0
 #: Parts of the protocol that are those of the score, not of the model.
 _OF_SCORING = ("metric", "evaluation batch")
+#: Digits of a hash that a reason shows.
+_SHOWN_DIGITS = 12
 #: What rounding in binary may add to a difference in points.
 _EPSILON = 1e-9
 
@@ -64,6 +67,7 @@ class Claim:
         split: Split.
         features: By modality, the features that were read, as `Record.features` names them.
         protocol: What `Record.protocol` must say, by name.
+        hashes: What `Record.hashes` must say, by name, such as that of the authors' weights.
         differs: Known differences of the recipe from the paper.
         impossible: Why the figures cannot be right.
         disputed: What other sources print for the same method.
@@ -80,6 +84,7 @@ class Claim:
     split: str = ""
     features: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
     differs: Sequence[str] = ()
     impossible: Sequence[str] = ()
     disputed: Sequence[str] = ()
@@ -222,6 +227,9 @@ def _not_comparable(record: Record, claim: Claim) -> list[str]:
             reasons.append(f"{record.n:,} samples, and no official list says how many there are")
         else:
             reasons.append(f"{record.n:,} of {record.official_n:,} official samples")
+    if record.faults:
+        reasons.append(f"{count_of(record.faults, 'fault')} in the file")
+    reasons += [f"{name} is not the file that the dataset's authors published" for name in record.changed]
     for name in ("task", "dataset", "release", "split"):
         published = vars(claim)[name]
         measured = vars(record)[name]
@@ -232,8 +240,19 @@ def _not_comparable(record: Record, claim: Claim) -> list[str]:
         protocol = {name: text for name, text in protocol.items() if name in _OF_SCORING}
     else:
         reasons += _unequal(claim.features, record.features, "measured with")
+        reasons += _other_files(claim.hashes, record.hashes)
     reasons += _unequal(protocol, record.protocol, "measured with")
     return reasons
+
+
+def _other_files(expected: Mapping[str, str], hashes: Mapping[str, str]) -> list[str]:
+    """Files that are others than those of the published row, as clauses."""
+    clauses = []
+    for name, value in expected.items():
+        other = hashes.get(name, "")
+        if other and other != value:
+            clauses.append(f"other {name} ({other[:_SHOWN_DIGITS]}) than the published ({value[:_SHOWN_DIGITS]})")
+    return clauses
 
 
 def _unequal(expected: Mapping[str, str], values: Mapping[str, str], words: str) -> list[str]:

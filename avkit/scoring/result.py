@@ -30,6 +30,7 @@ class Score:
         format: Name of the form of the file.
         protocol: How the metrics are set, by name, and the size of true masks where there are some.
         annotations: Official files that were read.
+        changed: Names of those that are others than their authors published.
         generated: Whether the samples are scenes, of which there is no official list.
     """
 
@@ -48,6 +49,7 @@ class Score:
     format: str = ""
     protocol: Mapping[str, str] = field(default_factory=dict)
     annotations: Sequence[Path] = ()
+    changed: Sequence[str] = ()
     generated: bool = False
 
     @property

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from avkit.answers.encoding import Record
+from avkit.datasets.official import Official
+from avkit.datasets.published_files import changed_files
 from avkit.errors import AvkitError, DataError, FileError
 from avkit.scoring.elsewhere import ForeignIds, other_counts
 from avkit.scoring.formats import detect_format, find_format
@@ -109,6 +111,7 @@ def score_records(
         notes=[*truth.dataset.notes, *truth.notes, *reading.notes, *notes],
         protocol=_protocol(truth),
         annotations=truth.dataset.annotation_files,
+        changed=changed_files(truth.dataset) if isinstance(truth.dataset, Official) else (),
         generated=truth.dataset.generated,
     )
 

@@ -5,6 +5,7 @@ Source:
     GeWu-Lab/TSPM at commit 0106ce4127b8, `dataset/TextPrompt.xlsx`: a row for each of MUSIC-AVQA's 33 templates.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,18 @@ def read_statements(path: str | Path) -> Statements:
     if not statements.by_template and not statements.by_id:
         raise file_error(path, "holds no sentences", f"{_FORM}.")
     return statements
+
+
+def statements_hash(path: str | Path) -> str:
+    """SHA-256 of the sentences of a file, the same in whatever form and order they are written.
+
+    Raises:
+        DataError: As `read_statements`.
+    """
+    statements = read_statements(path)
+    lines = sorted(f"{question}\n{sentence}\n" for question, sentence in statements.by_template.items())
+    lines += sorted(f"{name}\n{sentence}\n" for name, sentence in statements.by_id.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _table_records(path: str | Path) -> Iterator[tuple[str, Mapping[str, object]]]:
