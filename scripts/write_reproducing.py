@@ -68,7 +68,7 @@ def _table(experiments: Sequence[Experiment]) -> str:
 
 
 def _published(experiment: Experiment) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in experiment.published.items())
+    return ", ".join(f"{name} {text}" for name, text in experiment.published.items())
 
 
 def _recipe(experiment: Experiment) -> str:

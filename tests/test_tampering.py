@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ class World:
         """Make the figures of a record the published ones."""
         figures = {}
         for name in find_experiment(id_).published:
-            figures[name] = round(100 * record.figures[name].value, 2)
+            figures[name] = f"{100 * record.figures[name].value:.2f}"
         self.change(id_, published=figures, differs=(), **changes)
 
 
@@ -97,6 +98,26 @@ def psp(world, tmp_path_factory):
 def reproduce_psp(psp, **changes):
     words = {**psp, **changes}
     return reproduce("psp_ave", "--root", words["root"], "--weights", words["weights"], "--out", words["out"], *CPU)
+
+
+def test_a_report_shows_published_row_source_and_verdict(psp, capsys):
+    run = newest(psp["out"].parent / "first", "records.json").parent / "test"
+    row = "PSP, fully supervised"
+    source = "PSP (CVPR 2021), AV-Unified, Table II"
+    verdict = (
+        f"ave on ave beside {row} ({source}): below (accuracy 0.00, published 77.8 (-77.800 points, tolerance 0.070))"
+    )
+    markdown = (run / "report.md").read_text()
+    assert f"| 77.8 {row}, {source}; above the interval |" in markdown
+    assert f"- **below**: ave on ave beside {row} ({source}): below ({figure})" in markdown
+    page = re.sub(r"<[^>]+>|\s+", " ", (run / "report.html").read_text())
+    page = " ".join(page.split())
+    assert f"77.8 {row}, {source} above the interval" in page
+    assert f"below : ave on ave beside {row} ({source}) {figure}" in page
+    report = json.loads((run / "report.json").read_text())
+    assert [(line["published"], line["source"]) for line in report["rows"]] == [(0.778, f"{row}, {source}")]
+    assert main(["test", str(run)]) == 0
+    assert f"published: ave on ave beside {row} ({source}): reproduced" in capsys.readouterr().out
 
 
 def test_what_was_not_changed_is_reproduced(psp):
@@ -185,7 +206,7 @@ def tspm(world, tmp_path_factory):
     write_questions(root / "json", QUESTIONS[:3])
     world.make_official("music-avqa", root, "update")
     world.make_official("music-avqa", root, "original")
-    published = {"Audio Counting": 100.0, "Visual Location": 100.0, "Audio-Visual Existential": 50.0, "Overall": 75.0}
+    published = {"Audio Counting": "100.0", "Visual Location": "100.0", "Audio-Visual Existential": "50.0"}
     world.change("tspm_music_avqa", published=published)
     return root
 
@@ -311,7 +332,7 @@ def test_another_evaluation_batch(world, tmp_path, capsys):
     root = tmp_path / "avsbench-s4"
     export("avsbench-s4", root, {"train": 1, "val": 1, "test": 2}, 32, fps=2)
     world.make_official("avsbench-s4", root)
-    world.change("avsegformer_s4", published={"mIoU": 100.0, "F": 100.0}, differs=())
+    world.change("avsegformer_s4", published={"mIoU": "100.0", "F": "100.0"}, differs=())
     masks = next(path for path in root.rglob("*") if path.is_dir() and path.name == "gt_masks")
     words = ["score", str(masks / "test"), "--dataset", "avsbench-s4", "--root", str(root)]
     words += ["--image_size", "32", "--against", "avsegformer_s4"]

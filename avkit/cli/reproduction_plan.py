@@ -58,8 +58,8 @@ def headline(experiment: Experiment) -> str:
     """The last published figure, which is the one over all, with its name."""
     if not experiment.published:
         return "-"
-    name, value = list(experiment.published.items())[-1]
-    return f"{name} {value:g}"
+    name, text = list(experiment.published.items())[-1]
+    return f"{name} {text}"
 
 
 def print_plan(experiments: Sequence[Experiment], root: Path | None, *, as_json: bool) -> None:

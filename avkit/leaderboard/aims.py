@@ -113,7 +113,7 @@ def _value(row: PublishedRow, metric: str) -> PublishedValue | None:
     return None
 
 
-def _is_number(value: PublishedValue, number: float) -> bool:
+def _is_number(value: PublishedValue, number: str) -> bool:
     """Whether a printed value is a number that was written without its last zeros."""
     digits = re.match(r"-?\d+(?:\.\d+)?", value.printed)
-    return digits is not None and Decimal(digits[0]) == Decimal(repr(number))
+    return digits is not None and Decimal(digits[0]) == Decimal(number)

@@ -3,7 +3,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from decimal import Decimal
 
 from avkit.leaderboard.arithmetic import audit_published
 from avkit.leaderboard.experiments import Experiment
@@ -132,21 +131,15 @@ def _scale(value: PublishedValue) -> Scale:
 
 
 def _printed(experiment: Experiment, task: str) -> dict[str, Printed]:
-    """The figures by our names; a table prints all its shares with as many decimals as one of them needs."""
-    decimals = max((_decimals(value) for value in experiment.published.values()), default=0)
-    percent = any(value > _LARGEST_FRACTION for value in experiment.published.values())
+    """The figures by our names."""
+    percent = any(float(text) > _LARGEST_FRACTION for text in experiment.published.values())
     figures = {}
-    for name, value in experiment.published.items():
+    for name, text in experiment.published.items():
         metric = our_metric(task, experiment.figures_of, name)
         if metric is None:
             continue
         scale: Scale = "percent" if percent else "fraction"
         if metric in _NUMBERS:
             scale = "number"
-        figures[metric] = Printed(f"{value:.{decimals}f}", scale)
+        figures[metric] = Printed(text, scale)
     return figures
-
-
-def _decimals(value: float) -> int:
-    """Decimals that a number needs."""
-    return max(0, -int(Decimal(repr(value)).as_tuple().exponent)) if value != int(value) else 0

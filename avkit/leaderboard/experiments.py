@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from avkit.errors import FileError, unknown_name
+from avkit.leaderboard.printed import Printed
 from avkit.leaderboard.recipes import CONFIGS, Option, recipe_options
 from avkit.reading.text import read_yaml
 
@@ -46,7 +48,7 @@ class Experiment:
         table: Table or figure, as the paper numbers it.
         row: Name of the row, as printed.
         dataset: Dataset that is trained and tested on, or several joined by `+`.
-        published: Figures of the row by metric, as printed.
+        published: Figures of the row by metric, with the digits that the source prints.
         recipe: Files below `avkit/configs/`, in order; empty where nothing can be run.
         options: Options after the files, by dotted name.
         code: `owner/repository@commit` of the authors' code; None where there is none.
@@ -66,7 +68,7 @@ class Experiment:
     table: str
     row: str
     dataset: str
-    published: Mapping[str, float]
+    published: Mapping[str, str]
     recipe: Sequence[str]
     options: Mapping[str, Option] = field(default_factory=dict)
     code: str | None = None
@@ -152,10 +154,11 @@ def _read_file(path: Path) -> list[Experiment]:
     content = read_yaml(path)
     if not isinstance(content, list):
         raise FileError(f"{path} is no list of experiments.")
-    return [_experiment(path, entry) for entry in content]
+    as_printed = read_yaml(path, as_texts=True)
+    return [_experiment(path, entry, texts) for entry, texts in zip(content, as_printed, strict=True)]
 
 
-def _experiment(path: Path, entry: object) -> Experiment:
+def _experiment(path: Path, entry: object, texts: Mapping[str, Any]) -> Experiment:
     if not isinstance(entry, dict):
         raise FileError(f"{path}: {entry!r} is no experiment. Give a mapping with an id.")
     place = f"{path}: {entry.get('id', 'an entry without id')}"
@@ -165,10 +168,20 @@ def _experiment(path: Path, entry: object) -> Experiment:
     for name in _REQUIRED:
         if name not in entry:
             raise FileError(f"{place} lacks {name!r}. An experiment has {', '.join(_REQUIRED)}.")
-    experiment = Experiment(**{**entry, "needs": Needs(**needs)})
+    published = texts["published"] or {}
+    for name, text in published.items():
+        _check_figure(place, name, text)
+    experiment = Experiment(**{**entry, "published": published, "needs": Needs(**needs)})
     if not experiment.recipe and not experiment.reason:
         raise FileError(f"{place} has no recipe. Name its files, or give the reason why it cannot be run.")
     return experiment
+
+
+def _check_figure(place: str, name: str, text: str) -> None:
+    try:
+        Printed(text)
+    except ValueError as error:
+        raise FileError(f"{place}: published {name}: {error}") from error
 
 
 def _check_keys(place: str, values: Mapping[str, object], accepted: Sequence[str]) -> None:

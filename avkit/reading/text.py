@@ -7,13 +7,10 @@ import io
 import json
 from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avkit.errors import file_error
 from avkit.reading.boundary import file_errors, read_bytes, reason_of
-
-if TYPE_CHECKING:
-    import yaml
 
 #: Bytes that a `.gz` may unpack to, and the bytes that it may unpack to whatever its own size is.
 _MAX_UNPACKED = 2**30
@@ -121,13 +118,18 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, *, as_texts: bool = False) -> Any:
     """A YAML file of plain values; as `parse_yaml`."""
-    return parse_yaml(read_text(path), str(path))
+    return parse_yaml(read_text(path), str(path), as_texts=as_texts)
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, *, as_texts: bool = False) -> Any:
     """What a YAML text holds.
+
+    Args:
+        text: The text.
+        where: Its file, for messages.
+        as_texts: Leave numbers and other values as they are written.
 
     Raises:
         FileError: If it is no YAML, or so deep or so full of aliases that it stands for an unlikely number of values.
@@ -141,7 +143,7 @@ def parse_yaml(text: str, where: str) -> Any:
             "Name a shorter file.",
         )
     try:
-        values = _unique_key_loader()(text).get_single_data()
+        values = _unique_key_loader(yaml.BaseLoader if as_texts else yaml.SafeLoader)(text).get_single_data()
         count = _count_values(values, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -154,11 +156,11 @@ def parse_yaml(text: str, where: str) -> Any:
     return values
 
 
-def _unique_key_loader() -> "type[yaml.SafeLoader]":
+def _unique_key_loader(base: Any) -> Any:
     """A loader of plain values that refuses a key that stands twice in a mapping, of which YAML takes the last."""
     import yaml
 
-    class UniqueKeyLoader(yaml.SafeLoader):
+    class UniqueKeyLoader(base):  # type: ignore[misc]
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             keys: set[tuple[str, str]] = set()
             for key, _ in node.value:
