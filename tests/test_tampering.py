@@ -104,9 +104,7 @@ def test_a_report_shows_published_row_source_and_verdict(psp, capsys):
     run = newest(psp["out"].parent / "first", "records.json").parent / "test"
     row = "PSP, fully supervised"
     source = "PSP (CVPR 2021), AV-Unified, Table II"
-    verdict = (
-        f"ave on ave beside {row} ({source}): below (accuracy 0.00, published 77.8 (-77.800 points, tolerance 0.070))"
-    )
+    figure = "accuracy 0.00, published 77.8 (-77.800 points, tolerance 0.070)"
     markdown = (run / "report.md").read_text()
     assert f"| 77.8 {row}, {source}; above the interval |" in markdown
     assert f"- **below**: ave on ave beside {row} ({source}): below ({figure})" in markdown

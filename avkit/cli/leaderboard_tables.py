@@ -2,7 +2,8 @@
 """Boards as tables for the terminal."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from avkit.leaderboard.board_rows import BoardRow
@@ -19,6 +20,7 @@ _FIGURES = 4
 #: Letters of columns in a terminal.
 _METHOD_WIDTH = 26
 _WORD_WIDTH = 11
+_FIGURE_WIDTH = 8
 #: Colours of words.
 _STYLES = {
     "impossible": "red",
@@ -43,18 +45,26 @@ def print_overview(boards: Sequence[Board]) -> None:
     from rich.text import Text
 
     console = open_console()
-    columns = [Column("task"), Column("board"), Column("metric"), Column("claimed", right=True), Column("by")]
-    table = make_table([*columns, Column("measured", right=True), Column("by")])
+    narrow = console.is_terminal
+    columns = [Column("task"), Column("board"), Column("metric")]
+    if narrow:
+        columns += [Column("best"), Column("", right=True), Column("by")]
+    else:
+        columns += [Column("claimed", right=True), Column("by"), Column("measured", right=True), Column("by")]
+    table = make_table(columns)
     doubtful = 0
     for board in boards:
         for task in board.tasks:
             settings = [setting for setting in board.settings if setting.terms.task == task]
             metric = settings[0].metrics[0]
             doubtful += sum(row.word in DOUBTFUL for setting in settings for row in setting.of("comparison"))
-            cells = [task, board.name, metric]
-            for kind in ("comparison", "measured"):
-                cells += _best(settings, metric, kind)
-            table.add_row(*(Text(cell) for cell in cells))
+            claimed, measured = (_best(settings, metric, kind) for kind in ("comparison", "measured"))
+            if not narrow:
+                table.add_row(*(Text(cell) for cell in (task, board.name, metric, *claimed, *measured)))
+                continue
+            table.add_row(*map(Text, (task, board.name.replace("+", "+\n"), metric, "claimed", *claimed)))
+            if measured[0] != MISSING:
+                table.add_row(*map(Text, ("", "", "", "measured", *measured)))
     console.print(table)
     notes = ["Best rows of a board need not be comparable: `avkit leaderboard BOARD` shows on which terms."]
     if doubtful:
@@ -151,7 +161,10 @@ def _figure_text(row: BoardRow, metric: str, setting: Setting, *, narrow: bool) 
 
     best = setting.is_best(row, metric)
     text = _figure(row, metric)
-    return Text(text, style="bold" if best else "") if narrow else Text(f"{text}*" if best else text)
+    if not narrow:
+        return Text(f"{text}*" if best else text)
+    lines = [wrap(part, _FIGURE_WIDTH) for part in text.replace(" ± ", "\n± ").split("\n")]
+    return Text("\n".join(chain.from_iterable(lines)), style="bold" if best else "")
 
 
 def _figure(row: BoardRow, metric: str) -> str:
