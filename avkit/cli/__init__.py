@@ -97,10 +97,11 @@ def _call(name: str, rest: list[str]) -> int:
             raise unknown_name("command", name, COMMANDS)
         from avkit.cli.renamed import refuse_renamed_options
         from avkit.cli.trust import command_policy
+        from avkit.licences import commercial_only
         from avkit.outside import restricted
 
         refuse_renamed_options(name, rest)
-        with restricted(command_policy(rest)):
+        with restricted(command_policy(rest)), commercial_only(wanted="--commercial_safe" in rest):
             module = f"{name}_" if iskeyword(name) else name
             return int(import_module(f"avkit.cli.{module}").run(rest) or 0)
     except Exception as error:

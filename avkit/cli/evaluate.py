@@ -40,6 +40,7 @@ from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.ranking import SampleRanking
 from avkit.training.run_folder import RunFolder
+from avkit.training.run_licences import licence_rows
 from avkit.training.weights_file import current_weights
 
 #: Training samples per task that baselines are counted over.
@@ -99,6 +100,7 @@ def report_run(
         facts={
             "model": model_facts(model) | weights_rows(run),
             **({"data": data_facts(data)} if has_training else {}),
+            "licences": licence_rows(run),
             "speed": speed_facts(history, training_minutes, seconds, model.evaluator, run),
             "provenance": provenance(run, checkpoint, cli.config.seed_everything),
         },

@@ -4,25 +4,49 @@
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
+
+from avkit.licences import list_licences
+from avkit.report.tables import Column, make_table, open_console
 
 
 def run(args: list[str]) -> int:
     """Print tasks, datasets, encoders, versions and hardware."""
     p = argparse.ArgumentParser(prog="avkit info", description="Tasks, datasets, encoders, versions, hardware.")
     p.add_argument("--json", action="store_true", help="for scripts")
+    p.add_argument("--licences", action="store_true", help="licences of weights, data and authors' code")
+    given = p.parse_args(args)
+    if given.licences:
+        return _print_licences(as_json=given.json)
     facts = collect()
-    if p.parse_args(args).json:
+    if given.json:
         print(json.dumps(facts, indent=1))
         return 0
-    console = Console()
+    console = open_console()
     for title, entries in facts.items():
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
         for name, text in entries.items():
             table.add_row(name, text)
         console.print(table)
+    return 0
+
+
+def _print_licences(*, as_json: bool) -> int:
+    """Print the table of licences."""
+    rows = list_licences()
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0
+    console = open_console()
+    for kind, title in (("weights", "published weights"), ("data", "datasets"), ("code", "authors' code")):
+        table = make_table([Column(title), Column("licence"), Column("commercial use"), Column("source")])
+        for row in rows:
+            if row.kind == kind:
+                table.add_row(row.name, row.licence, row.commercial, row.source)
+        console.print(table)
+    console.print("\nWhat a source states, not legal advice. With --json: notes as well.", highlight=False)
     return 0
 
 
@@ -50,7 +74,7 @@ def collect() -> dict[str, dict[str, str]]:
         "encoders": {kind: ", ".join(list_encoders(kind)) for kind in ENCODERS},
         "versions": versions(),
         "hardware": {"GPU": gpu, "CPU threads": str(torch.get_num_threads()), "java": java},
-        "licence": {"avkit": "Apache-2.0", "pretrained weights": "their authors' own; none is shipped"},
+        "licence": {"avkit": "Apache-2.0", "weights and data": "their authors' own, see avkit info --licences"},
     }
 
 

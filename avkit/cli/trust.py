@@ -11,7 +11,7 @@ from avkit.outside import Policy
 from avkit.training.run_folder import RunFolder
 
 #: Words of every command that are not options of the command itself.
-SWITCHES = ("--trust", "--debug")
+SWITCHES = ("--trust", "--debug", "--commercial_safe")
 _PART = re.compile(r"([A-Za-z_]\w*)[\w.]*:[A-Za-z_]\w*")
 
 
@@ -53,6 +53,12 @@ def add_switches(parser: argparse.ArgumentParser, *, trust: bool = True) -> None
             "--trust",
             action="store_true",
             help="import parts from outside avkit that the run or the recipe names, and say which",
+        )
+        parser.add_argument(
+            "--commercial_safe",
+            action="store_true",
+            help="refuse data, weights and runs whose licence does not permit commercial use; 'avkit info --licences' "
+            "lists all",
         )
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 

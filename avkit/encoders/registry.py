@@ -12,6 +12,7 @@ import torch
 from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder, WindowEncoder
 from avkit.encoders.pretrained import load_weights
 from avkit.errors import AvkitError, unknown_name
+from avkit.licences import check_licence
 from avkit.outside import building, import_part
 
 Kind = Literal["visual", "video", "window", "audio", "text"]
@@ -190,6 +191,8 @@ def _construct(
     words: Sequence[str],
 ) -> Any:
     if not encoder_class.from_scratch:
+        if pretrained:
+            check_licence("weights", name)
         encoder = encoder_class(pretrained=pretrained, **entry.arguments, **options)
         encoder.weights_from = str(pretrained) if pretrained else None
         return encoder

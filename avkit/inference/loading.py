@@ -19,6 +19,7 @@ from avkit.outside import Policy, restricted
 from avkit.reading.hub import from_hub, hugging_face
 from avkit.training.domain import OFFICIAL, domains_by_dataset
 from avkit.training.run_folder import RunFolder
+from avkit.training.run_licences import licence_notes
 from avkit.training.stored_facts import StoredParts, read_record
 
 #: Side of pictures in pixels for converted checkpoints, whose files do not tell it.
@@ -115,6 +116,7 @@ def _load_run(run: str, folder: RunFolder, device: str | None) -> tuple[Predicto
     model, facts = load_model(folder)
     predictor = Predictor(model, run, facts["image_size"], device)
     predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
+    predictor.notes += licence_notes(folder)
     predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
     return predictor, read_record(facts.get("stored") or {}, folder.facts)
 

@@ -18,6 +18,7 @@ from avkit.systems import make_config
 from avkit.training.earlier_weights import check_not_earlier
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFacts, RunFolder
+from avkit.training.run_licences import check_run_licences
 
 #: Facts without which a model cannot be built.
 _NEEDED = ("tasks", "vocabulary", "image_size", "dataset")
@@ -35,6 +36,7 @@ def load_model(folder: RunFolder) -> tuple[AVModel, RunFacts]:
     missing = [name for name in _NEEDED if name not in facts]
     if missing:
         raise RunError(f"{folder.facts} does not say {', '.join(missing)} of the run. {_ADVICE}")
+    check_run_licences(folder)
     weights = folder.weights
     if not folder.config.exists():
         raise RunError(f"{folder.path} is not a whole run folder: {folder.config.name} is missing. {_ADVICE}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from avkit.encoders.state_choice import without_prefixes, without_scalars
 from avkit.errors import DataError
 from avkit.files import atomic
+from avkit.licences import check_licence
 from avkit.reading.boundary import file_errors
 from avkit.reading.tensors import read_tensors, write_tensors
 from avkit.reading.text import parse_json
@@ -229,6 +230,7 @@ def read_converted(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]
         raise DataError(f"{path} was written by an earlier avkit. Convert the official file again.")
     if "built_with" not in facts:
         raise DataError(f"{path} was not written by `avkit convert`. Convert the official file first.")
+    check_licence("code", facts.get("avkit", ""))
     return facts, state
 
 

@@ -12,6 +12,7 @@ from avkit.datasets.stored_clips import LEAVE_OUT, ClipsWithoutFeaturesError
 from avkit.errors import DataError, unknown_name
 from avkit.extraction.missing_features import how_to_extract
 from avkit.features.store import Store
+from avkit.licences import check_licence
 from avkit.outside import building
 from avkit.training.options import SceneOptions
 
@@ -117,6 +118,7 @@ def open_dataset(
         hop=_seconds(value_for(name, hop, names, "data.hop")),
     )
     dataset = find_dataset(name)
+    check_licence("data", name)
     try:
         with building("dataset", dataset):
             return dataset.open(split, own_options)
