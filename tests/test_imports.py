@@ -25,15 +25,15 @@ MAY: dict[str, str] = {
     "metrics": "nn batch errors files fields reading",
     "scenes": "batch errors files fields reading",
     "backbone": "nn batch errors reading",
-    "encoders": "nn media text batch errors outside reading",
+    "encoders": "licences nn media text batch errors outside reading",
     "heads": "nn text batch errors outside encoders reading",  # encoders: the contract, for annotations
     "features": "errors files reading",
     "datasets": "features media scenes text batch errors outside files fields collate reading",
     "extraction": "media encoders datasets features batch errors files avkit fields collate reading",  # avkit: version
     "tasks": "answers nn metrics text batch errors outside fields reading",
-    "systems": "encoders backbone heads nn tasks media metrics text batch errors outside files fields reading",
-    "training": "systems heads tasks metrics nn datasets extraction features text batch collate errors files fields "
-    "outside reading",
+    "systems": "licences encoders backbone heads nn tasks media metrics text batch errors outside files fields reading",
+    "training": "licences systems heads tasks metrics nn datasets extraction features text batch collate errors files "
+    "fields outside reading",
     "report": "answers media batch errors files reading",
     "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
@@ -41,7 +41,8 @@ MAY: dict[str, str] = {
     "leaderboard": "errors files reading",
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",
-    "__init__": "heads systems tasks inference",
+    "__init__": "heads systems tasks inference datasets encoders leaderboard",
+    "licences": "errors",
     "__main__": "cli outside",
 }
 FILES = sorted(HOUSE.rglob("*.py"))

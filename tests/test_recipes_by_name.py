@@ -3,12 +3,12 @@ import pytest
 
 from avkit.cli import main
 from avkit.errors import FileError
-from avkit.leaderboard import CONFIGS, find_recipe, recipe_names
+from avkit.leaderboard import CONFIGS, find_recipe, list_recipes
 
 
 def test_every_recipe_is_found_by_its_name():
-    assert len(recipe_names()) > 30
-    for name in recipe_names():
+    assert len(list_recipes()) > 30
+    for name in list_recipes():
         assert find_recipe(name) == CONFIGS / f"{name}.yaml"
 
 
@@ -29,7 +29,7 @@ def test_a_file_on_disk_comes_first(tmp_path, monkeypatch):
     assert find_recipe("psp_ave").read_text() == "tasks: ave\n"
 
 
-def test_a_misspelt_recipe_names_the_nearest():
+def test_a_misspelt_list_recipes_the_nearest():
     with pytest.raises(FileError, match="Did you mean 'tspm_music_avqa'"):
         find_recipe("tspm_musik_avqa")
 

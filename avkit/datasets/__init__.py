@@ -4,11 +4,51 @@
 A name is resolved when it is asked for, so that naming one dataset imports no other.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from avkit.datasets.base import Dataset, DatasetOptions
 from avkit.errors import unknown_name
 from avkit.outside import import_part
 
-__all__ = ["DATASETS", "Dataset", "DatasetOptions", "find_dataset"]
+if TYPE_CHECKING:
+    from avkit.datasets.ave import AVE
+    from avkit.datasets.avqa import AVQA
+    from avkit.datasets.avsbench_avss import AVSBenchAVSS
+    from avkit.datasets.avsbench_ms3 import AVSBenchMS3
+    from avkit.datasets.avsbench_s4 import AVSBenchS4
+    from avkit.datasets.flickr_soundnet import FlickrSoundNet
+    from avkit.datasets.llp import LLP
+    from avkit.datasets.manifest import Manifest
+    from avkit.datasets.music_avqa import MusicAVQA
+    from avkit.datasets.ra_ssu import FLifescene, FMusic
+    from avkit.datasets.ref_avs import RefAVS
+    from avkit.datasets.scenes import Scenes
+    from avkit.datasets.unav100 import UnAV100
+    from avkit.datasets.vggss import VGGSS
+
+__all__ = [
+    "AVE",
+    "AVQA",
+    "DATASETS",
+    "LLP",
+    "VGGSS",
+    "AVSBenchAVSS",
+    "AVSBenchMS3",
+    "AVSBenchS4",
+    "Dataset",
+    "DatasetOptions",
+    "FLifescene",
+    "FMusic",
+    "FlickrSoundNet",
+    "Manifest",
+    "MusicAVQA",
+    "RefAVS",
+    "Scenes",
+    "UnAV100",
+    "find_dataset",
+    "list_datasets",
+]
 
 #: Name on the command line, and where the class is.
 DATASETS: dict[str, str] = {
@@ -28,6 +68,27 @@ DATASETS: dict[str, str] = {
     "f-music": "avkit.datasets.ra_ssu:FMusic",
     "f-lifescene": "avkit.datasets.ra_ssu:FLifescene",
 }
+
+
+#: Module of each class.
+_CLASSES = {location.partition(":")[2]: location.partition(":")[0] for location in DATASETS.values()}
+
+
+def __getattr__(name: str) -> type[Dataset]:
+    """Import the class of a dataset when it is asked for."""
+    if name not in _CLASSES:
+        raise AttributeError(f"module 'avkit.datasets' has no attribute {name!r}")
+    dataset: type[Dataset] = vars(import_module(_CLASSES[name]))[name]
+    return dataset
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def list_datasets() -> list[str]:
+    """Names of the datasets that `--data.dataset` takes."""
+    return list(DATASETS)
 
 
 def find_dataset(name: str) -> type[Dataset]:

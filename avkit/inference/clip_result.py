@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -17,11 +17,16 @@ from avkit.reading.text import read_json
 from avkit.report import Result, overlay_frames, save_result
 from avkit.report.figure import thumbnail_steps
 from avkit.report.images import Pixels
+from avkit.report.notebook import notebook_html, one_line, result_figure, result_table
 from avkit.report.renderers.looked_at import shown_steps
-from avkit.report.result import IMAGE_WIDTH, page_steps
+from avkit.report.result import IMAGE_WIDTH, page_steps, result_record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
-@dataclass
+@dataclass(repr=False)
 class ClipResult(Result):
     """What a run answers about one clip, with a way to keep it.
 
@@ -66,6 +71,33 @@ class ClipResult(Result):
             frames = overlay_frames(self._frames_at_full_size(clip), self)
             paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
         return paths
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: some pictures, answers, and the time line."""
+        return notebook_html(self)
+
+    def plot(self) -> "Figure":
+        """Some pictures with what was answered about them, and the time line, as a figure of matplotlib."""
+        return result_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What result.json holds, in the types that JSON knows; see `avkit.report.save_result`."""
+        return result_record(self)
+
+    def to_dataframe(self, table: str = "steps") -> "DataFrame":
+        """A table of pandas.
+
+        Args:
+            table: `steps` (a row per step), `events`, `answers` or `captions`.
+
+        Raises:
+            ValueError: If there is no such table.
+            AvkitError: If pandas is not installed.
+        """
+        return result_table(self, table)
 
     def _check_folder(self, folder: Path) -> None:
         """Refuse a folder that holds the result of another clip, run or choice of tasks."""

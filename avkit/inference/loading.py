@@ -5,10 +5,12 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from avkit import __version__
 from avkit.batch import FeatureWidths
 from avkit.errors import RunError
+from avkit.inference.clip_result import ClipResult
 from avkit.inference.converted import load_converted
 from avkit.inference.index import FEATURES
 from avkit.inference.predictor import Predictor
@@ -75,6 +77,29 @@ def load(
     chooser = StreamChooser(str(run), recipes, own_weights, config.published_inputs)
     _add_stored_inputs(predictor, chooser, parts)
     return predictor
+
+
+def predict(
+    run: Path | str,
+    clip: Path | str,
+    tasks: Sequence[str] | str | None = None,
+    question: str | Sequence[str] | None = None,
+    **options: Any,
+) -> ClipResult:
+    """What a trained run, or a converted checkpoint, answers about one video; keep `load` for several.
+
+    Args:
+        run: As in `load`.
+        clip: Any video, or a still picture.
+        tasks: Names, or all of the run where None.
+        question: One question or several.
+        **options: Others of `load`, such as `device`.
+
+    Raises:
+        AvkitError: If the run or the clip cannot be read.
+        ValueError: If a task is not of this run, or needs a question and there is none.
+    """
+    return load(run, **options).predict(clip, tasks, question)
 
 
 def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict[str, StoredParts]) -> None:

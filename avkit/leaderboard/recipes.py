@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 RENAMED = {"ccnet_unav100": "ccnet/i3d"}
 
 
-def recipe_names() -> list[str]:
+def list_recipes() -> list[str]:
     """Names of all recipes: paths below `CONFIGS` without `.yaml`, such as `ccnet/i3d`."""
     names = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml")]
     return sorted(name for name in names if not name.startswith("experiments/"))
@@ -42,7 +42,7 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     short = Path(name).as_posix().removeprefix("avkit/").removeprefix("configs/").removesuffix(".yaml")
     short = RENAMED.get(short, short)
-    names = recipe_names()
+    names = list_recipes()
     found = [own for own in names if own == short] or [own for own in names if own.endswith(f"/{short}")]
     if len(found) == 1:
         return CONFIGS / f"{found[0]}.yaml"

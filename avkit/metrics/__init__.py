@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from avkit.errors import unknown_name
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from avkit.metrics.base import ScoreMetric
 
 #: Where each metric class lives, as "module:Class".
@@ -33,7 +35,9 @@ METRICS: dict[str, str] = {
 }
 
 
-def __getattr__(name: str) -> type["ScoreMetric"]:
+def __getattr__(name: str) -> "type[ScoreMetric] | ModuleType":
+    if name == "functional":
+        return import_module("avkit.metrics.functional")
     if name not in METRICS:
         raise AttributeError(str(unknown_name("metric", name, METRICS)))
     module, _, attribute = METRICS[name].partition(":")
@@ -42,4 +46,4 @@ def __getattr__(name: str) -> type["ScoreMetric"]:
 
 
 def __dir__() -> list[str]:
-    return ["METRICS", *METRICS]
+    return ["METRICS", "functional", *METRICS]

@@ -148,6 +148,11 @@ class AnswerAccuracy(ScoreMetric):
 
     The published tables show percent; values here are fractions.
 
+    >>> metric = AnswerAccuracy(classes=["no", "yes"])
+    >>> metric.update(["yes", "no"], ["yes", "yes"], ["Audio-Visual Existential"] * 2)
+    >>> metric.compute()["Overall"]
+    0.5
+
     Args:
         classes: The answers in index order, for answers that are given in words.
         form: What scores are, `logits`, `probabilities` or `labels`. The highest counts, so it need not be said; what

@@ -158,6 +158,35 @@ class ScoreMetric(Metric):  # type: ignore[misc]
             high = min(1.0, high)
         return ScoreRow(value, count, min(low, value), max(high, value), counted, draws)
 
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """A bar per score with its 95 % interval; scores without an upper end are left out.
+
+        Args:
+            val: Scores by name to draw instead of those of `compute_rows`, as `compute` gives them.
+            ax: Axes of matplotlib to draw on; new ones where None.
+
+        Returns:
+            The figure and its axes, as in torchmetrics.
+        """
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots() if ax is None else (ax.get_figure(), ax)
+        rows = self.compute_rows()
+        if val is not None:
+            given = val if isinstance(val, Mapping) else {"": val}
+            rows = {name: ScoreRow(float(score), 0) for name, score in given.items()}
+        rows = {name: row for name, row in rows.items() if name not in self.unbounded and not math.isnan(row.value)}
+        names = [name or type(self).__name__ for name in rows]
+        values = [row.value for row in rows.values()]
+        axes.barh(names, values)
+        for place, row in enumerate(rows.values()):
+            if row.low is not None and row.high is not None:
+                axes.plot([row.low, row.high], [place, place], color="black")
+        axes.set_xlim(0, 1)
+        axes.invert_yaxis()
+        axes.set_title(type(self).__name__)
+        return figure, axes
+
     @contextmanager
     def _gathered(self) -> Iterator[None]:
         """The states of all processes, as inside `compute`."""

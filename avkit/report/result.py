@@ -10,7 +10,7 @@ import numpy as np
 from avkit.answers import Answer
 from avkit.answers.encoding import Record
 from avkit.files import write_file
-from avkit.report.files import render, sealed_json, seconds, trusted_html
+from avkit.report.files import plain, render, sealed_json, seconds, trusted_html
 from avkit.report.gallery import THUMBNAIL
 from avkit.report.images import Pixels, jpeg, jpeg_uri, picture, png_as_jpeg_uri, warm
 from avkit.report.records import Result
@@ -101,6 +101,12 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     paths["report"] = write_file(folder / "report.html", page)
     paths["result"] = write_file(folder / "result.json", record)
     return paths
+
+
+def result_record(result: Result) -> Record:
+    """What result.json would hold, in the types that JSON knows; see `save_result`."""
+    record: Record = plain(_record(result, group_answers(result.answers)))
+    return record
 
 
 def _record(result: Result, groups: Sequence[AnswerGroup]) -> Record:

@@ -55,7 +55,7 @@ class Licence:
 
 @cache
 def _table() -> tuple[Licence, ...]:
-    text = files("avkit").joinpath("licences.csv").read_text(encoding="utf-8")
+    text = files("avkit.licences").joinpath("table.csv").read_text(encoding="utf-8")
     return tuple(Licence(**row) for row in csv.DictReader(text.splitlines()))
 
 
