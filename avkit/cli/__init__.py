@@ -95,6 +95,11 @@ def _call(name: str, rest: list[str]) -> int:
     try:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
+        from avkit.cli.short_help import help_text, wants_help
+
+        if wants_help(name, rest):
+            print(help_text(name))
+            return 0
         from avkit.cli.renamed import refuse_renamed_options
         from avkit.cli.trust import command_policy
         from avkit.licences import commercial_only

@@ -27,7 +27,9 @@ from avkit.training.run_lock import locked
 
 def run(args: list[str]) -> int:
     """Train, once or with each of several seeds; `args` are the words after `avkit fit`."""
-    seeds = None if {"-h", "--help"} & set(args) else seeds_of(args)
+    if "--help-all" in args:
+        make_cli(["--help" if word == "--help-all" else word for word in args])
+    seeds = seeds_of(args)
     if seeds is None or process_rank():
         return train(args)
     parent = run_seeds(args, seeds, train, lambda: run_name(make_cli(args)))

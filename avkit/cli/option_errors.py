@@ -65,7 +65,7 @@ def _unknown_option(given: str, names: Sequence[str], dashes: str = "") -> str:
     near = [name for name in names if name.rpartition(".")[2] == last] or get_close_matches(given, names, n=1)
     near = near or [name for name in names if name.rpartition(".")[2] in get_close_matches(last, _last_parts(names), 1)]
     hint = f" Did you mean {dashes}{near[0]}?" if near else ""
-    return f"Unknown option {dashes}{given}.{hint} 'avkit fit --help' lists all."
+    return f"Unknown option {dashes}{given}.{hint} 'avkit fit --help-all' lists all."
 
 
 def _last_parts(names: Sequence[str]) -> list[str]:

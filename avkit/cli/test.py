@@ -3,14 +3,11 @@
 
 from collections.abc import Sequence
 
-from avkit.cli.evaluation_help import show_help
 from avkit.cli.open_run import open_run
 
 
 def run(args: list[str]) -> int:
     """Test; `args` are a run folder and options that replace those of its config."""
-    if show_help("test", args):
-        return 0
     words, other = _without_beside(args)
     cli, run = open_run("test", words)
     from avkit.cli.beside import open_beside

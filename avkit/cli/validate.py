@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit validate RUN`: the scores by which training chose its best checkpoint."""
 
-from avkit.cli.evaluation_help import show_help
 from avkit.cli.open_run import open_run
 from avkit.report import open_console, print_scores
 
 
 def run(args: list[str]) -> int:
     """Validate; `args` are a run folder and options that replace those of its config."""
-    if show_help("validate", args):
-        return 0
     cli, run = open_run("validate", args)
     from avkit.cli.evaluate import label_splits, score_rows
     from avkit.cli.training_checks import check_samples
