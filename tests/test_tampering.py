@@ -75,6 +75,12 @@ def newest(out, name):
     return max(out.rglob(name), key=lambda path: path.stat().st_mtime_ns)
 
 
+def run_in(out):
+    """The one run of a folder of reproductions."""
+    (run,) = out.glob("*/*/test")
+    return run
+
+
 def verdict_of(out):
     facts = json.loads(newest(out, "verdict.json").read_text())
     return facts["verdict"], facts["reasons"]
@@ -90,7 +96,7 @@ def psp(world, tmp_path_factory):
     weights = folder / "official.pth"
     write_random_weights([*experiment.words(), "--data.root", str(root), *CPU], weights)
     reproduce("psp_ave", "--root", root, "--weights", weights, "--out", folder / "first", *CPU)
-    (record,) = read_records(newest(folder / "first", "records.json"))
+    (record,) = read_records(run_in(folder / "first") / "records.json")
     world.publish("psp_ave", record, hashes={"official weights": sha256(weights)})
     return {"root": root, "weights": weights, "out": folder / "out"}
 
@@ -101,7 +107,7 @@ def reproduce_psp(psp, **changes):
 
 
 def test_a_report_shows_published_row_source_and_verdict(psp, capsys):
-    run = newest(psp["out"].parent / "first", "records.json").parent / "test"
+    run = run_in(psp["out"].parent / "first")
     row = "PSP, fully supervised"
     source = "PSP (CVPR 2021), AV-Unified, Table II"
     figure = "accuracy 0.00, published 77.8 (-77.800 points, tolerance 0.070)"
@@ -135,7 +141,7 @@ def test_one_weight_that_was_changed(psp, tmp_path):
 
 
 def test_weights_of_a_run_that_were_changed_after_its_test(psp, tmp_path, capsys):
-    run = Path(shutil.copytree(newest(psp["out"].parent / "first", "records.json").parent / "test", tmp_path / "run"))
+    run = Path(shutil.copytree(run_in(psp["out"].parent / "first"), tmp_path / "run"))
     words = ["leaderboard", "add", str(run), "--as", "mine", "--results", str(tmp_path / "results")]
     assert main(words) == 0
     for path in (run / "checkpoints").glob("*.ckpt"):
@@ -165,7 +171,7 @@ def test_released_features_with_too_many_rows_tell_their_hop():
 
 def test_a_record_that_was_edited_by_hand(psp, tmp_path, capsys):
     assert reproduce_psp(psp, out=tmp_path) == 0
-    path = newest(tmp_path, "records.json").parent / "test" / "records.json"
+    path = run_in(tmp_path) / "records.json"
     path.write_text(path.read_text().replace('"n": 2', '"n": 3', 1))
     for command in (
         lambda: reproduce_psp(psp, out=tmp_path),
