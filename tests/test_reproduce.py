@@ -126,18 +126,10 @@ def test_weights_on_scenes_come_to_a_smoke_verdict(whole, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        pytest.param("_make_weights", marks=pytest.mark.slow),
-        "_convert",
-        pytest.param("_fit", marks=pytest.mark.slow),
-        pytest.param("_judge", marks=pytest.mark.slow),
-    ],
-)
-def test_a_reproduction_that_is_stopped_goes_on_to_the_same_record(whole, tmp_path, monkeypatch, stage):
+def test_a_reproduction_that_is_stopped_goes_on_to_the_same_record(whole, tmp_path, monkeypatch):
+    """Between two stages; `test_result_kills.py` kills it between all of them."""
     reproduction = on_scenes(tmp_path)
-    monkeypatch.setattr(Reproduction, stage, stop)
+    monkeypatch.setattr(Reproduction, "_convert", stop)
     with pytest.raises(KeyboardInterrupt):
         reproduction.run()
     monkeypatch.undo()
