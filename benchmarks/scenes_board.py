@@ -8,10 +8,10 @@
     python benchmarks/scenes_board.py --root DIR
     avkit leaderboard scenes
 
-Rows are those of `events.py` and `spatial.py` that are whole systems, each with its own losses and recipe; `BUDGETS` says
-how much all rows of a task are trained. Each run is kept under `--out` and left alone once it is there; `--results` then
-holds its record and predictions, which `avkit leaderboard verify results --root DIR` scores again. Runs start one after
-another as forks of one process that has imported all: a third of so short a run would be imports.
+Rows are those of `events.py` and `spatial.py` that are whole systems, each with its own losses and recipe; `BUDGETS`
+says how much all rows of a task are trained. Each run is kept under `--out` and left alone once it is there; `--results`
+then holds its record and predictions, which `avkit leaderboard verify results --root DIR` scores again. Runs start one
+after another as forks of one process that has imported all: a third of so short a run would be imports.
 """
 
 import argparse
@@ -142,7 +142,9 @@ def command(entry: Entry, out: Path, seed: int) -> list[str]:
         options[f"data.batch_size.{group}"] = entry.budget.batch
     if "model.system.image_size" in options and "data.image_size" in options:
         options["model.system.image_size"] = options["data.image_size"]
-    words = ["fit", *(["--config", str(entry.words.recipe)] if entry.words.recipe else [])]
+    words = ["fit"]
+    if entry.words.recipe:
+        words += ["--config", str(entry.words.recipe.relative_to(events.CONFIGS).with_suffix(""))]
     for key, value in options.items():
         words += [f"--{key}", str(value)]
     return words
@@ -174,23 +176,24 @@ def main() -> None:
     chosen = [entry for entry in entries(args.root) if entry.row.task in tasks]
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(PRELOADED)
+    runs: list[tuple[Path, str]] = []
     for seed in range(args.seeds):
         for entry in chosen:
             run = args.out / f"{entry.key}-{seed}"
             if not (run / "records.json").exists():
                 shutil.rmtree(run, ignore_errors=True)  # cut short before
-                process = processes.Process(
-                    target=train, args=(command(entry, args.out, seed), args.out / f"{run.name}.log")
-                )
+                log = args.out / f"{run.name}.log"
+                process = processes.Process(target=train, args=(command(entry, args.out, seed), log))
                 process.start()
                 process.join()
                 if process.exitcode:
-                    print(f"{run} failed: see {run}.log", file=sys.stderr, flush=True)
+                    print(f"{run} failed: see {log}", file=sys.stderr, flush=True)
                     continue
                 print(f"{run.name}: {json.loads((run / 'report.json').read_text())['facts']['speed']}", flush=True)
-            add = ["leaderboard", "add", str(run), "--as", entry.method, "--results", str(args.results)]
-            if avkit(add):
-                print(f"{run} was not added", file=sys.stderr, flush=True)
+            runs.append((run, entry.method))
+    for run, method in runs:
+        if avkit(["leaderboard", "add", str(run), "--as", method, "--results", str(args.results), "--gzip"]):
+            print(f"{run} was not added", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

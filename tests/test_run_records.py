@@ -253,6 +253,18 @@ def test_a_result_is_added_once(results, run, tmp_path, capsys):
         path.write_text(text)
 
 
+def test_a_result_beside_that_of_another_task_stands_below_its_task(results, tmp_path):
+    method = tmp_path / "results" / "scenes" / "M"
+    for task in ("avqa", "avs", "avqa"):
+        source = results / f"scenes/My-Method/{task}/seed-0/record.json"
+        words = ["leaderboard", "add", str(source), "--as", "M", "--results", str(tmp_path / "results"), "--gzip"]
+        assert main([*words, "--predictions", str(source.with_name("predictions.jsonl"))]) == 0
+    assert {path.parent for path in method.rglob("record.json")} == {method / "seed-0", method / "avs" / "seed-0"}
+    for path in method.rglob("record.json"):
+        assert [file.name for file in path.parent.glob("predictions.*")] == ["predictions.jsonl.gz"]
+    assert main(["leaderboard", "verify", str(tmp_path / "results")]) == 0
+
+
 def test_other_predictions_have_other_figures(results, tmp_path, capsys):
     folder = copy_result(results, tmp_path)
     lines = (folder / "predictions.jsonl").read_text().splitlines()

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--as", dest="name", required=True, metavar="NAME", help="name of the method, as boards show it")
     add.add_argument("--predictions", type=Path, metavar="FILE", help="predictions of a record of 'avkit score'")
     add.add_argument("--results", type=Path, default=Path(RESULTS), help="folder of all results (default: results)")
+    add.add_argument("--gzip", action="store_true", help="write the predictions gzipped")
     add.add_argument("--debug", action="store_true", help="show where an error comes from")
     verify = commands.add_parser(
         "verify",
@@ -53,7 +54,7 @@ def _add(options: argparse.Namespace) -> int:
 
     added = []
     for source in sources_of(options.run, options.predictions):
-        added.append(add_result(source, options.name, options.results))
+        added.append(add_result(source, options.name, options.results, compress=options.gzip))
     for path in added:
         print(f"added: {path}")
     print(f"check it: avkit leaderboard verify {added[0] if len(added) == 1 else options.results} --root ROOT")

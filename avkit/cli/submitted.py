@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results to submit: a record with its predictions, in a folder of its own."""
 
+import gzip
 import json
 import re
 import shutil
@@ -72,16 +73,17 @@ def sources_of(run: Path, predictions: Path | None = None) -> list[ResultSource]
     return sources
 
 
-def add_result(source: ResultSource, name: str, results: Path) -> Path:
+def add_result(source: ResultSource, name: str, results: Path, *, compress: bool = False) -> Path:
     """Write a result into `results/DATASET/NAME/seed-N`; the folder appears when it is whole.
 
-    Where a run answers several tasks on one dataset, the task stands before the seed. What killed processes left of the
-    same folder is deleted.
+    Where a run answers several tasks on one dataset, or that folder has the result of another task, the task stands
+    before the seed. What killed processes left of the same folder is deleted.
 
     Args:
         source: The record and its predictions.
         name: Name of the method.
         results: Folder of all results.
+        compress: Write the predictions gzipped.
 
     Returns:
         The folder.
@@ -95,14 +97,14 @@ def add_result(source: ResultSource, name: str, results: Path) -> Path:
         raise ValueError(f"--as is {name!r}; a name has letters, digits, spaces and ._+()- and begins with the former.")
     check_complete(source.record, source.predictions, source.where)
     check_weights(source.record, source.where.parent)
-    seed = "-".join(map(str, source.record.seeds)) or "none"
-    parts = [source.record.task] if source.shared else []
-    target = results.joinpath(source.record.dataset.replace(":", "."), name.replace(" ", "-"), *parts, f"seed-{seed}")
+    target = _folder_of(source, results / source.record.dataset.replace(":", ".") / name.replace(" ", "-"))
     for left in leftovers(target):
         shutil.rmtree(left, ignore_errors=True)
     part = temporary_folder(target)
     try:
         predictions = _copy_predictions(source, part)
+        if compress:
+            predictions = _compressed(predictions)
         hashes = {**source.record.hashes, "predictions": file_hash(predictions)}
         record = replace(source.record, method=name, hashes=hashes)
         write_record(part / RECORD, record)
@@ -114,6 +116,14 @@ def add_result(source: ResultSource, name: str, results: Path) -> Path:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target
+
+
+def _folder_of(source: ResultSource, method: Path) -> Path:
+    """The folder of a result below that of its method."""
+    record = source.record
+    seed = f"seed-{'-'.join(map(str, record.seeds)) or 'none'}"
+    other = (method / seed / RECORD).is_file() and read_record(method / seed / RECORD).task != record.task
+    return method / record.task / seed if source.shared or other else method / seed
 
 
 def check_complete(record: Record, predictions: Path, where: Path) -> None:
@@ -177,6 +187,16 @@ def _copy_predictions(source: ResultSource, folder: Path) -> Path:
     if not count:
         problem = f"holds no predictions for {source.record.benchmark}"
         raise file_error(source.predictions, problem, "Test the run again.")
+    return target
+
+
+def _compressed(path: Path) -> Path:
+    """A file gzipped in its place, the same bytes whenever that is done; one that is gzipped stays as it is."""
+    if path.suffix == ".gz":
+        return path
+    target = path.with_name(f"{path.name}.gz")
+    target.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
     return target
 
 
