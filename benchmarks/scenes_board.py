@@ -8,10 +8,10 @@
     python benchmarks/scenes_board.py --root DIR
     avkit leaderboard scenes
 
-Rows are those of `events.py` and `spatial.py` that are whole systems, each with its own losses and recipe; `BUDGETS`
-says how much all rows of a task are trained. Each run is kept under `--out` and left alone once it is there; `--results`
-then holds its record and predictions, which `avkit leaderboard verify results --root DIR` scores again. Runs start one
-after another as forks of one process that has imported all: a third of so short a run would be imports.
+Rows are those of `events.py` and `spatial.py` that are whole systems, each with its own losses and recipe. `BUDGETS`
+says how much all rows of a task are trained. Each run is kept under `--out` and left alone once it is there. Its record
+and predictions go to `--results`, where `avkit leaderboard verify results --root DIR` scores them again. Runs are forks
+of one process that has imported all, one after another: a third of so short a run would be imports.
 """
 
 import argparse
