@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # the encoders of timm and open_clip are missing, and their tests skip.
 FIT_TORCHVISION = $(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/python -m pip uninstall -q -y torchvision
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint docs format bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/avkit fit --tasks ra_ssu,avs,avqa
@@ -18,6 +18,9 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir site
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -47,4 +50,4 @@ $(VENV)/.dev: pyproject.toml
 	touch $(VENV)/.demo $(VENV)/.test $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -5,9 +5,10 @@ A class is imported when it is first used, so that metrics of masks never import
 up by a name from the command line: `Task.metrics` builds its own, so a task from outside may use any
 `torchmetrics.Metric` without entering it here.
 
->>> from avkit.metrics import MaskIoU
->>> MaskIoU.higher_is_better
-True
+Examples:
+    >>> from avkit.metrics import MaskIoU
+    >>> MaskIoU.higher_is_better
+    True
 """
 
 from importlib import import_module

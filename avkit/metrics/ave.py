@@ -50,10 +50,11 @@ class SegmentAccuracy(ScoreMetric):
     The background counts like any class. Full and weak supervision are scored alike. Tables show percent; the value is
     a fraction.
 
-    >>> metric = SegmentAccuracy(num_classes=4)
-    >>> metric.update([[0, 3, 3, 0]], [[0, 3, 0, 0]])
-    >>> metric.compute()
-    {'accuracy': 0.75}
+    Examples:
+        >>> metric = SegmentAccuracy(num_classes=4)
+        >>> metric.update([[0, 3, 3, 0]], [[0, 3, 0, 0]])
+        >>> metric.compute()
+        {'accuracy': 0.75}
 
     Args:
         num_classes: Number of classes K, background included; 29 where neither it nor `classes` is given.

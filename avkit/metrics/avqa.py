@@ -48,8 +48,9 @@ _OPEN = 2**31
 def question_type(text: str | Sequence[str]) -> str:
     """The plain name of a question type, those of MUSIC-AVQA and AVQA as they are spelled there.
 
-    >>> question_type('["Audio-Visual", "Counting"]')
-    'Audio-Visual Counting'
+    Examples:
+        >>> question_type('["Audio-Visual", "Counting"]')
+        'Audio-Visual Counting'
 
     Args:
         text: `Audio-Visual Counting`, its two parts, or the JSON list of them that the official annotation holds in a
@@ -148,10 +149,11 @@ class AnswerAccuracy(ScoreMetric):
 
     The published tables show percent; values here are fractions.
 
-    >>> metric = AnswerAccuracy(classes=["no", "yes"])
-    >>> metric.update(["yes", "no"], ["yes", "yes"], ["Audio-Visual Existential"] * 2)
-    >>> metric.compute()["Overall"]
-    0.5
+    Examples:
+        >>> metric = AnswerAccuracy(classes=["no", "yes"])
+        >>> metric.update(["yes", "no"], ["yes", "yes"], ["Audio-Visual Existential"] * 2)
+        >>> metric.compute()["Overall"]
+        0.5
 
     Args:
         classes: The answers in index order, for answers that are given in words.

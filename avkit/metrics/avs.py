@@ -136,10 +136,11 @@ class MaskIoU(_VideoMetric):
     false alarms on silent frames, so read it beside the official figure. `pooled`: intersection over union of all
     pixels of all frames, so large sources weigh more and false alarms on silent frames count.
 
-    >>> metric = MaskIoU(form="labels")
-    >>> metric.update([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]])
-    >>> float(metric.compute())
-    0.5
+    Examples:
+        >>> metric = MaskIoU(form="labels")
+        >>> metric.update([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]])
+        >>> float(metric.compute())
+        0.5
 
     Args:
         videos_per_call: Videos of one official call; matters only where calls differ in their number of frames. In
@@ -186,10 +187,11 @@ class MaskFScore(_VideoMetric):
     that average is the call's score, and calls are averaged; a call without targets scores 0. The result depends on
     `videos_per_call`. `clean`: one curve for the whole set, so it is independent of batches.
 
-    >>> metric = MaskFScore(form="labels")
-    >>> metric.update([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]])
-    >>> round(float(metric.compute()), 4)
-    0.5652
+    Examples:
+        >>> metric = MaskFScore(form="labels")
+        >>> metric.update([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]])
+        >>> round(float(metric.compute()), 4)
+        0.5652
 
     Args:
         videos_per_call: Videos of one official call: 1 in AVSBench, 2 in AVSegFormer. In distributed runs calls are

@@ -31,10 +31,11 @@ class SemanticMask(ScoreMetric):
     The official loader pads clips of 5 seconds to 10 frames of background and scores them all: to reproduce published
     numbers pass those frames as valid.
 
-    >>> metric = SemanticMask(num_classes=3)
-    >>> metric.update([[[[0, 2], [1, 1]]]], [[[[0, 2], [1, 2]]]])
-    >>> round(metric.compute()["mIoU"], 3)
-    0.667
+    Examples:
+        >>> metric = SemanticMask(num_classes=3)
+        >>> metric.update([[[[0, 2], [1, 1]]]], [[[[0, 2], [1, 2]]]])
+        >>> round(metric.compute()["mIoU"], 3)
+        0.667
 
     Args:
         num_classes: Number of classes K, background included; 71 where neither it nor `classes` is given.

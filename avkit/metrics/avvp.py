@@ -29,11 +29,12 @@ class ParsingF1(ScoreMetric):
     over the classes that occur. Event adds the counts of both modalities; Type is the mean of A, V and AV.
     Tables show percent; values are fractions.
 
-    >>> metric = ParsingF1(num_classes=2)
-    >>> scores = [[[0.9, 0.1], [0.8, 0.1]]]
-    >>> metric.update(scores, scores, [[[1, 0], [1, 0]]], [[[1, 0], [0, 0]]])
-    >>> metric.compute()["segment/A"]
-    1.0
+    Examples:
+        >>> metric = ParsingF1(num_classes=2)
+        >>> scores = [[[0.9, 0.1], [0.8, 0.1]]]
+        >>> metric.update(scores, scores, [[[1, 0], [1, 0]]], [[[1, 0], [0, 0]]])
+        >>> metric.compute()["segment/A"]
+        1.0
 
     Args:
         num_classes: Number of classes K; 25 where neither it nor `classes` is given.

@@ -34,10 +34,11 @@ class CaptionScores(ScoreMetric):
     After `compute`, `notes` holds the limitations by score name, such as why METEOR was not run. For validation during
     training, `CaptionScores("plain", meteor=False, rouge=False, cider=False)` needs no Java.
 
-    >>> metric = CaptionScores(tokenizer="plain", meteor=False)
-    >>> metric.update(["a dog barks"], ["a dog barks"])
-    >>> round(metric.compute()["BLEU-2"], 3)
-    1.0
+    Examples:
+        >>> metric = CaptionScores(tokenizer="plain", meteor=False)
+        >>> metric.update(["a dog barks"], ["a dog barks"])
+        >>> round(metric.compute()["BLEU-2"], 3)
+        1.0
 
     Args:
         tokenizer: `auto`, `ptb` or `plain`.

@@ -36,11 +36,12 @@ class EventDetectionMAP(ScoreMetric):
     Classes are those of the targets; one without detections counts as 0. Videos are scored in the order of their names,
     so that ties are broken alike however the videos were batched or distributed over processes.
 
-    >>> metric = EventDetectionMAP()
-    >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
-    >>> metric.update(["a"], [{**event, "scores": [0.9]}], [event])
-    >>> metric.compute()["Avg"]
-    1.0
+    Examples:
+        >>> metric = EventDetectionMAP()
+        >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
+        >>> metric.update(["a"], [{**event, "scores": [0.9]}], [event])
+        >>> metric.compute()["Avg"]
+        1.0
 
     Args:
         ties: Which of detections with equal scores comes first, see `average_precision`.

@@ -25,11 +25,12 @@ class EventRecall(ScoreMetric):
     calls the share a precision; it divides by the number of true events, so it is a recall. It does not say which
     detections count: here all that are given do, so a long list of guesses scores high.
 
-    >>> metric = EventRecall()
-    >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
-    >>> metric.update(["a"], [{**event, "scores": [0.9]}], [event])
-    >>> metric.compute()["(0, 5] s"]
-    1.0
+    Examples:
+        >>> metric = EventRecall()
+        >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
+        >>> metric.update(["a"], [{**event, "scores": [0.9]}], [event])
+        >>> metric.compute()["(0, 5] s"]
+        1.0
 
     Args:
         edges: Ends of the ranges in seconds, ascending; each range leaves out its lower end and holds its upper one.

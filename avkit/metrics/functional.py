@@ -35,8 +35,9 @@ __all__ = [
 def mask_iou(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None = None, **options: Any) -> float:
     """Mean IoU of masks of what sounds, as S4 and MS3 publish it.
 
-    >>> mask_iou([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]], form="labels")
-    0.5
+    Examples:
+        >>> mask_iou([[[[1, 1], [0, 0]]]], [[[[1, 0], [0, 0]]]], form="labels")
+        0.5
 
     Args:
         scores: Of every pixel, float (B, T, H, W), or labels of 0 and 1; without B for one clip.
@@ -52,8 +53,9 @@ def mask_iou(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None = Non
 def mask_f_score(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None = None, **options: Any) -> float:
     """F-score of masks with beta² = 0.3 at the best of 255 thresholds, as S4 and MS3 publish it.
 
-    >>> round(mask_f_score([[[[0.9, 0.8], [0.1, 0.1]]]], [[[[1, 0], [0, 0]]]], form="probabilities"), 3)
-    1.0
+    Examples:
+        >>> round(mask_f_score([[[[0.9, 0.8], [0.1, 0.1]]]], [[[[1, 0], [0, 0]]]], form="probabilities"), 3)
+        1.0
 
     Args:
         scores: Of every pixel, float (B, T, H, W); without B for one clip.
@@ -71,8 +73,9 @@ def semantic_mask(
 ) -> dict[str, float]:
     """Mean IoU and F-score over classes, as AVSS publishes them.
 
-    >>> round(semantic_mask([[[[0, 2], [1, 1]]]], [[[[0, 2], [1, 2]]]], num_classes=3)["mIoU"], 3)
-    0.667
+    Examples:
+        >>> round(semantic_mask([[[[0, 2], [1, 1]]]], [[[[0, 2], [1, 2]]]], num_classes=3)["mIoU"], 3)
+        0.667
 
     Args:
         preds: Scores of every class, float (B, T, K, H, W), or labels, integers (B, T, H, W); without B for one clip.
@@ -88,8 +91,9 @@ def semantic_mask(
 def segment_accuracy(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None = None, **options: Any) -> float:
     """Share of segments with the correct class, as AVE publishes it.
 
-    >>> segment_accuracy([[0, 3, 3, 0]], [[0, 3, 0, 0]])
-    0.75
+    Examples:
+        >>> segment_accuracy([[0, 3, 3, 0]], [[0, 3, 0, 0]])
+        0.75
 
     Args:
         scores: Score of every class in every segment, (B, T, K), or the predicted class (B, T).
@@ -112,9 +116,10 @@ def parsing_f1(
 ) -> dict[str, float]:
     """The ten F-scores of audio-visual video parsing, as LLP publishes them.
 
-    >>> heard = [[[0.9, 0.1], [0.8, 0.1]]]
-    >>> parsing_f1(heard, heard, [[[1, 0], [1, 0]]], [[[1, 0], [1, 0]]], num_classes=2)["segment/AV"]
-    1.0
+    Examples:
+        >>> heard = [[[0.9, 0.1], [0.8, 0.1]]]
+        >>> parsing_f1(heard, heard, [[[1, 0], [1, 0]]], [[[1, 0], [1, 0]]], num_classes=2)["segment/AV"]
+        1.0
 
     Args:
         audio: Probability of each class being audible in each segment, (B, T, K).
@@ -132,11 +137,12 @@ def parsing_f1(
 def source_localization(preds: ArrayLike, target: ArrayLike, **options: Any) -> dict[str, float]:
     """cIoU@0.5 and AUC of heat maps, as VGG-SS and Flickr-SoundNet publish them.
 
-    >>> import numpy as np
-    >>> target = np.zeros((1, 224, 224))
-    >>> target[:, :112] = 1
-    >>> source_localization(target, target)["cIoU@0.5"]
-    1.0
+    Examples:
+        >>> import numpy as np
+        >>> target = np.zeros((1, 224, 224))
+        >>> target[:, :112] = 1
+        >>> source_localization(target, target)["cIoU@0.5"]
+        1.0
 
     Args:
         preds: One map per picture, (B, h, w) of any size and range.
@@ -151,8 +157,9 @@ def source_localization(preds: ArrayLike, target: ArrayLike, **options: Any) -> 
 def answer_accuracy(scores: ArrayLike, target: ArrayLike, types: Sequence[str], **options: Any) -> dict[str, float]:
     """Accuracy of answers by question type, by modality and overall, as MUSIC-AVQA and AVQA publish it.
 
-    >>> answer_accuracy([2, 5], [2, 4], ["Audio Counting", "Visual Counting"])["Overall"]
-    0.5
+    Examples:
+        >>> answer_accuracy([2, 5], [2, 4], ["Audio Counting", "Visual Counting"])["Overall"]
+        0.5
 
     Args:
         scores: Score of every answer, float (B, answers), or the given answers, integers or words (B,).
@@ -173,9 +180,10 @@ def event_detection_map(
 ) -> dict[str, float]:
     """Mean average precision of events at overlaps of 0.1 to 0.9, as UnAV-100 publishes it.
 
-    >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
-    >>> event_detection_map(["a"], [{**event, "scores": [0.9]}], [event])["Avg"]
-    1.0
+    Examples:
+        >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
+        >>> event_detection_map(["a"], [{**event, "scores": [0.9]}], [event])["Avg"]
+        1.0
 
     Args:
         videos: Names.
@@ -196,9 +204,10 @@ def event_recall(
 ) -> dict[str, float]:
     """Recall of events by the duration of the true ones, as Figure 3 of CCNet shows it.
 
-    >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
-    >>> event_recall(["a"], [{**event, "scores": [0.9]}], [event])["(0, 5] s"]
-    1.0
+    Examples:
+        >>> event = {"segments": [[1.0, 4.0]], "labels": [7]}
+        >>> event_recall(["a"], [{**event, "scores": [0.9]}], [event])["(0, 5] s"]
+        1.0
 
     Args:
         videos: Names.
@@ -216,8 +225,9 @@ def caption_scores(
 ) -> dict[str, float]:
     """BLEU-1 to 4, ROUGE-L, METEOR and CIDEr of captions, as the COCO caption evaluation computes them.
 
-    >>> caption_scores(["a dog barks"], ["a dog barks loudly"], tokenizer="plain", meteor=False)["BLEU-2"] > 0.5
-    True
+    Examples:
+        >>> caption_scores(["a dog barks"], ["a dog barks loudly"], tokenizer="plain", meteor=False)["BLEU-2"] > 0.5
+        True
 
     Args:
         predictions: N captions.

@@ -49,9 +49,10 @@ class ScoreRow:
 def wilson(correct: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of n independent answers.
 
-    >>> low, high = wilson(9, 10)
-    >>> round(low, 3), round(high, 3)
-    (0.596, 0.982)
+    Examples:
+        >>> low, high = wilson(9, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.596, 0.982)
 
     Args:
         correct: How many of them are right, from 0 to n; a fraction where answers are right in part, for which the

@@ -55,8 +55,9 @@ def ptb_tokens(captions: Sequence[str], timeout: float = 120.0) -> list[str]:
 def plain_tokens(captions: Sequence[str]) -> list[str]:
     """Tokens by regular expressions that follow the official tokeniser on everyday English, without Java.
 
-    >>> plain_tokens(["The dog's owner (a man) can't sing!"])
-    ["the dog 's owner -lrb- a man -rrb- ca n't sing"]
+    Examples:
+        >>> plain_tokens(["The dog's owner (a man) can't sing!"])
+        ["the dog 's owner -lrb- a man -rrb- ca n't sing"]
 
     Known differences: rare abbreviations, and sentences glued together without a space.
 

@@ -30,11 +30,12 @@ _WIDTH = 1 + len(_CURVE) + 1 + 1 + 3
 class SourceLocalization(ScoreMetric):
     """cIoU@0.5 and AUC of heat maps, as published for VGG-SS and Flickr-SoundNet, and two clean metrics.
 
-    >>> metric = SourceLocalization(size=4)
-    >>> target = [[[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]]
-    >>> metric.update([[[0.9, 0.8, 0.1, 0.2]] * 4], target)
-    >>> metric.compute()["cIoU@0.5"]
-    1.0
+    Examples:
+        >>> metric = SourceLocalization(size=4)
+        >>> target = [[[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]]
+        >>> metric.update([[[0.9, 0.8, 0.1, 0.2]] * 4], target)
+        >>> metric.compute()["cIoU@0.5"]
+        1.0
 
     Args:
         protocol: `ez_vsl`, as in newer papers, or `lvs`; they differ in how maps are resized and thresholded.

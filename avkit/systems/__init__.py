@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from avkit.systems.base import RunContext, System, SystemConfig
     from avkit.systems.checkpoints import OfficialNetwork
 
+__all__ = [
+    "DEFAULT",
+    "NETWORKS",
+    "SYSTEMS",
+    "create_system",
+    "find_config",
+    "find_network",
+    "list_systems",
+    "make_config",
+]
+
 #: The system of a run that names none.
 DEFAULT = "av_unified"
 #: Configs of systems by the name that `--model.system.name` takes.
@@ -50,6 +61,10 @@ NETWORKS: dict[str, str] = {
     "ez_vsl": "avkit.systems.ez_vsl.network:EZVSL",
     "lvs": "avkit.systems.lvs.network:LVS",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def list_systems() -> list[str]:

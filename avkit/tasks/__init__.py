@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from avkit.batch import Vocabulary
     from avkit.tasks.base import Task
 
+__all__ = ["TASKS", "VARIANTS", "build_tasks", "find_task", "list_tasks", "split_names"]
+
 #: Name on the command line, and where the task lives.
 TASKS: dict[str, str] = {
     "ra_ssu": "avkit.tasks.ra_ssu:RegionAwareUnderstanding",
@@ -24,6 +26,10 @@ TASKS: dict[str, str] = {
 
 #: Those that ask what another asks, learnt otherwise; `all` leaves them out.
 VARIANTS = ("ave_weak",)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def split_names(tasks: str | list[str]) -> list[str]:
