@@ -74,14 +74,6 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
     assert scores[2] == pytest.approx(scores[1], abs=1e-3)
 
 
-def test_processes_share_a_batch_unevenly_and_say_so(tmp_path, capsys):
-    options = ("--report", "false", "--trainer.max_epochs", "1", "--data.batch_size.trimmed", "3")
-    assert fit(tmp_path, "odd", "--trainer.devices", "2", *options, tasks="avs") == 0
-    output = capsys.readouterr().out
-    assert "note: data.batch_size.trimmed 3 is shared by 2 processes as 2+1 clips." in output
-    assert fit(tmp_path, "many", "--trainer.devices", "many") == 2
-
-
 def test_report_has_every_headline_with_baseline_and_listening(whole):
     report = json.loads((whole.path / "report.json").read_text())
     rows = {(r["task"], r["metric"]): r for r in report["rows"]}

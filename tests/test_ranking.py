@@ -5,8 +5,6 @@ import random
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn import functional as F
 
 from avkit.batch import Batch, Prediction, Vocabulary
@@ -57,7 +55,7 @@ def test_the_worst_and_best_of_all_samples_are_kept(tasks):
         (39, 0.8, "2nd best"),
         (17, 1.0, "best"),
     ]
-    assert ranking.counts("ave") == 40
+    assert ranking.count("ave") == 40
     assert ranking.chosen("ave") == ranking.chosen("ave")
 
 
@@ -72,32 +70,6 @@ def test_order_and_batches_do_not_matter(tasks):
 def test_no_sample_is_shown_twice(tasks):
     chosen, _ = ranked(tasks, [0, 1, 2], {0: 5, 1: 3, 2: 9}, 2)
     assert [number for number, _, _ in chosen] == [1, 0, 2]
-
-
-def rank_a_share(rank, folder, right, shares, expected):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    tasks = build_tasks(["ave"], Vocabulary(classes=["dog", "saw"]))
-    for share in shares:
-        chosen, ranking = ranked(tasks, share[rank], right, 4)
-        assert chosen == expected
-        assert ranking.counts("ave") == len(right)
-        assert [sample.number for sample in ranking.chosen("ave")] == [number for number, _, _ in expected]
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_choose_the_samples_that_one_does(tasks, tmp_path):
-    right = {number: (7 * number) % 11 for number in range(20)}
-    expected, _ = ranked(tasks, list(range(20)), right, 5)
-    numbers = [number for number, _, _ in expected]
-    apart = [number for number in range(20) if number not in numbers]
-    shares = [
-        (list(range(0, 20, 2)), list(range(1, 20, 2))),  # each has some of the chosen
-        (apart, numbers),  # one has them all
-        ([], list(range(20))),  # one has no sample
-    ]
-    mp.spawn(rank_a_share, (str(tmp_path), right, shares, expected), nprocs=2)
 
 
 def test_one_sample_of_a_batch_with_several_questions_of_a_clip():

@@ -27,7 +27,6 @@ ALLOWED = {
     "training/weights_file.py": {"safe_open": "facts of weights, within file_errors"},
     "training/history.py": {"json.loads": "own lines; damaged ones are left out"},
     "files.py": {"json.loads": "own line of a lock; a damaged one stands for an unknown holder"},
-    "cli/processes.py": {"json.loads": "from a process of its own"},
     "extraction/cluster.py": {"json.loads": "from a process of its own"},
     "metrics/captions.py": {"json.loads": "text that was made in memory"},
     "metrics/avqa.py": {"json.loads": "a question type that a caller gives"},

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from avkit.training.options import share_batch
 from avkit.training.sampler import BatchPlan, task_weights
 
 SIZES = {"a": 10, "b": 7}
@@ -71,7 +70,7 @@ def test_ranks_share_the_task_and_split_the_samples():
 
 @pytest.mark.parametrize(("size", "ranks"), [(64, 6), (7, 3), (5, 5)])
 def test_ranks_share_a_batch_unevenly_as_one_process_would_take_it(size, ranks):
-    each, extra = share_batch(size, ranks)
+    each, extra = divmod(size, ranks)
     options = {"sizes": {"a": 100}, "weights": {"a": 1.0}}
     parts = [
         plan(**options, batch_sizes={"a": each}, extra={"a": extra}, rank=rank, world_size=ranks).steps(0, 5)
@@ -83,10 +82,6 @@ def test_ranks_share_a_batch_unevenly_as_one_process_would_take_it(size, ranks):
         counts = [len(own) for _, own, _ in shares]
         assert sum(counts) == size
         assert max(counts) - min(counts) <= 1
-
-
-def test_each_rank_takes_one_sample_of_a_batch_that_is_too_small():
-    assert share_batch(2, 6) == (1, 0)
 
 
 def test_ranks_take_disjoint_samples_and_draws_of_their_own():

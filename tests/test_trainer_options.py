@@ -42,8 +42,6 @@ def test_a_logger_without_its_package_is_named(tmp_path, capsys, name):
         (["--trainer.precision", "16-true"], "trainer.precision is '16-true'; avkit takes 32-true, 16-mixed"),
         (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true'"),
         (["--trainer.precision", "16-mixed", "--trainer.accelerator", "cpu"], "Use --trainer.precision bf16-mixed"),
-        (["--trainer.strategy", "fsdp"], "trainer.strategy is 'fsdp'"),
-        (["--trainer.num_nodes", "2"], "trainer.num_nodes is 2"),
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run is True"),
         (["--trainer.limit_predict_batches", "2"], "trainer.limit_predict_batches is 2"),
         (["--trainer.use_distributed_sampler", "true"], "trainer.use_distributed_sampler is True"),
@@ -65,7 +63,6 @@ def test_a_logger_without_its_package_is_named(tmp_path, capsys, name):
         ),
         (["--lr_scheduler", "ReduceLROnPlateau", "--lr_scheduler.monitor", "loss"], "Unknown figure for lr_scheduler"),
         (["--data.scenes.test_size", "0"], "data.scenes.test_size is 0"),
-        (["--trainer.devices", "2", "--data.scenes.val_size", "1"], "1 validation clips, fewer than the 2 processes"),
     ],
 )
 def test_what_has_no_meaning_is_refused_before_the_folder_is_made(tmp_path, capsys, words, message):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: one file per command, imported when it is called."""
 
-import os
 import shlex
 import sys
+import time
 from importlib import import_module
 from keyword import iskeyword
 
+from avkit.cli.rank import process_rank
 from avkit.errors import Stopped, unknown_name
 
 #: Name of each command, which is that of its module (`import_` for `import`), and its line of help.
@@ -30,6 +31,11 @@ COMMANDS: dict[str, str] = {
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }
+
+#: Commands that several processes may run together.
+_TOGETHER = ("fit", "validate", "test")
+#: Seconds for which one of several processes leaves it to the first one to say what is wrong.
+_PATIENCE = 2.0
 
 USAGE = """usage: avkit COMMAND ...
 
@@ -72,14 +78,14 @@ def main(args: list[str] | None = None) -> int:
     rest = given[1:]
     from avkit.training.stop_signals import STOP_SIGNALS, end_helpers
 
-    further_process = "AVKIT_RANK" in os.environ
-    with STOP_SIGNALS.handled(ignored=further_process):
+    STOP_SIGNALS.quiet = name in _TOGETHER and process_rank() > 0
+    with STOP_SIGNALS.handled():
         try:
             return _call(name, rest)
         except Stopped as e:
             STOP_SIGNALS.ignore()
             end_helpers()
-            if not further_process:
+            if not STOP_SIGNALS.quiet:
                 print(f"\navkit {name}: {_last_words(e, name, rest)}", file=sys.stderr)
             return e.exit_code
 
@@ -114,5 +120,23 @@ def _call(name: str, rest: list[str]) -> int:
             raise
         from avkit.cli.failures import describe
 
-        print(f"avkit {name}: {describe(error)}", file=sys.stderr)
+        text = describe(error)
+        if name in _TOGETHER and process_rank():
+            if _is_ended():
+                return 2
+            text = f"rank {process_rank()}: {text}"
+        print(f"avkit {name}: {text}", file=sys.stderr)
         return 2
+
+
+def _is_ended() -> bool:
+    """Whether this process, one of several, is ended within a few seconds, since the first has failed too."""
+    from avkit.training.stop_signals import STOP_SIGNALS
+
+    until = time.monotonic() + _PATIENCE
+    while STOP_SIGNALS.received is None and time.monotonic() < until:
+        try:
+            time.sleep(0.1)
+        except Stopped:
+            return True
+    return STOP_SIGNALS.received is not None

@@ -65,6 +65,8 @@ def report_run(
 ) -> Path:
     """Score the best checkpoint on the test split, print the table, write the report; returns the HTML's path.
 
+    With several processes all must call it; the first one prints and writes, the others return the run's folder.
+
     Args:
         cli: Trainer, model and data.
         run: The run.
@@ -84,6 +86,9 @@ def report_run(
     with saved_predictions(cli, run):
         cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
     seconds = time.perf_counter() - start
+    examples = ranked_examples(cli.trainer, model, data, model.ranking, beside)
+    if not cli.trainer.is_global_zero:
+        return run.path
     sizes = {task: data.coverage("test", task) for task in model.benchmarks}
     rows = label_splits(data, score_rows(model, data.benchmarks, "test", sizes))
     predictions = run.path / PREDICTIONS if cli.config.save_predictions else None
@@ -93,7 +98,7 @@ def report_run(
         name=run.path.name,
         title=f"{', '.join(model.tasks)} on {data.dataset}",
         rows=rows,
-        examples=ranked_examples(model, data, model.ranking, beside),
+        examples=examples,
         examples_note=f"Of all test samples of each task the {WORST} answered worst and the {BEST} answered best.",
         curves=curves(run),
         efficiency=efficiency(model, data.first_batches("test", 1)),

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from avkit.training.datamodule import AVDataModule
 from avkit.training.evaluator import silence
 from avkit.training.module import AVModel
 from avkit.training.ranking import SampleRanking
+from avkit.training.shared_evaluation import ResultsInOrder
 
 #: Most pictures of a sample that are shown; of longer clips they are evenly apart.
 PICTURES = 12
@@ -79,26 +81,34 @@ def _add_notes(example: Example, pictures: FeaturePictures, *, has_parts: bool) 
 
 
 def ranked_examples(
-    model: AVModel, data: AVDataModule, ranking: SampleRanking, beside: Beside | None = None
+    trainer: L.Trainer, model: AVModel, data: AVDataModule, ranking: SampleRanking, beside: Beside | None = None
 ) -> list[Example]:
     """The test samples of each benchmark that are answered worst, the worst first, and those answered best, best last.
 
-    With several processes all must call it.
+    With several processes all must call it: each makes its share, and the first one has them all.
 
     Args:
+        trainer: What tested them.
         model: The model.
         data: Its data, from which the chosen samples are read again.
-        ranking: Scores of all test samples.
+        ranking: Scores of all test samples, in the first process.
         beside: Another run whose answers are shown too.
     """
     shown: list[Example] = []
+    results = ResultsInOrder(shown.append)
     datasets = {name: data.split("test", name) for name in model.benchmarks}
+    place = 0
     for name, task in model.benchmarks.items():
-        chosen = ranking.chosen(name)
-        batches = data.batches_of("test", {name: [sample.number for sample in chosen]}, size=1)
-        for example, sample in zip(examples(model, batches, datasets, beside), chosen, strict=True):
-            example.score = f"{task.monitor} {100 * sample.score:.1f}, {sample.rank} of {ranking.counts(name)}"
-            shown.append(example)
+        chosen = trainer.strategy.broadcast(ranking.chosen(name))
+        count = trainer.strategy.broadcast(ranking.count(name))
+        own = chosen[trainer.global_rank :: trainer.world_size]
+        batches = data.batches_of("test", {name: [sample.number for sample in own]}, size=1)
+        made = zip(examples(model, batches, datasets, beside), own, strict=True)
+        for number, (example, sample) in enumerate(made):
+            example.score = f"{task.monitor} {100 * sample.score:.1f}, {sample.rank} of {count}"
+            results.hold(place + trainer.global_rank + number * trainer.world_size, example)
+        place += len(chosen)
+    results.flush()
     return shown
 
 

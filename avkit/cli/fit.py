@@ -5,22 +5,21 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from socket import gethostname
 
-import torch
-import torch.distributed as dist
-
-from avkit.cli.processes import process_rank, receive
+from avkit.cli.provenance import versions_in_common
 from avkit.cli.seeds import compare_seeds, run_seeds, seeds_of
 from avkit.cli.start_table import print_start_table
 from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.cli.training_checks import check_before_training
-from avkit.errors import AvkitError, Stopped
+from avkit.errors import RunError, Stopped
 from avkit.files import remove_leftovers
 from avkit.report import open_console
 from avkit.systems.encoder_weights import check_encoder_weights
 from avkit.training.history import History
+from avkit.training.processes import first_decides, gathered, together
 from avkit.training.run_folder import RunFolder, new_run, newest_run
 from avkit.training.run_lock import locked
 
@@ -30,10 +29,11 @@ def run(args: list[str]) -> int:
     if "--help-all" in args:
         make_cli(["--help" if word == "--help-all" else word for word in args])
     seeds = seeds_of(args)
-    if seeds is None or process_rank():
+    if seeds is None:
         return train(args)
     parent = run_seeds(args, seeds, train, lambda: run_name(make_cli(args)))
-    compare_seeds(parent, seeds)
+    if parent is not None:
+        compare_seeds(parent, seeds)
     return 0
 
 
@@ -41,27 +41,30 @@ def train(args: list[str]) -> int:
     """Train one run; `args` are the words after `avkit fit`."""
     start = time.perf_counter()
     cli = make_cli(args, training=True)
-    if process_rank():
-        path, checkpoint = receive()
-        _train(cli, RunFolder(path), checkpoint)
-        return 0
-    try:
-        if not cli.config.ckpt_path:
-            check_encoder_weights(cli.model.system)
-        resumed, checkpoint = _choose_checkpoint(cli)
-        check_before_training(cli, checkpoint)
-        run = resumed or new_run(Path(cli.config.out), run_name(cli))
-        run.create()
-        with locked(run.path), _how_to_go_on(cli, run, args):
+    is_first = cli.trainer.is_global_zero
+    resumed, checkpoint = _choose_checkpoint(cli) if is_first else (None, None)
+    if not cli.config.ckpt_path:
+        check_encoder_weights(cli.model.system)
+    check_before_training(cli, checkpoint)
+    with together(cli.trainer, ["fit", *args], versions_in_common()), ExitStack() as held:
+
+        def open_folder() -> tuple[RunFolder, str | None]:
+            run = resumed or new_run(Path(cli.config.out), run_name(cli))
+            run.create()
+            held.enter_context(locked(run.path))
             remove_leftovers(run.path, alone=True)
             cli.write_facts(run, args)
-            _train_together(cli, run, checkpoint)
+            return RunFolder(run.path), checkpoint
+
+        run, checkpoint = first_decides(cli.trainer, open_folder)
+        _check_shared(run)
+        with _how_to_go_on(cli, run, args):
+            _print_start(cli, run)
+            _train(cli, run, checkpoint)
             minutes = (time.perf_counter() - start) / 60
             print(f"trained {cli.trainer.global_step} steps in {minutes:.1f} min")
             if cli.config.report:
                 _report(cli, run, minutes)
-    finally:
-        cli.others.end()
     return 0
 
 
@@ -95,26 +98,27 @@ def _without_checkpoint(args: Sequence[str]) -> list[str]:
     return words
 
 
-def _train_together(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
-    """Train in this process and in those that were started with it."""
-    try:
-        cli.others.send(str(run.path), checkpoint)
-        _print_start(cli, run)
-        _train(cli, run, checkpoint)
-    except RuntimeError as e:
-        if not isinstance(e, AvkitError):  # perhaps a lost connection: then the other process knows the cause
-            cli.others.join(failed=True)
-        raise
-    cli.others.join()
+def _check_shared(run: RunFolder) -> None:
+    """Refuse a folder that a machine does not see: all machines read the checkpoints in it.
+
+    Raises:
+        RunError: With the machine.
+    """
+    blind = [machine for machine in gathered("" if run.facts.exists() else gethostname()) if machine]
+    if blind:
+        raise RunError(
+            f"{run.path}, which the first process has made, is not to be seen on {', '.join(dict.fromkeys(blind))}. "
+            "Choose an --out FOLDER that all machines share."
+        )
 
 
 def _print_start(cli: AVCLI, run: RunFolder) -> None:
     device = str(cli.trainer.strategy.root_device)
-    if cli.others.others:
-        device += f" in {len(cli.others.others) + 1} processes"
+    if cli.trainer.world_size > 1:
+        device += f" in {cli.trainer.world_size} processes"
     print(f"avkit fit: {', '.join(cli.model.tasks)} on {cli.datamodule.dataset}, {device}, into {run.path}")
     print_start_table(open_console(), cli.datamodule, ["val", "test"] if cli.config.report else ["val"])
-    shared = cli.datamodule.sharing_notes(len(cli.others.others) + 1)
+    shared = cli.datamodule.sharing_notes(cli.trainer.world_size)
     for note in [*cli.datamodule.notes(), *shared, *cli.model.system.config.notes()]:
         print(f"note: {note}")
 
@@ -122,24 +126,18 @@ def _print_start(cli: AVCLI, run: RunFolder) -> None:
 def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
     """Train in this process, together with the others if there are any."""
     cli.attach(run, training=True)
-    try:
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
-        kept = cli.config.trainer.enable_checkpointing
-        if (
-            kept and not run.last.exists() and not run.best.exists()
-        ):  # zero steps were asked for: the untrained model is tested
-            cli.trainer.save_checkpoint(run.last)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        torch.set_num_threads(cli.threads)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
+    empty = first_decides(cli.trainer, lambda: not run.checkpoint_files())
+    if empty and cli.config.trainer.enable_checkpointing:  # zero steps were asked for: the untrained model is tested
+        cli.trainer.save_checkpoint(run.last)
 
 
 def _report(cli: AVCLI, run: RunFolder, minutes: float) -> None:
     """Test the best checkpoint and write the report."""
     from avkit.cli.evaluate import report_run
 
-    history = next(callback for callback in vars(cli.trainer)["callbacks"] if isinstance(callback, History))
+    histories = [callback for callback in vars(cli.trainer)["callbacks"] if isinstance(callback, History)]
+    history = histories[0] if histories else None
     cli.trainer = cli.evaluation_trainer()
     report_run(cli, run, history, training_minutes=minutes)
 

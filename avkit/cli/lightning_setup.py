@@ -47,7 +47,12 @@ def no_gpu(accelerator: str, option: str = "") -> str | None:
 
 def quiet() -> None:
     """Silence Lightning's advice that does not apply to avkit."""
-    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+    for name in (
+        "pytorch.utilities.rank_zero",
+        "pytorch.trainer.connectors.signal_connector",
+        "fabric.utilities.seed",
+        "fabric.utilities.distributed",
+    ):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     for pattern in _WARNINGS:
         warnings.filterwarnings("ignore", pattern)

@@ -23,6 +23,14 @@ def versions() -> dict[str, str]:
     return names
 
 
+def versions_in_common() -> str:
+    """The versions that processes which train together must share."""
+    own = versions()
+    names = ("avkit", "lightning", "torch")
+    python = own["python"].rpartition(".")[0]
+    return ", ".join([*(f"{name} {own[name]}" for name in names), f"Python {python}"])
+
+
 def commit() -> str:
     """The commit of avkit's checkout, with `-dirty` after it if files were changed; empty outside of a checkout."""
     root = Path(__file__).parents[2]

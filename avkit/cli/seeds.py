@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avkit.cli.given_options import last_value
+from avkit.cli.rank import process_rank
 from avkit.errors import RunError, Stopped, count_of
 from avkit.files import hold, release_lock, write_file
 from avkit.leaderboard.records import RECORDS
@@ -52,7 +53,7 @@ def seeds_of(args: Sequence[str]) -> list[int] | None:
 
 def run_seeds(
     args: Sequence[str], seeds: Sequence[int], train: Callable[[list[str]], int], default_name: Callable[[], str]
-) -> Path:
+) -> Path | None:
     """Train and test with each seed, in folders `seed-N` of one folder, and compare them.
 
     The same command goes on where it was stopped: runs that are done are kept, others go on from their last state.
@@ -65,7 +66,7 @@ def run_seeds(
         default_name: Gives the name of the folder where the command names none.
 
     Returns:
-        The folder.
+        The folder; None in a process that others have started with the first one, which takes part in the trainings.
 
     Raises:
         ValueError: If the command also asks for one seed, or for a checkpoint.
@@ -78,7 +79,12 @@ def run_seeds(
                 "one of them out."
             )
     words = _without(args, (_OPTION, "--name", "--out"))
-    parent = _folder(args, words, default_name)
+    if process_rank():
+        earlier = _earlier_folder(args, words, default_name)
+        for seed in [seed for seed in seeds if earlier is None or not (earlier / f"seed-{seed}" / RECORDS).exists()]:
+            train([*words, *_place(Path("runs"), seed, words)])
+        return None
+    parent = _earlier_folder(args, words, default_name) or _new_folder(args, default_name)
     with _held(parent):
         write_file(parent / SEEDS, json.dumps({"command": words}, indent=1) + "\n")
         for seed in seeds:
@@ -90,15 +96,23 @@ def run_seeds(
     return parent
 
 
-def _folder(args: Sequence[str], words: Sequence[str], default_name: Callable[[], str]) -> Path:
-    """The folder that the same command, but for its seeds, made before; else a new one."""
-    out = Path(str(last_value(args, "out") or "runs"))
+def _out_and_name(args: Sequence[str], default_name: Callable[[], str]) -> tuple[Path, str]:
     name = str(last_value(args, "name") or "") or default_name()
+    return Path(str(last_value(args, "out") or "runs")), name
+
+
+def _earlier_folder(args: Sequence[str], words: Sequence[str], default_name: Callable[[], str]) -> Path | None:
+    """The folder that the same command, but for its seeds, made before."""
+    out, name = _out_and_name(args, default_name)
     for path in sorted(out.glob(f"{name}*/{SEEDS}")):
         numbered = path.parent.name.removeprefix(f"{name}-").isdigit()
         if (path.parent.name == name or numbered) and read_json(path).get("command") == list(words):
             return path.parent
-    return new_run(out, name).path
+    return None
+
+
+def _new_folder(args: Sequence[str], default_name: Callable[[], str]) -> Path:
+    return new_run(*_out_and_name(args, default_name)).path
 
 
 @contextmanager
@@ -119,15 +133,21 @@ def _train_seed(parent: Path, seed: int, words: Sequence[str], train: Callable[[
     if (run.path / RECORDS).exists():
         print(f"seed {seed}: {run.path} is done")
         return
-    place = ["--seed_everything", str(seed), "--out", str(parent), "--name", run.path.name]
-    if last_value(words, "seeds") is not None:  # of a config file
-        place += [_OPTION, "null"]
+    place = _place(parent, seed, words)
     if run.checkpoint_files():
         place += ["--ckpt_path", str(run.last)]
     elif run.path.exists():  # it was stopped before anything was kept
         shutil.rmtree(run.path)
     print(f"seed {seed}:")
     train([*words, *place])
+
+
+def _place(parent: Path, seed: int, words: Sequence[str]) -> list[str]:
+    """The words that say the seed of a training, and where it writes."""
+    place = ["--seed_everything", str(seed), "--out", str(parent), "--name", f"seed-{seed}"]
+    if last_value(words, "seeds") is not None:  # of a config file
+        place += [_OPTION, "null"]
+    return place
 
 
 def _without(args: Sequence[str], options: Sequence[str]) -> list[str]:

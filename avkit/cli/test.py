@@ -12,11 +12,15 @@ def run(args: list[str]) -> int:
     cli, run = open_run("test", words)
     from avkit.cli.beside import open_beside
     from avkit.cli.evaluate import report_run
+    from avkit.cli.provenance import versions_in_common
     from avkit.files import remove_leftovers
+    from avkit.training.processes import together
 
-    remove_leftovers(run.path)
     beside = open_beside(other, cli, trust="--trust" in args) if other else None
-    report_run(cli, run, beside=beside)
+    with together(cli.trainer, ["test", *args], versions_in_common()):
+        if cli.trainer.is_global_zero:
+            remove_leftovers(run.path)
+        report_run(cli, run, beside=beside)
     return 0
 
 

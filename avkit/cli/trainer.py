@@ -2,7 +2,6 @@
 """Lightning's command line over avkit's model and data, shared by fit, validate and test."""
 
 import json
-import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
@@ -12,17 +11,18 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse.typing import register_type
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DDPStrategy
 
 from avkit.batch import Vocabulary
 from avkit.cli.dataset_option import check_dataset_option
 from avkit.cli.fewer_tasks import leave_out_other_tasks
+from avkit.cli.launched import set_processes
 from avkit.cli.lightning_setup import no_gpu, quiet
 from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
 from avkit.cli.option_errors import option_error
-from avkit.cli.processes import COUNT, Processes, process_rank
 from avkit.cli.provenance import commit, versions
 from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
@@ -75,7 +75,7 @@ class AVCLI(LightningCLI):
 
     Args:
         args: Words of the command.
-        training_command: The command to start further processes with, if devices ask for several; None for one process.
+        training: Whether the options are those of a training.
         run_vocabulary: Vocabulary of the run that is tested.
     """
 
@@ -86,16 +86,12 @@ class AVCLI(LightningCLI):
         self,
         args: Sequence[str],
         *,
-        training_command: Sequence[str] | None = None,
+        training: bool = False,
         run_vocabulary: Vocabulary | None = None,
     ) -> None:
         self.args = args
         self.run_vocabulary = run_vocabulary
-        self.training_command = training_command
-        #: Threads of this process when it was alone.
-        self.threads = torch.get_num_threads()
-        #: The processes that train together with this one.
-        self.others = Processes([], 1)
+        self.training = training
         try:
             super().__init__(
                 model_class(chosen_system(args)),
@@ -110,12 +106,8 @@ class AVCLI(LightningCLI):
         except ArgumentError as error:
             raise option_error(str(error), self.parser.get_defaults(skip_validation=True).keys()) from error
         except ValueError as error:  # jsonargparse puts what the data raised behind a text about its own link
-            self.others.end()
             if str(error).startswith("Call to compute_fn") and error.__cause__ is not None:
                 raise error.__cause__ from None
-            raise
-        except BaseException:
-            self.others.end()
             raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -161,26 +153,17 @@ class AVCLI(LightningCLI):
         return data.vocabulary
 
     def before_instantiate_classes(self) -> None:
-        """Check tasks and hardware, and start the other processes of a training in several processes."""
+        """Check tasks, hardware, and what the trainer is asked for."""
         split_names(self.config.tasks)
         trainer = self.config.trainer
-        if self.training_command:
+        if self.training:
             own_schedule = self.config.optimizer is not None
             set_epochs(trainer, self.args, own_schedule=own_schedule)
             check_trainer_options(trainer, report=self.config.report, surgery=self.config.model.surgery)
         reason = no_gpu(str(trainer.accelerator))
         if reason is not None:
             raise ValueError(reason)
-        count = self._count_processes() if self.training_command else 1
-        if count > 1:
-            trainer.devices = count
-            trainer.strategy = "ddp_find_unused_parameters_true"  # a step's gradients reach one task's head only
-            torch.set_num_threads(max(1, self.threads // count))
-            if self.training_command and process_rank() == 0:
-                self.others = Processes(self.training_command, count)
-        elif not isinstance(trainer.devices, list):  # such as [1], which names a GPU
-            trainer.devices = 1
-            trainer.strategy = "auto"
+        set_processes(trainer, self.args)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer; the data module counts batches, for each task by itself."""
@@ -193,33 +176,20 @@ class AVCLI(LightningCLI):
                 given.overfit_batches,
             )
         )
-        if self.training_command:
+        if self.training:
             check_validations(given, self.datamodule.steps)
         all_batches = {"limit_train_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
         no_validation = given.limit_val_batches == 0 and not given.overfit_batches
-        return super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
-
-    def _count_processes(self) -> int:
-        """The number of processes that train together, one per device.
-
-        Raises:
-            ValueError: If `trainer.devices` is not a number.
-        """
-        devices = self.config.trainer.devices
-        if COUNT in os.environ:  # this is one of several processes
-            return int(os.environ[COUNT])
-        if "LOCAL_RANK" in os.environ:
-            raise ValueError("avkit fit starts its processes itself. Start it once, with --trainer.devices NUMBER.")
-        if isinstance(devices, list) and len(devices) == 1:
-            return 1
-        if not str(devices).isdigit() or not int(devices):
-            raise ValueError(f"trainer.devices is {devices!r}; it takes a number of processes, or [GPU].")
-        return int(devices)
+        trainer = super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
+        if given.strategy == "auto" and isinstance(trainer.strategy, DDPStrategy):
+            trainer.strategy._ddp_kwargs["find_unused_parameters"] = True  # a step's gradients reach one task's head
+        return trainer
 
     def evaluation_trainer(self) -> L.Trainer:
-        """A trainer of this process only, without what acts on training, as `avkit test` makes one."""
+        """A trainer of the same processes, without what acts on training, as `avkit test` makes one."""
         options = {name: self.config.trainer[name] for name in EVALUATION if not name.startswith("limit_")}
-        trainer = L.Trainer(**{**TRAINER, **options, "devices": 1})
+        processes = {name: self.config.trainer[name] for name in ("devices", "num_nodes")}
+        trainer = L.Trainer(**{**TRAINER, **options, **processes})
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         trainer._signal_connector = SignalConnector(trainer)
         return trainer
@@ -237,7 +207,7 @@ class AVCLI(LightningCLI):
         if given.logger:
             place_loggers(trainer, run, given.logger)
         added = training_callbacks(
-            run, self.config.save_minutes, self.config.save_steps, main_process=process_rank() == 0
+            run, self.config.save_minutes, self.config.save_steps, main_process=trainer.is_global_zero
         )
         kept = self._given_callbacks(run)
         if not given.enable_checkpointing:
@@ -249,10 +219,17 @@ class AVCLI(LightningCLI):
         vars(trainer)["callbacks"] = trainer._callback_connector._reorder_callbacks([*kept, *added])
 
     def _given_callbacks(self, run: RunFolder) -> list[Callback]:
-        """The user's callbacks without those that Lightning adds by itself; checkpoints lie in the run's folder."""
+        """The callbacks that the user asks for, without those that avkit replaces; checkpoints lie in the run's folder.
+
+        Lightning has a callback for `max_time` and one for `enable_model_summary`, and further ones unasked.
+        """
         given = self.config_init.trainer.callbacks or []
         wanted = given if isinstance(given, list) else [given]
-        callbacks = [callback for callback in vars(self.trainer)["callbacks"] if callback in wanted]
+        callbacks = [
+            callback
+            for callback in vars(self.trainer)["callbacks"]
+            if callback in wanted or isinstance(callback, Timer | ModelSummary)
+        ]
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(run.checkpoints)
@@ -291,7 +268,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
 
     Args:
         args: Words of the command.
-        training: Start the other processes that `--trainer.devices` asks for.
+        training: Whether the options are those of a training.
         run_vocabulary: Vocabulary of the run that is tested.
 
     Raises:
@@ -304,7 +281,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
     check_dataset_option(args)
-    return AVCLI(words, training_command=["fit", *args] if training else None, run_vocabulary=run_vocabulary)
+    return AVCLI(words, training=training, run_vocabulary=run_vocabulary)
 
 
 def run_name(cli: AVCLI) -> str:

@@ -5,17 +5,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-import torch
-
 from avkit.cli.given_options import last_value
+from avkit.cli.launched import has_gpu
 
 #: Options that avkit does not take, with the values that change nothing and what to use instead.
 _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
-    "strategy": (
-        ("auto", "ddp_find_unused_parameters_true"),
-        "avkit trains its processes by DistributedDataParallel; choose their number with --trainer.devices",
-    ),
-    "num_nodes": ((1,), "avkit trains on one machine"),
     "fast_dev_run": (
         (False, 0),
         "give --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.limit_test_batches 1",
@@ -26,6 +20,8 @@ _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "plugins": ((None, []), "avkit writes checkpoints itself; --trainer.precision chooses a precision"),
     "model_registry": ((None,), "avkit keeps checkpoints in the run's folder"),
 }
+#: How strategies begin whose processes are copies of this one.
+_IN_PYTHON = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 #: Precisions that were tried; weights stay at 32 bits.
 _PRECISIONS = (None, 32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed")
 #: Callbacks that contradict what avkit does, and what to use instead.
@@ -59,12 +55,13 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
     for name, (accepted, advice) in _REFUSED.items():
         if trainer[name] not in accepted:
             raise ValueError(f"trainer.{name} is {_shown(trainer[name])}, which avkit does not take: {advice}.")
+    _check_strategy(trainer)
     if trainer.precision not in _PRECISIONS:
         raise ValueError(
             f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
             "weights at 32 bits."
         )
-    if str(trainer.precision) in ("16", "16-mixed") and not _has_gpu(str(trainer.accelerator)):
+    if str(trainer.precision) in ("16", "16-mixed") and not has_gpu(str(trainer.accelerator)):
         raise ValueError(
             f"trainer.precision is {trainer.precision!r}, which needs a GPU, and this run has none. Use "
             "--trainer.precision bf16-mixed, which a CPU has too, or leave it out."
@@ -81,9 +78,21 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
         )
 
 
-def _has_gpu(accelerator: str) -> bool:
-    """Whether a run with this accelerator is on a GPU."""
-    return accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+def _check_strategy(trainer: Any) -> None:
+    """Refuse strategies that need what is not there; others are Lightning's to take or to refuse."""
+    name = str(trainer.strategy)
+    start = name.partition("_")[0]
+    reason = ""
+    if name.startswith(_IN_PYTHON):
+        reason = "starts processes inside of Python, and avkit starts them as commands: use --trainer.strategy ddp"
+    elif start == "deepspeed" and not find_spec("deepspeed"):
+        reason = "needs the package deepspeed, and it is not installed. Leave it out for DistributedDataParallel"
+    elif start in ("deepspeed", "fsdp") and not has_gpu(str(trainer.accelerator)):
+        reason = "needs a GPU, and this run has none. Leave it out for DistributedDataParallel"
+    elif start == "fsdp" and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
+        reason = "cannot clip gradients by their norm: add --trainer.gradient_clip_val null"
+    if reason:
+        raise ValueError(f"trainer.strategy is {name!r}, which {reason}.")
 
 
 def _check_loggers(trainer: Any) -> None:

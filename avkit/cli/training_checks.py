@@ -24,7 +24,7 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
         ValueError: If a split is empty or too small, a mix is not one, or a figure is watched that there is not.
         RunError: If the checkpoint is of another model.
     """
-    _check_splits(cli)
+    _check_data(cli)
     check_samples(cli, _splits(cli))
     cli.datamodule.shares()
     for name, monitor in _monitors(cli):
@@ -33,17 +33,13 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
         check_checkpoint(cli.model, checkpoint)
 
 
-def _check_splits(cli: AVCLI) -> None:
-    """Every task has samples to train, validate and test on, and a validation clip for every process."""
-    processes = len(cli.others.others) + 1
+def _check_data(cli: AVCLI) -> None:
+    """Every task has samples to train, validate and test on, and a share of each batch for every process."""
+    data = cli.datamodule
     for split in _splits(cli):
-        for name in cli.datamodule.benchmarks:
-            count = len(cli.datamodule.indices(split, name))
-            if split == "val" and count < processes:
-                raise ValueError(
-                    f"Task {name!r} has {count} validation clips, fewer than the {processes} processes of "
-                    f"--trainer.devices {processes}. Give more clips, or fewer devices."
-                )
+        for name in data.benchmarks:
+            data.indices(split, name)
+    data.check_sharing(cli.trainer.world_size)
 
 
 def _splits(cli: AVCLI) -> list[str]:

@@ -6,7 +6,7 @@ floats depend on it in their last digits. What else it has is said by `Task.reco
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -72,10 +72,14 @@ class PredictionWriter:
         Raises:
             ValueError: If the task does not store predictions.
         """
+        self.write_records(task.name, dataset, task.records(prediction, batch))
+
+    def write_records(self, task: str, dataset: str, records: Iterable[Record]) -> None:
+        """Add what `Task.records` says of the samples of a batch."""
         if self._file is None:
             raise RuntimeError("PredictionWriter is not open; use it in a with statement.")
-        for record in task.records(prediction, batch):
-            line = {"task": task.name, "dataset": dataset, "batch": self._batches, **record}
+        for record in records:
+            line = {"task": task, "dataset": dataset, "batch": self._batches, **record}
             self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
         self._batches += 1
 

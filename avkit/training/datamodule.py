@@ -16,7 +16,7 @@ from avkit.training.epoch import EpochLength, epoch_length
 from avkit.training.feature_check import check_stored_features
 from avkit.training.items import SampleKey, TaskItems
 from avkit.training.limits import BatchLimits
-from avkit.training.loader import OrderedLoader, PlanLoader, collate_task_items
+from avkit.training.loader import PlanLoader, SharedLoader, collate_task_items
 from avkit.training.options import (
     NO_CROP,
     BatchSizeOptions,
@@ -25,7 +25,6 @@ from avkit.training.options import (
     LoaderOptions,
     SceneOptions,
     check_positive,
-    share_batch,
 )
 from avkit.training.run_datasets import RunDatasets
 from avkit.training.sampler import BatchPlan, dataset_shares, task_weights
@@ -125,21 +124,32 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
         #: Lightning's limits of batches.
         self.limits = BatchLimits()
 
+    def _training_batches(self) -> dict[str, int]:
+        """The batch sizes that training uses, by their option."""
+        names = dict.fromkeys(self.batch_size.name_for_training(spec) for spec in self.specs.values())
+        return {f"data.batch_size.{name}": vars(self.batch_size)[name] for name in names}
+
+    def check_sharing(self, processes: int) -> None:
+        """Refuse a number of processes among which a batch cannot be shared.
+
+        Raises:
+            ValueError: With the nearest number that can.
+        """
+        for option, size in self._training_batches().items():
+            if size < processes:
+                raise ValueError(
+                    f"{option} is {size}, and {processes} processes cannot share so few clips. Use {size} processes at "
+                    f"most, or --{option} {processes}."
+                )
+
     def sharing_notes(self, processes: int) -> list[str]:
         """How batches are shared that a number of processes cannot share evenly, one sentence each."""
-        names = dict.fromkeys(self.batch_size.name_for_training(spec) for spec in self.specs.values())
         notes = []
-        for name in names:
-            size = vars(self.batch_size)[name]
-            each, extra = share_batch(size, processes)
-            if size < processes:
-                notes.append(
-                    f"data.batch_size.{name} is {size}, fewer than the {processes} processes; each takes one clip, "
-                    f"{processes} in a step."
-                )
-            elif extra:
+        for option, size in self._training_batches().items():
+            each, extra = divmod(size, processes)
+            if extra:
                 shares = "+".join(str(each + (rank < extra)) for rank in range(processes))
-                notes.append(f"data.batch_size.{name} {size} is shared by {processes} processes as {shares} clips.")
+                notes.append(f"{option} {size} is shared by {processes} processes as {shares} clips.")
         return notes
 
     @cached_property
@@ -217,11 +227,11 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
             loader.start_at(self.trainer.fit_loop.total_batch_idx + 1)
         return loader
 
-    def val_dataloader(self) -> OrderedLoader:
+    def val_dataloader(self) -> SharedLoader:
         """The validation split, task by task."""
         return self._in_order("val")
 
-    def test_dataloader(self) -> OrderedLoader:
+    def test_dataloader(self) -> SharedLoader:
         """The test split, task by task."""
         return self._in_order("test")
 
@@ -234,9 +244,7 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
         if self.mix == "sampling_weight":
             delayed = [name for name in self.benchmarks if self.spec(name).weakly_supervised]
         rank, world_size = self._rank_and_world_size()
-        parts = {
-            name: share_batch(self.batch_size.for_training(self.spec(name)), world_size) for name in self.benchmarks
-        }
+        parts = {name: divmod(self.batch_size.for_training(self.spec(name)), world_size) for name in self.benchmarks}
         return BatchPlan(
             self.training_sizes(),
             {name: size for name, (size, _) in parts.items()},
@@ -249,15 +257,14 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
             extra={name: extra for name, (_, extra) in parts.items()},
         )
 
-    def _in_order(self, split: str) -> OrderedLoader:
-        rank, world_size = self._rank_and_world_size()
+    def _in_order(self, split: str) -> SharedLoader:
         batches = []
         for name in self.benchmarks:
-            keys = [SampleKey(name, index, 0.0) for index in self.indices(split, name)[rank::world_size]]
+            keys = [SampleKey(name, index, 0.0) for index in self.indices(split, name)]
             size = self.batch_size.for_evaluation(self.spec(name))
-            own_batches = [keys[i : i + size] for i in range(0, len(keys), size)]
-            batches += own_batches[: self.limits.evaluated(split, len(own_batches))]
-        return OrderedLoader(self._items(split, NO_CROP), batches, self.loader)
+            of_task = [keys[i : i + size] for i in range(0, len(keys), size)]
+            batches += of_task[: self.limits.evaluated(split, len(of_task))]
+        return SharedLoader(self._items(split, NO_CROP), batches, self.loader, *self._rank_and_world_size())
 
     def _items(self, split: str, crop: CropOptions) -> TaskItems:
         datasets = {name: self.split(split, name) for name in self.benchmarks}

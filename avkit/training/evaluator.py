@@ -3,7 +3,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +13,35 @@ from torchmetrics import Metric
 from avkit.batch import Batch, Prediction
 from avkit.metrics.base import ScoreMetric
 from avkit.metrics.intervals import ScoreRow
+from avkit.metrics.states import PackedStates, States, add_states, added_states, pack_states, unpack_states
 from avkit.tasks.base import Baseline, Task
 
 #: The contestant whose scores are the run's; others are baselines, and the model with silent or swapped audio.
 MODEL = "model"
+
+
+@dataclass
+class BatchScores:
+    """What a batch adds to the scores of a contestant.
+
+    Attributes:
+        benchmark: Name of the benchmark.
+        contestant: Who was scored.
+        samples: Names of the samples.
+        states: By metric.
+        packed: The same as they are sent to another process.
+    """
+
+    benchmark: str
+    contestant: str
+    samples: list[str]
+    states: dict[str, States]
+    packed: dict[str, PackedStates] = field(default_factory=dict)
+
+    def pack(self) -> None:
+        """Make ready to be sent."""
+        self.packed = {name: pack_states(states) for name, states in self.states.items()}
+        self.states = {}
 
 
 class Evaluator:
@@ -26,13 +52,11 @@ class Evaluator:
     Args:
         tasks: Tasks by name of their benchmark.
         quick: Leave out metrics that are too slow to run after every epoch.
-        alone: Score what this process has; else scores are of all processes together.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], *, quick: bool = False, alone: bool = False) -> None:
+    def __init__(self, tasks: Mapping[str, Task], *, quick: bool = False) -> None:
         self.tasks = dict(tasks)
         self.quick = quick
-        self.alone = alone
         self.metrics: dict[tuple[str, str], dict[str, Metric]] = {}
         #: Samples that the model was scored on, by benchmark.
         self.clips: dict[str, int] = {}
@@ -42,21 +66,34 @@ class Evaluator:
 
     def update(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> None:
         """Score one prediction. Contestants other than the model get the quick metrics only."""
+        self.add(self.measure(prediction, batch, contestant))
+
+    def measure(self, prediction: Prediction, batch: Batch, contestant: str = MODEL) -> BatchScores:
+        """What `update` would add to the scores, which stay as they are; `add` adds it, perhaps in another process."""
         metrics = self._metrics(batch.benchmark, contestant)
-        self._rows.pop((batch.benchmark, contestant), None)
         on_device = {name: metric.to(batch.valid.device) for name, metric in metrics.items()}
-        self.tasks[batch.benchmark].score(on_device, prediction, batch)
-        if contestant == MODEL:
-            self.clips[batch.benchmark] = self.clips.get(batch.benchmark, 0) + len(batch)
-            for name in batch.id:
-                text = f"{self._digests[batch.benchmark]} {name}"
-                self._digests[batch.benchmark] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        with ExitStack() as stack:
+            states = {name: stack.enter_context(added_states(metric)) for name, metric in on_device.items()}
+            self.tasks[batch.benchmark].score(on_device, prediction, batch)
+        return BatchScores(batch.benchmark, contestant, list(batch.id), states)
+
+    def add(self, scores: BatchScores) -> None:
+        """Add the scores of a batch."""
+        benchmark = scores.benchmark
+        self._rows.pop((benchmark, scores.contestant), None)
+        for name, metric in self._metrics(benchmark, scores.contestant).items():
+            if name in scores.packed:
+                add_states(metric, unpack_states(scores.packed[name], metric.device))
+            else:
+                add_states(metric, scores.states[name])
+        if scores.contestant == MODEL:
+            self.clips[benchmark] = self.clips.get(benchmark, 0) + len(scores.samples)
+            for sample in scores.samples:
+                text = f"{self._digests[benchmark]} {sample}"
+                self._digests[benchmark] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def compute(self, task: str, contestant: str = MODEL) -> dict[str, float]:
-        """Scores by name. A metric that returns several puts its own name before theirs.
-
-        With several processes all must call it, even one that has scored nothing of the task.
-        """
+        """Scores by name. A metric that returns several puts its own name before theirs."""
         if contestant == MODEL:
             self._metrics(task, contestant)
         scores: dict[str, float] = {}
@@ -103,14 +140,13 @@ class Evaluator:
         key = (task, contestant)
         if key not in self.metrics:
             self.metrics[key] = self.tasks[task].metrics(self.quick or contestant != MODEL)
-            if self.alone:
-                for metric in self.metrics[key].values():
-                    metric.distributed_available_fn = _never
+            for metric in self.metrics[key].values():
+                metric.distributed_available_fn = _never
         return self.metrics[key]
 
 
 def _never() -> bool:
-    """That no other process has a part of the data."""
+    """That no other process has a part of the scores: they are brought together batch by batch."""
     return False
 
 

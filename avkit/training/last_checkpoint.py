@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from avkit.errors import Stopped
-from avkit.training.accumulation import restore_gradients, waiting_gradients
+from avkit.training.accumulation import gradients_of, restore_gradients, waiting_gradients
 from avkit.training.loop_state import (
     epoch_ends,
     in_accumulation,
@@ -72,7 +74,7 @@ class LastCheckpoint(Checkpoint):
         """Save if it is time, or if the process is asked to end."""
         if in_accumulation(trainer) or validation_follows(trainer) or epoch_ends(trainer) or training_ends(trainer):
             return
-        save, number = _decided_by_main_process(trainer, self._is_due(trainer), _received())
+        save, number = _decided_together(trainer, self._is_due(trainer), _received())
         if save or number:
             self._save(trainer)
         _stop_if_asked(number)
@@ -89,7 +91,7 @@ class LastCheckpoint(Checkpoint):
         if self._only_validation_is_left:
             trainer.fit_loop.epoch_loop.max_steps -= 1
             self._only_validation_is_left = False
-        _, number = _decided_by_main_process(trainer, True, _received())
+        _, number = _decided_together(trainer, True, _received())
         self._save(trainer)
         _stop_if_asked(number)
         STOP_SIGNALS.training = False
@@ -100,7 +102,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Save, with the scores of the validation."""
-        _, number = _decided_by_main_process(trainer, True, _received())
+        _, number = _decided_together(trainer, True, _received())
         self._save(trainer)
         _stop_if_asked(number)
 
@@ -122,8 +124,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the last score, which Lightning leaves out, and the best one also where the run has been moved."""
-        gradients = checkpoint.get(_GRADIENTS, [{}])
-        self._gradients = gradients[trainer.global_rank % len(gradients)]
+        self._gradients = gradients_of(checkpoint.get(_GRADIENTS, [{}]), trainer.global_rank, trainer.world_size)
         all_steps_are_done = 0 <= trainer.max_steps <= checkpoint["global_step"]
         self._only_validation_is_left = all_steps_are_done and validation_was_due(checkpoint)
         for callback in trainer.checkpoint_callbacks:
@@ -149,12 +150,13 @@ def _received() -> int:
     return int(STOP_SIGNALS.received or 0)
 
 
-def _decided_by_main_process(trainer: L.Trainer, save: bool, number: int) -> tuple[bool, int]:
-    """Whether to save, and the signal received, as the main process sees it: all processes take part in a save."""
+def _decided_together(trainer: L.Trainer, save: bool, number: int) -> tuple[bool, int]:
+    """Whether to save, and the signal received, of any process: all of them take part in a save, and all end."""
     if trainer.world_size == 1:
         return save, number
-    decision: tuple[bool, int] = trainer.strategy.broadcast((save, number))
-    return decision
+    decision = torch.tensor([int(save), number], device=trainer.strategy.root_device)
+    dist.all_reduce(decision, dist.ReduceOp.MAX)
+    return bool(decision[0]), int(decision[1])
 
 
 def _stop_if_asked(number: int) -> None:

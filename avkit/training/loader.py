@@ -48,6 +48,29 @@ class OrderedLoader(DataLoader[Batch]):
         )
 
 
+class SharedLoader(OrderedLoader):
+    """A loader of one process's share of the batches of an evaluation: every so many, from its number on.
+
+    All processes take equally many; one that has fewer takes the first batch again, whose number says so.
+
+    Args:
+        items: Samples.
+        batches: Samples of each batch, of all processes.
+        options: Workers.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self, items: TaskItems, batches: Sequence[list[SampleKey]], options: LoaderOptions, rank: int, world_size: int
+    ) -> None:
+        own = range(rank, len(batches), world_size)
+        missing = len(range(0, len(batches), world_size)) - len(own)
+        #: Numbers among all batches of those that this process takes.
+        self.numbers = [*own, *[0] * missing]
+        super().__init__(items, [batches[number] for number in self.numbers], options)
+
+
 class PlanLoader(OrderedLoader):
     """A loader that follows a plan, and continues with the next batch after its state was loaded from a checkpoint.
 

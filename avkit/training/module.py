@@ -4,7 +4,7 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import lightning as L
@@ -23,10 +23,13 @@ from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.benchmarks import make_benchmarks, mean_over_tasks
 from avkit.training.checkpoint_fit import check_same
-from avkit.training.evaluator import Evaluator, silence, swap_audio
-from avkit.training.random_state import gather_states, random_state, restore_random_state
-from avkit.training.ranking import SampleRanking
+from avkit.training.evaluator import BatchScores, Evaluator, silence, swap_audio
+from avkit.training.loader import SharedLoader
+from avkit.training.processes import gathered
+from avkit.training.random_state import random_state, restore_random_state
+from avkit.training.ranking import RankedSample, SampleRanking
 from avkit.training.schedule import SCHEDULES, groups, rate_factor
+from avkit.training.shared_evaluation import ResultsInOrder
 from avkit.training.total_steps import total_steps
 
 #: Values of `--model.interface`.
@@ -34,10 +37,30 @@ INTERFACES = ("heads", "sequence")
 
 
 class PredictionSink(Protocol):
-    """Takes predictions of a test, batch by batch in the order of the data."""
+    """Takes predictions of a test."""
 
-    def update(self, prediction: Prediction, batch: Batch) -> None:
-        """Take the predictions of a batch."""
+    def read(self, prediction: Prediction, batch: Batch) -> list[dict[str, Any]]:
+        """What is kept of the predictions of a batch."""
+
+    def write(self, benchmark: str, records: list[dict[str, Any]]) -> None:
+        """Keep what was read of a batch; called in the order of the data, in the first process alone."""
+
+
+@dataclass
+class Evaluated:
+    """What the evaluation of a batch gives.
+
+    Attributes:
+        benchmark: Name of its benchmark.
+        scores: Of the model and of all others.
+        ranked: Its samples with the scores by which they are ranked.
+        records: What is kept of the predictions.
+    """
+
+    benchmark: str
+    scores: list[BatchScores]
+    ranked: list[RankedSample] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class AVModel(L.LightningModule):
@@ -126,7 +149,7 @@ class AVModel(L.LightningModule):
         )
         with building("system", type(config)):
             self.system = config.build(context)
-        self.evaluator = Evaluator(self.benchmarks, quick=True)
+        self._start_evaluation(quick=True)
         #: Benchmarks that had no figure in a validation.
         self.unscored: list[str] = []
         #: Constant rules that `test` scores beside the model, by benchmark and name.
@@ -200,19 +223,48 @@ class AVModel(L.LightningModule):
             return
         self.surgery.operate(self.current_task, self.system.shared_parameters())
 
+    def _start_evaluation(self, *, quick: bool) -> None:
+        """Start new metrics, and bring together what processes make of their batches."""
+        self.evaluator = Evaluator(self.benchmarks, quick=quick)
+        self._results = ResultsInOrder(self._take)
+
+    def _put(self, loaders: object, batch_idx: int, result: Evaluated) -> None:
+        """Give the result of a batch of this process."""
+        assert isinstance(loaders, SharedLoader)
+        if self.trainer.world_size > 1:
+            for scores in result.scores:
+                scores.pack()
+        self._results.put(loaders.numbers[batch_idx], result)
+
+    def _take(self, result: Evaluated) -> None:
+        """Take the result of a batch, in the order of the data."""
+        for scores in result.scores:
+            self.evaluator.add(scores)
+        if self.ranking is not None:
+            self.ranking.add(result.benchmark, result.ranked)
+        if self.predictions is not None:
+            self.predictions.write(result.benchmark, result.records)
+
     def on_validation_epoch_start(self) -> None:
         """Start new metrics."""
-        self.evaluator = Evaluator(self.benchmarks, quick=True)
+        self._start_evaluation(quick=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score one batch."""
-        self.evaluator.update(self(batch), batch)
+        scores = self.evaluator.measure(self(batch), batch)
+        self._put(self.trainer.val_dataloaders, batch_idx, Evaluated(batch.benchmark, [scores]))
 
     def on_validation_epoch_end(self) -> None:
         """Log each benchmark's figures, and the mean over tasks that chooses the best checkpoint."""
+        self._results.flush()
+        computed = None
+        if self.trainer.is_global_zero:
+            computed = {name: self.evaluator.compute(name) for name in self.benchmarks}
+        by_benchmark = self.trainer.strategy.broadcast(computed)
+        assert by_benchmark is not None
         scores: dict[str, float] = {}
         for name, task in self.benchmarks.items():
-            figures = self.evaluator.compute(name)
+            figures = by_benchmark[name]
             shown = {*task.headline, task.monitor}
             self.log_dict({f"val/{name}/{k}": v for k, v in figures.items() if k in shown}, sync_dist=False)
             scores[name] = figures.get(task.monitor, math.nan)
@@ -235,27 +287,31 @@ class AVModel(L.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start all official metrics."""
-        self.evaluator = Evaluator(self.benchmarks)
+        self._start_evaluation(quick=False)
         self.system.on_evaluation_start()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the model, its answers in silence and with another sound, and the baselines."""
         encoded = self.system.encode(batch)
         prediction = self(batch, encoded)
-        self.evaluator.update(prediction, batch)
+        result = Evaluated(batch.benchmark, [self.evaluator.measure(prediction, batch)])
         if self.predictions is not None:
-            self.predictions.update(prediction, batch)
+            result.records = self.predictions.read(prediction, batch)
         if self.ranking is not None:
-            self.ranking.update(prediction, batch)
+            result.ranked = self.ranking.measure(prediction, batch)
         for name, rule in self.baselines.get(batch.benchmark, {}).items():
-            self.evaluator.update(rule(batch), batch, f"baseline: {name}")
-        if not self.test_other_sounds:
-            return
-        for name, other in (("silence", silence(batch)), ("swapped", swap_audio(batch))):
-            self.evaluator.update(self(other, self.system.encode(other, encoded.visual)), batch, name)
+            result.scores.append(self.evaluator.measure(rule(batch), batch, f"baseline: {name}"))
+        if self.test_other_sounds:
+            for name, other in (("silence", silence(batch)), ("swapped", swap_audio(batch))):
+                answer = self(other, self.system.encode(other, encoded.visual))
+                result.scores.append(self.evaluator.measure(answer, batch, name))
+        self._put(self.trainer.test_dataloaders, batch_idx, result)
 
     def on_test_epoch_end(self) -> None:
-        """Log each benchmark's figures."""
+        """Log each benchmark's figures, in the first process."""
+        self._results.flush()
+        if not self.trainer.is_global_zero:
+            return
         for name in self.benchmarks:
             figures = self.evaluator.compute(name)
             self.log_dict({f"test/{name}/{key}": value for key, value in figures.items()}, sync_dist=False)
@@ -276,9 +332,7 @@ class AVModel(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the tasks, their vocabulary, and the state of random numbers."""
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
-        checkpoint["random"] = gather_states(
-            self._random_state or random_state()
-        )  # one not restored yet is still valid
+        checkpoint["random"] = gathered(self._random_state or random_state())  # one not restored yet is still valid
         if self.surgery is not None:
             checkpoint["surgery"] = self.surgery.last
 

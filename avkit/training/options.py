@@ -40,13 +40,6 @@ class BatchSizeOptions:
         return self.untrimmed if spec.untrimmed else self.trimmed
 
 
-def share_batch(size: int, processes: int) -> tuple[int, int]:
-    """Clips that each process takes of a batch, at least one, and how many processes take one more."""
-    if size < processes:
-        return 1, 0
-    return divmod(size, processes)
-
-
 @dataclass(frozen=True)
 class CropOptions:
     """Longest training clips in steps; a random part of each longer clip is taken.

@@ -2,7 +2,6 @@
 """The state of random numbers in a checkpoint, so that a resumed run draws what an uninterrupted one would."""
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 
@@ -19,12 +18,3 @@ def restore_random_state(state: dict[str, Tensor]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu())
-
-
-def gather_states(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The states of all processes, in their order."""
-    if not dist.is_initialized():
-        return [state]
-    states: list[dict[str, Tensor]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(states, state)
-    return states

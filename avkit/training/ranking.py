@@ -3,13 +3,10 @@
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from avkit.batch import Batch, Prediction
-from avkit.metrics.base import rank_and_processes
 from avkit.tasks.base import Task
 from avkit.training.evaluator import Evaluator
 
@@ -49,56 +46,45 @@ class SampleRanking:
         self._counts = dict.fromkeys(tasks, 0)
 
     def update(self, prediction: Prediction, batch: Batch) -> None:
-        """Rank the samples of a batch; samples of no dataset are left out."""
+        """Rank the samples of a batch."""
+        self.add(batch.benchmark, self.measure(prediction, batch))
+
+    def measure(self, prediction: Prediction, batch: Batch) -> list[RankedSample]:
+        """The samples of a batch with their scores; samples of no dataset are left out."""
         if batch.places is None:
-            return
+            return []
         samples = []
         for row in range(len(batch)):
             sample = batch.sample(row)
             score = self._score(prediction.sample(row), sample)
             if not math.isnan(score) and sample.places is not None:
                 samples.append(RankedSample(score, sample.places[0]))
-        self._counts[batch.benchmark] += len(samples)
-        self._keep(batch.benchmark, samples)
+        return samples
 
     def _score(self, prediction: Prediction, batch: Batch) -> float:
         """The score by which the task is judged, of one sample alone; NaN where it has none."""
         task = self.tasks[batch.benchmark]
-        evaluator = Evaluator({batch.benchmark: task}, quick=True, alone=True)
+        evaluator = Evaluator({batch.benchmark: task}, quick=True)
         evaluator.update(prediction, batch)
         return evaluator.compute(batch.benchmark).get(task.monitor, math.nan)
 
-    def _keep(self, task: str, samples: list[RankedSample]) -> None:
+    def add(self, task: str, samples: Sequence[RankedSample]) -> None:
+        """Rank samples with their scores."""
+        self._counts[task] += len(samples)
         self._lowest[task] = heapq.nsmallest(self.worst, [*self._lowest[task], *samples])
         self._highest[task] = heapq.nlargest(self.best, [*self._highest[task], *samples])
 
-    def counts(self, task: str) -> int:
-        """Samples of a task that were ranked, in all processes."""
-        return sum(count for count, _, _ in self._gathered(task))
+    def count(self, task: str) -> int:
+        """Samples of a task that were ranked."""
+        return self._counts[task]
 
     def chosen(self, task: str) -> list[RankedSample]:
-        """The worst samples, the worst first, then the best, the best last; none twice.
-
-        With several processes all must call it.
-        """
-        for _, lowest, highest in self._gathered(task):
-            self._lowest[task] = heapq.nsmallest(self.worst, {*self._lowest[task], *lowest})
-            self._highest[task] = heapq.nlargest(self.best, {*self._highest[task], *highest})
+        """The worst samples, the worst first, then the best, the best last; none twice."""
         worst = self._lowest[task]
         best = [sample for sample in self._highest[task] if sample not in worst]
         ranked = [replace(sample, rank=_place(k, "worst")) for k, sample in enumerate(worst, 1)]
         ranked += [replace(sample, rank=_place(k, "best")) for k, sample in enumerate(best, 1)][::-1]
         return ranked
-
-    def _gathered(self, task: str) -> list[tuple[int, list[RankedSample], list[RankedSample]]]:
-        """Number of samples, and those kept, of each process."""
-        own = (self._counts[task], self._lowest[task], self._highest[task])
-        _, processes = rank_and_processes()
-        if processes == 1:
-            return [own]
-        gathered: list[tuple[int, list[RankedSample], list[RankedSample]]] = [own] * processes
-        torch.distributed.all_gather_object(gathered, own)
-        return gathered
 
 
 def _place(number: int, end: str) -> str:

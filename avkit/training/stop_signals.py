@@ -25,24 +25,21 @@ class StopSignals:
         self.received: signal.Signals | None = None
         #: Whether a training runs that ends by itself soon after a signal.
         self.training = False
+        #: Whether another process says what happens.
+        self.quiet = False
         self._received_at = 0.0
         self._process = os.getpid()
 
     @contextmanager
-    def handled(self, *, ignored: bool = False) -> Iterator[None]:
-        """Handle the signals in the block; only the main thread can.
-
-        Args:
-            ignored: Whether another process is asked to end, and ends this one.
-        """
+    def handled(self) -> Iterator[None]:
+        """Handle the signals in the block; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         self.received = None
         self.training = False
         self._process = os.getpid()
-        handler = signal.SIG_IGN if ignored else self._receive
-        replaced = {number: signal.signal(number, handler) for number in _SIGNALS}
+        replaced = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             yield
         finally:
@@ -63,7 +60,7 @@ class StopSignals:
         self._received_at = now
         if not self.training or impatient:
             raise Stopped(number)
-        if not repeated:  # not print, which may be what the signal has interrupted
+        if not repeated and not self.quiet:  # not print, which may be what the signal has interrupted
             os.write(2, b"\navkit fit: stopping after this step, to save; Ctrl-C again stops at once\n")
 
 
