@@ -2,17 +2,22 @@
 """Options of the trainer have their meaning or are refused by name, before anything is written."""
 
 import csv
+import inspect
 import json
 import math
+from datetime import timedelta
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from PIL import Image
-from test_fit import fit, write_clip
+from test_fit import TINY, fit, write_clip
 
 from avkit.cli import main
+from avkit.cli.trainer import make_cli
+from avkit.cli.trainer_options import _REFUSED
 from avkit.training.callbacks import read_history
 from avkit.training.limits import limited
 from avkit.training.run_folder import RunFolder
@@ -293,3 +298,77 @@ def test_an_outside_part_that_fails_is_named_with_its_line(tmp_path, monkeypatch
     assert len(error.splitlines()) == 1
     with pytest.raises(TypeError):
         fit(tmp_path, "x", *PLAIN, *words, "--debug", tasks="avs")
+
+
+#: For each option of the trainer what is typed, and what the trainer makes of it; None where avkit refuses it by name.
+EFFECTS = {
+    "accelerator": ("cpu", lambda t: type(t.accelerator).__name__ == "CPUAccelerator"),
+    "strategy": ("ddp", lambda t: t.strategy._ddp_kwargs == {}),
+    "devices": ("2", lambda t: t.world_size == 2),
+    "num_nodes": ("1", lambda t: t.num_nodes == 1),
+    "precision": ("bf16-mixed", lambda t: t.precision == "bf16-mixed"),
+    "logger": ("CSVLogger", lambda t: type(t.logger).__name__ == "CSVLogger"),
+    "callbacks": ("EarlyStopping", lambda t: len(t.early_stopping_callbacks) == 1),
+    "fast_dev_run": None,
+    "max_epochs": ("7", lambda t: t.max_epochs == 7),
+    "min_epochs": ("2", lambda t: t.min_epochs == 2),
+    "max_steps": ("99", lambda t: t.max_steps == 99),
+    "min_steps": ("3", lambda t: t.min_steps == 3),
+    "max_time": ("00:01:00:00", lambda t: any(getattr(c, "_duration", 0) == 3600 for c in t.callbacks)),
+    "limit_train_batches": ("4", lambda t: t.datamodule.limits.train == 4),
+    "limit_val_batches": ("1", lambda t: t.datamodule.limits.val == 1),
+    "limit_test_batches": ("1", lambda t: t.datamodule.limits.test == 1),
+    "limit_predict_batches": None,
+    "overfit_batches": ("2", lambda t: t.datamodule.limits.overfit == 2),
+    "val_check_interval": ("2", lambda t: t.val_check_interval == 2),
+    "check_val_every_n_epoch": ("3", lambda t: t.check_val_every_n_epoch == 3),
+    "num_sanity_val_steps": ("1", lambda t: t.num_sanity_val_steps == 1),
+    "log_every_n_steps": ("5", lambda t: t.log_every_n_steps == 5),
+    "enable_checkpointing": ("false", lambda t: not t.checkpoint_callbacks),
+    "enable_progress_bar": ("false", lambda t: t.progress_bar_callback is None),
+    "enable_model_summary": ("true", lambda t: any(type(c).__name__.endswith("ModelSummary") for c in t.callbacks)),
+    "accumulate_grad_batches": ("2", lambda t: t.accumulate_grad_batches == 2),
+    "gradient_clip_val": ("0.5", lambda t: t.gradient_clip_val == 0.5),
+    "gradient_clip_algorithm": ("value", lambda t: t.gradient_clip_algorithm == "value"),
+    "deterministic": ("true", lambda t: torch.are_deterministic_algorithms_enabled()),
+    "benchmark": ("true", lambda t: torch.backends.cudnn.benchmark),
+    "inference_mode": ("false", lambda t: t.test_loop.inference_mode is False),
+    "use_distributed_sampler": None,
+    "profiler": ("simple", lambda t: type(t.profiler).__name__ == "SimpleProfiler"),
+    "detect_anomaly": ("true", lambda t: t._detect_anomaly),
+    "barebones": None,
+    "plugins": None,
+    "sync_batchnorm": ("true", lambda t: t.strategy._layer_sync is not None),
+    "reload_dataloaders_every_n_epochs": ("2", lambda t: t.reload_dataloaders_every_n_epochs == 2),
+    "default_root_dir": ("elsewhere", lambda t: t.default_root_dir.endswith("elsewhere")),
+    "enable_autolog_hparams": ("false", lambda t: t.enable_autolog_hparams is False),
+    "model_registry": None,
+}
+
+
+def test_every_option_of_the_trainer_is_taken_or_refused_by_name():
+    assert set(EFFECTS) == {*inspect.signature(Trainer.__init__).parameters} - {"self"}
+    refused = {name for name, effect in EFFECTS.items() if effect is None}
+    assert refused == set(_REFUSED)
+
+
+def test_what_is_typed_reaches_the_trainer_and_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed = {name: effect for name, effect in EFFECTS.items() if effect is not None}
+    words = ["--tasks", "avs", *TINY, "--report", "false"]
+    for name, (value, _) in typed.items():
+        words += [f"--trainer.{name}", value]
+    cli = make_cli([*words, "--trainer.callbacks.monitor", "val/score"], training=True)
+    cli.attach(RunFolder(tmp_path / "run"), training=True)
+    cli.trainer.datamodule = cli.datamodule
+    try:
+        assert [name for name, (_, effect) in typed.items() if not effect(cli.trainer)] == []
+        lost = []
+        for name, (value, _) in typed.items():
+            kept = cli.config.trainer[name]
+            if value.lower() not in str(kept).lower() and not isinstance(kept, timedelta):
+                lost.append(name)
+        assert lost == []
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False
