@@ -24,6 +24,7 @@ from avkit.cli.loggers import place_loggers, with_logger_folder
 from avkit.cli.model_options import chosen_system, model_class, reads_whole_clips
 from avkit.cli.option_errors import option_error
 from avkit.cli.provenance import commit, versions
+from avkit.cli.rank import process_rank
 from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
@@ -276,7 +277,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
     """
     quiet()
     args, notes = leave_out_other_tasks(with_recipe_files(args))
-    for note in notes:
+    for note in [] if process_rank() else notes:
         print(note, file=sys.stderr)
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
