@@ -4,6 +4,7 @@
 Everything is made of the package, so that no figure and no name of the site is of an older version. Run by `make docs`.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from importlib import import_module
@@ -50,6 +51,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {"index.md": _home(), "api/avkit.md": _api("avkit"), **_board_pages()}
     pages |= {f"api/{name}.md": _api(f"avkit.{name}") for name in API}
     pages |= {f"tasks/{name}.md": _task(name, boards) for name in list_tasks() if name not in VARIANTS}
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        pages[f"notebooks/{notebook.stem}.md"] = _notebook(notebook)
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -72,6 +75,16 @@ def _home() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace(f"]({_BLOB}docs/", "](").replace("](docs/", "](")
     return text.replace("](benchmarks/", f"]({_BLOB}benchmarks/")
+
+
+def _notebook(path: Path) -> str:
+    """The cells of a notebook as a page, with a link to the file."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    return f"{title}\n\n[Open the notebook]({_BLOB}docs/notebooks/{path.name}) to run it.\n{rest}\n"
 
 
 def _api(page: str) -> str:
