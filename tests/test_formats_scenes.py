@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from avkit.batch import Prediction
+from avkit.cli import main
 from avkit.datasets.avsbench_avss import palette_colour
 from avkit.errors import DataError, FileError
 from avkit.export import export
 from avkit.scoring.formats import detect_format, find_format
+from avkit.scoring.predictions import PredictionWriter
 from avkit.scoring.scorer import score
 from avkit.scoring.truth import TruthOptions, open_truth
 from avkit.training.evaluator import Evaluator
@@ -387,6 +389,25 @@ class TestMasks:
         assert len(lines) - len(errors) == len(truth.ids) - 2
 
 
+def test_masks_in_folders_of_objects(tmp_path):
+    """Ref-AVS: all sentences about one object share a folder, and those of other splits are left out."""
+    root = export("ref-avs", tmp_path / "ref-avs", {"train": 1, "val": 1, "test": 1}, PICTURE, fps=2)
+    table = root / "metadata.csv"
+    *lines, last = table.read_text().splitlines()
+    video, identifier, split, fid, _ = last.split(",")
+    repeated = f"{video},{identifier.rsplit('_', 1)[0]}_9,{split},{fid},The same thing."
+    table.write_text("\n".join([*lines, last, repeated]) + "\n")
+    result = score(root / "gt_mask", "ref-avs", options=TruthOptions(root=root, image_size=PICTURE))
+    assert result.n == result.listed == sum(",test_" in line for line in table.read_text().splitlines())
+    assert (result.faults, result.rows["mIoU"].value) == ([], pytest.approx(1))
+    assert any("of split 'train' and left out" in note for note in result.notes)
+    given = shutil.copytree(root / "gt_mask", tmp_path / "given")
+    (given / video / f"fid_{fid}" / "00003.png").unlink()
+    result = score(given, "ref-avs", options=TruthOptions(root=root, image_size=PICTURE))
+    assert result.n == result.listed - 2
+    assert "lacks the mask of frame 3" in result.faults[0]
+
+
 class TestRegions:
     """The exported clip is copied, with captions of our own."""
 
@@ -410,6 +431,28 @@ class TestRegions:
         errors = [str(line) for line in find_format("ra-ssu-folder").read(folder, truth)]
         assert "record 0: id 'nobody' is none of f-Music, test" in errors[0]
         assert f"clip {truth.ids[0]!r} has masks and no caption" in errors[1]
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
+    def test_all_scores_of_captions_by_the_command(self, run, capsys):
+        """Saved predictions and COCO results of the same sentences, METEOR by its own program."""
+        truth, entries, _, folder = run
+        (name,) = truth.ids
+        root = str(truth.dataset.root.path)
+        captions = [entry["caption"] for entry in entries]
+        values = {"mask": truth.batch([name]).targets["mask"].float(), "caption": [captions]}
+        with PredictionWriter(folder / "predictions.jsonl") as writer:
+            writer.write(truth.task, "f-music", Prediction("ra_ssu", [name], values), truth.batch([name]))
+        (folder / "coco.json").write_text(json.dumps(entries))
+        figures = []
+        for words in ([folder / "predictions.jsonl"], [folder / "coco.json", "--dataset", "f-music"]):
+            assert main(["score", *map(str, words), "--root", root, "--image_size", str(PICTURE), "--json"]) == 0
+            figures.append(json.loads(capsys.readouterr().out)["figures"])
+        saved, coco = figures
+        assert saved["mIoU"]["value"] == pytest.approx(1)
+        for metric in ("METEOR", "ROUGE-L", "CIDEr", "BLEU-4"):
+            assert coco[metric]["value"] > 0.1
+            assert coco[metric]["value"] == saved[metric]["value"]
 
     def test_masks_alone(self, run):
         truth, _, expected, folder = run

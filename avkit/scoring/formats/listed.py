@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What readers of other people's files ask of the truth: ids of all splits, names of classes, steps of clips."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from avkit.datasets.official import Official
@@ -58,10 +58,14 @@ def clip_steps(truth: Truth) -> dict[str, ClipSteps]:
 
 def _ids_of_other_splits(truth: Truth) -> Mapping[str, Iterable[str]]:
     """Ids of the other splits whose lists are there."""
+    return {split: [other.sample_id(index) for index in range(len(other))] for split, other in other_splits(truth)}
+
+
+def other_splits(truth: Truth) -> Iterator[tuple[str, Official]]:
+    """The other splits whose lists are there, by name, without media."""
     dataset = truth.dataset
     if not isinstance(dataset, Official):
-        return {}
-    ids = {}
+        return
     for split in dataset.splits:
         if split == dataset.split:
             continue
@@ -69,5 +73,4 @@ def _ids_of_other_splits(truth: Truth) -> Mapping[str, Iterable[str]]:
             other = type(dataset)(dataset.root.path, split, release=dataset.release, find_media=False)
         except DataError:  # its list is not there
             continue
-        ids[split] = [other.sample_id(index) for index in range(len(other))]
-    return ids
+        yield split, other

@@ -3,7 +3,7 @@
 
 Layouts: `CATEGORY/CLIP/CLIP_k.png` and `CLIP/CLIP_k.png` with k from 0, as AVSBench and AVSegFormer write;
 `CLIP/k.png`, also with a folder such as `masks` or `labels_semantic` between; `CLIP_k.png`; and the datasets' own, with
-k from 1.
+k from 1, or in folders that several samples share, see `mask_folders`.
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from avkit.errors import DataError, FileError
 from avkit.scoring.formats.ids import SampleIds
+from avkit.scoring.formats.mask_folders import OwnFolders
 
 #: A file's name that ends in a number, with what stands before it; or has one number anywhere.
 _LAST_NUMBER = re.compile(r"(.*?)[._-]?(\d+)")
@@ -39,12 +40,13 @@ class FoundMasks:
     errors: list[FileError] = field(default_factory=list)
 
 
-def find_masks(folder: Path, ids: SampleIds) -> FoundMasks:
+def find_masks(folder: Path, ids: SampleIds, folders: OwnFolders | None = None) -> FoundMasks:
     """The masks of every clip of a folder; a clip of which two files are of one frame is left out.
 
     Args:
         folder: The folder, which is searched with all below it.
         ids: Ids of the clips that are scored.
+        folders: Folders of the dataset's own layout, which are looked at first.
 
     Raises:
         DataError: If there is no PNG.
@@ -58,11 +60,14 @@ def find_masks(folder: Path, ids: SampleIds) -> FoundMasks:
     for path in paths:
         try:
             names, number = _names_and_number(path, folder)
-            if names not in meant:
-                meant[names] = None
-                meant[names] = ids.find_first(names, str(path))
-            clip = meant[names]
-            if clip is not None:
+            clips = _sharing(path, folders, ids, meant)
+            if clips is None:
+                if names not in meant:
+                    meant[names] = None
+                    meant[names] = ids.find_first(names, str(path))
+                clip = meant[names]
+                clips = [] if clip is None else [clip]
+            for clip in clips:
                 _add(found.files.setdefault(clip, {}), number, path)
         except DoubledError as error:
             doubled.add(clip)
@@ -72,6 +77,23 @@ def find_masks(folder: Path, ids: SampleIds) -> FoundMasks:
     for clip in doubled:
         found.files.pop(str(clip), None)
     return found
+
+
+def _sharing(
+    path: Path, folders: OwnFolders | None, ids: SampleIds, meant: dict[tuple[str, ...], str | None]
+) -> list[str] | None:
+    """The clips that share the folder of a file, none for one of another split; None where its name tells."""
+    if folders is None:
+        return None
+    clips = folders.samples_of(path)
+    split = folders.split_of(path) if clips is None else None
+    if split is not None:
+        key = (path.parent.parent.name, path.parent.name)
+        if key not in meant:
+            meant[key] = None
+            ids.other_splits[split] += 1
+        return []
+    return clips
 
 
 def mask_paths(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from avkit.errors import AvkitError, FileError, count_of
 from avkit.scoring.formats.base import Format
 from avkit.scoring.formats.listed import sample_ids
 from avkit.scoring.formats.mask_files import files_of_steps, find_masks
+from avkit.scoring.formats.mask_folders import OwnFolders
 from avkit.scoring.formats.mask_pixels import LevelCounts, read_classes, read_grey
 from avkit.scoring.predictions import PlacedRecord
 from avkit.scoring.truth import Truth
@@ -59,7 +60,7 @@ class MaskFolder(Format):
         pixel.
         """
         ids = sample_ids(truth)
-        found = find_masks(path, ids)
+        found = find_masks(path, ids, OwnFolders(truth))
         yield from found.errors
         truth.notes += ids.left_out(path)
         chosen: dict[str, Mapping[int, Path]] = {}
