@@ -30,8 +30,14 @@ MEMORY = 2 * 2**30
 FRESH_AFTER = 400
 
 
-def serve(folder: Path, connection: object) -> None:
-    """Read mutations in a process of their own: receives index of a target and seed, sends what became of it."""
+def serve(folder: Path, connection: object, only: str) -> None:
+    """Read mutations in a process of their own: receives index of a target and seed, sends what became of it.
+
+    Args:
+        folder: Folder of the targets.
+        connection: To the process that damages them.
+        only: What kinds of targets that are read contain in their names.
+    """
     warnings.simplefilter("ignore")
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -41,7 +47,8 @@ def serve(folder: Path, connection: object) -> None:
     torch.set_num_threads(1)
     targets = make_targets(folder)
     for target in targets:
-        target.read()  # what is imported and cached counts once
+        if only in target.kind:
+            target.read()  # what is imported and cached counts once
     connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     while True:
         index, seed = connection.recv()
@@ -78,8 +85,9 @@ def try_one(target: Target, seed: int) -> tuple[str, str]:
 class Watched:
     """A process that reads mutations, begun again when it is gone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: str = "") -> None:
         self.folder = folder
+        self.only = only
         self.process: multiprocessing.Process | None = None
         self.begin()
 
@@ -88,7 +96,7 @@ class Watched:
         self.end()
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(self.folder, other), daemon=True)
+        self.process = context.Process(target=serve, args=(self.folder, other, self.only), daemon=True)
         self.process.start()
         other.close()
         self.base = self.connection.recv()
@@ -148,7 +156,7 @@ def main() -> int:
         whole = {k: targets[k].path.read_bytes() for k in chosen}
         counts: dict[str, Counter] = {targets[k].kind: Counter() for k in chosen}
         peaks = dict.fromkeys(counts, 0)
-        watched = Watched(folder)
+        watched = Watched(folder, options.only)
         start = time.time()
         done = 0
         due = dict.fromkeys(chosen, 0.0)

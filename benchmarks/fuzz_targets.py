@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fuzz_scores import score_files
 
 #: Layouts of `avkit export`, the dataset that reads each, and clips by split.
 LAYOUTS = {
@@ -67,7 +68,12 @@ def digest(*arrays: object) -> str:
 def make_targets(folder: Path) -> list[Target]:
     """Write all files; the same folder is used again if it has them."""
     targets = [*_annotations(folder), *_arrays(folder), *_tensors(folder), *_pictures(folder), *_media(folder)]
-    return [*targets, *_run(folder), *_texts(folder)]
+    return [*targets, *_run(folder), *_texts(folder), *_scores(folder)]
+
+
+def _scores(folder: Path) -> Iterator[Target]:
+    for kind, path, read, is_sealed in score_files(folder):
+        yield Target(kind, path, read, is_sealed)
 
 
 def _annotations(folder: Path) -> Iterator[Target]:

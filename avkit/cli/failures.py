@@ -5,6 +5,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ _LIBRARIES = [Path(path) for path in sysconfig.get_paths().values()]
 _PLACE = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _HINT = "--debug shows where it comes from."
 _MAX_MESSAGE = 600
+#: Modules of packages of another name.
+_MODULES = {"pillow": "PIL", "pyyaml": "yaml"}
 
 
 class Place(NamedTuple):
@@ -51,6 +54,8 @@ def describe(error: Exception) -> str:
     failure = _from_worker(error) or _from_here(error)
     if isinstance(error, AvkitError):
         return failure.message
+    if isinstance(error, ModuleNotFoundError) and _is_dependency(error.name or ""):
+        return f"{error.name} is not installed, which this command needs. Install it: pip install avkit"
     short = _shorten(failure.message)
     place = _deepest_known(failure.places)
     if place and not _is_own(place):
@@ -62,6 +67,17 @@ def describe(error: Exception) -> str:
         return failure.message
     where = f" at {place.file}, line {place.line}" if place else ""
     return f"internal error{where}: {failure.kind}: {short} (Please report it. {_HINT})"
+
+
+def _is_dependency(module: str) -> bool:
+    """Whether a module is of a package that avkit is installed with."""
+    try:
+        required = requires("avkit") or []
+    except PackageNotFoundError:
+        required = []
+    names = {re.split(r"[^\w.-]", line)[0].lower().replace("-", "_") for line in required if "extra ==" not in line}
+    names = {_MODULES.get(name, name) for name in names}
+    return module.partition(".")[0] in names
 
 
 def _from_here(error: Exception) -> Failure:

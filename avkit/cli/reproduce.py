@@ -91,9 +91,11 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _of_dataset(experiments: Sequence[Experiment], name: str) -> list[Experiment]:
-    from avkit.datasets import find_dataset
+    from avkit.errors import unknown_name
+    from avkit.leaderboard.where import dataset_sources
 
-    find_dataset(name)
+    if name not in dataset_sources():
+        raise unknown_name("dataset", name, dataset_sources())
     own = [experiment for experiment in experiments if name in experiment.datasets]
     if not own:
         raise ValueError(f"No experiment is on {name!r}. Leave --dataset out to see all.")

@@ -7,16 +7,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avkit.cli.dataset_option import own_value
-from avkit.datasets import find_dataset
-from avkit.datasets.official import Official
 from avkit.errors import AvkitError
 from avkit.leaderboard import Experiment, find_recipe
 from avkit.leaderboard.hashes import files_hash
 from avkit.leaderboard.recipes import Option
 from avkit.leaderboard.records import GIVEN_PROMPTS
-from avkit.training.stored_facts import MODALITIES
+from avkit.leaderboard.where import dataset_sources
+
+if TYPE_CHECKING:
+    from avkit.datasets.official import Official
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,16 @@ def requirements(experiment: Experiment, root: Path | None) -> Iterator[Requirem
 
 def _data(name: str, options: Mapping[str, Option], root: Path | None) -> Iterator[Requirement]:
     """The annotations of a dataset, and the stored features of the recipe."""
+    if root is None:
+        source = dataset_sources().get(name)
+        if source:
+            yield Requirement(name, None, source)
+        return
+    from avkit.datasets import find_dataset
+    from avkit.datasets.official import Official
+
     dataset = find_dataset(name)
     if not issubclass(dataset, Official):
-        return
-    if root is None:
-        yield Requirement(name, None, dataset.source)
         return
     data = _mapping(options, "data")
     try:
@@ -123,7 +130,7 @@ def _data(name: str, options: Mapping[str, Option], root: Path | None) -> Iterat
     yield from _features(dataset, folder, data, reader.release)
 
 
-def _listed(dataset: type[Official], options: Mapping[str, Option], root: Path) -> Official:
+def _listed(dataset: "type[Official]", options: Mapping[str, Option], root: Path) -> "Official":
     """The test split of a dataset, without its media.
 
     Raises:
@@ -136,6 +143,9 @@ def _listed(dataset: type[Official], options: Mapping[str, Option], root: Path) 
 
 def annotation_hashes(experiment: Experiment, root: Path) -> dict[str, str]:
     """The hash of the annotation files of each dataset of an experiment; without those that cannot be read."""
+    from avkit.datasets import find_dataset
+    from avkit.datasets.official import Official
+
     hashes = {}
     options = experiment.all_options()
     for name in experiment.datasets:
@@ -149,12 +159,13 @@ def annotation_hashes(experiment: Experiment, root: Path) -> dict[str, str]:
 
 
 def _features(
-    dataset: type[Official],
+    dataset: "type[Official]",
     folder: Path,
     data: Mapping[str, Option],
     release: str | None,
 ) -> Iterator[Requirement]:
     from avkit.extraction.missing_features import missing_features, missing_features_error
+    from avkit.training.stored_facts import MODALITIES
 
     features = _mapping(data, "features")
     for modality in MODALITIES:
@@ -181,17 +192,26 @@ def _encoders(options: Mapping[str, Option]) -> Iterator[Requirement]:
 
 def _machine(experiment: Experiment) -> Iterator[Requirement]:
     """GPU memory and time of training."""
-    import torch
-
     needs = experiment.needs
     kind = "measured" if needs.measured else "estimated"
     if needs.memory_gb is not None:
-        there = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
+        there = _gpu_memory()
         here = f"this machine has {there:.0f} GB" if there else "this machine has no GPU"
+        if there is None:
+            here = "torch is not installed, which would look for a GPU"
         what = f"{needs.memory_gb:g} GB of GPU memory to train ({kind})"
-        yield Requirement(what, there >= needs.memory_gb, here, of_machine=True)
+        yield Requirement(what, (there or 0.0) >= needs.memory_gb, here, of_machine=True)
     if needs.hours is not None:
         yield Requirement("time to train", None, f"{needs.hours:g} h on one GPU ({kind})")
+
+
+def _gpu_memory() -> float | None:
+    """GB of the first GPU, 0 without one; None where nothing can look for it."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
 
 
 def _facts(experiment: Experiment) -> dict[str, object]:
