@@ -31,7 +31,8 @@ MAY: dict[str, str] = {
     "datasets": "features media scenes text batch errors outside files fields collate reading",
     "extraction": "media encoders datasets features batch errors files avkit fields collate reading",  # avkit: version
     "tasks": "answers nn metrics text batch errors outside fields reading",
-    "systems": "licences encoders backbone heads nn tasks media metrics text batch errors outside files fields reading",
+    "systems": "answers licences encoders backbone heads nn tasks media metrics text batch errors outside files fields "
+    "reading",
     "training": "licences systems heads tasks metrics nn datasets extraction features text batch collate errors files "
     "fields outside reading",
     "report": "answers media batch errors files reading",

@@ -11,8 +11,9 @@ from conftest import SHARED
 
 from avkit.answers import Choice, Scope, StepGrid
 from avkit.batch import Prediction
-from avkit.inference.question_kinds import answer_kind, fitting_answers, keep_to_kind, question_kind
+from avkit.inference.question_kinds import keep_to_kind
 from avkit.scenes.question_templates import ANSWERS, CLASSES, TEMPLATES
+from avkit.text.question_kinds import answer_kind, fitting_answers, question_kind
 
 OFFICIAL = SHARED / "data" / "real" / "annotations" / "music_avqa"
 THINGS = ["cello", "violin"]

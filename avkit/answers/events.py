@@ -3,7 +3,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -61,6 +61,7 @@ class StepLabels(TimedAnswer):
     Attributes:
         labels: T names of classes; empty for background.
         grid: The steps.
+        modality: `both`, or `heard` where nothing tells what is seen.
     """
 
     kind: ClassVar[str] = "step_labels"
@@ -69,11 +70,13 @@ class StepLabels(TimedAnswer):
 
     labels: list[str]
     grid: StepGrid
+    modality: Modality = "both"
 
     @classmethod
     def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "StepLabels":
-        """The labels of one row."""
-        return cls(scope.task, list(values["event"][row][: scope.grid.steps]), scope.grid)
+        """The labels of one row; `event_modality` says of what, where it is not both."""
+        modality: Modality = values["event_modality"][row] if "event_modality" in values else "both"
+        return cls(scope.task, list(values["event"][row][: scope.grid.steps]), scope.grid, modality)
 
     @classmethod
     def from_targets(cls, targets: RowsByName, row: int, scope: Scope) -> "StepLabels":
@@ -88,12 +91,20 @@ class StepLabels(TimedAnswer):
         labels: list[str] = []
         for part in parts:
             labels += part.labels
-        return cls(parts[0].task, labels, join_grids([part.grid for part in parts]))
+        return cls(parts[0].task, labels, join_grids([part.grid for part in parts]), parts[0].modality)
+
+    def to_json(self) -> Record:
+        """The answer in the types that JSON knows; the modality where it is not both."""
+        record = super().to_json()
+        if self.modality == "both":
+            del record["modality"]
+        return record
 
     @classmethod
     def from_json(cls, record: Record) -> "StepLabels":
         """The answer that `to_json` wrote."""
-        return cls(record["task"], list(record["labels"]), StepGrid(**record["grid"]))
+        modality = record.get("modality", "both")
+        return cls(record["task"], list(record["labels"]), StepGrid(**record["grid"]), modality)
 
     @property
     def steps(self) -> int:
@@ -107,7 +118,7 @@ class StepLabels(TimedAnswer):
         for step, label in enumerate(self.labels):
             if label:
                 active[step, names.index(label)] = True
-        return active_stretches(self.task, "both", names, active, self.grid)
+        return active_stretches(self.task, self.modality, names, active, self.grid)
 
     def step_texts(self) -> list[str]:
         """The labels, `background` where there is none."""
@@ -203,11 +214,16 @@ class Events(TimedAnswer):
 
     @classmethod
     def from_values(cls, values: RowsByName, row: int, scope: Scope) -> "Events":
-        """Events of at least `min_score`, from rows of start s, end s, class and score."""
+        """Events of at least `min_score`, from rows of start s, end s, class and score.
+
+        `event_list_modality` says of each row whether it is heard, seen, or both, where it is not both.
+        """
         items = []
-        for start, end, number, score in values["event_list"][row].tolist():
+        rows = values["event_list"][row].tolist()
+        modalities = values["event_list_modality"][row] if "event_list_modality" in values else ["both"] * len(rows)
+        for (start, end, number, score), modality in zip(rows, modalities, strict=True):
             if score >= cls.min_score:
-                items.append(_event(scope, start, end, number, score))
+                items.append(replace(_event(scope, start, end, number, score), modality=modality))
         return cls(scope.task, sorted(items, key=_order))
 
     @classmethod

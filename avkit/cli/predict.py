@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = argparse.ArgumentParser(prog="avkit predict", description="Masks, captions and answers for videos.")
-    p.add_argument("run", help="folder of a run, owner/name on the hub, or a file that avkit convert wrote")
+    p.add_argument(
+        "run",
+        help="folder of a run, owner/name on the hub, a file that avkit convert wrote, or zero_shot: public models and "
+        "rules, without training",
+    )
     p.add_argument(
         "clips",
         nargs="+",
@@ -46,12 +50,22 @@ def parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="STREAM=PATH",
         help="weights of the recipes' encoders, as in avkit extract, and text=PATH of a converted checkpoint's "
-        "questions; 'none' for random ones",
+        "questions; 'none' for random ones; of zero_shot: sound=PATH,boxes=PATH and so on",
     )
     p.add_argument(
         "--names",
         metavar="FILE",
-        help="of a converted checkpoint: names of its classes or answers, one per line, or the folder of its dataset",
+        help="of a converted checkpoint: names of its classes or answers, one per line, or the folder of its dataset; "
+        "of zero_shot: what may be named, a dataset such as ave, or a file with a name per line",
+    )
+    p.add_argument(
+        "--parts",
+        metavar="STAGE=MODEL",
+        help="of zero_shot: models of its stages and thresholds, such as sound=ast,boxes=owlv2,masks=none,heard=0.2",
+    )
+    p.add_argument("--offline", action="store_true", help="of zero_shot: download nothing")
+    p.add_argument(
+        "--accept_licence", default="", metavar="NAME", help="of zero_shot: a licence that you accept, as it is named"
     )
     p.add_argument("--audio", type=Path, help="sound file to use instead of the video's own track")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
@@ -101,6 +115,9 @@ def run(args: list[str]) -> int:
         features=options.features,
         weights=options.weights,
         names=options.names,
+        parts=options.parts,
+        offline=options.offline,
+        accept_licence=options.accept_licence,
     )
     predictor.any_answer = options.any_answer
     if options.beside and options.stream:
@@ -164,6 +181,8 @@ def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
         "stream": options.stream,
         "caption_change_threshold": options.caption_change_threshold,
     }
+    if options.parts:
+        dependent["parts"] = options.parts
     if options.beside:  # absent otherwise, so that folders of results without it are found again
         dependent["beside"] = options.beside
     return Request.of(clip, predictor.provenance, dependent)

@@ -17,6 +17,7 @@ from avkit.inference.predictor import Predictor
 from avkit.inference.run_model import describe_weights, load_model
 from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import FeaturePlan, StreamChooser
+from avkit.inference.zero_shot import ZERO_SHOT, load_zero_shot
 from avkit.outside import Policy, restricted
 from avkit.reading.hub import from_hub, hugging_face
 from avkit.training.domain import OFFICIAL, domains_by_dataset
@@ -40,12 +41,15 @@ def load(
     features: Sequence[str] | str | None = None,
     weights: str | None = None,
     names: str | None = None,
+    parts: str | None = None,
+    offline: bool = False,
+    accept_licence: str = "",
 ) -> Predictor:
-    """A trained run, from its folder or from a hub, or a converted checkpoint.
+    """A trained run, from its folder or from a hub, a converted checkpoint, or `zero_shot`, which was not trained.
 
     Args:
         run: Folder that `avkit fit` made, `owner/name` of a Hugging Face repository with the same files, or a file that
-            `avkit convert` wrote.
+            `avkit convert` wrote; or `zero_shot`, public models and rules, see `load_zero_shot`.
         device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
         trust: Import the parts from outside avkit that the run names, and say which. They are code of whoever made the
             run; without them, nothing of a run is executed.
@@ -54,28 +58,39 @@ def load(
         weights: Weights of the recipes' encoders as `avkit extract --weights` takes them; `text=PATH` is that of a
             converted checkpoint's questions.
         names: Of a converted checkpoint: a file with the names of its classes or answers, one per line, or the folder
-            of its dataset.
+            of its dataset. Of `zero_shot`: a dataset, or a file with what may be named.
+        parts: Of `zero_shot`: models and thresholds, such as `sound=ast,masks=none`.
+        offline: Of `zero_shot`: download nothing.
+        accept_licence: Of `zero_shot`: licences that you accept, separated by commas.
 
     Raises:
         RunError: If it is no run, or its weights do not fit its config.
         UntrustedError: If it names parts from outside and is not trusted.
         DataError: If no recipe makes the stored features that it reads.
     """
+    if is_zero_shot(run):
+        if features is not None:
+            raise ValueError("zero_shot reads pictures and sound and no stored features. Leave --features out.")
+        return load_zero_shot(
+            device, weights=weights, names=names, parts=parts, offline=offline, accept_licence=accept_licence
+        )
+    if parts is not None or offline or accept_licence:
+        raise ValueError(f"parts, offline and accept_licence are options of zero_shot. Leave them out for run {run}.")
     recipes = features.split(",") if isinstance(features, str) else list(features or [])
     recipes = [recipe.strip() for recipe in recipes if recipe.strip()]
     own_weights, text_weights = _split_text(weights)
     path = Path(run)
     if path.is_file():
         predictor = _load_file(path, device, names, text_weights)
-        parts: dict[str, StoredParts] = {}
+        stored: dict[str, StoredParts] = {}
     else:
         _refuse_converted_options(names, weights, run)
         folder = _find_run(str(run))
         with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
-            predictor, parts = _load_run(str(run), folder, device)
+            predictor, stored = _load_run(str(run), folder, device)
     config = predictor.model.system.config
     chooser = StreamChooser(str(run), recipes, own_weights, config.published_inputs)
-    _add_stored_inputs(predictor, chooser, parts)
+    _add_stored_inputs(predictor, chooser, stored)
     return predictor
 
 
@@ -100,6 +115,11 @@ def predict(
         ValueError: If a task is not of this run, or needs a question and there is none.
     """
     return load(run, **options).predict(clip, tasks, question)
+
+
+def is_zero_shot(run: Path | str) -> bool:
+    """Whether the name of a run stands for the system without training: unless there is such a folder."""
+    return str(run) == ZERO_SHOT and not Path(run).exists()
 
 
 def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict[str, StoredParts]) -> None:

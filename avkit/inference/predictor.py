@@ -101,11 +101,20 @@ class Predictor:
             item = stored.read(media, silent_ok)
             clip = self._read_shown(media, item, silent_ok)
         else:
-            clip = read_clip(media, hop or 1.0, self.image_size, silent_ok=silent_ok)
+            clip = read_clip(media, hop or 1.0, self.picture_size(media, hop or 1.0), silent_ok=silent_ok)
         self.model.system.on_evaluation_start()
         result = self.predict_clip(clip, names, media, questions, item)
-        result.notes = notes + self.notes + self._notes(names, questions)
+        result.notes = list(dict.fromkeys(notes + self.notes + self._notes(names, questions)))
         return result
+
+    def picture_size(self, media: Clip, hop: float) -> int | tuple[int, int]:
+        """Height and width to which the pictures of a video are resized; one number for both.
+
+        Args:
+            media: The video.
+            hop: Seconds per step.
+        """
+        return self.image_size
 
     def load_encoders(
         self, tasks: Sequence[str] | str | None = None, question: Sequence[str] = (), hop: float | None = None
@@ -185,7 +194,8 @@ class Predictor:
         stored = self.stored.of(tasks, hop)
         if stored is None:
             start = 0.0
-            for clip in iter_clips(media, window, hop or 1.0, self.image_size, silent_ok=silent_ok):
+            size = self.picture_size(media, hop or 1.0)
+            for clip in iter_clips(media, window, hop or 1.0, size, silent_ok=silent_ok):
                 yield start, clip, None
                 start += clip.steps * clip.hop
             return

@@ -44,6 +44,7 @@ SYSTEMS: dict[str, str] = {
     "tpavi": "avkit.systems.tpavi.system:TPAVIConfig",
     "ez_vsl": "avkit.systems.ez_vsl.system:EZVSLConfig",
     "lvs": "avkit.systems.lvs.system:LVSConfig",
+    "zero_shot": "avkit.systems.zero_shot.config:ZeroShotConfig",
 }
 #: Networks that take official checkpoints, by the name that `avkit convert` takes.
 NETWORKS: dict[str, str] = {
