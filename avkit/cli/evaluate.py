@@ -76,7 +76,7 @@ def report_run(
     """
     model = cli.model
     data = cli.datamodule
-    checkpoint = run.best if run.best.exists() else run.last
+    checkpoint = tested_checkpoint(model, run)
     check_samples(cli, ["test"])
     has_training = data.reference == "train"
     if has_training:
@@ -84,7 +84,9 @@ def report_run(
     model.ranking = SampleRanking(model.benchmarks, worst=WORST, best=BEST)
     start = time.perf_counter()
     with saved_predictions(cli, run):
-        cli.trainer.test(model, datamodule=data, ckpt_path=str(checkpoint), verbose=False)
+        cli.trainer.test(
+            model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint), verbose=False
+        )
     seconds = time.perf_counter() - start
     examples = ranked_examples(cli.trainer, model, data, model.ranking, beside)
     if not cli.trainer.is_global_zero:
@@ -124,6 +126,13 @@ def report_run(
         console.print(note, style="dim", highlight=False, markup=False)
     console.print(f"report: {path}", highlight=False, markup=False, soft_wrap=True)
     return path
+
+
+def tested_checkpoint(model: AVModel, run: RunFolder) -> Path | None:
+    """The checkpoint that a test scores: the best one, or the last; None of a system that has nothing to train."""
+    if not any(True for _ in model.parameters()):
+        return None
+    return run.best if run.best.exists() else run.last
 
 
 def score_rows(model: AVModel, benchmarks: Mapping[str, Benchmark], split: str, sizes: dict[str, int]) -> Iterator[Row]:
@@ -278,14 +287,17 @@ def hardware() -> str:
     return f"CPU {platform.machine()}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
-def provenance(run: RunFolder, checkpoint: Path, seed: int | bool) -> dict[str, str]:
+def provenance(run: RunFolder, checkpoint: Path | None, seed: int | bool) -> dict[str, str]:
     """Where the figures come from."""
     facts = run.read_facts()
-    digest = hashlib.sha256(current_weights(checkpoint).read_bytes()).hexdigest()
+    tested = "none, nothing is trained"
+    if checkpoint is not None:
+        digest = hashlib.sha256(current_weights(checkpoint).read_bytes()).hexdigest()
+        tested = f"{checkpoint.stem}, sha256 {digest[:16]}"
     return {
         "command": shlex.join(facts["command"]),
         "config": str(run.config),
-        "checkpoint": f"{checkpoint.stem}, sha256 {digest[:16]}",
+        "checkpoint": tested,
         "seed": str(seed),
         "commit": facts.get("commit", "") or "not in a git checkout",
         "date": time.strftime("%Y-%m-%d %H:%M %z"),

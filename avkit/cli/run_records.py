@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import Path
 
 from avkit.batch import Item
@@ -43,7 +44,7 @@ class TestedRun:
     Attributes:
         cli: Trainer, model and data of the test.
         run: Its folder.
-        checkpoint: The checkpoint that was tested.
+        checkpoint: The checkpoint that was tested; None of a system that is not trained.
         rows: Scores of all benchmarks.
         predictions: File of the predictions; None where none were saved.
         device: Name of the hardware.
@@ -51,7 +52,7 @@ class TestedRun:
 
     cli: AVCLI
     run: RunFolder
-    checkpoint: Path
+    checkpoint: Path | None
     rows: Sequence[Row]
     predictions: Path | None
     device: str
@@ -110,7 +111,9 @@ def make_records(tested: TestedRun) -> list[Record]:
 
 def _typed(tested: TestedRun) -> list[str]:
     """The words of the training and of the test, from the first option on."""
-    words = [*tested.run.read_facts()["command"][2:], *tested.cli.args]
+    command = tested.run.read_facts()["command"]
+    options = list(dropwhile(lambda word: not word.startswith("-"), command))
+    words = [*options, *tested.cli.args]
     try:
         return with_recipe_files(words)
     except FileError:  # a file of the user's that is gone
@@ -141,6 +144,8 @@ def _split(cli: AVCLI, name: str, dataset: Dataset) -> str:
 def _origin(tested: TestedRun, dataset: str) -> By:
     """Where the figures come from."""
     sources = tested.cli.datamodule.sources
+    if tested.checkpoint is None:
+        return "weights"
     if domain_of(dataset, sources.root, sources.manifest) == SCENES:
         return "scenes"
     steps = sum("task" in line for line in read_history(tested.run.history))
@@ -214,7 +219,7 @@ def features_text(parts: Sequence[StoredPart]) -> str:
 
 def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
     """Hashes of what all benchmarks of a run share."""
-    hashes = {"weights": weights_hash(current_weights(tested.checkpoint)), "config": file_hash(tested.run.config)}
+    hashes = {"weights": _weights_hash(tested), "config": file_hash(tested.run.config)}
     given = given_weights(tested.cli)
     if given and Path(given).is_file():
         hashes["given weights"] = file_hash(given)
@@ -230,6 +235,20 @@ def _hashes_of_run(tested: TestedRun) -> dict[str, str]:
     if tested.predictions is not None:
         hashes["predictions"] = file_hash(tested.predictions)
     return hashes
+
+
+def _weights_hash(tested: TestedRun) -> str:
+    """Hash of the tensors of the checkpoint, or of the files of the public models that were loaded."""
+    if tested.checkpoint is not None:
+        return weights_hash(current_weights(tested.checkpoint))
+    files: dict[str, Path] = {}
+    for name, place in tested.cli.model.system.loaded_parts().items():
+        path = Path(place)
+        if path.is_file():
+            files[name] = path
+        for file in sorted(path.glob("*.safetensors")):
+            files[f"{name}/{file.name}"] = file
+    return files_hash(files)
 
 
 def _hashes_of_data(dataset: Dataset) -> dict[str, str]:

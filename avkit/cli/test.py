@@ -2,13 +2,22 @@
 """`avkit test RUN`: official metrics on the test split, and the report again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from avkit.cli.open_run import open_run
+from avkit.inference.zero_shot import ZERO_SHOT
 
 
 def run(args: list[str]) -> int:
     """Test; `args` are a run folder and options that replace those of its config."""
     words, other = _without_beside(args)
+    if words and words[0] == ZERO_SHOT and not Path(ZERO_SHOT).exists():
+        from avkit.cli.evaluate_zero_shot import evaluate_zero_shot
+
+        if other:
+            raise ValueError("--beside shows answers beside those of a run. Leave it out of 'avkit test zero_shot'.")
+        evaluate_zero_shot(words[1:])
+        return 0
     cli, run = open_run("test", words)
     from avkit.cli.beside import open_beside
     from avkit.cli.evaluate import report_run

@@ -238,12 +238,18 @@ class AVCLI(LightningCLI):
                 callback.__class__ = GivenCheckpoint
         return callbacks
 
-    def write_facts(self, run: RunFolder, args: Sequence[str]) -> None:
-        """Write the config of a run, and the facts that readers of the run need."""
+    def write_facts(self, run: RunFolder, args: Sequence[str], command: Sequence[str] = ("fit",)) -> None:
+        """Write the config of a run, and the facts that readers of the run need.
+
+        Args:
+            run: Its folder.
+            args: Options of the command that makes it.
+            command: The words before them.
+        """
         write_file(run.config, self.parser.dump(self.config, skip_none=False))
         facts: RunFacts = {
             "format": FORMAT,
-            "command": ["avkit", "fit", *args],
+            "command": ["avkit", *command, *args],
             "tasks": list(self.model.tasks),
             "vocabulary": asdict(self.model.vocabulary),
             "dataset": self.datamodule.dataset,

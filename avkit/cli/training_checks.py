@@ -24,6 +24,12 @@ def check_before_training(cli: AVCLI, checkpoint: str | None) -> None:
         ValueError: If a split is empty or too small, a mix is not one, or a figure is watched that there is not.
         RunError: If the checkpoint is of another model.
     """
+    if not any(True for _ in cli.model.parameters()):
+        raise ValueError(
+            f"System {cli.model.system.config.name} has nothing to train. Ask it with 'avkit predict zero_shot CLIP', "
+            "score it with 'avkit test zero_shot --dataset NAME --data.root FOLDER', or choose another "
+            "--model.system.name."
+        )
     _check_data(cli)
     check_samples(cli, _splits(cli))
     cli.datamodule.shares()

@@ -14,7 +14,6 @@ from avkit.reading.text import read_text
 from avkit.systems.zero_shot.catalogue import STAGES
 from avkit.systems.zero_shot.config import ZeroShotConfig
 from avkit.systems.zero_shot.targets import class_maps, events
-from avkit.tasks import TASKS
 from avkit.text.tokenizer import unique_words
 from avkit.training.module import AVModel
 
@@ -72,8 +71,7 @@ def load_zero_shot(
     classes = _read_names(names)
     answers = list(dict.fromkeys([*_ANSWERS, *classes]))
     vocabulary = Vocabulary(classes, answers, unique_words(classes))
-    tasks = [name for name, location in TASKS.items() if not location.endswith("WeakEventLocalization")]
-    model = AVModel(",".join(tasks), vocabulary, config)
+    model = AVModel("all", vocabulary, config)
     predictor = ZeroShotPredictor(model, ZERO_SHOT, _SIDE, device)
     chosen = [f"{stage} {part.title}" for stage, part in config.parts().items() if part is not None]
     predictor.provenance = {"run": ZERO_SHOT, "weights": ", ".join(chosen), "avkit": __version__}

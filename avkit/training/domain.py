@@ -67,5 +67,5 @@ def warning_of(domains: Mapping[str, str], tasks: Sequence[str]) -> str:
     subject = "This run has" if len(drawn) == len(tasks) else f"The tasks {', '.join(drawn)} of this run have"
     return (
         f"{subject} seen only drawn shapes with synthetic sounds (avkit's scenes). What is answered about real videos "
-        "means nothing."
+        "means nothing; ask public models with 'avkit predict zero_shot CLIP', or train on an official dataset."
     )

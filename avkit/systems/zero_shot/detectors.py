@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avkit.reading.boundary import file_errors
-
 
 @dataclass(frozen=True)
 class Boxes:
@@ -49,9 +47,8 @@ class Detector(nn.Module, ABC):
         super().__init__()
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-        with file_errors(path, "cannot be read as a detector of transformers"):
-            self.processor = AutoProcessor.from_pretrained(path, local_files_only=True)
-            self.network = AutoModelForZeroShotObjectDetection.from_pretrained(path, local_files_only=True)
+        self.processor = AutoProcessor.from_pretrained(path, local_files_only=True)
+        self.network = AutoModelForZeroShotObjectDetection.from_pretrained(path, local_files_only=True)
         self.at_once = at_once
 
     @torch.inference_mode()

@@ -48,11 +48,13 @@ class Observation:
         targets: What is listened and looked for, K of them.
         heard: Probability that each is heard, (T, K).
         active: Whether it counts as heard, bool (T, K), see `hysteresis`.
-        see: Gives the probability that each is seen, (T, K), or None where nothing tells.
+        see: Gives the probability that the targets with some numbers are seen, (T, numbers), or None where nothing
+            tells.
         find: Gives tracks of the targets with some numbers, or None where nothing finds them.
         hop: Seconds per step.
         max_names: Targets that are looked for, those heard best.
         can_outline: Whether tracks have outlines.
+        only_heard: Whether only what is heard is looked for; with the classes of a dataset all are.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class Observation:
         targets: Sequence[Target],
         heard: Tensor,
         active: Tensor,
-        see: Callable[[], Tensor | None],
+        see: Callable[[Sequence[int]], Tensor | None],
         find: Callable[[Sequence[int]], list[Track] | None],
         *,
         hop: float,
         max_names: int,
         can_outline: bool,
+        only_heard: bool,
     ) -> None:
         self.targets = targets
         self.heard = heard
@@ -73,6 +76,7 @@ class Observation:
         self.hop = hop
         self.max_names = max_names
         self.can_outline = can_outline
+        self.only_heard = only_heard
         self._see = see
         self._find = find
 
@@ -83,8 +87,14 @@ class Observation:
 
     @cached_property
     def seen(self) -> Tensor | None:
-        """Probability that each target is seen, (T, K); None where nothing tells."""
-        return self._see()
+        """Probability that each target is seen, (T, K), 0 of what is not looked for; None where nothing tells."""
+        numbers = self.sounding if self.only_heard else list(range(len(self.targets)))
+        scores = self._see(numbers)
+        if scores is None:
+            return None
+        seen = torch.zeros_like(self.heard)
+        seen[:, numbers] = scores.to(seen)
+        return seen
 
     @cached_property
     def sounding(self) -> list[int]:

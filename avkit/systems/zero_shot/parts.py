@@ -65,6 +65,10 @@ class Parts(nn.Module):
             self._load(stage)
         return stage in self.loaded
 
+    def why_missing(self, stage: str) -> str:
+        """Why a stage cannot run, a sentence; empty where it can."""
+        return "" if self.can_run(stage) else self.missing[stage]
+
     def require(self, stage: str, kind: type[M], device: torch.device) -> M:
         """As `get`.
 

@@ -3,13 +3,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from avkit.answers import Answer
-from avkit.batch import Batch, Losses, Output, Prediction, Vocabulary
+from avkit.batch import Batch, Item, Losses, Output, Prediction, Vocabulary
 from avkit.encoders.base import VisualFeatures
 from avkit.systems.base import Encoded, RunContext, System
 from avkit.systems.zero_shot.config import ZeroShotConfig
@@ -22,7 +22,7 @@ from avkit.systems.zero_shot.presence import Presence
 from avkit.systems.zero_shot.sight import Sight
 from avkit.systems.zero_shot.taggers import Tagger, smooth, to_steps
 from avkit.systems.zero_shot.targets import Nearest, Target, events, find_target
-from avkit.systems.zero_shot.values import MAKERS, STAGES_OF, Made, Sample, Shape
+from avkit.systems.zero_shot.values import MAKERS, REQUIRED_STAGES, STAGES_OF, Made, Sample, Shape
 from avkit.systems.zero_shot.words import SentenceEncoder
 from avkit.tasks.base import Task
 
@@ -43,6 +43,8 @@ class ZeroShot(System):
         AT-GDINO-SAM of Bhosale et al., 2023: audio tags prompt GroundingDINO, whose boxes prompt SAM. The tracker, the
         rules for other tasks than segmentation, thresholds and smoothing are ours.
     """
+
+    checks_samples: ClassVar[bool] = True
 
     config: ZeroShotConfig
 
@@ -137,14 +139,11 @@ class ZeroShot(System):
             hop=hop,
             max_names=self.config.max_names,
             can_outline=can_outline,
+            only_heard=len(targets) == len(events()),
         )
 
     def predict(self, output: Output, batch: Batch) -> Prediction:
-        """Values of all kinds of answers of the task for which the parts are here.
-
-        Raises:
-            MissingPart: If the batch is to be scored, and a part is missing that its metrics need.
-        """
+        """Values of all kinds of answers of the task for which the parts are here."""
         assert batch.frames is not None
         size = (batch.frames.shape[-2], batch.frames.shape[-1])
         shape = Shape(batch.valid.shape[1], size, self.config.heard, self.config.seen_threshold)
@@ -154,8 +153,6 @@ class ZeroShot(System):
             made: Made = None if maker is None else maker(output, shape)
             if made is not None:
                 values |= made
-            elif batch.targets and self._is_scored(kind, batch):
-                raise MissingPart(self._why_missing(kind))
         self.guessed[batch.task] = self.guessed.get(batch.task, 0) + sum(values.pop("guessed", []))
         return Prediction(batch.task, batch.id, values)
 
@@ -205,6 +202,18 @@ class ZeroShot(System):
         """Forget what was guessed."""
         self.guessed.clear()
 
+    def check_sample(self, task: str, item: Item) -> None:
+        """Refuse to score a task without the parts that its metrics need.
+
+        Raises:
+            MissingPart: If one is not here; says which.
+        """
+        for kind in self.tasks[task].answers:
+            if self._is_scored(kind, task):
+                reasons = [self.parts_by_stage.why_missing(stage) for stage in REQUIRED_STAGES.get(kind, ())]
+                if any(reasons):
+                    raise MissingPart(" ".join(filter(None, reasons)))
+
     def needs_maps(self, task: str) -> bool:
         """Whether a task reads feature maps: there are none."""
         return False
@@ -221,13 +230,13 @@ class ZeroShot(System):
         """Where the weights of the models are from."""
         return {stage: str(path) for stage, path in self.parts_by_stage.sources.items()}
 
-    def _see(self, frames: Tensor, targets: Sequence[Target]) -> Tensor | None:
-        """Probability that each target is seen, (T, K); None where no part tells."""
+    def _see(self, frames: Tensor, targets: Sequence[Target], numbers: Sequence[int]) -> Tensor | None:
+        """Probability that some targets are seen, (T, numbers); None where no part tells."""
         presence = self.parts_by_stage.get("seen", Presence, frames.device)
         if presence is None:
             return None
         with torch.inference_mode(), self.parts_by_stage.timed("seen", frames.device):
-            return presence.score(self.sight.embed(frames, presence), targets)
+            return presence.score(self.sight.embed(frames, presence), [targets[number] for number in numbers])
 
     def _find(
         self, frames: Tensor, targets: Sequence[Target], outlines: bool, numbers: Sequence[int]
@@ -259,12 +268,6 @@ class ZeroShot(System):
         encoder = self.parts_by_stage.get("words", SentenceEncoder, torch.device("cpu"))
         return None if encoder is None else encoder.nearest
 
-    def _is_scored(self, kind: type[Answer], batch: Batch) -> bool:
+    def _is_scored(self, kind: type[Answer], task: str) -> bool:
         """Whether the metrics of a task read what a kind of answer reads."""
-        needed = self.tasks[batch.task].targets
-        return bool(kind.target_fields) and kind.target_fields[0] in needed
-
-    def _why_missing(self, kind: type[Answer]) -> str:
-        missing = self.parts_by_stage.missing
-        reasons = [missing[stage] for stage in STAGES_OF.get(kind, ()) if stage in missing]
-        return " ".join(reasons) or f"zero_shot does not give answers of the kind {kind.kind!r}."
+        return bool(kind.target_fields) and kind.target_fields[0] in self.tasks[task].targets

@@ -240,6 +240,12 @@ STAGES_OF: Mapping[type[Answer], tuple[str, ...]] = {
     Events: ("seen",),
     Choice: ("boxes",),
 }
+#: Those of them without which there is no answer of the kind.
+REQUIRED_STAGES: Mapping[type[Answer], tuple[str, ...]] = {
+    Mask: ("boxes", "masks"),
+    ClassMask: ("boxes", "masks"),
+    Heat: ("boxes",),
+}
 
 
 def _outlines(observation: Observation) -> list[tuple[Track, Tensor]] | None:
