@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from avkit.errors import AvkitError
+from avkit.licences import check_licence
 from avkit.systems.zero_shot.catalogue import STAGES, Part
 from avkit.systems.zero_shot.loading import MissingPart, find_weights
 
@@ -95,6 +96,7 @@ class Parts(nn.Module):
         if part is None:
             self.missing[stage] = f"{stage}: not run, it was left out ({STAGES[stage]})."
             return
+        check_licence("weights", part.name)
         try:
             path = find_weights(part, self.weights[stage], offline=self.offline, accepted=self.accepted)
             model = _build(part, path)
