@@ -53,11 +53,11 @@ SMALL = {"data.image_size": 64, "data.scenes.val_size": 16, "data.scenes.test_si
 BUDGETS = {
     "ave": Budget(100, 16),
     "ave_weak": Budget(100, 16),
-    "avvp": Budget(120, 16),
-    "davel": Budget(60, 8),
-    "avqa": Budget(200, 16),
-    "ssl": Budget(80, 8, SMALL),
-    "avs": Budget(60, 4, {**SMALL, "data.crop.trimmed": 0}),
+    "avvp": Budget(24, 8),
+    "davel": Budget(32, 8),
+    "avqa": Budget(60, 16),
+    "ssl": Budget(32, 8, SMALL),
+    "avs": Budget(20, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
 
 #: Rows of `events.py` and `spatial.py` that are whole systems, by the method's name on the board.

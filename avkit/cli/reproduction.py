@@ -181,14 +181,14 @@ class Reproduction:
     def _convert(self, official: Path) -> Path:
         """The weights in avkit's form; written once."""
         from avkit.cli.convert import run as convert
-        from avkit.cli.reproduction_weights import is_converted, network_of, options_to_set
+        from avkit.cli.reproduction_weights import is_converted, network_of, options_to_set, sizes_to_set
 
         if is_converted(official):
             return official
         converted = self.folder / "weights.safetensors"
         if not converted.exists():
             network = network_of(self.experiment)
-            assignments = options_to_set(self.experiment, network)
+            assignments = [*options_to_set(self.experiment, network), *sizes_to_set(official)]
             convert([network.name, str(official), "-o", str(converted), *assignments])
         return converted
 

@@ -4,13 +4,20 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avkit.files import leftovers, temporary_folder, write_file
 from avkit.leaderboard import Experiment
 from avkit.leaderboard.recipes import Option
 from avkit.reading.text import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from avkit.systems.checkpoints import OfficialNetwork
 
 #: Layout of each dataset that is exported under another name.
 _LAYOUTS = {"f-music": "ra-ssu", "f-lifescene": "ra-ssu"}
@@ -71,7 +78,7 @@ def small_words(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def write_random_weights(words: Sequence[str], path: Path) -> bool:
-    """Write random weights of a recipe's network in the authors' form.
+    """Write random weights of a recipe's network in the authors' form, and beside them sizes that they do not show.
 
     Args:
         words: Words of `avkit fit`.
@@ -82,6 +89,7 @@ def write_random_weights(words: Sequence[str], path: Path) -> bool:
     """
     import torch
 
+    from avkit.cli.reproduction_weights import sizes_file
     from avkit.cli.trainer import make_cli
     from avkit.systems.checkpoints import OfficialNetwork
     from avkit.systems.encoder_weights import random_encoders
@@ -91,10 +99,25 @@ def write_random_weights(words: Sequence[str], path: Path) -> bool:
     networks = [module for module in system.modules() if isinstance(module, OfficialNetwork)]
     if not networks:
         return False
+    state = networks[0].to_official()
+    unshown = _unshown_sizes(networks[0], state)
+    if unshown:
+        write_file(sizes_file(path), json.dumps(unshown))
     content = BytesIO()  # torch would write the name of a file into it
-    torch.save(networks[0].to_official(), content)
+    torch.save(state, content)
     write_file(path, content.getvalue())
     return True
+
+
+def _unshown_sizes(network: "OfficialNetwork", state: Mapping[str, "Tensor"]) -> dict[str, object]:
+    """Sizes of a network that are not its defaults and that its official weights do not show."""
+    shown = network.recognise(state) or {}
+    sizes = {}
+    for name, parameter in signature(type(network).__init__).parameters.items():
+        value = network.built_with.get(name, parameter.default)
+        if name in network.sizes() and name not in shown and value != parameter.default:
+            sizes[name] = value
+    return sizes
 
 
 def _word_pieces(path: Path) -> Path:

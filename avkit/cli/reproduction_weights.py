@@ -9,6 +9,7 @@ from pathlib import Path
 from avkit.errors import AvkitError
 from avkit.leaderboard import Experiment
 from avkit.leaderboard.recipes import Option
+from avkit.reading.text import read_json
 from avkit.systems import NETWORKS, find_network
 from avkit.systems.checkpoints import OfficialNetwork, read_converted
 
@@ -29,13 +30,38 @@ def network_of(experiment: Experiment) -> type[OfficialNetwork]:
 
 
 def options_to_set(experiment: Experiment, network: type[OfficialNetwork]) -> list[str]:
-    """Words of `avkit convert` for the network's options that the recipe states."""
-    names = {attribute.name for attribute in fields(network.Options)} | set(network.sizes())
+    """Words of `avkit convert` for the network's options that the recipe states.
+
+    A size of the network and an encoder of the system may have one name, as `text`: the recipe means the encoder then.
+    """
+    names = {attribute.name for attribute in fields(network.Options)} - {"name"}
+    sizes = set(network.sizes())
     words: list[str] = []
     for name, value in _system_options(experiment).items():
-        if name in names and name != "name":
-            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        if name in names or (name in sizes and not isinstance(value, str)):
+            words += set_option(name, value)
     return words
+
+
+def set_option(name: str, value: object) -> list[str]:
+    """Words of `avkit convert` for an option."""
+    return ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+
+
+def sizes_to_set(official: Path) -> list[str]:
+    """Words of `avkit convert` for sizes of random weights that these do not show, such as AVST's known words."""
+    path = sizes_file(official)
+    if not path.exists():
+        return []
+    words: list[str] = []
+    for name, value in read_json(path).items():
+        words += set_option(name, value)
+    return words
+
+
+def sizes_file(official: Path) -> Path:
+    """The file of sizes that lies beside random weights which do not show them."""
+    return official.with_name(f"{official.stem}-sizes.json")
 
 
 def is_converted(path: Path) -> bool:
