@@ -73,8 +73,9 @@ def _outside(match: re.Match[str]) -> str:
 def _home() -> str:
     """README, with links as seen from `docs/`."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = text.replace(f"]({_BLOB}docs/", "](").replace("](docs/", "](")
-    return text.replace("](benchmarks/", f"]({_BLOB}benchmarks/")
+    text = text.replace(f"]({_BLOB}docs/notebooks)", "](notebooks/video.md)")
+    text = text.replace("https://github.com/avkit/avkit/raw/main/docs/images/", "images/")
+    return text.replace(f"]({_BLOB}docs/", "](")
 
 
 def _notebook(path: Path) -> str:
