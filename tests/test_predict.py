@@ -15,7 +15,7 @@ from clips import tone, write_clip
 
 import avkit
 from avkit.cli import main
-from avkit.cli.clips import find_clips
+from avkit.cli.clips import Shard, find_clips
 from avkit.files import WriteError, remove_leftovers
 from avkit.inference.result_folders import REQUEST, Request, claim_folder
 
@@ -213,6 +213,27 @@ def test_index_takes_the_same_words(runs, folder, capsys):
     assert "2 videos, 2 of them new" in captured.out
     assert "2 of 4 videos could not be read" in captured.err
     assert len(list(Path("index/videos").iterdir())) == 2
+
+
+def test_shards_are_disjoint_whole_and_stable(tmp_path):
+    for number in range(20):
+        (tmp_path / f"d{number}").mkdir()
+        (tmp_path / f"d{number}" / "clip.mp4").touch()
+    every, _ = find_clips([tmp_path], Path("out"))
+    parts = [find_clips([tmp_path], Path("out"), Shard(number, 3))[0] for number in (1, 2, 3)]
+    assert sorted(path for part in parts for path in part) == sorted(every)
+    assert min(len(part) for part in parts) > 1
+    (tmp_path / "d0" / "another.mp4").touch()
+    for part, number in zip(parts, (1, 2, 3), strict=True):
+        assert set(part) <= set(find_clips([tmp_path], Path("out"), Shard(number, 3))[0])
+    assert [len(find_clips(["absent.mp4" + "*"], Path("out"), Shard(number, 2))[1]) for number in (1, 2)] == [1, 0]
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_parts_that_there_are_not_are_refused(capsys, text):
+    with pytest.raises(SystemExit):
+        main(["index", "run", "videos", "--shard", text])
+    assert f"{text!r} is no part. Give its number and how many there are" in capsys.readouterr().err
 
 
 def test_find_clips_keeps_the_order(folder):

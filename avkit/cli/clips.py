@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clips that the words of a command mean: files, folders with videos at any depth, and patterns."""
 
+import argparse
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
@@ -13,22 +17,74 @@ from avkit.reading.boundary import reason_of
 _OWN = ("result.json", "stream.jsonl", "request.json")
 
 
-def find_clips(words: Sequence[Path | str], out: Path) -> tuple[list[Path], list[AvkitError]]:
+class Shard(NamedTuple):
+    """One of several parts of the clips, each for a process of its own.
+
+    Which part has a clip depends on its name alone, so that further clips move none.
+
+    Attributes:
+        number: Number of the part, from 1.
+        count: How many there are.
+    """
+
+    number: int
+    count: int
+
+    def has(self, name: str) -> bool:
+        """Whether the part has a clip.
+
+        Args:
+            name: Path of the clip in the folder that was named, or the file's name.
+        """
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1
+
+
+#: All clips.
+WHOLE = Shard(1, 1)
+
+
+def add_shard_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--shard`."""
+    parser.add_argument(
+        "--shard",
+        type=_parse_shard,
+        default=WHOLE,
+        metavar="I/N",
+        help="of the clips, the I-th of N parts that do not overlap, for a process or machine of its own; all may "
+        "write into one folder",
+    )
+
+
+def _parse_shard(text: str) -> Shard:
+    numbers = re.fullmatch(r"(\d+)/(\d+)", text)
+    shard = Shard(int(numbers[1]), int(numbers[2])) if numbers else Shard(0, 0)
+    if not 1 <= shard.number <= shard.count:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no part. Give its number and how many there are, from 1/4 to 4/4."
+        )
+    return shard
+
+
+def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> tuple[list[Path], list[AvkitError]]:
     """Clips in the order of the words, each once, and an error for each word that means none.
 
     Args:
         words: Files; folders, of which all videos at any depth are taken, without hidden ones and without avkit's own
             overlays; patterns such as `clips/**/*.mp4`.
         out: Folder of the results, which is left out of folders.
+        shard: The part of the clips that is wanted; the first one has the errors.
     """
     clips: dict[Path, Path] = {}
     errors: list[AvkitError] = []
     for word in words:
         try:
             for path in _clips_of(Path(word), out):
-                clips.setdefault(path.resolve(), path)
+                name = path.relative_to(word).as_posix() if Path(word).is_dir() else path.name
+                if shard.has(name):
+                    clips.setdefault(path.resolve(), path)
         except AvkitError as error:
-            errors.append(error)
+            errors += [error] if shard.number == 1 else []
     return list(clips.values()), errors
 
 

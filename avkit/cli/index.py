@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from avkit.cli.clips import find_clips, one_clip
+from avkit.cli.clips import add_shard_option, find_clips, one_clip
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError, remove_leftovers
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", metavar="STREAM=PATH", help="weights of the recipes' encoders, as in predict")
     p.add_argument("--silent_ok", action="store_true", help="use silence where a video has no sound")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
+    add_shard_option(p)
     add_switches(p)
     return p
 
@@ -44,7 +45,7 @@ def run(args: list[str]) -> int:
     quiet()
     if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
         raise ValueError(reason)
-    paths, errors = find_clips(options.videos, options.out)
+    paths, errors = find_clips(options.videos, options.out, options.shard)
     for error in errors:
         print(f"avkit index: {error}", file=sys.stderr)
     predictor = load(

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avkit.cli.clips import find_clips, one_clip
+from avkit.cli.clips import add_shard_option, find_clips, one_clip
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError, remove_leftovers
@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
         help="let an answer be of another kind than its question asks for, such as a place for yes or no",
     )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
+    add_shard_option(p)
     add_switches(p)
     return p
 
@@ -130,10 +131,13 @@ def run(args: list[str]) -> int:
         other = load_beside(options.beside, predictor, trust=options.trust, **given)
     if options.caption_change_threshold is not None:
         predictor.set_caption_change_threshold(options.caption_change_threshold)
-    clips, errors = find_clips(options.clips, options.out)
+    clips, errors = find_clips(options.clips, options.out, options.shard)
     count = len(clips) + len(errors)
     if count == 1 and errors:
         raise errors[0]
+    if not count:
+        print(f"no clip belongs to shard {options.shard.number}/{options.shard.count}")
+        return 0
     if clips and not options.stream:
         predictor.load_encoders(options.tasks, options.question or [], options.hop)
     problems = [str(error) for error in errors]
