@@ -533,7 +533,7 @@ class TestCluster:
 
     @pytest.mark.slow
     def test_a_worker_killed_in_the_middle(self, root, tiny, whole, tmp_path):
-        from avkit.extraction.cluster import ray_runner
+        from avkit.extraction.cluster import Cluster, ray_runner
 
         recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
         killed, decoded = [], []
@@ -550,7 +550,7 @@ class TestCluster:
 
         thread = threading.Thread(target=kill)
         thread.start()
-        runner = ray_runner(recipe, 2, None, "cpu", 5)
+        runner = ray_runner(recipe, Cluster(2, device="cpu"), 5)
 
         def on_clip(name, error):
             decoded.append(name)
@@ -562,13 +562,35 @@ class TestCluster:
         assert (outcome.done, outcome.failed) == (14, {})
         same(whole, tmp_path)
 
+    @pytest.mark.slow
+    def test_the_same_files_as_without_ray(self, root, tiny, whole, tmp_path):
+        from avkit.extraction.cluster import Cluster, ray_runner
+
+        recipe, sources = read_recipe(tiny), sources_of(find_dataset("llp"), root)[0]
+        (tmp_path / "cut.mp4").write_bytes(b"no video")
+        broken = MediaSource("broken", tmp_path, video="cut.mp4")
+        decoded = {}
+        runner = ray_runner(recipe, Cluster(2), 64)
+        out = tmp_path / "out"
+        outcome = extract(
+            [*sources, broken], recipe, out, dataset="llp", runner=runner, on_clip=decoded.__setitem__, batch_size=64
+        )
+        assert (outcome.done, list(outcome.failed)) == (14, ["broken"])
+        assert {name for name, error in decoded.items() if error} == {"broken"}
+        assert sorted(path.name for path in out.glob("*.h5")) == sorted(path.name for path in whole.glob("*.h5"))
+        for path in whole.glob("*.h5"):
+            here, there = Store(path), Store(out / path.name)
+            assert here.facts == there.facts
+            for name in here.names:
+                np.testing.assert_array_equal(here.read(name), there.read(name))
+
     def test_without_ray(self, tiny, monkeypatch):
         from avkit.errors import AvkitError
-        from avkit.extraction.cluster import ray_runner
+        from avkit.extraction.cluster import Cluster, ray_runner
 
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(AvkitError, match=r"pip install 'avkit\[ray\]'"):
-            ray_runner(read_recipe(tiny), 2, None, "cpu", 5)
+            ray_runner(read_recipe(tiny), Cluster(2, device="cpu"), 5)
 
 
 def test_shards_of_two_processes_are_one(root, tiny, whole, tmp_path):

@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from typing import NamedTuple
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
@@ -17,7 +17,8 @@ from avkit.reading.boundary import reason_of
 _OWN = ("result.json", "stream.jsonl", "request.json")
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """One of several parts of the clips, each for a process of its own.
 
     Which part has a clip depends on its name alone, so that further clips move none.

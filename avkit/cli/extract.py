@@ -37,8 +37,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=64, help="pictures at a time")
     p.add_argument("--limit", type=int, help="stop after so many clips")
     p.add_argument("--retry", action="store_true", help="try clips again that were set aside")
-    p.add_argument("--ray", type=int, metavar="N", help="spread over N Ray workers (pip install 'avkit[ray]')")
+    p.add_argument(
+        "--ray", type=int, metavar="N", help="spread over a Ray cluster, up to N networks (pip install 'avkit[ray]')"
+    )
     p.add_argument("--ray-address", help="an existing cluster, such as auto; a local one by default")
+    p.add_argument(
+        "--ray-gpus", type=float, metavar="X", help="GPUs for each of Ray's networks, such as 0.5; 1 by default"
+    )
     add_switches(p)
     return p
 
@@ -74,6 +79,8 @@ def _check(options: argparse.Namespace) -> None:
         value = vars(options)[name]
         if value is not None and value < minimum:
             raise ValueError(f"--{name} is {value}; give a number above 0.")
+    if options.ray_gpus is not None and not options.ray_gpus > 0:
+        raise ValueError(f"--ray-gpus is {options.ray_gpus:g}; give a number above 0, or --device cpu.")
 
 
 def _list() -> int:
@@ -118,9 +125,9 @@ def _extract_media(
     """Extract features of frames and audio; returns the number of clips set aside."""
     from avkit.extraction.extract import extract
 
-    device = _device(options)
+    runner = _ray_runner(options, recipe)
+    device = "cpu" if runner is not None else _device(options)
     workers = _start_workers(options, device)
-    runner = _ray_runner(options, recipe, device)
     with _progress_bar() as bar:
         task = bar.add_task(recipe.name, total=None)
         summary = extract(
@@ -173,12 +180,14 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe", device: str) -> "Runner | None":
+def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe") -> "Runner | None":
+    """What extracts on a Ray cluster, whose machines have devices of their own; None without one."""
     if not options.ray and not options.ray_address:
         return None
-    from avkit.extraction.cluster import ray_runner
+    from avkit.extraction.cluster import Cluster, ray_runner
 
-    return ray_runner(recipe, options.ray or 2, options.ray_address, device, options.batch)
+    cluster = Cluster(options.ray or 2, options.ray_address, options.device, options.ray_gpus)
+    return ray_runner(recipe, cluster, options.batch)
 
 
 def _advance(bar: "Progress", task: "TaskID") -> "OnClip":

@@ -26,7 +26,7 @@ from avkit.files import cannot_write, hold, release_lock
 #: Called with the name of each decoded clip, and why it cannot be read, or the empty string.
 OnClip: TypeAlias = Callable[[str, str], None]
 #: Extracts clips in place of this process, and returns when all are done.
-Runner: TypeAlias = Callable[[Sequence[MediaSource], ExtractionProgress, OnClip | None], None]
+Runner: TypeAlias = Callable[[Sequence[MediaSource], FeatureExtractor, ExtractionProgress, OnClip | None], None]
 
 #: Files that may be waiting to be written.
 _MAX_WAITING = 64
@@ -98,7 +98,7 @@ def extract(
         if on_start is not None:
             on_start(len(sources) - len(remaining), len(sources))
         if runner is not None:
-            runner(remaining, progress, on_clip)
+            runner(remaining, extractor, progress, on_clip)
         else:
             extract_clips(remaining, extractor, progress, workers, on_clip)
         stores = progress.pack(out, facts, {stream.name: stream.dtype for stream in streams})
