@@ -49,8 +49,8 @@ print(f"{sys.argv[2]}: {', '.join(list(content)[:5])} ...")
 """
 
 
-def run(args: list[str]) -> int:
-    """Convert; `args` are the arguments after `avkit convert`."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `avkit convert`."""
     p = argparse.ArgumentParser(
         prog="avkit convert",
         description="Official weights into a file of ours, with every key reported; or back with --reverse.",
@@ -73,13 +73,18 @@ def run(args: list[str]) -> int:
     p.add_argument("--reverse", action="store_true", help="FILE is ours: write the authors' state dict")
     p.add_argument("--script", action="store_true", help="print a script that saves pickled objects as plain weights")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
-    options = p.parse_args(args)
+    return p
+
+
+def run(args: list[str]) -> int:
+    """Convert; `args` are the arguments after `avkit convert`."""
+    options = parser().parse_args(args)
     network = find_network(options.name)
     if options.script:
         print(SCRIPT, end="")
         return 0
     if options.file is None:
-        p.error("give the file to convert")
+        parser().error("give the file to convert")
     if options.reverse:
         return _convert_back(network, options.file, options.out or options.file.with_suffix(".official.pth"))
     out = options.out or options.file.with_suffix(".safetensors")

@@ -12,12 +12,17 @@ from avkit.licences import list_licences
 from avkit.report.tables import Column, make_table, open_console
 
 
-def run(args: list[str]) -> int:
-    """Print tasks, datasets, encoders, versions and hardware."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `avkit info`."""
     p = argparse.ArgumentParser(prog="avkit info", description="Tasks, datasets, encoders, versions, hardware.")
     p.add_argument("--json", action="store_true", help="for scripts")
     p.add_argument("--licences", action="store_true", help="licences of weights, data and authors' code")
-    given = p.parse_args(args)
+    return p
+
+
+def run(args: list[str]) -> int:
+    """Print tasks, datasets, encoders, versions and hardware."""
+    given = parser().parse_args(args)
     if given.licences:
         return _print_licences(as_json=given.json)
     facts = collect()

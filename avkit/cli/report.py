@@ -8,8 +8,8 @@ from avkit.cli.trust import add_switches
 from avkit.errors import RunError
 
 
-def run(args: list[str]) -> int:
-    """Print and write the transfer table; `args` are the words after `avkit report`."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `avkit report`."""
     p = argparse.ArgumentParser(
         prog="avkit report",
         description="What joint training brings: joint minus single for each task and metric, with its interval and "
@@ -23,7 +23,12 @@ def run(args: list[str]) -> int:
     form.add_argument("--csv", action="store_true", help="print the table as CSV, scores as measured")
     form.add_argument("--latex", action="store_true", help="print the table as LaTeX (booktabs), the better in bold")
     add_switches(p)
-    options = p.parse_args(args)
+    return p
+
+
+def run(args: list[str]) -> int:
+    """Print and write the transfer table; `args` are the words after `avkit report`."""
+    options = parser().parse_args(args)
     from avkit.batch import task_of
     from avkit.cli.tested_runs import read_scores
     from avkit.report import open_console

@@ -5,13 +5,18 @@ import argparse
 from pathlib import Path
 
 
-def run(args: list[str]) -> int:
-    """Draw a contact sheet, or write files."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `avkit scenes`."""
     p = argparse.ArgumentParser(prog="avkit scenes", description="The built-in scenes: look at them, or write them.")
     sub = p.add_subparsers(dest="command", required=True)
     _preview_options(sub.add_parser("preview", help="a PNG with pictures, masks, captions, questions and sound"))
     _export_options(sub.add_parser("export", help="scenes as files in the layout of an official dataset"))
-    options = p.parse_args(args)
+    return p
+
+
+def run(args: list[str]) -> int:
+    """Draw a contact sheet, or write files."""
+    options = parser().parse_args(args)
     if options.command == "export":
         return _export(options)
     return _preview(options)

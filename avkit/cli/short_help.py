@@ -29,7 +29,7 @@ _FIT_EXAMPLES = (
     "avkit fit --tasks avs --data.manifest mine.jsonl --trainer.max_epochs 20",
     "avkit fit --config tspm_music_avqa --data.root /data --trainer.devices 2",
 )
-_SWITCHES = {
+SWITCHES = {
     "--trust": "import parts of others that a run names",
     "--commercial_safe": "only what may be used commercially",
     "--debug": "show where an error comes from",
@@ -56,7 +56,7 @@ def help_text(command: str) -> str:
     if command == "fit":
         examples = [f"  {example}" for example in _FIT_EXAMPLES]
         lines = ["usage: avkit fit [--OPTION VALUE ...]", "", _TEXTS["fit"], "", *examples, "", "options that matter:"]
-        lines += _table(FIT_OPTIONS | _SWITCHES)
+        lines += _table(FIT_OPTIONS | SWITCHES)
         lines += [
             "",
             *_wrapped("`avkit fit --help-all` lists all options; with --model.system.name NAME those of a system."),
@@ -64,7 +64,7 @@ def help_text(command: str) -> str:
         return "\n".join(lines)
     usage = f"usage: avkit {command} RUN [--OPTION VALUE ...]"
     lines = [usage, "", *_wrapped(_TEXTS[command]), "", *_table({"RUN": "folder of a run, such as runs/NAME"})]
-    lines += _table(_RUN_OPTIONS[command] | _SWITCHES)
+    lines += _table(_RUN_OPTIONS[command] | SWITCHES)
     advice = (
         "Options of `avkit fit` replace those of the run's config, such as --data.manifest own.jsonl or "
         "--trainer.accelerator gpu; `avkit fit --help` shows them."
