@@ -25,7 +25,18 @@ COMMAND = re.compile(r"(?:^|\$ |&& |; )avkit (\w+)(.*)$")
 #: Options of the trainer and the data, which only these commands take.
 LIGHTNING = ("fit", "test", "validate")
 FREE = ("--model.heads", "--optimizer", "--lr_scheduler", "--trainer.callbacks", "--trainer.logger")
-SWITCHES = ("--config", "--trust", "--debug", "--commercial_safe", "--beside", "--help", "--help-all", "--print_config")
+SWITCHES = (
+    "--dataset",
+    "--split",
+    "--config",
+    "--trust",
+    "--debug",
+    "--commercial_safe",
+    "--beside",
+    "--help",
+    "--help-all",
+    "--print_config",
+)
 SYSTEM = "model.system.name"
 
 

@@ -40,7 +40,10 @@ _TEXTS = {
     "validate": "The scores by which training chose a run's best checkpoint.",
 }
 _RUN_OPTIONS: dict[str, dict[str, str]] = {
-    "test": {"--beside RUN": "another run of the same task, such as a baseline, whose events examples show too"},
+    "test": {
+        "zero_shot": "in place of RUN, with --dataset NAME --data.root DIR: public models without a training",
+        "--beside RUN": "another run of the same task, such as a baseline, whose events examples show too",
+    },
     "validate": {},
 }
 _WIDTH = 80
