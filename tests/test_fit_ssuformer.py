@@ -16,9 +16,10 @@ from avkit.cli import main
 from avkit.datasets.scenes import Scenes
 from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
+from avkit.inference.caption_index import stems_of as stems
 from avkit.inference.embedding import embed_audio, index_video
 from avkit.inference.index import IndexedVideo, IndexFolder
-from avkit.inference.search import Index, search, stems
+from avkit.inference.search import Index, search
 from avkit.media.decode import read_clip
 from avkit.media.stream import iter_clips
 from avkit.media.write import write_video, write_wave

@@ -72,6 +72,7 @@ def run(args: list[str]) -> int:
             print(f"avkit index: {e}", file=sys.stderr)
             failures += 1
     videos = folder.read()
+    folder.caption_index(videos)
     steps = sum(len(video) for video in videos)
     print(f"{len(videos)} videos, {added} of them new, {steps} steps in {options.out}")
     if warning:

@@ -3,16 +3,19 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from avkit.errors import DataError, FileError
-from avkit.files import atomic, write_file
+from avkit.files import WriteError, atomic, write_file
+from avkit.inference.caption_index import CaptionIndex, index_captions, read_captions, write_captions
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import check_record, with_checksum
 from avkit.reading.tensors import read_tensors, write_tensors
@@ -23,6 +26,10 @@ VERSION = 1
 #: What vectors are of: the region that sounds, the whole frame, the sound.
 VECTOR_KINDS = ("region", "frame", "sound")
 _FACTS = "index.json"
+#: File of the captions of all videos by their words.
+_CAPTIONS = "captions.safetensors"
+#: Name of masks of a bit for each pixel.
+_PACKED = "mask bits"
 #: What begins the names of facts about the stored features of a task.
 FEATURES = "features of "
 
@@ -164,10 +171,29 @@ class IndexFolder:
 
     def add(self, video: IndexedVideo) -> None:
         """Write a video's rows, in place of older ones."""
-        tensors = {"start": video.start, "end": video.end, "masks": video.masks, **video.vectors}
+        side = video.masks.shape[-1]
+        packed = np.packbits(video.masks.numpy().reshape(len(video), side * side), axis=1)
+        tensors = {"start": video.start, "end": video.end, _PACKED: torch.from_numpy(packed), **video.vectors}
         facts = {"video": str(Path(video.video).resolve()), "captions": json.dumps(video.captions)}
+        facts["side"] = str(side)
         with atomic(self.file_of(video.video)) as part:
             write_tensors(part, tensors, facts)
+
+    def caption_index(self, videos: Sequence[IndexedVideo]) -> CaptionIndex:
+        """Captions of all videos by their words; made and stored where they are not stored yet, or others are.
+
+        Args:
+            videos: What `read` gave.
+        """
+        path = self.folder / _CAPTIONS
+        captions = [caption for video in videos for caption in video.captions]
+        stored = read_captions(path, captions)
+        if stored is not None:
+            return stored
+        made = index_captions(captions)
+        with suppress(WriteError):  # a folder that cannot be written to is searched too
+            write_captions(path, made, captions)
+        return made
 
     def read(self) -> list[IndexedVideo]:
         """All videos.
@@ -182,6 +208,15 @@ class IndexFolder:
         return videos
 
 
+def _read_masks(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Masks uint8 (N, side, side), a bit for each pixel in the file; a byte in those of earlier versions."""
+    if _PACKED not in tensors:
+        return tensors["masks"]
+    side = int(facts["side"])
+    bits = np.unpackbits(tensors[_PACKED].numpy(), axis=1, count=side * side)
+    return torch.from_numpy(bits.reshape(-1, side, side))
+
+
 def _read_video(path: Path) -> IndexedVideo:
     facts, tensors = read_tensors(path)
     with file_errors(path, "is damaged", "Delete it and index the video again."):
@@ -190,7 +225,7 @@ def _read_video(path: Path) -> IndexedVideo:
             tensors["start"],
             tensors["end"],
             parse_json(facts["captions"], str(path)),
-            tensors["masks"],
+            _read_masks(facts, tensors),
             {kind: tensors[kind] for kind in VECTOR_KINDS},
         )
         lengths = {len(video.start), len(video.end), len(video.masks), len(video)}

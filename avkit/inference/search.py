@@ -7,13 +7,11 @@ Source:
     RA-SSU (arXiv 2603.09809), section V-B.3, which names the use and leaves the method open.
 """
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache, cached_property
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +19,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avkit.inference.index import VECTOR_KINDS, IndexedVideo
-from avkit.text.tokenizer import split_words
+from avkit.inference.caption_index import CaptionIndex, index_captions, stem_of, stems_of
+from avkit.inference.index import IndexedVideo
+from avkit.text.tokenizer import split_words, unique_words
 
 #: A hit reaches as far around its best step as the score stays above this share of the best one.
 _MIN_SHARE = 0.8
+#: Length that vectors are taken to have at least.
+_SMALL = 1e-12
 
 
 @dataclass
@@ -51,61 +52,38 @@ class Hit:
     mask: NDArray[np.uint8] = field(repr=False)
 
 
-class CaptionVectors(NamedTuple):
-    """Captions as vectors of weighted stems.
-
-    Attributes:
-        rows: Sparse (N, stems), each of length 1.
-        columns: Column of each stem.
-    """
-
-    rows: Tensor
-    columns: dict[str, int]
-
-
 class Index:
     """Rows of many videos in memory, N in all, ready to be searched.
 
     Args:
         videos: Their rows.
+        caption_index: Their captions by word, where they were stored; made when a text is searched for else.
     """
 
-    def __init__(self, videos: Sequence[IndexedVideo]) -> None:
+    def __init__(self, videos: Sequence[IndexedVideo], caption_index: CaptionIndex | None = None) -> None:
         self.videos = list(videos)
         self.captions: list[str] = []
         for video in videos:
             self.captions += video.captions
         self.bounds = np.cumsum([0, *(len(video) for video in videos)])
-        self.vectors: dict[str, Tensor] = {}
-        self.means: dict[str, Tensor] = {}
-        for kind in VECTOR_KINDS:
-            self.vectors[kind] = torch.cat([video.vectors[kind] for video in videos])
-            self.means[kind] = self.vectors[kind].mean(0)
+        self._centred: dict[str, CentredVectors] = {}
+        if caption_index is not None:
+            self.caption_index = caption_index
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.captions)
 
     @cached_property
-    def stem_counts(self) -> dict[str, int]:
-        """Number of rows in which each stem occurs."""
-        counts: Counter[str] = Counter()
-        for caption in self.captions:
-            counts.update(set(stems(caption)))
-        return counts
+    def caption_index(self) -> CaptionIndex:
+        """Captions by their words."""
+        return index_captions(self.captions)
 
-    @cached_property
-    def _caption_vectors(self) -> CaptionVectors:
-        columns = {stem: column for column, stem in enumerate(self.stem_counts)}
-        rows = torch.zeros(len(self), len(columns))
-        for row, caption in zip(rows, self.captions, strict=True):
-            for stem, count in Counter(stems(caption)).items():
-                row[columns[stem]] = count * self._weight(stem)
-        return CaptionVectors(F.normalize(rows, dim=1).to_sparse(), columns)
-
-    def _weight(self, stem: str) -> float:
-        """Weight of a stem; rare stems count more."""
-        return math.log((len(self) + 1) / (self.stem_counts.get(stem, 0) + 0.5))
+    def _vectors_of(self, kind: str) -> "CentredVectors":
+        """Vectors of all rows of a kind, made ready when they are first searched."""
+        if kind not in self._centred:
+            self._centred[kind] = centre([video.vectors[kind] for video in self.videos])
+        return self._centred[kind]
 
     def score_text(self, text: str) -> Tensor:
         """How well each row's caption fits a text: cosine of weighted stems, (N,).
@@ -113,40 +91,31 @@ class Index:
         Raises:
             ValueError: If the text has no words.
         """
-        counts = Counter(stems(text))
-        if not counts:
+        stems = stems_of(text)
+        if not stems:
             raise ValueError(f"The text {text!r} has no words. Say what is seen and heard, such as 'a dog barking'.")
-        rows, columns = self._caption_vectors
-        query = torch.zeros(len(columns))
-        unknown = 0.0
-        for stem, count in counts.items():
-            weight = count * self._weight(stem)
-            if stem in columns:
-                query[columns[stem]] = weight
-            else:
-                unknown += weight**2
-        length = math.sqrt(float(query.square().sum()) + unknown)
-        scores: Tensor = (rows @ query[:, None])[:, 0] / max(length, 1e-9)
-        return scores
+        return torch.from_numpy(self.caption_index.scores(stems))
 
     def score_vectors(self, kind: str, vectors: Tensor) -> Tensor:
         """How well rows fit vectors (M, width) of a query: the best cosine, about the index's mean, (N,)."""
-        rows = F.normalize(self.vectors[kind] - self.means[kind], dim=-1)
-        query = F.normalize(vectors - self.means[kind], dim=-1)
-        return (rows @ query.T).amax(1)
+        centred = self._vectors_of(kind)
+        query = F.normalize(vectors - centred.mean, dim=-1)
+        return (centred.rows @ query.T).amax(1)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that no caption has, each with the most similar words of captions."""
-        vocabulary: set[str] = set()
-        for caption in self.captions:
-            vocabulary.update(split_words(caption))
         descriptions = []
         for word in dict.fromkeys(split_words(text)):
-            if word.isalnum() and stem_of(word) not in self.stem_counts:
-                similar = get_close_matches(word, sorted(vocabulary), n=2, cutoff=0.6)
+            if word.isalnum() and stem_of(word) not in self.caption_index.stems:
+                similar = get_close_matches(word, self._vocabulary, n=2, cutoff=0.6)
                 hint = f" (captions have {', '.join(similar)})" if similar else ""
                 descriptions.append(f"{word!r}{hint}")
         return descriptions
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        """All words of captions, sorted."""
+        return unique_words(set(self.captions))
 
     def best_hits(self, scores: Tensor, count: int = 5) -> list[Hit]:
         """The best stretch of each of the best videos, best first, from scores of rows (N,)."""
@@ -154,6 +123,27 @@ class Index:
         for number, video in enumerate(self.videos):
             hits.append(best_stretch(video, scores[self.bounds[number] : self.bounds[number + 1]].numpy()))
         return sorted(hits, key=lambda hit: -hit.score)[:count]
+
+
+class CentredVectors(NamedTuple):
+    """Vectors about their mean.
+
+    Attributes:
+        rows: Vectors less their mean, each of length 1, (N, width).
+        mean: Mean, (width,).
+    """
+
+    rows: Tensor
+    mean: Tensor
+
+
+def centre(parts: Sequence[Tensor]) -> CentredVectors:
+    """Vectors (N, width) of several videos about the mean of all."""
+    vectors = torch.cat(list(parts))  # a copy, which may be changed
+    mean = vectors.mean(0)
+    vectors -= mean
+    vectors /= vectors.norm(dim=-1, keepdim=True).clamp_min_(_SMALL)
+    return CentredVectors(vectors, mean)
 
 
 def best_stretch(video: IndexedVideo, scores: NDArray[np.float32]) -> Hit:
@@ -177,28 +167,6 @@ def best_stretch(video: IndexedVideo, scores: NDArray[np.float32]) -> Hit:
         moment=float(video.start[best] + video.end[best]) / 2,
         mask=video.masks[best].numpy(),
     )
-
-
-def stems(text: str) -> list[str]:
-    """Stems of a text's words: `barking`, `barks` and `bark` have one stem."""
-    return [stem_of(word) for word in split_words(text) if _has_letters(word)]
-
-
-def _has_letters(word: str) -> bool:
-    return any(letter.isalnum() for letter in word)
-
-
-def stem_of(word: str) -> str:
-    """The stem of a word, by Snowball's rules of English."""
-    stem: str = _stemmer().stemWord(word)
-    return stem
-
-
-@cache
-def _stemmer() -> Any:
-    import snowballstemmer
-
-    return snowballstemmer.stemmer("english")
 
 
 def search(

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text search in indexed captions: weights of stems by word, a dense matrix, and bm25s (pip install bm25s).
+
+Each way runs in a process of its own, so that its peak of memory is its own. Usage: python benchmarks/search.py
+[--steps 100000] [--words 5000] [--ways postings dense bm25s]
+"""
+
+import argparse
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+QUERY = "a dog barks w7 w123 on the left"
+REPEATS = 20
+
+
+def make_captions(steps: int, words: int) -> list[str]:
+    """Sentences of 8 to 14 words, of which few are common and most rare; four steps of a video share one."""
+    draw = np.random.default_rng(0)
+    names = ["a", "dog", "barks", "on", "the", "left", *(f"w{k}" for k in range(words - 6))]
+    shares = 1 / np.arange(1, words + 1)
+    shares /= shares.sum()
+    captions = []
+    while len(captions) < steps:
+        chosen = draw.choice(words, draw.integers(8, 15), p=shares)
+        captions += [" ".join(names[k] for k in chosen)] * 4
+    return captions[:steps]
+
+
+def postings(captions: list[str], folder: Path):
+    """What avkit does: index, store, read again, and search."""
+    from avkit.inference.caption_index import index_captions, read_captions, stems_of, write_captions
+
+    write_captions(folder / "captions.safetensors", index_captions(captions), captions)
+    start = time.perf_counter()
+    index = read_captions(folder / "captions.safetensors", captions)
+    print(f"read again: {time.perf_counter() - start:.2f} s", file=sys.stderr)
+    return lambda text: index.scores(stems_of(text))
+
+
+def dense(captions: list[str], folder: Path):
+    """What avkit did: a matrix of rows and stems, made at the first query."""
+    import torch
+    import torch.nn.functional as F
+
+    from avkit.inference.caption_index import stems_of
+
+    counts = Counter()
+    for caption in captions:
+        counts.update(set(stems_of(caption)))
+    columns = {stem: column for column, stem in enumerate(counts)}
+    weights = {stem: math.log((len(captions) + 1) / (count + 0.5)) for stem, count in counts.items()}
+    rows = torch.zeros(len(captions), len(columns))
+    for row, caption in zip(rows, captions, strict=True):
+        for stem, count in Counter(stems_of(caption)).items():
+            row[columns[stem]] = count * weights[stem]
+    rows = F.normalize(rows, dim=1).to_sparse()
+
+    def search(text: str):
+        query = torch.zeros(len(columns))
+        unknown = 0.0
+        for stem, count in Counter(stems_of(text)).items():
+            weight = count * weights.get(stem, math.log((len(captions) + 1) / 0.5))
+            if stem in columns:
+                query[columns[stem]] = weight
+            else:
+                unknown += weight**2
+        length = math.sqrt(float(query.square().sum()) + unknown)
+        return ((rows @ query[:, None])[:, 0] / length).numpy()
+
+    return search
+
+
+def bm25s(captions: list[str], folder: Path):
+    """BM25 of another library, with the same stems."""
+    import bm25s as library
+
+    from avkit.inference.caption_index import stems_of
+
+    index = library.BM25()
+    index.index([stems_of(caption) for caption in captions], show_progress=False)
+    index.save(str(folder / "bm25s"))
+    index = library.BM25.load(str(folder / "bm25s"))
+    return lambda text: index.get_scores(stems_of(text))
+
+
+def measure_vectors(rows: int, width: int) -> None:
+    """Print how long an exact search by a clip of ten steps takes among so many rows."""
+    import torch
+
+    from avkit.inference.index import VECTOR_KINDS, IndexedVideo
+    from avkit.inference.search import Index, search
+
+    each = 1000
+    start = time.perf_counter()
+    vectors = torch.randn(rows, width, generator=torch.manual_seed(0))
+    times = torch.arange(each).float()
+    masks = torch.zeros(1, 64, 64, dtype=torch.uint8).expand(each, 64, 64)
+    videos = []
+    for first in range(0, rows, each):
+        parts = dict.fromkeys(VECTOR_KINDS, vectors[first : first + each])
+        videos.append(IndexedVideo(f"{first}.mp4", times, times + 1, [""] * each, masks, parts))
+    index = Index(videos)
+    query = {"sound": vectors[5000:5010]}
+    taken = []
+    for _ in range(4):
+        start = time.perf_counter()
+        search(index, examples=[query])
+        taken.append(time.perf_counter() - start)
+    print(f"| {rows:,} rows of {width} | first {taken[0]:.2f} s | then {min(taken[1:]):.3f} s |", flush=True)
+
+
+WAYS = {"postings": postings, "dense": dense, "bm25s": bm25s}
+
+
+def measure(way: str, steps: int, words: int) -> None:
+    """Print times, memory and the best rows of one way."""
+    captions = make_captions(steps, words)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        search = WAYS[way](captions, Path(folder))
+        built = time.perf_counter() - start
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    taken = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        scores = search(QUERY)
+        taken.append(time.perf_counter() - start)
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    best = np.argsort(-scores, kind="stable")[:5].tolist()
+    milliseconds = 1000 * float(np.median(taken))
+    print(f"| {way} | {built:.2f} s | {milliseconds:.2f} ms | {memory:.0f} MB | {size / 1e6:.1f} MB | {best} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--words", type=int, default=5000)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--vectors", type=int, nargs="*", default=[], help="numbers of rows to search by a clip")
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        measure(options.one, options.steps, options.words)
+        return
+    for rows in options.vectors:
+        measure_vectors(rows, 256)
+    if options.vectors:
+        return
+    print("| way | index | a query | memory | on disk | best rows |\n|---|---|---|---|---|---|", flush=True)
+    for way in options.ways:
+        words = ["--one", way, "--steps", str(options.steps), "--words", str(options.words)]
+        subprocess.run([sys.executable, __file__, *words], check=False)
+
+
+if __name__ == "__main__":
+    main()
