@@ -8,7 +8,7 @@ K classes, H W pixels.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ Output: TypeAlias = Any
 Losses: TypeAlias = dict[str, Tensor]
 #: Targets by field name, see `avkit.fields`.
 Targets: TypeAlias = dict[str, Any]
+
+Record = TypeVar("Record")
+
+
+def exportable(record: type[Record]) -> type[Record]:
+    """Let graphs of `torch.export` take and return a dataclass; a decorator above `@dataclass`."""
+    torch.export.register_dataclass(record, serialized_type_name=f"{record.__module__}.{record.__qualname__}")
+    return record
 
 
 class FeatureWidths(NamedTuple):
@@ -135,6 +143,7 @@ class Item:
         raise ValueError(f"Item {self.id!r} has neither frames nor features.")
 
 
+@exportable
 @dataclass
 class Batch:
     """Items of one task side by side; shapes as in `Item` with a leading axis, padded with zeros.
@@ -209,6 +218,7 @@ class Batch:
         return replace(self, id=[self.id[row]], text=_one(self.text, row), targets=targets, clip=None, **values)
 
 
+@exportable
 @dataclass
 class Tokens:
     """What encoders make, the backbone mixes and heads read.
@@ -248,6 +258,7 @@ class Tokens:
     shown: dict[str, Tensor] = field(default_factory=dict)
 
 
+@exportable
 @dataclass
 class Prediction:
     """What a task answers for one batch, in the user's units: seconds, pixels, words.

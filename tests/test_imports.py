@@ -39,6 +39,7 @@ MAY: dict[str, str] = {
     "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
+    "deploy": "systems encoders batch errors files",
     "leaderboard": "errors files reading",
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",

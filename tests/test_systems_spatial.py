@@ -9,8 +9,9 @@ from recorded import Filled, check_gradients, check_weights
 
 from avkit.batch import Batch, Vocabulary
 from avkit.nn.heatmap import resize_heatmaps
+from avkit.nn.padding import scatter_steps
 from avkit.systems import create_system, find_network
-from avkit.systems.base import RunContext, scatter_steps
+from avkit.systems.base import RunContext
 from avkit.systems.ez_vsl.system import TEMPERATURE
 from avkit.systems.lvs.network import tri_map
 from avkit.systems.pictures import MaskNetOutput

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "reproduce": "an experiment from data and weights to a verdict on its published row",
     "convert": "official checkpoints into ours, with every key reported, and back",
     "completion": "a script by which bash, zsh or fish completes commands and options",
+    "export": "one task of a run as an ONNX file or a program of torch.export",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }

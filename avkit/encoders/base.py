@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 
+
+@exportable
 @dataclass
 class VisualFeatures:
     """Features of N images.
@@ -35,6 +38,7 @@ class VisualFeatures:
         return VisualFeatures(change(self.frame), change(self.patches), self.grid, pyramid, sources)
 
 
+@exportable
 @dataclass
 class TextFeatures:
     """Features of N sentences.

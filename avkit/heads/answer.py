@@ -122,6 +122,10 @@ class AnswerHead(Head):
         """`answer` and `answer_logits`, see `avkit.nn.answers.answer_values`."""
         return Prediction(batch.task, batch.id, answer_values(output, batch, self.answers, self.index))
 
+    def graph_values(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`answer_logits`."""
+        return {"answer_logits": output.float()}
+
     def _ground(self, words: Tensor, audio: Tensor, patches: Tensor, tokens: Tokens) -> Tensor:
         """Words (B, L, D) that have attended to sounds and patches."""
         time = time_code(audio)
@@ -136,6 +140,8 @@ class AnswerHead(Head):
 
     def _read_in_order(self, words: Tensor, valid: Tensor) -> Tensor:
         """Each word in the context of those before and after it, (B, L, D)."""
+        if torch.compiler.is_compiling() and len(words) == 1:  # one question alone has no padding
+            return self.order(words)[0]
         lengths = valid.sum(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.order(packed)[0], batch_first=True, total_length=words.shape[1])[0]

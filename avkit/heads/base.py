@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses, Output, Prediction, Targets, Tokens, Vocabulary
 from avkit.errors import unknown_name
+from avkit.nn.flat_output import flat_tensors
 
 if TYPE_CHECKING:
     from avkit.encoders.base import VisualEncoder
@@ -78,6 +79,13 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def predict(self, output: Output, batch: Batch) -> Prediction:
         """The answer in the user's units: seconds, pixels, words. Reads no targets."""
+
+    def graph_values(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """What an exported graph returns, by name: tensors of `predict`, else those of the raw output.
+
+        By default the latter: names, times and words are read off them in Python.
+        """
+        return flat_tensors(output)
 
     def pseudo_targets(self, output: Output, batch: Batch) -> Targets:
         """Targets that a weakly supervised head derives from its output, to train a sequence decoder.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.nn.padding import surely_all
 from avkit.nn.repetition import SentenceWriter, repeating_words
 from avkit.text.tokenizer import END, PAD, START
 
@@ -106,7 +107,7 @@ class CaptionDecoder(SentenceWriter):
             best = logits.argmax(-1).masked_fill(ended, PAD)
             words = torch.cat([words, best[:, None]], dim=1)
             ended |= best == END
-            if ended.all():
+            if surely_all(ended):
                 break
         return words[:, 1:]
 

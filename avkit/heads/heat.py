@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Losses, Prediction, Targets, Tokens
+from avkit.batch import Batch, Losses, Prediction, Targets, Tokens, exportable
 from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.nn.decoder_layer import mlp
 
 
+@exportable
 @dataclass
 class HeatOutput:
     """Embeddings whose dot product is the heat map.
@@ -98,6 +99,10 @@ class HeatHead(Head):
     def predict(self, output: HeatOutput, batch: Batch) -> Prediction:
         """`heat`, (B, T, h, w)."""
         return Prediction(batch.task, batch.id, {"heat": output.heat.float()})
+
+    def graph_values(self, output: HeatOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return self.predict(output, batch).values
 
 
 def _extent(on: Tensor) -> tuple[Tensor, Tensor]:

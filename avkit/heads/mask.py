@@ -214,3 +214,7 @@ class MaskHead(Head):
             values["class_logits"] = logits[:, :, 1:]
             values["class_mask"] = logits[:, :, 1:].argmax(2)
         return Prediction(batch.task, batch.id, values)
+
+    def graph_values(self, output: MaskOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return self.predict(output, batch).values

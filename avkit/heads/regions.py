@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks of sounding regions and a caption about them per step: the default head of `ra_ssu`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch, Losses, Prediction, Tokens
+from avkit.batch import Batch, Losses, Prediction, Tokens, exportable
 from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.heads.caption import CaptionDecoder
 from avkit.heads.mask import MaskDecoder, count_maps
@@ -25,6 +25,7 @@ MAX_WORDS = 39
 TRUE_REGIONS = 0.5
 
 
+@exportable
 @dataclass
 class RegionOutput:
     """Masks, and either logits of the true captions or generated captions.
@@ -112,8 +113,18 @@ class RegionHead(Head):
             prediction.values["caption"] = group_by_clip(texts, batch)
         return prediction
 
+    def graph_values(self, output: RegionOutput, batch: Batch) -> dict[str, Tensor]:
+        """`mask`, and `caption_words`, numbers of the words of each step, int64 (B T, L), padded."""
+        values: dict[str, Tensor] = {"mask": self.predict(replace(output, generated=None), batch).values["mask"]}
+        if output.generated is not None:
+            missing = self.caption.max_words - output.generated.shape[-1]
+            values["caption_words"] = F.pad(output.generated, (0, missing), value=PAD)
+        return values
+
     def _generate(self, memory: Tensor, presence: Tensor, valid: Tensor) -> Tensor:
         """Captions of the valid steps, int64 (B T, L), padding elsewhere."""
+        if torch.compiler.is_compiling():  # a graph knows no number of valid steps
+            return self.caption.generate(memory, presence).masked_fill(~valid[:, None], PAD)
         words = self.caption.generate(memory[valid], presence[valid])
         rows = words.new_full((len(memory), words.shape[1]), PAD)
         rows[valid] = words

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Losses, Prediction, Targets, Tokens
+from avkit.batch import Batch, Losses, Prediction, Targets, Tokens, exportable
 from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.nn.attentive_pooling import ParsingOutput, pool_streams
 from avkit.nn.event_labels import both_modalities, event_targets
@@ -15,6 +15,7 @@ from avkit.nn.losses import mean_of
 from avkit.nn.parsing import parsing_loss, parsing_values
 
 
+@exportable
 @dataclass
 class StepClasses:
     """Class evidence per step and modality, audio first.
@@ -100,6 +101,10 @@ class EventHead(Head):
         """`event_logits` and `event`, see `event_values`."""
         return Prediction(batch.task, batch.id, event_values(output, self.names))
 
+    def graph_values(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`event_logits`, background first."""
+        return {"event_logits": output.float()}
+
 
 class WeakEventHead(EventHead):
     """As `EventHead`, trained from the events of the clip alone; the default head of `ave_weak`.
@@ -166,3 +171,7 @@ class ParsingHead(Head):
     def predict(self, output: ParsingOutput, batch: Batch) -> Prediction:
         """`audio_scores`, `visual_scores` and `clip_scores`, see `parsing_values`."""
         return Prediction(batch.task, batch.id, dict(parsing_values(output)))
+
+    def graph_values(self, output: ParsingOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return parsing_values(output)

@@ -4,11 +4,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avkit.batch import Batch, Losses, Output, Prediction, Tokens
+from avkit.batch import Batch, Losses, Output, Prediction, Tokens, exportable
 from avkit.heads.base import Head
 from avkit.heads.sequence import SequenceDecoder
 
 
+@exportable
 @dataclass
 class SequenceOutput:
     """What the rows of a batch are written from.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.heads.codec import END, PAD, Codec
 from avkit.heads.forms.base import Form
 from avkit.heads.sequence_memory import Memory
@@ -19,6 +20,7 @@ _CLASS_KINDS = {"class": 1, "heard or seen": 2}
 _NUMBERS = ("start", "end", "bin")
 
 
+@exportable
 @dataclass
 class SlotScores:
     """What a decoder says of the true tokens of one slot.

@@ -7,6 +7,7 @@ Source:
     harritaylor/torchvggish at commit f3f90969 carries unchanged.
 """
 
+import math
 from functools import lru_cache
 
 import torch
@@ -68,8 +69,7 @@ def mel_matrix() -> Tensor:
     The bin at 0 Hz has weight 0, and areas are not normalised.
     """
     bins = _hertz_to_mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
-    low, high = _hertz_to_mel(torch.tensor([_LOW_HZ, _HIGH_HZ], dtype=torch.float64)).tolist()
-    edges = torch.linspace(low, high, MEL_BANDS + 2, dtype=torch.float64)
+    edges = torch.linspace(_mel_of(_LOW_HZ), _mel_of(_HIGH_HZ), MEL_BANDS + 2, dtype=torch.float64)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = torch.minimum(rising, falling).clamp(min=0)
@@ -132,7 +132,7 @@ def cut_steps(waveform: Tensor, steps: int, hop: float = 1.0, samples: int | Non
     if samples is None:
         samples = width
     starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
-    missing = int(starts[-1]) + width - waveform.shape[-1] if steps else 0
+    missing = _start(steps - 1, hop) + width - waveform.shape[-1] if steps else 0
     padded = torch.nn.functional.pad(waveform, (0, max(0, missing)))
     whole_samples = abs(hop * SAMPLE_RATE - width) < 1e-9
     if steps and whole_samples and samples == width:  # a view is enough
@@ -152,20 +152,42 @@ def windows_from_starts(waveform: Tensor, steps: int, hop: float, samples: int) 
         samples: Samples of a window.
     """
     starts = (torch.arange(steps, dtype=torch.float64) * hop * SAMPLE_RATE).round().long()
-    missing = int(starts[-1]) + samples - waveform.shape[1]
+    missing = _start(steps - 1, hop) + samples - waveform.shape[1]
     places = starts[:, None] + torch.arange(samples)
     return torch.nn.functional.pad(waveform, (0, max(0, missing)))[:, places.to(waveform.device)]
+
+
+def _start(step: int, hop: float) -> int:
+    """Sample at which a step begins; a number that graphs of `torch.export` know."""
+    return round(step * hop * SAMPLE_RATE)
 
 
 def _hertz_to_mel(hertz: Tensor) -> Tensor:
     return 1127.0 * torch.log1p(hertz / 700.0)
 
 
-@lru_cache(maxsize=8)
+def _mel_of(hertz: float) -> float:
+    return 1127.0 * math.log1p(hertz / 700.0)
+
+
 def _mel(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`mel_matrix` on a device; a traced graph makes its own, for what it makes must not outlive it."""
+    return mel_matrix().to(device, dtype) if torch.compiler.is_compiling() else _cached_mel(device, dtype)
+
+
+def _window(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return _hann(device, dtype) if torch.compiler.is_compiling() else _cached_window(device, dtype)
+
+
+def _hann(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.hann_window(WINDOW, periodic=True, dtype=torch.float64).to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def _cached_mel(device: torch.device, dtype: torch.dtype) -> Tensor:
     return mel_matrix().to(device, dtype)
 
 
 @lru_cache(maxsize=8)
-def _window(device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.hann_window(WINDOW, periodic=True, dtype=torch.float64).to(device, dtype)
+def _cached_window(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return _hann(device, dtype)

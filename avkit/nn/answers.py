@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch
+from avkit.batch import Batch, exportable
 from avkit.nn.losses import mean_of
 
 
+@exportable
 @dataclass(kw_only=True)
 class QuestionOutput:
     """Logits of the answers, and the steps and parts of pictures that a network selected to find them.

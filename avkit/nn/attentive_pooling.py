@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 
+
+@exportable
 @dataclass
 class ParsingOutput:
     """Probabilities of a parsing network; those of padded steps are meaningless.

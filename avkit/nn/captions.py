@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avkit.batch import Batch
+from avkit.batch import Batch, exportable
 
 
+@exportable
 @dataclass
 class WrittenCaptions:
     """The captions of a batch.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.nn.masked_conv import ConvStages, MaskedAttention, PyramidBlock, max_pool, sinusoid, subsample
 
 
@@ -36,6 +37,7 @@ class TemporalGate(nn.Module):
         return gate
 
 
+@exportable
 @dataclass
 class PyramidLevel:
     """One level of the pyramid.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from avkit.nn.event_options import EventPyramidOptions
 from avkit.nn.masked_conv import MaskedConv, PyramidBlock
 from avkit.nn.matmul_conv import run_in_chunks
+from avkit.nn.padding import scatter_steps, surely_all, valid_rows
 
 #: Steps of all videos that are processed at once on a CPU: enough for the matrix products, few enough for the caches.
 MAX_STEPS = 512
@@ -63,7 +64,7 @@ class EventDependency(nn.Module):
         features = self.expand(x[part], valid[part]).relu().unflatten(2, (self.classes, self.inner))
         if extra is not None:
             features = features + extra
-        padded = not valid.all()
+        padded = not surely_all(valid)
         over_time = self._over_time(features, valid, part.start, padded)
         over_classes = self._over_classes(features, valid[part] if padded else None)
         related: Tensor = self.squeeze((over_time + over_classes).flatten(2), valid[part])
@@ -81,10 +82,6 @@ class EventDependency(nn.Module):
 
     def _over_classes(self, features: Tensor, valid: Tensor | None) -> Tensor:
         """Relate the classes of each step of (B', T, K, H); padded steps are skipped, and come out as 0."""
-        rows = features.flatten(0, 1) if valid is None else features[valid]
+        rows = features.flatten(0, 1) if valid is None else valid_rows(features, valid)
         related = run_in_chunks(self.over_classes, rows, None)
-        if valid is None:
-            return related.view(features.shape)
-        out = related.new_zeros(features.shape)
-        out[valid] = related
-        return out
+        return related.view(features.shape) if valid is None else scatter_steps(related, valid)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avkit.batch import exportable
 
+
+@exportable
 @dataclass
 class EventLevel:
     """One level of the pyramid; a point stands for `stride` steps.

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch
+from avkit.batch import Batch, exportable
 from avkit.nn.losses import balanced_cross_entropy, mask_loss, mean_of
 
 
+@exportable
 @dataclass
 class MaskOutput:
     """Masks of a head.

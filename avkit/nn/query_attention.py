@@ -148,7 +148,7 @@ def check_step_count(count: int, steps: int, valid: Tensor | None = None) -> Non
     Raises:
         ValueError: If a clip has fewer than `count` valid steps.
     """
-    if valid is not None:
+    if valid is not None and not torch.compiler.is_compiling():  # a traced graph has no values
         steps = int(valid.sum(1).min())
     if count > steps:
         raise ValueError(

@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from avkit.batch import exportable
 from avkit.nn.deformable_attention import DeformableLayer, cell_centers, cell_codes
 from avkit.nn.recompute import Recomputable
 from avkit.nn.upsampled_conv import convolve_upsampled
 
 
+@exportable
 @dataclass
 class QueryMasks:
     """Output of the mask decoder.

@@ -56,5 +56,5 @@ def repeating_words(rows: Tensor, words: int, starts: Tensor | None = None) -> T
 
 def _mark(repeating: Tensor, word: Tensor, chosen: Tensor) -> None:
     """Mark a word of each chosen row."""
-    row = torch.arange(len(word), device=word.device)[chosen]
-    repeating[row, word[chosen]] = True
+    row = torch.arange(len(word), device=word.device)
+    repeating[row, word] |= chosen

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from avkit.batch import Batch, FeatureWidths, Item, Losses, Output, Prediction, Vocabulary
 from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
+from avkit.nn.flat_output import flat_tensors
+from avkit.nn.padding import scatter_steps, valid_rows
 from avkit.nn.repetition import SentenceWriter
 from avkit.systems.encoded import Encoded as Encoded
 from avkit.systems.encoded import join_encoded as join_encoded
@@ -150,6 +152,10 @@ class System(nn.Module, ABC):
     def predict(self, output: Output, batch: Batch) -> Prediction:
         """The answer in the user's units. Reads no targets."""
 
+    def graph_values(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """What an exported graph returns, by name: tensors of `predict`, else those of the raw output, the default."""
+        return flat_tensors(output)
+
     def on_epoch_start(self, epoch: int) -> None:
         """Called before each training epoch, counted from 0."""
 
@@ -265,17 +271,7 @@ def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Bat
         raise ValueError("This model reads stored visual features, and the batch has none.")
     if batch.frames is None:
         raise ValueError("This model reads frames, and the batch has none.")
-    frames = batch.frames.flatten(0, 1) if batch.valid.all() else batch.frames[batch.valid]
-    return encoder(frames).map(lambda x: scatter_steps(x, batch.valid))
-
-
-def scatter_steps(rows: Tensor, valid: Tensor) -> Tensor:
-    """Rows of valid steps, (N, ...), at their places in (C, T, ...), zeros elsewhere; `valid` is bool (C, T)."""
-    if valid.all():
-        return rows.unflatten(0, valid.shape)
-    out = rows.new_zeros((*valid.shape, *rows.shape[1:]))
-    out[valid] = rows
-    return out
+    return encoder(valid_rows(batch.frames, batch.valid)).map(lambda x: scatter_steps(x, batch.valid))
 
 
 def encode_waveform(encoder: AudioEncoder | None, batch: Batch) -> Tensor:

@@ -75,6 +75,10 @@ class ClipEventSystem(FeatureSystem):
         names = self.tasks[batch.task].vocabulary.classes
         return Prediction(batch.task, batch.id, event_values(logits.roll(1, -1), names))
 
+    def graph_events(self, logits: Tensor) -> dict[str, Tensor]:
+        """`event_logits` with background first, of logits (B, T, K + 1) with background last."""
+        return {"event_logits": logits.roll(1, -1).float()}
+
 
 def targets_background_last(batch: Batch) -> tuple[Tensor, Tensor]:
     """The class of every step with background last, int64 (B, T), and which steps count, bool (B, T)."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from avkit.batch import exportable
 from avkit.encoders.base import VisualFeatures
 
 
+@exportable
 @dataclass
 class Encoded:
     """What the encoders make of a batch. It does not depend on the task, so one pass serves all tasks.

@@ -14,6 +14,7 @@ from avkit.batch import Batch, FeatureWidths, Vocabulary
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
+from avkit.nn.padding import surely_all
 from avkit.reading.tensors import check_finite
 from avkit.systems.base import RunContext, System, SystemConfig, encode_frames, encode_waveform, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork, own_options
@@ -198,7 +199,7 @@ class FeatureSystem(NetworkSystem):
 
 def valid_or_none(batch: Batch) -> Tensor | None:
     """Which steps are valid, bool (C, T), or None where all are, which lets networks skip masking."""
-    return None if batch.valid.all() else batch.valid
+    return None if surely_all(batch.valid) else batch.valid
 
 
 def pool_positions(visual: VisualFeatures, positions: int) -> Tensor:

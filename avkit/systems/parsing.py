@@ -92,3 +92,7 @@ class ParsingSystem(FeatureSystem):
     def predict(self, output: ParsingOutput, batch: Batch) -> Prediction:
         """`audio_scores`, `visual_scores` and `clip_scores`."""
         return Prediction(batch.task, batch.id, dict(parsing_values(output)))
+
+    def graph_values(self, output: ParsingOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return parsing_values(output)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from avkit.batch import Batch, FeatureWidths, Prediction, Vocabulary
+from avkit.batch import Batch, FeatureWidths, Prediction, Vocabulary, exportable
 from avkit.encoders import build_audio_encoder, build_visual_encoder
 from avkit.encoders.base import AudioEncoder, VisualEncoder, VisualFeatures
 from avkit.errors import DataError
@@ -153,6 +153,7 @@ class PictureNetwork(OfficialNetwork):
         return maps[-4:]
 
 
+@exportable
 @dataclass
 class MaskNetOutput:
     """Output of a network for masks.
@@ -235,6 +236,10 @@ class PictureSystem(NetworkSystem):
             "class_mask": logits.argmax(2),
         }
         return Prediction(batch.task, batch.id, values)
+
+    def graph_values(self, output: MaskNetOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return self.predict(output, batch).values
 
     def region_encoder(self, task: str) -> VisualEncoder | None:
         """The visual encoder."""

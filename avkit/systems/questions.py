@@ -44,6 +44,10 @@ class QuestionSystem(FeatureSystem):
         values = answer_values(output.logits, batch, self.answers, self.answer_index)
         return Prediction(batch.task, batch.id, values | selection_values(output))
 
+    def graph_values(self, output: QuestionOutput, batch: Batch) -> dict[str, Tensor]:
+        """`answer_logits`, and what the network selected."""
+        return {"answer_logits": output.logits.float(), **selection_values(output)}
+
 
 def answers_of(context: RunContext) -> list[str]:
     """Answers of the task `avqa` in index order."""

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Prediction
+from avkit.batch import Batch, Prediction, exportable
 from avkit.encoders.base import VisualFeatures
 from avkit.encoders.pretrained import ImagePreprocessor
 from avkit.encoders.resnet import ResNet18
 from avkit.media.spectrogram import crop_around_steps, log_power_spectrogram
 from avkit.nn.heatmap import HEATMAP_SIZE, combine_heatmaps, resize_heatmaps
-from avkit.systems.base import Encoded, RunContext, encode_frames, scatter_steps
+from avkit.nn.padding import scatter_steps, valid_rows
+from avkit.systems.base import Encoded, RunContext, encode_frames
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.features import NetworkConfig, NetworkSystem
 
@@ -24,6 +25,7 @@ from avkit.systems.features import NetworkConfig, NetworkSystem
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+@exportable
 @dataclass
 class LocalizationOutput:
     """Embeddings of a network for sound source localization.
@@ -182,8 +184,7 @@ class LocalizationSystem(NetworkSystem):
             raise ValueError(f"{self.config.name} reads waveforms, and the batch has none.")
         valid = batch.valid
         sound = crop_around_steps(batch.waveform, valid.shape[1], batch.hop, self.config.seconds)
-        chosen = sound.flatten(0, 1) if valid.all() else sound[valid]
-        vectors = self.network.embed_sounds(log_power_spectrogram(chosen)[:, None])
+        vectors = self.network.embed_sounds(log_power_spectrogram(valid_rows(sound, valid))[:, None])
         return scatter_steps(vectors, valid)
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> LocalizationOutput:
@@ -202,6 +203,10 @@ class LocalizationSystem(NetworkSystem):
             combined = combine_heatmaps(similarity, objects, self.config.alpha)
             heat = combined.unflatten(0, heat.shape[:2])
         return Prediction(batch.task, batch.id, {"heat": heat})
+
+    def graph_values(self, output: LocalizationOutput, batch: Batch) -> dict[str, Tensor]:
+        """All values of `predict`."""
+        return self.predict(output, batch).values
 
     def loaded_parts(self) -> dict[str, str]:
         """The network or its visual stream, and the object prior, where weights were loaded into them."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from avkit.backbone.gate import GateFactors
-from avkit.batch import Output
+from avkit.batch import Output, exportable
 from avkit.nn.pooling import shrink
 
 
+@exportable
 @dataclass
 class ShownOutput:
     """Output of a head, and what shows how the backbone made its tokens.

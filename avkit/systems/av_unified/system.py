@@ -132,6 +132,11 @@ class AVUnified(System):
         prediction.values.update(output.shown)
         return prediction
 
+    def graph_values(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Those of the task's head."""
+        answer = output.answer if isinstance(output, ShownOutput) else output
+        return self.head(batch.task).graph_values(answer, batch)
+
     def tokens(self, batch: Batch, encoded: Encoded | None = None) -> Tokens:
         """Tokens of a batch as its task's head may see them, prompted by its questions or by the task's prompt."""
         encoded = encoded or self.encode(batch)

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import TextEncoder, TextFeatures
@@ -45,7 +46,8 @@ class NameFeatures:
         pooled = self._pooled
         if pooled is None:
             pooled = encoder([name.replace("_", " ") for name in self.classes]).pooled
-            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+            is_frozen = not any(parameter.requires_grad for parameter in encoder.parameters())
+            if is_frozen and not torch.compiler.is_compiling():  # what a traced graph makes must not outlive it
                 self._pooled = pooled
         if list(classes) != self.classes:
             pooled = pooled[[self.classes.index(name) for name in classes]]

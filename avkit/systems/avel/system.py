@@ -54,6 +54,10 @@ class AVELSystem(ClipEventSystem):
         """`event_logits` and `event`."""
         return self.predict_events(output, batch)
 
+    def graph_values(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`event_logits`."""
+        return self.graph_events(output)
+
 
 def step_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Soft margin of the counted steps' classes."""

@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 from avkit.batch import Batch, Losses
 from avkit.nn.losses import dice_loss, mean_of
 from avkit.nn.mask_losses import annotated, class_loss, known_steps, resize_annotated
+from avkit.nn.padding import scatter_steps, valid_rows
 from avkit.nn.query_mask import QueryMasks
 from avkit.systems.avsegformer.network import AVSegFormer, AVSegFormerOptions
-from avkit.systems.base import Encoded, RunContext, scatter_steps
+from avkit.systems.base import Encoded, RunContext
 from avkit.systems.pictures import MaskNetOutput, PictureConfig, PictureSystem
 
 
@@ -51,8 +52,8 @@ class AVSegFormerSystem(PictureSystem):
         """Masks of a batch; only valid steps pass the decoder."""
         encoded = encoded or self.encode(batch)
         valid = batch.valid
-        maps = [level[valid] for level in self.network.levels(encoded.visual)]
-        masks: QueryMasks = self.network(maps, encoded.audio[valid])
+        maps = [valid_rows(level, valid) for level in self.network.levels(encoded.visual)]
+        masks: QueryMasks = self.network(maps, valid_rows(encoded.audio, valid))
         return MaskNetOutput(scatter_steps(masks.logits, valid), scatter_steps(masks.features, valid))
 
     def loss(self, output: MaskNetOutput, batch: Batch) -> Losses:

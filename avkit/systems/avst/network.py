@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.encoders.resnet import ResNet18, resnet_name
 from avkit.nn.answers import QuestionOutput
 from avkit.nn.masked_mean import masked_mean
@@ -32,6 +33,7 @@ class AVSTOptions:
     dropout: float = 0.1
 
 
+@exportable
 @dataclass(kw_only=True)
 class AVSTOutput(QuestionOutput):
     """What AVST answers; it selects no steps.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from avkit.batch import Batch, FeatureWidths, Losses
 from avkit.nn.answers import answer_loss
+from avkit.nn.padding import surely_all
 from avkit.systems.avst.negatives import clip_ids_of, pair_loss, sample_negatives
 from avkit.systems.avst.network import AVST, AVSTOptions, AVSTOutput
 from avkit.systems.avst.question_encoder import WORDS
@@ -96,7 +97,7 @@ class AVSTSystem(QuestionSystem):
         word_ids = self.network.question.word_ids(questions_of(batch)).to(audio.device)
         negatives = sample_negatives(visual, valid, clip_ids_of(batch)) if self.training else None
         output: AVSTOutput = self.network(
-            audio, visual, word_ids, negatives, batch.clip, None if valid.all() else valid
+            audio, visual, word_ids, negatives, batch.clip, None if surely_all(valid) else valid
         )
         return output
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from avkit.batch import exportable
 from avkit.encoders.resnet import resnet_name, resnet_unused_keys
 from avkit.systems.checkpoints import NoOptions
 from avkit.systems.sources import TwoStreamNetwork, init_like_the_authors
@@ -23,6 +24,7 @@ SOFTNESS = 0.03
 TEMPERATURE = 0.07
 
 
+@exportable
 @dataclass
 class TriMap:
     """Comparison of pictures and sounds.

@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.nn.audio_guided_attention import AudioGuidedAttention, BimodalLSTM
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.clip_events import ATTENTION_NAMES, AttentionOptions
@@ -39,6 +40,7 @@ _NAMES = {f"attention.{ours}": f"attention.{theirs}" for ours, theirs in ATTENTI
 }
 
 
+@exportable
 @dataclass
 class PSPOutput:
     """Output of PSP.

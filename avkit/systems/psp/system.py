@@ -73,6 +73,10 @@ class PSPSystem(ClipEventSystem):
         """`event_logits` and `event`."""
         return self.predict_events(output.logits, batch)
 
+    def graph_values(self, output: PSPOutput, batch: Batch) -> dict[str, Tensor]:
+        """`event_logits`."""
+        return self.graph_events(output.logits)
+
 
 def step_losses(output: PSPOutput, batch: Batch) -> Losses:
     """Cross-entropy of the counted steps, and squared distance of similarities from the steps with an event."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.errors import unknown_name
 from avkit.nn.answers import QuestionOutput
 from avkit.nn.fast_attention import EncoderLayer
@@ -53,6 +54,7 @@ class PSTPOptions:
             raise unknown_name("fusion", self.fusion, FUSIONS)
 
 
+@exportable
 @dataclass(kw_only=True)
 class PSTPOutput(QuestionOutput):
     """What PSTP-Net answers; as published it selects nothing. `chosen` and `shown` are the steps of selected segments.
@@ -64,6 +66,7 @@ class PSTPOutput(QuestionOutput):
     sequence: Tensor
 
 
+@exportable
 @dataclass
 class Selection:
     """What the question selected.

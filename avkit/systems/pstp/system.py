@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avkit.batch import Batch, FeatureWidths
 from avkit.encoders.base import TextFeatures, VisualFeatures
+from avkit.nn.padding import surely_all
 from avkit.systems.base import Encoded, RunContext
 from avkit.systems.features import valid_or_none
 from avkit.systems.pstp.network import PSTP, PSTPOptions, PSTPOutput
@@ -90,6 +91,6 @@ class PSTPSystem(EncodedQuestionSystem):
     def _words(self, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         """Features of words, (B, L, width of text), and which are no padding, bool (B, L), or None if all are read."""
         if not self.config.words:
-            return text.tokens, None if text.valid.all() else text.valid
+            return text.tokens, None if surely_all(text.valid) else text.valid
         words = text.tokens[:, : self.config.words]
         return F.pad(words, (0, 0, 0, self.config.words - words.shape[1])), None

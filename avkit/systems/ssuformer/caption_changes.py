@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avkit.batch import Tokens
-from avkit.systems.base import scatter_steps
+from avkit.nn.padding import scatter_steps
 
 
 def changed_steps(tokens: Tokens, masks: Tensor | None, regions: Tensor | None, threshold: float) -> Tensor:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avkit.batch import Tokens
+from avkit.batch import Tokens, exportable
 from avkit.nn.decoder_layer import CachedAttention
 from avkit.systems.ssuformer.output import ExpertShare
 
 
+@exportable
 @dataclass
 class ExpertFeatures:
     """Features of the vision-language model for N captions.

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from avkit.batch import exportable
 
+
+@exportable
 @dataclass
 class ExpertShare:
     """Weight of the vision-language model in captions.
@@ -19,6 +22,7 @@ class ExpertShare:
     available: Tensor
 
 
+@exportable
 @dataclass
 class TaughtCaptions:
     """Logits of the N true captions of a batch, each word given the true words before it.
@@ -38,6 +42,7 @@ class TaughtCaptions:
     expert: ExpertShare | None = None
 
 
+@exportable
 @dataclass
 class GeneratedCaptions:
     """Captions of all steps.
@@ -53,6 +58,7 @@ class GeneratedCaptions:
     expert: ExpertShare | None = None
 
 
+@exportable
 @dataclass
 class UnderstandingOutput:
     """Masks and captions.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer's answering part: masks of what sounds and captions of it, which its system and its head both use."""
 
+import torch
 from torch import nn
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
@@ -65,11 +66,14 @@ class TaskDecoders(nn.Module):
             )
 
     def forward(self, tokens: Tokens, batch: Batch) -> UnderstandingOutput:
-        """Masks, and logits of the batch's captions in training, generated captions else."""
+        """Masks, and logits of the batch's captions in training, generated captions else.
+
+        A graph that is being traced has masks alone: how many captions are written is known only as they are.
+        """
         output = UnderstandingOutput()
         if self.segmentation is not None:
             output.masks = self.segmentation(tokens)
-        if self.description is None:
+        if self.description is None or torch.compiler.is_compiling():
             return output
         if self.training and "caption" in batch.targets:
             output.taught = self.description.teach(tokens, output.masks, batch, true_masks=self.shows_true_masks)

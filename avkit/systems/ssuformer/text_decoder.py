@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.nn.decoder_layer import Cache, DecoderLayer
+from avkit.nn.padding import surely_all
 from avkit.nn.repetition import SentenceWriter, repeating_words
 
 #: Changes states (N, 1, D) before words are read off them; also given the numbers of their rows of the memory, (N,).
@@ -152,7 +153,7 @@ class TextDecoder(SentenceWriter):
             best = generation.next_logits(rows).argmax(-1).masked_fill(ended, self.pad)
             rows = torch.cat([rows, best[:, None]], 1)
             ended |= best == self.end
-            if ended.all():
+            if surely_all(ended):
                 break
         return rows[:, 1:]
 
@@ -179,7 +180,7 @@ class TextDecoder(SentenceWriter):
             ended = ended | (word == self.end)
             chosen = (first + origin).flatten()
             rows = torch.cat([rows[chosen], word.view(-1, 1)], 1)
-            if ended.all():
+            if surely_all(ended):
                 break
             generation.reorder(chosen)
         best = (score / length.clamp(min=1)).argmax(1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.nn.masked_conv import sinusoid
 from avkit.systems.checkpoints import OfficialNetwork
 from avkit.systems.tadtr.attention import TemporalDeformableAttention, sample
@@ -39,6 +40,7 @@ class TadTROptions:
     dropout: float = 0.1
 
 
+@exportable
 @dataclass
 class EventSet:
     """What a layer of the decoder says, and at the end how far its events can be trusted.

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.systems.official_keys import rename
 from avkit.systems.pictures import PictureNetwork, TrunkOptions, pvt_name, recognise_pvt
 from avkit.systems.tpavi.attention import PixelAudioAttention
 from avkit.systems.tpavi.fusion import FusionDecoder, MultiDilatedConv
 
 
+@exportable
 @dataclass
 class TPAVIOutput:
     """Output of TPAVI.

@@ -4,12 +4,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
 from avkit.errors import DataError
 from avkit.heads.base import Head, HeadInputs
 from avkit.nn.answers import answer_index, answer_loss, answer_values, selection_values
+from avkit.nn.padding import surely_all
 from avkit.systems.tspm.network import TSPM, TSPMOutput
 from avkit.systems.tspm.options import TSPMOptions, check_prompt
 from avkit.systems.tspm.prompt_constructor import PromptConstructor
@@ -116,7 +117,7 @@ class TSPMHead(Head):
             self.norms["patches"](tokens.patches),
             self.norms["text"](tokens.prompt),
             None if prompt is None else self.norms["text"](prompt),
-            valid=None if tokens.valid.all() else tokens.valid,
+            valid=None if surely_all(tokens.valid) else tokens.valid,
             allow_fewer=True,
         )
         if tokens.grid[0] == 1 < tokens.grid[1]:  # averages of merged tokens, which stand at no place of a picture
@@ -131,6 +132,10 @@ class TSPMHead(Head):
         """`answer` and `answer_logits`, and what was selected, see `avkit.nn.answers.selection_values`."""
         values = answer_values(output.logits, batch, self.answers, self.index)
         return Prediction(batch.task, batch.id, values | selection_values(output))
+
+    def graph_values(self, output: TSPMOutput, batch: Batch) -> dict[str, Tensor]:
+        """`answer_logits`, and what the network selected."""
+        return {"answer_logits": output.logits.float(), **selection_values(output)}
 
     def check_questions(self, questions: Mapping[str, str]) -> None:
         """Refuse questions that the file of sentences has none for."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import exportable
 from avkit.errors import DataError
 from avkit.nn.answers import QuestionOutput
 from avkit.nn.decoder_layer import mlp
@@ -23,6 +24,7 @@ from avkit.systems.tspm.options import TSPMOptions
 from avkit.systems.tspm.selection import Selection, repeat_last
 
 
+@exportable
 @dataclass(kw_only=True)
 class TSPMOutput(QuestionOutput):
     """What TSPM answers; `chosen` and `shown` are always set, `weights` is None where all steps are used.

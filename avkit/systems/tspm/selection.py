@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avkit.batch import exportable
 
+
+@exportable
 @dataclass
 class Selection:
     """Steps selected for each question.
