@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import events
@@ -177,8 +178,9 @@ def main() -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(PRELOADED)
     runs: list[tuple[Path, str]] = []
-    for seed in range(args.seeds):
-        for entry in chosen:
+    for task in tasks:
+        of_task = [entry for entry in chosen if entry.row.task == task]
+        for seed, entry in product(range(args.seeds), of_task):
             run = args.out / f"{entry.key}-{seed}"
             if not (run / "records.json").exists():
                 shutil.rmtree(run, ignore_errors=True)  # cut short before

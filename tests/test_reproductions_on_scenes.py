@@ -44,7 +44,8 @@ def test_weights_in_the_authors_form_come_to_a_record(id_, tmp_path, monkeypatch
     assert (folder / "official.pth").exists()
     assert (folder / "weights.safetensors").exists()
     (record,) = read_records(folder / "records.json")
-    assert (record.experiment, record.by, record.n) == (id_, "scenes", 2)
+    assert (record.experiment, record.by) == (id_, "scenes")
+    assert record.n > 0
     assert json.loads((folder / "verdict.json").read_text())["verdict"] == "smoke"
     assert main(["leaderboard", "verify", str(folder / "test"), "--root", str(folder / "scenes")]) == 0
     shutil.rmtree(tmp_path / "reproductions")
