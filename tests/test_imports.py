@@ -36,9 +36,10 @@ MAY: dict[str, str] = {
     "training": "licences systems heads tasks metrics nn datasets extraction features text batch collate errors files "
     "fields outside reading",
     "report": "answers media batch errors files reading",
-    "inference": "answers training systems tasks report nn media text extraction datasets features batch errors "
+    "inference": "hub answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
+    "hub": "training licences reading errors files avkit",
     "deploy": "systems encoders batch errors files",
     "leaderboard": "errors files reading",
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",

@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "convert": "official checkpoints into ours, with every key reported, and back",
     "completion": "a script by which bash, zsh or fish completes commands and options",
     "export": "one task of a run as an ONNX file or a program of torch.export",
+    "push": "a run with a model card to the Hugging Face hub; shows first what it would upload",
+    "pull": "a run from the Hugging Face hub into a folder",
     "info": "tasks, datasets, encoders, versions, hardware",
     "scenes": "look at the built-in scenes, or export them in the layout of an official dataset",
 }

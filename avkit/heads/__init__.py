@@ -106,8 +106,10 @@ def create_head(task: str, name: str | None, inputs: "HeadInputs", default: str 
     Raises:
         ValueError: If the head or an option is unknown.
     """
-    from avkit.heads.base import make_options
+    from avkit.heads.base import BuiltWith, make_options
 
     cls = find_head(task, name, default)
     with building("head", cls):
-        return cls(inputs, make_options(cls, options))
+        head = cls(inputs, make_options(cls, options))
+    head.built_with = BuiltWith(task, name or next(iter(HEADS.get(task, {})), default), inputs, options)
+    return head

@@ -4,6 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -44,6 +45,23 @@ class HeadInputs:
 
 
 @dataclass(frozen=True)
+class BuiltWith:
+    """What `create_head` made a head of, to make it again.
+
+    Attributes:
+        task: Name of the task.
+        name: Name of the head, or `package.module:Class`.
+        inputs: What it was built for.
+        options: Fields of its `Options`.
+    """
+
+    task: str
+    name: str
+    inputs: HeadInputs
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """Options of a head that has none."""
 
@@ -67,6 +85,8 @@ class Head(nn.Module, ABC):
     needs_pixels: bool = True
     #: Of a head that needs pixels, whether it reads the feature pyramid.
     needs_maps: bool = True
+    #: What `create_head` made it of; None for heads that were made otherwise.
+    built_with: BuiltWith | None = None
 
     @abstractmethod
     def forward(self, tokens: Tokens, batch: Batch) -> Output:
@@ -86,6 +106,26 @@ class Head(nn.Module, ABC):
         By default the latter: names, times and words are read off them in Python.
         """
         return flat_tensors(output)
+
+    def save_pretrained(self, folder: Path | str) -> Path:
+        """Write the head with its weights to a folder, see `avkit.heads.pretrained.save_head`."""
+        from avkit.heads.pretrained import save_head
+
+        return save_head(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: Path | str, revision: str | None = None) -> "Head":
+        """A saved head from a folder or a repository, see `avkit.heads.pretrained.load_head`.
+
+        Raises:
+            TypeError: If it is a head of another class.
+        """
+        from avkit.heads.pretrained import load_head
+
+        head = load_head(source, revision)
+        if not isinstance(head, cls):
+            raise TypeError(f"{source} holds a {type(head).__name__}, not a {cls.__name__}.")
+        return head
 
     def pseudo_targets(self, output: Output, batch: Batch) -> Targets:
         """Targets that a weakly supervised head derives from its output, to train a sequence decoder.

@@ -10,6 +10,7 @@ from typing import Any
 from avkit import __version__
 from avkit.batch import FeatureWidths
 from avkit.errors import RunError
+from avkit.hub.run_files import PATTERNS, check_run_files
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.converted import load_converted
 from avkit.inference.index import FEATURES
@@ -19,7 +20,8 @@ from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import FeaturePlan, StreamChooser
 from avkit.inference.zero_shot import ZERO_SHOT, load_zero_shot
 from avkit.outside import Policy, restricted
-from avkit.reading.hub import from_hub, hugging_face
+from avkit.reading.hub import HubError
+from avkit.reading.repository import fetch_repository, is_repository
 from avkit.training.domain import OFFICIAL, domains_by_dataset
 from avkit.training.run_folder import RunFolder
 from avkit.training.run_licences import licence_notes
@@ -44,6 +46,7 @@ def load(
     parts: str | None = None,
     offline: bool = False,
     accept_licence: str = "",
+    revision: str | None = None,
 ) -> Predictor:
     """A trained run, from its folder or from a hub, a converted checkpoint, or `zero_shot`, which was not trained.
 
@@ -62,6 +65,7 @@ def load(
         parts: Of `zero_shot`: models and thresholds, such as `sound=ast,masks=none`.
         offline: Of `zero_shot`: download nothing.
         accept_licence: Of `zero_shot`: licences that you accept, separated by commas.
+        revision: Of a repository: branch, tag or commit; its main branch where None.
 
     Raises:
         RunError: If it is no run, or its weights do not fit its config.
@@ -76,6 +80,8 @@ def load(
         )
     if parts is not None or offline or accept_licence:
         raise ValueError(f"parts, offline and accept_licence are options of zero_shot. Leave them out for run {run}.")
+    if revision is not None and not is_repository(str(run)):
+        raise ValueError(f"{run} is no repository of a hub, so it has no revision. Leave revision out.")
     recipes = features.split(",") if isinstance(features, str) else list(features or [])
     recipes = [recipe.strip() for recipe in recipes if recipe.strip()]
     own_weights, text_weights = _split_text(weights)
@@ -85,7 +91,7 @@ def load(
         stored: dict[str, StoredParts] = {}
     else:
         _refuse_converted_options(names, weights, run)
-        folder = _find_run(str(run))
+        folder = _find_run(str(run), revision)
         with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
             predictor, stored = _load_run(str(run), folder, device)
     config = predictor.model.system.config
@@ -160,6 +166,7 @@ def _load_run(run: str, folder: RunFolder, device: str | None) -> tuple[Predicto
     """The predictor of a run that lies in a folder here, and what it knows of its stored features."""
     model, facts = load_model(folder)
     predictor = Predictor(model, run, facts["image_size"], device)
+    predictor.folder = folder
     predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
     predictor.notes += licence_notes(folder)
     predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
@@ -189,16 +196,12 @@ def _refuse_converted_options(names: str | None, weights: str | None, run: Path 
         raise ValueError(f"Run {run} holds the weights of its own encoder of text. Leave '{TEXT}=' out of --weights.")
 
 
-def _find_run(run: str) -> RunFolder:
+def _find_run(run: str, revision: str | None) -> RunFolder:
     """The folder of a run, downloaded if it is the name of a repository."""
-    path = Path(run)
-    if path.exists() or run.count("/") != 1 or run.startswith((".", "/", "runs/")):
-        return RunFolder(path)
-    from huggingface_hub import snapshot_download
-
-    patterns = ["config.yaml", "run.json", "checkpoints/best.safetensors"]
+    if not is_repository(run) or run.startswith("runs/"):
+        return RunFolder(run)
     try:
-        with from_hub(f"The files of run {run}", hugging_face(run), "Name the folder of a run here."):
-            return RunFolder(snapshot_download(run, allow_patterns=patterns))
-    except Exception as e:  # the hub raises many kinds: no network, no such repository, no rights
+        folder = fetch_repository(run, PATTERNS, revision)
+    except HubError as e:
         raise RunError(f"{run} is no folder here, and the hub did not give it: {e}") from e
+    return check_run_files(folder, run)

@@ -10,6 +10,8 @@ import torch
 from avkit.answers import Answer
 from avkit.batch import SAMPLE_RATE, Item
 from avkit.collate import crop
+from avkit.errors import RunError
+from avkit.hub.run_files import save_run
 from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.run_inputs import RunInputs
@@ -19,6 +21,7 @@ from avkit.media.stream import iter_clips
 from avkit.text.tokenizer import split_words
 from avkit.training.domain import SHORT_WARNING, warning_of
 from avkit.training.module import AVModel
+from avkit.training.run_folder import RunFolder
 
 #: Name of the clip in batches.
 _NAME = "clip"
@@ -48,8 +51,28 @@ class Predictor:
         self.domains: dict[str, str] = {}
         #: What makes the stored features of tasks that read some.
         self.stored = RunInputs()
+        #: Its files; None for a converted checkpoint.
+        self.folder: RunFolder | None = None
         #: Sentences for every result, such as that classes have no names.
         self.notes: list[str] = []
+
+    @classmethod
+    def from_pretrained(cls, source: Path | str, revision: str | None = None, device: str | None = None) -> "Predictor":
+        """A run from a folder or a repository, as `avkit.load` does."""
+        from avkit.inference.loading import load
+
+        return load(source, device, revision=revision)
+
+    def save_pretrained(self, folder: Path | str) -> Path:
+        """Write what others need of the run to a new folder, with a model card; returns the folder.
+
+        Raises:
+            RunError: If it has no run folder, or the folder is not empty.
+        """
+        if self.folder is None:
+            raise RunError(f"{self.source} has no run folder: a converted checkpoint is a file to copy.")
+        save_run(self.folder, Path(folder))
+        return Path(folder)
 
     @property
     def tasks(self) -> list[str]:
