@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import gethostname
 
+from avkit.cli.dry_run import is_dry_run, print_needs, without_dry_run
 from avkit.cli.provenance import versions_in_common
 from avkit.cli.seeds import compare_seeds, run_seeds, seeds_of
 from avkit.cli.start_table import print_start_table
@@ -28,12 +29,23 @@ def run(args: list[str]) -> int:
     """Train, once or with each of several seeds; `args` are the words after `avkit fit`."""
     if "--help-all" in args:
         make_cli(["--help" if word == "--help-all" else word for word in args])
+    if is_dry_run(args):
+        return _dry_run(without_dry_run(args))
+    args = without_dry_run(args)
     seeds = seeds_of(args)
     if seeds is None:
         return train(args)
     parent = run_seeds(args, seeds, train, lambda: run_name(make_cli(args)))
     if parent is not None:
         compare_seeds(parent, seeds)
+    return 0
+
+
+def _dry_run(args: list[str]) -> int:
+    """Check a training, and print what it needs."""
+    cli = make_cli(args, training=True)
+    check_before_training(cli, None)
+    print_needs(cli)
     return 0
 
 

@@ -13,6 +13,7 @@ FIT_OPTIONS: dict[str, str] = {
     "--data.manifest FILE": "your own clips, see docs/manifest.md",
     "--name NAME": "the run's folder below --out",
     "--ckpt_path last": "go on with a run that was stopped",
+    "--dry_run": "check all, tell parameters, memory and time, train nothing",
     "--seeds N": "several seeds, with mean and deviation",
     "--trainer.max_epochs N": "2 by default",
     "--data.steps_per_epoch N": "training steps between two validations",

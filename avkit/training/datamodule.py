@@ -202,15 +202,18 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
         numbers = {name: self.indices(split, name)[:count] for name in self.benchmarks}
         return self.batches_of(split, numbers, self.batch_size.trimmed)
 
-    def batches_of(self, split: str, numbers: Mapping[str, Sequence[int]], size: int) -> dict[str, list[Batch]]:
-        """Batches of given samples of each benchmark, uncropped.
+    def batches_of(
+        self, split: str, numbers: Mapping[str, Sequence[int]], size: int, crop: CropOptions = NO_CROP
+    ) -> dict[str, list[Batch]]:
+        """Batches of given samples of each benchmark.
 
         Args:
             split: Of the data.
             numbers: Numbers of the samples in the dataset of their benchmark, by benchmark.
             size: Samples per batch.
+            crop: Longest clips.
         """
-        items = self._items(split, NO_CROP)
+        items = self._items(split, crop)
         batches = {}
         for name, chosen in numbers.items():
             samples = [items[SampleKey(name, number, 0.0)] for number in chosen]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `avkit fit --dry_run` says of memory and time beside what steps with whole batches take on a CPU.
+
+Memory is that of the process at its peak, with Python and libraries. Each measurement has a process of its own.
+Usage: python benchmarks/dry_run.py
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+#: Words of trainings by name.
+TRAININGS = {
+    "AV-Unified, avs, 128 pixels, 16 clips": "--tasks avs --data.image_size 128",
+    "AV-Unified, avqa, 128 pixels, 16 clips": "--tasks avqa --data.image_size 128 --data.batch_size.whole 16",
+    "AV-Unified, davel, 64 pixels, 16 clips": "--tasks davel --data.batch_size.untrimmed 16",
+    "AV-Unified, ra_ssu, width 256, 128 pixels": "--tasks ra_ssu --data.image_size 128 --model.system.width 256",
+    "SSUFormer, ra_ssu, 128 pixels, 8 clips": "--tasks ra_ssu --model.system.name ssuformer --data.image_size 128 "
+    "--data.batch_size.trimmed 8 --data.batch_size.whole 8",
+}
+
+
+def measure(kind, words):
+    """Bytes and seconds of a step, said or real."""
+    import torch
+
+    from avkit.cli.dry_run import _batches
+    from avkit.cli.trainer import make_cli
+    from avkit.training.dry_run import StepProbe
+
+    torch.set_num_threads(1)
+    cli = make_cli([*words, "--trainer.accelerator", "cpu", "--data.loader.workers", "0"], training=True)
+    (name,) = cli.datamodule.benchmarks
+    size = cli.datamodule.batch_size.for_training(cli.datamodule.spec(name))
+    make = _batches(cli, name)
+    probe = StepProbe(cli.model.system, torch.device("cpu"), cli.trainer.precision_plugin.train_step_context)
+    if kind == "said":
+        cost = probe.cost(make, size)
+        return {"bytes": cost.memory, "seconds": cost.seconds}
+    batch = make(size)
+    probe.memory.start()
+    before = probe.memory.read()
+    seconds = [probe._seconds(batch) for _ in range(3)]
+    return {"bytes": probe.memory.read(), "seconds": min(seconds), "before": before}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", nargs="?", choices=["said", "real"])
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    if options.kind:
+        print(json.dumps(measure(options.kind, options.words)))
+        return
+    print("| training | said, GB | real, GB | error | of what the steps add | said, s | real, s |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for name, words in TRAININGS.items():
+        costs = {}
+        for kind in ("said", "real"):
+            command = [sys.executable, __file__, kind, *words.split()]
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                raise SystemExit(result.stderr[-2000:])
+            costs[kind] = json.loads(result.stdout.splitlines()[-1])
+        said, real = costs["said"], costs["real"]
+        error = 100 * (said["bytes"] / real["bytes"] - 1)
+        grown = 100 * ((said["bytes"] - real["before"]) / (real["bytes"] - real["before"]) - 1)
+        cells = [f"{cost['bytes'] / 1e9:.2f}" for cost in (said, real)]
+        cells += [f"{error:+.0f} %", f"{grown:+.0f} %", f"{said['seconds']:.2f}", f"{real['seconds']:.2f}"]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
