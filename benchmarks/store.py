@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from avkit.features.base import FeatureFacts
+from avkit.features.shards import ShardedStore, write_shards
 from avkit.features.store import Store, write_store
 
 #: Name, clips, and shape of one clip.
@@ -46,12 +47,52 @@ def seconds(read, names):
     return time.perf_counter() - start, total
 
 
+def compare_forms(folder, fraction):
+    """Open, read and write of a store of HDF5 and of one of shards, in turn."""
+    print(
+        "| features | clips | kB | write HDF5 | shards | open HDF5 | shards | cold HDF5 | shards | warm HDF5 | shards |"
+    )
+    print("|---|" + "--:|" * 10, flush=True)
+    for title, whole, shape in CASES:
+        count = max(1, round(whole * fraction))
+        draw = np.random.default_rng(0)
+        clips = [(f"clip_{k:06d}", draw.normal(size=shape).astype(np.float16)) for k in range(count)]
+        order = [clips[k][0] for k in draw.permutation(count)]
+        times = {}
+        for _ in range(REPEATS):
+            for form, write, kind in (("HDF5", write_store, Store), ("shards", write_shards, ShardedStore)):
+                path = folder / (f"{form}.h5" if form == "HDF5" else form)
+                start = time.perf_counter()
+                write(path, clips, FeatureFacts())
+                taken = {"write": time.perf_counter() - start}
+                drop([path] if path.is_file() else list(path.iterdir()))
+                start = time.perf_counter()
+                store = kind(path)
+                len(store)
+                taken["open"] = time.perf_counter() - start
+                taken["cold"] = seconds(store.read, order)[0] / count
+                taken["warm"] = seconds(store.read, order)[0] / count
+                for what, value in taken.items():
+                    times.setdefault((what, form), []).append(value)
+        cells = [title, f"{count:,}", f"{clips[0][1].nbytes / 1e3:.0f}"]
+        for what, unit, scale in (("write", "s", 1), ("open", "ms", 1e3), ("cold", "us", 1e6), ("warm", "us", 1e6)):
+            cells += [f"{min(times[what, form]) * scale:.3g} {unit}" for form in ("HDF5", "shards")]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="a folder on the disk to measure")
     parser.add_argument("--fraction", type=float, default=1.0, help="share of the clips")
+    parser.add_argument("--forms", action="store_true", help="compare the two forms of a store with each other")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=args.folder, prefix="store-"))
+    if args.forms:
+        try:
+            compare_forms(folder, args.fraction)
+        finally:
+            shutil.rmtree(folder)
+        return
     print("features                    clips  kB/clip |  cold npy    store  times |  warm npy    store  times")
     try:
         for title, whole, shape in CASES:

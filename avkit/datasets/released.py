@@ -11,6 +11,7 @@ from avkit.errors import FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder, RowFile
+from avkit.features.shards import ShardedStore, is_sharded
 from avkit.features.sidecar import read_sidecar
 from avkit.features.store import Store
 from avkit.reading.arrays import open_hdf5
@@ -80,14 +81,15 @@ def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:
     """Features at a path.
 
     Args:
-        path: A folder of `.npy` files, a feature store, or an HDF5 file with one row per annotation.
+        path: A folder of `.npy` files, a feature store (a file, or a folder of shards), or an HDF5 file with one row
+            per annotation.
         row_ids: Gives the id of each row of an HDF5 file.
 
     Raises:
         ValueError: If it is something else.
     """
     if path.is_dir():
-        return NpyFolder(path)
+        return ShardedStore(path) if is_sharded(path) else NpyFolder(path)
     if path.suffix not in (".h5", ".hdf5"):
         raise ValueError(f"{path} is no feature store (.h5) and no folder of .npy files.")
     return Store(path) if is_store(path) else RowFile(path, row_ids())

@@ -128,7 +128,8 @@ class Store:
                 file.seek(position)
                 return file.readinto(values.data.cast("B"))
         if self._file is None:
-            self._file = _open(self.path, self._index)
+            index = self._index
+            self._file = open_for_clips(self.path, Span(index.offset, index.value_bytes), index.value_bytes)
         return os.preadv(self._file, [values.data.cast("B")], position)
 
     def _span(self, name: str) -> tuple[int, int]:
@@ -158,7 +159,7 @@ def write_store(
 
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype is {dtype!r}; a store holds float16 or float32.")
-    names, starts, shape = _measure(clips)
+    names, starts, shape = measure_clips(clips)
     with atomic(Path(path)) as part:
         with h5py.File(part, "w") as file:
             file.attrs["avkit_features"] = VERSION
@@ -184,8 +185,12 @@ def write_store(
     return Path(path)
 
 
-def _measure(clips: Iterable[tuple[str, Array]]) -> tuple[list[str], NDArray[np.int64], tuple[int, ...]]:
-    """Names of the clips, first row of each and number of rows, and shape of a row."""
+def measure_clips(clips: Iterable[tuple[str, Array]]) -> tuple[list[str], NDArray[np.int64], tuple[int, ...]]:
+    """Names of the clips of a store, first row of each and number of rows, and shape of a row.
+
+    Raises:
+        ValueError: If there is none, a name occurs twice, or shapes do not fit each other.
+    """
     lengths: dict[str, int] = {}
     shape: tuple[int, ...] | None = None
     for name, array in clips:
@@ -215,15 +220,21 @@ def to_stored_dtype(name: str, array: Array, dtype: str) -> Array:
     raise ValueError(f"Clip {name!r} has values that are {reason}. Extract it again, or choose float32.")
 
 
-def _open(path: Path, index: StoreIndex) -> int:
-    """Open a store for reading, and tell the kernel how it will be read."""
+def open_for_clips(path: Path, span: Span, total: int) -> int:
+    """Open a file for reading clips in any order, and tell the kernel so.
+
+    Args:
+        path: The file.
+        span: Where its features are.
+        total: Bytes of features of the whole store, which is read ahead if it is small.
+    """
     file = os.open(path, os.O_RDONLY)
     if hasattr(os, "posix_fadvise"):
-        if index.value_bytes <= _MAX_PREFETCH_BYTES:
-            arguments = (os.dup(file), index.offset, index.value_bytes)
+        if total <= _MAX_PREFETCH_BYTES:
+            arguments = (os.dup(file), span.start, span.length)
             threading.Thread(target=_prefetch, args=arguments, daemon=True).start()
         else:
-            os.posix_fadvise(file, index.offset, index.value_bytes, os.POSIX_FADV_RANDOM)
+            os.posix_fadvise(file, span.start, span.length, os.POSIX_FADV_RANDOM)
     return file
 
 
