@@ -32,6 +32,7 @@ from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress
 from avkit.extraction.recipe import FeatureStream, list_recipes, read_recipe
 from avkit.extraction.sources import MediaSource, sources_in, sources_of
+from avkit.features.shards import ShardedStore
 from avkit.features.store import Store
 from avkit.files import is_running
 from avkit.media import decode
@@ -623,3 +624,21 @@ def test_two_clips_of_one_name_in_one_folder_of_stores(root, tiny, tmp_path, mon
     (tmp_path / "0").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
     assert main(["extract", *words]) == 0, "a file that was moved is the same one"
+
+
+def test_stores_of_shards(root, tiny, whole, tmp_path, capsys):
+    """They go on where an extraction was stopped, take the place of stores of the other form, and are read by runs."""
+    words = ["llp", "--root", str(root), "--recipe", str(tiny), "--out", str(tmp_path), "--workers", "0"]
+    assert main(["extract", *words, "--limit", "3"]) == 0
+    assert main(["extract", *words, "--form", "shards"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("[a-z]*")) == ["frame", "seen", "tokens", "twice"]
+    for stream in ("seen", "frame", "twice"):
+        store = ShardedStore(tmp_path / stream)
+        expected = Store(whole / f"{stream}.h5")
+        assert set(store.names) == set(expected.names)
+        for name in store.names:
+            assert np.array_equal(store.read(name), expected.read(name))
+    assert main(["extract", *words, "--form", "shards"]) == 0
+    assert "14" in capsys.readouterr().out
+    dataset = find_dataset("llp")(root, "test", visual=str(tmp_path / "frame"), audio=str(tmp_path / "frame"))
+    assert dataset.item(0, frozenset()).visual is not None

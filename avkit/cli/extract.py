@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, help="processes that decode; the cores by default")
     p.add_argument("--batch", type=int, default=64, help="pictures at a time")
     p.add_argument("--limit", type=int, help="stop after so many clips")
+    p.add_argument(
+        "--form", choices=("hdf5", "shards"), default="hdf5", help="a file STREAM.h5, or a folder of .safetensors"
+    )
     p.add_argument("--retry", action="store_true", help="try clips again that were set aside")
     p.add_argument(
         "--ray", type=int, metavar="N", help="spread over a Ray cluster, up to N networks (pip install 'avkit[ray]')"
@@ -139,6 +142,7 @@ def _extract_media(
             batch_size=options.batch,
             workers=workers,
             retry=options.retry,
+            form=options.form,
             on_start=lambda done, total: bar.update(task, completed=done, total=total),
             on_clip=_advance(bar, task),
             runner=runner,

@@ -18,7 +18,7 @@ from avkit.extraction.decoding import SourceDataset
 from avkit.extraction.extractor import ClipFeatures, FeatureExtractor
 from avkit.extraction.origins import check_origins
 from avkit.extraction.prefetch import iter_decoded
-from avkit.extraction.progress import ExtractionProgress, check_same_facts, stored_clips
+from avkit.extraction.progress import ExtractionProgress, StoreForm, check_same_facts, stored_clips
 from avkit.extraction.recipe import ExtractionRecipe
 from avkit.extraction.sources import MediaSource
 from avkit.files import cannot_write, hold, release_lock
@@ -59,6 +59,7 @@ def extract(
     batch_size: int = 64,
     workers: int = 2,
     retry: bool = False,
+    form: StoreForm = "hdf5",
     on_start: Callable[[int, int], None] | None = None,
     on_clip: OnClip | None = None,
     runner: Runner | None = None,
@@ -74,6 +75,7 @@ def extract(
         batch_size: Frames or log-mel examples at a time.
         workers: Processes that decode; a script that uses some needs `if __name__ == "__main__"`.
         retry: Try clips again that were set aside.
+        form: A file of HDF5 for each stream, or a folder of shards.
         on_start: Called with the number of clips that were done before, and the number of all clips.
         on_clip: Called with each clip's name as it is decoded, and why it cannot be read.
         runner: Does the work in place of this process, see `avkit.extraction.cluster`.
@@ -101,7 +103,7 @@ def extract(
             runner(remaining, extractor, progress, on_clip)
         else:
             extract_clips(remaining, extractor, progress, workers, on_clip)
-        stores = progress.pack(out, facts, {stream.name: stream.dtype for stream in streams})
+        stores = progress.pack(out, facts, {stream.name: stream.dtype for stream in streams}, form)
     done = stored_clips(out, names)
     return ExtractionSummary(len(done), len(done - done_before), progress.failed(), stores)
 

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ from avkit.errors import DataError, FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ChainedFeatures, SelectedFeatures
 from avkit.features.files import NpyFolder
+from avkit.features.shards import ShardedStore, is_sharded, write_shards
 from avkit.features.store import Store, write_store
 from avkit.files import atomic
 from avkit.reading.checksums import seal_file
 from avkit.reading.text import parse_json
+
+#: A file of HDF5 for each stream, or a folder of `.safetensors`.
+StoreForm: TypeAlias = Literal["hdf5", "shards"]
 
 
 class ExtractionProgress:
@@ -74,30 +78,36 @@ class ExtractionProgress:
         """Features of the finished clips of a stream, of all shards."""
         return ChainedFeatures([NpyFolder(path) for path in sorted(self.folder.glob(f"*/{stream}"))])
 
-    def pack(self, out: Path, facts: dict[str, FeatureFacts], dtypes: dict[str, str]) -> dict[str, Path]:
+    def pack(
+        self, out: Path, facts: dict[str, FeatureFacts], dtypes: dict[str, str], form: StoreForm = "hdf5"
+    ) -> dict[str, Path]:
         """Write the stores, then delete the files of finished clips.
 
         Args:
             out: Folder of the stores; clips of a store that exists are kept.
             facts: How each stream's features are made.
             dtypes: `float16` or `float32`, by stream.
+            form: A file of HDF5 for each stream, or a folder of `.safetensors`; a store of the other form is replaced.
 
         Returns:
             The stores, by stream.
         """
         stores: dict[str, Path] = {}
         for stream in self.streams:
-            path = out / f"{stream}.h5"
+            earlier = store_in(out, stream)
             finished = self.features(stream)
             if finished.names:
                 parts: list[Features] = [finished]
-                if path.exists():
-                    parts.append(Store(path))
+                if earlier is not None:
+                    parts.append(earlier)
                 joined = ChainedFeatures(parts)
                 clips = SelectedFeatures(joined, sorted(joined.names))
-                stores[stream] = write_store(path, clips, facts[stream], dtypes[stream])
-            elif path.exists():
-                stores[stream] = path
+                path, write = (out / stream, write_shards) if form == "shards" else (out / f"{stream}.h5", write_store)
+                stores[stream] = write(path, clips, facts[stream], dtypes[stream])
+                if earlier is not None and earlier.path != path:
+                    delete_store(earlier.path)
+            elif earlier is not None:
+                stores[stream] = earlier.path
         failed = self.failed()
         shutil.rmtree(self.folder, ignore_errors=True)
         for name, reason in failed.items():
@@ -105,12 +115,26 @@ class ExtractionProgress:
         return stores
 
 
+def store_in(out: Path, stream: str) -> Store | None:
+    """The store of a stream in a folder, of either form; None where there is none."""
+    if is_sharded(out / stream):
+        return ShardedStore(out / stream)
+    path = out / f"{stream}.h5"
+    return Store(path) if path.exists() else None
+
+
+def delete_store(path: Path) -> None:
+    """Delete a store of either form."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def stored_clips(out: Path, streams: Sequence[str]) -> set[str]:
     """Names of clips that the stores of all streams have."""
-    stores = [Store(out / f"{stream}.h5") for stream in streams]
-    if not all(store.path.exists() for store in stores):
-        return set()
-    return _common_clips(stores)
+    stores = [store for stream in streams if (store := store_in(out, stream)) is not None]
+    return _common_clips(stores) if len(stores) == len(streams) else set()
 
 
 def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
@@ -124,10 +148,11 @@ def check_same_facts(out: Path, facts: dict[str, FeatureFacts]) -> None:
         DataError: If a store that exists differs, with the differences.
     """
     for stream in facts:
-        path = out / f"{stream}.h5"
-        if not path.exists():
+        store = store_in(out, stream)
+        if store is None:
             continue
-        stored = vars(Store(path).facts)
+        path = store.path
+        stored = vars(store.facts)
         differences = []
         for key, value in vars(facts[stream]).items():
             unknown = key == "crop" and not stored[key]  # stores of before do not say it
