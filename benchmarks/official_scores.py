@@ -73,8 +73,9 @@ def checkout(folder: Path, working: Path | None = None) -> Iterator[None]:
         os.chdir(here)
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).is_relative_to(folder):
+            module = sys.modules[name]
+            places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
+            if any(Path(place).is_relative_to(folder) for place in places):
                 del sys.modules[name]
 
 
@@ -99,11 +100,12 @@ def events_of_segments(official: Path, scenes: Path, lines: Lines) -> Figures:
     column = {}
     for index, note in enumerate(notes):
         column[note.split("&")[0]] = int(labels[index, :, :28].sum(0).argmax())
+    spare = next((index for index in range(28) if index not in column.values()), 28)  # of a class that no clip has
     by_line = {int(line["id"].rpartition("#")[2]): line["labels"] for line in lines}
     answers = np.zeros((len(order), 10, 29))
     for row, index in enumerate(order):
         for step, name in enumerate(by_line[int(index)]):
-            answers[row, step, 28 if name is None else column[name]] = 1
+            answers[row, step, 28 if name is None else column.get(name, spare)] = 1
     folder = official / "AVE-ECCV18"
     with checkout(folder), patch.object(sys, "argv", ["x"]), patch.object(torch.nn.Module, "cuda", lambda x: x):
         code = without_main(folder / "supervised_main.py", "# training and testing")
@@ -380,10 +382,13 @@ def main() -> None:
             theirs = oracle.score(official, scenes, lines)
             ours = {name: record["figures"][name]["value"] for name in theirs if name in record["figures"]}
             gaps = {name: abs(theirs[name] - value) for name, value in ours.items()}
-            first, largest = next(iter(ours)), max(gaps.values())
+            largest = max(gaps.values())
             different += largest > oracle.same
             cells = [record["method"], record["task"], len(lines), oracle.repository, len(ours)]
-            cells += [f"{first} {100 * theirs[first]:.4f}", f"{100 * ours[first]:.4f}", f"{largest:.1e}"]
+            shown = list(ours)[:2]
+            for figures in (theirs, ours):
+                cells.append(", ".join(f"{name} {100 * figures[name]:.4f}" for name in shown))
+            cells.append(f"{largest:.1e}")
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
     sys.exit(different > 0)
 
