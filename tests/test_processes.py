@@ -287,3 +287,16 @@ def test_machines_with_different_versions_are_refused(tmp_path):
     assert [process.wait(60) for process in started] == [2, 2]
     assert "The processes have different versions: rank 0 on" in (tmp_path / "0.log").read_text()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_several_seeds_in_several_processes(launcher, tmp_path):
+    def weights_of(name):
+        return [RunFolder(tmp_path / name / f"seed-{seed}") for seed in (0, 1)]
+
+    codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "all", "--seeds", "2", tasks="avs"), tmp_path)
+    assert codes == [0, 0], logs
+    assert main(words(tmp_path, "lightning", "--seeds", "2", "--trainer.devices", "2", tasks="avs")) == 0
+    for one, other in zip(weights_of("all"), weights_of("lightning"), strict=True):
+        assert equal_weights(one, other)
+    assert sorted(path.name for path in (tmp_path / "all").glob("seed-*")) == ["seed-0", "seed-1"]
