@@ -138,6 +138,10 @@ def _print_start(cli: AVCLI, run: RunFolder) -> None:
 def _train(cli: AVCLI, run: RunFolder, checkpoint: str | None) -> None:
     """Train in this process, together with the others if there are any."""
     cli.attach(run, training=True)
+    if cli.trainer.loggers:
+        from avkit.cli.logged_run import add_logging
+
+        add_logging(cli.trainer, cli.config.as_dict())
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint)
     empty = first_decides(cli.trainer, lambda: not run.checkpoint_files())
     if empty and cli.config.trainer.enable_checkpointing:  # zero steps were asked for: the untrained model is tested

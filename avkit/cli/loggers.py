@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loggers of Lightning by name, which write into the run's folder unless they are given another."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -12,9 +13,16 @@ from avkit.training.run_folder import RunFolder
 #: Stands for the folder of the run in a logger's arguments, in a run's config too.
 RUN_FOLDER = "<run folder>"
 #: Loggers that must be given a folder.
-_NEED_FOLDER = ("CSVLogger", "TensorBoardLogger")
+_NEED_FOLDER = ("CSVLogger", "TensorBoardLogger", "WandbLogger", "MLFlowLogger")
 #: Short names.
-_SHORT = {"csv": "CSVLogger", "tensorboard": "TensorBoardLogger"}
+_SHORT = {
+    "csv": "CSVLogger",
+    "tensorboard": "TensorBoardLogger",
+    "wandb": "WandbLogger",
+    "mlflow": "MLFlowLogger",
+}
+#: The option, and avkit's short form of it.
+_OPTIONS = ("--trainer.logger", "--logger")
 
 
 def with_logger_folder(args: Sequence[str]) -> list[str]:
@@ -28,16 +36,30 @@ def with_logger_folder(args: Sequence[str]) -> list[str]:
 
 
 def _long_names(args: Sequence[str]) -> Iterator[str]:
-    """The words with classes for short names, and `--trainer.logger NAME` as two words."""
+    """The words with classes for short names, and both forms of the option as `--trainer.logger NAME`."""
     is_name = False
     for word in args:
         option, equals, value = word.partition("=")
-        if option == "--trainer.logger" and equals:
-            yield option
-            word = value
+        if option in _OPTIONS and not is_name:
+            yield _OPTIONS[0]
             is_name = True
-        yield _SHORT.get(word, word) if is_name else word
-        is_name = word == "--trainer.logger"
+            if not equals:
+                continue
+            word = value
+        yield _class_of(word) if is_name else word
+        is_name = False
+
+
+def _class_of(names: str) -> str:
+    """The class of a short name; several, separated by commas, as a list of classes with the run's folder."""
+    if "," not in names or names.startswith(("[", "{")):
+        return _SHORT.get(names, names)
+    classes = [_SHORT.get(name.strip(), name.strip()) for name in names.split(",")]
+    entries: list[dict[str, object]] = []
+    for name in classes:
+        folder = {"save_dir": RUN_FOLDER} if name in _NEED_FOLDER else {}
+        entries.append({"class_path": name, "init_args": folder})
+    return json.dumps(entries)
 
 
 def place_loggers(trainer: L.Trainer, run: RunFolder, given: object) -> None:

@@ -90,11 +90,11 @@ def _examples(examples: Sequence[Example]) -> list[Record]:
 def _frame(example: Example, index: int) -> Record:
     silent = ""
     if example.silent_masks is not None or example.silent_heats is not None:
-        silent = jpeg_uri(_draw(example, index, example.silent_masks, example.silent_heats))
+        silent = jpeg_uri(draw_frame(example, index, example.silent_masks, example.silent_heats))
     return {
-        "uri": jpeg_uri(_draw(example, index, example.masks, example.heats)),
+        "uri": jpeg_uri(draw_frame(example, index, example.masks, example.heats)),
         "silent": silent,
-        "strips": [jpeg_uri(_draw(example, index, None, maps)) for maps in example.strips.values()],
+        "strips": [jpeg_uri(draw_frame(example, index, None, maps)) for maps in example.strips.values()],
         "mark": example.marks[index] if example.marks else "",
         "label": f"{example.times[index]:g} s" if example.times else f"frame {index + 1}",
         "caption": example.captions[index] if example.captions else "",
@@ -102,7 +102,7 @@ def _frame(example: Example, index: int) -> Record:
     }
 
 
-def _draw(example: Example, index: int, masks: Array | None, heats: Array | None) -> Pixels:
+def draw_frame(example: Example, index: int, masks: Array | None, heats: Array | None) -> Pixels:
     """A frame with what was predicted on it, and the true mask's outline."""
     image = example.images[index]
     mask = None if masks is None else masks[index]
