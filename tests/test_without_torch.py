@@ -87,6 +87,11 @@ def test_the_wheel_has_all_data_of_the_package(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("avkit/")}
     files = subprocess.run(["git", "ls-files", "avkit"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(files.splitlines()) <= packed
+    results = subprocess.run(
+        ["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert results
+    assert {f"avkit/{name}" for name in results.splitlines()} <= packed
 
 
 @pytest.mark.slow
