@@ -139,6 +139,30 @@ def test_what_cannot_be_is_refused_before_the_folder_is_made(tmp_path, capsys, o
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_is_spread_over_devices_is_tested_by_a_command_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("avkit.cli.trainer_options.has_gpu", lambda accelerator: True)
+    strategy = ("--trainer.strategy", "fsdp", "--report", "true")
+    for words_of_clipping, message in (
+        ((), "gradient_clip_val null"),
+        (("--trainer.gradient_clip_val", "null"), "avkit test RUN"),
+    ):
+        assert main(words(tmp_path, "x", *strategy, *words_of_clipping, tasks="avs")) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
+def test_lightnings_strategies_train_and_are_tested_later(tmp_path, strategy):
+    if strategy.startswith("deepspeed"):
+        pytest.importorskip("deepspeed")
+    options = ["--trainer.accelerator", "gpu", "--trainer.strategy", strategy, "--report", "false"]
+    options += ["--trainer.gradient_clip_val", "null"]
+    assert main(words(tmp_path, "x", *options, tasks="avs")) == 0
+    if strategy == "fsdp":
+        assert main(["test", str(tmp_path / "x"), "--trainer.enable_progress_bar", "false"]) == 0
+
+
 def test_auto_is_one_process_without_a_gpu(tmp_path, capsys):
     assert main(words(tmp_path, "x", "--trainer.devices", "auto", "--report", "false", tasks="avs")) == 0
     assert "cpu, into" in capsys.readouterr().out

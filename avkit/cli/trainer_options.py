@@ -22,6 +22,8 @@ _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
 }
 #: How strategies begin whose processes are copies of this one.
 _IN_PYTHON = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+#: How strategies begin that have each device hold a part of the model.
+_SPREADING = ("deepspeed", "fsdp")
 #: Precisions that were tried; weights stay at 32 bits.
 _PRECISIONS = (None, 32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed")
 #: Callbacks that contradict what avkit does, and what to use instead.
@@ -55,7 +57,7 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
     for name, (accepted, advice) in _REFUSED.items():
         if trainer[name] not in accepted:
             raise ValueError(f"trainer.{name} is {_shown(trainer[name])}, which avkit does not take: {advice}.")
-    _check_strategy(trainer)
+    _check_strategy(trainer, report=report)
     if trainer.precision not in _PRECISIONS:
         raise ValueError(
             f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
@@ -78,7 +80,7 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
         )
 
 
-def _check_strategy(trainer: Any) -> None:
+def _check_strategy(trainer: Any, *, report: bool) -> None:
     """Refuse strategies that need what is not there; others are Lightning's to take or to refuse."""
     name = str(trainer.strategy)
     start = name.partition("_")[0]
@@ -87,10 +89,12 @@ def _check_strategy(trainer: Any) -> None:
         reason = "starts processes inside of Python, and avkit starts them as commands: use --trainer.strategy ddp"
     elif start == "deepspeed" and not find_spec("deepspeed"):
         reason = "needs the package deepspeed, and it is not installed. Leave it out for DistributedDataParallel"
-    elif start in ("deepspeed", "fsdp") and not has_gpu(str(trainer.accelerator)):
+    elif start in _SPREADING and not has_gpu(str(trainer.accelerator)):
         reason = "needs a GPU, and this run has none. Leave it out for DistributedDataParallel"
     elif start == "fsdp" and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
         reason = "cannot clip gradients by their norm: add --trainer.gradient_clip_val null"
+    elif start in _SPREADING and report:
+        reason = "leaves the model spread over devices. Add --report false, then test it with 'avkit test RUN'"
     if reason:
         raise ValueError(f"trainer.strategy is {name!r}, which {reason}.")
 
