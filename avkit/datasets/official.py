@@ -19,6 +19,8 @@ from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 from avkit.features.combined import ConcatenatedFeatures
+from avkit.features.shards import open_store
+from avkit.reading.remote import url_of
 
 
 class AbsentError(DataError):
@@ -109,6 +111,11 @@ class Official(ClipDataset):
         self.split = split
         self.release = release or self.releases[0]
         self.allow_missing = allow_missing
+        if url_of(root) is not None:
+            raise DataError(
+                f"The root {str(root)!r} of {self.title} is a URL. Annotations and media are read from a folder: mount "
+                "the bucket (rclone mount, s3fs) or copy it; features and weights are also read by URL."
+            )
         if not self.root.path.is_dir():
             raise DataError(f"The root {str(root)!r} of {self.title} is no folder. Check the path.")
         with annotation_errors(self.title, self.root.path):
@@ -191,6 +198,8 @@ class Official(ClipDataset):
         """
         if name in self.released:
             return open_released(self.root, self.released[name], self.row_ids)
+        if url_of(name) is not None:
+            return open_store(name)
         for path in (Path(name), self.root.path / name):
             if path.exists():
                 return open_path(path, self.row_ids)

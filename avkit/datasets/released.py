@@ -11,10 +11,11 @@ from avkit.errors import FileError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder, RowFile
-from avkit.features.shards import ShardedStore, is_sharded
+from avkit.features.shards import is_sharded, open_store
 from avkit.features.sidecar import read_sidecar
 from avkit.features.store import Store
 from avkit.reading.arrays import open_hdf5
+from avkit.reading.remote import url_of
 
 #: What features are of: pictures or sound.
 FeatureModality: TypeAlias = Literal["visual", "audio"]
@@ -89,7 +90,7 @@ def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:
         ValueError: If it is something else.
     """
     if path.is_dir():
-        return ShardedStore(path) if is_sharded(path) else NpyFolder(path)
+        return open_store(path) if is_sharded(path) else NpyFolder(path)
     if path.suffix not in (".h5", ".hdf5"):
         raise ValueError(f"{path} is no feature store (.h5) and no folder of .npy files.")
     return Store(path) if is_store(path) else RowFile(path, row_ids())
@@ -107,6 +108,9 @@ def open_named(names: str, root: Path) -> Features:
     """
     parts: list[Features] = []
     for name in names.split("+"):
+        if url_of(name.strip()) is not None:
+            parts.append(open_store(name.strip()))
+            continue
         paths = [path for path in (Path(name.strip()), root / name.strip()) if path.exists()]
         if not paths:
             raise ValueError(

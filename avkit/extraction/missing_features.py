@@ -11,6 +11,7 @@ from avkit.datasets.official import Official
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, released_path
 from avkit.errors import DataError
 from avkit.extraction.recipe import ExtractionRecipe, list_recipes, read_recipe
+from avkit.reading.remote import exists, url_of
 
 #: Endings of paths of features, which no name of released features has.
 _ENDINGS = (".h5", ".hdf5", ".npy")
@@ -59,14 +60,14 @@ def missing_features(
                 path = released_path(Folder(root), features)
                 if not _is_there(path):
                     missing.append(MissingFeatures(dataset.name, option, name, path, splits, features))
-        elif not Path(name).exists() and not (root / name).exists() and ("/" in name or name.endswith(_ENDINGS)):
+        elif not _is_stored(name, root) and ("/" in name or name.endswith(_ENDINGS)):
             missing.append(MissingFeatures(dataset.name, option, name, root / name, _splits(dataset)))
     return missing
 
 
 def missing_expert(path: str) -> list[MissingFeatures]:
     """The store of an expert if it is not there."""
-    if Path(path).exists():
+    if _is_stored(path, Path()):
         return []
     return [MissingFeatures("", "--data.features.expert", path, Path(path), ("train", "val", "test"))]
 
@@ -84,6 +85,12 @@ def missing_features_error(missing: Sequence[MissingFeatures], roots: dict[str, 
         root = roots.get(features.dataset)
         lines.append(f"  {_describe(features)}: {_how_to_get(features, root, stems)}")
     return DataError("\n".join(lines))
+
+
+def _is_stored(name: str, root: Path) -> bool:
+    """Whether there is something at a path from here or from a root, or at a URL."""
+    url = url_of(name)
+    return exists(url) if url is not None else Path(name).exists() or (root / name).exists()
 
 
 def _splits(dataset: type[Dataset]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from avkit.features.store_index import StoreIndex
 from avkit.files import atomic
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import Span, crc32
+from avkit.reading.remote import local_file, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, write_tensors
 
 #: File that says where clips are.
@@ -111,6 +112,54 @@ class ShardedStore(Store):
         with file_errors(path, "cannot be opened", _ADVICE, DataError):
             span = Span(shard.offset, shard.size - shard.offset)
             return open_for_clips(path, span, total=self._index.value_bytes)
+
+
+class RemoteStore(ShardedStore):
+    """A folder of shards at a URL, of which clips are read by their ranges; the index is copied to this machine.
+
+    Args:
+        url: The folder.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+
+    @cached_property
+    def _index(self) -> StoreIndex:
+        index, self._shards = _parse_index(local_file(self.path / INDEX), self.path)
+        for shard in self._shards:
+            size = size_of(self._url_of(shard))
+            if size != shard.size:
+                raise file_error(self._url_of(shard), "is cut off or of another store", _ADVICE)
+        return index
+
+    def _url_of(self, shard: Shard) -> str:
+        url = url_of(self.path / shard.name)
+        assert url is not None
+        return url
+
+    def _read_into(self, values: Array, position: int) -> int:
+        """Fill an array from a position in the rows of all shards."""
+        row_bytes = self._index.row_bytes
+        shard = self._shards[bisect_right(self._first_rows, position // row_bytes) - 1]
+        start = shard.offset + position - shard.first * row_bytes
+        content = read_range(self._url_of(shard), start, values.nbytes)
+        values.data.cast("B")[: len(content)] = content
+        return len(content)
+
+
+def open_store(path: str | Path) -> Store:
+    """A feature store of either form, on this machine or at a URL; a file of HDF5 at a URL is copied.
+
+    Raises:
+        FileError: If the place of a URL cannot be reached.
+    """
+    url = url_of(path)
+    if url is None:
+        return ShardedStore(path) if is_sharded(Path(path)) else Store(path)
+    if PurePosixPath(url).suffix in (".h5", ".hdf5"):
+        return Store(local_file(url))
+    return RemoteStore(url)
 
 
 def is_sharded(path: Path) -> bool:
@@ -217,10 +266,30 @@ def _read_index(path: Path) -> tuple[StoreIndex, list[Shard]]:
     """
     if not is_sharded(path):
         raise DataError(f"{path} is no feature store: it has no {INDEX}. Make one with 'avkit extract'.")
-    texts, tensors = read_tensors(path / INDEX)
+    index, shards = _parse_index(path / INDEX, path)
+    for shard in shards:
+        file = path / shard.name
+        if not file.is_file():
+            raise DataError(f"{path} lacks its file {shard.name}. {_ADVICE}")
+        if file.stat().st_size != shard.size:
+            raise file_error(file, "is cut off or of another store", _ADVICE)
+    return index, shards
+
+
+def _parse_index(file: Path, path: Path) -> tuple[StoreIndex, list[Shard]]:
+    """What an index says.
+
+    Args:
+        file: The index.
+        path: The folder of the store, for messages.
+
+    Raises:
+        DataError: If it was changed, or is of a newer version.
+    """
+    texts, tensors = read_tensors(file)
     if texts.get("form") != _FORM:
         raise DataError(f"{path} has the form {texts.get('form')!r}, and this avkit reads {_FORM!r}. Update avkit.")
-    with file_errors(path / INDEX, "is damaged", _ADVICE, DataError):
+    with file_errors(file, "is damaged", _ADVICE, DataError):
         names = bytes(tensors["names"].numpy()).decode().split("\0")
         stated = json.loads(texts["facts"])
         known = {field.name for field in fields(FeatureFacts)}
@@ -234,10 +303,4 @@ def _read_index(path: Path) -> tuple[StoreIndex, list[Shard]]:
             checksums=dict(zip(names, tensors["checksums"].tolist(), strict=True)),
         )
         shards = [Shard(**shard) for shard in json.loads(texts["shards"])]
-    for shard in shards:
-        file = path / shard.name
-        if not file.is_file():
-            raise DataError(f"{path} lacks its file {shard.name}. {_ADVICE}")
-        if file.stat().st_size != shard.size:
-            raise file_error(file, "is cut off or of another store", _ADVICE)
     return index, shards

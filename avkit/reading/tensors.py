@@ -13,6 +13,7 @@ from avkit.errors import FileError, file_error
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import KEY, changed_error, crc32, refuse_lost_checksum
 from avkit.reading.pairs import check_pair
+from avkit.reading.remote import local_file
 
 _ADVICE = "Copy or download it again."
 
@@ -40,6 +41,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
+    path = local_file(path)
     with file_errors(path, "cannot be read as .safetensors", _ADVICE), safe_open(path, "pt") as file:
         facts = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
@@ -72,6 +74,7 @@ def read_torch(path: str | Path) -> object:
     Raises:
         FileError: If the file is missing, damaged, or holds other objects.
     """
+    path = local_file(path)
     with (
         file_errors(path, "cannot be read as a PyTorch file of tensors and plain values", _ADVICE),
         warnings.catch_warnings(),

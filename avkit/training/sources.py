@@ -11,6 +11,7 @@ from avkit.datasets import Dataset, DatasetOptions, find_dataset
 from avkit.datasets.stored_clips import LEAVE_OUT, ClipsWithoutFeaturesError
 from avkit.errors import DataError, unknown_name
 from avkit.extraction.missing_features import how_to_extract
+from avkit.features.shards import open_store
 from avkit.features.store import Store
 from avkit.licences import check_licence
 from avkit.outside import building
@@ -183,7 +184,7 @@ def open_expert(path: str) -> Store:
     Raises:
         DataError: If there is no store at `path`, or its rows are not vectors.
     """
-    store = Store(path)
+    store = open_store(path)
     if len(store.shape) != 1:
         raise DataError(f"{path} holds {store.shape} per row; an expert's features are one vector per row.")
     return store

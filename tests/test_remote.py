@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files by URL: ranges, copies in a folder of bounded size, feature stores and weights."""
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+
+from avkit.datasets import find_dataset
+from avkit.errors import FileError
+from avkit.export import export
+from avkit.features import shards
+from avkit.features.base import FeatureFacts
+from avkit.features.shards import RemoteStore, open_store, write_shards
+from avkit.features.store import write_store
+from avkit.reading import remote
+from avkit.reading.remote import exists, local_file, read_range, size_of, url_of
+from avkit.reading.tensors import read_tensors, read_torch, write_tensors
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("AVKIT_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in memory."""
+    system = fsspec.filesystem("memory")
+    yield system
+    system.store.clear()
+
+
+def put(bucket, name, content):
+    bucket.pipe_file(f"/bucket/{name}", content)
+    return f"memory://bucket/{name}"
+
+
+def put_folder(bucket, name, folder):
+    for path in folder.iterdir():
+        put(bucket, f"{name}/{path.name}", path.read_bytes())
+    return f"memory://bucket/{name}"
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("s3://bucket/a b/c.h5", "s3://bucket/a b/c.h5"),
+        ("s3:/bucket/c.h5", "s3://bucket/c.h5"),
+        ("file:///tmp/x", "file:///tmp/x"),
+        ("/tmp/x", None),
+        ("features/x.h5", None),
+        ("C:/data/x", None),
+        ("runs/a:b", None),
+    ],
+)
+def test_what_is_a_url(path, url):
+    assert url_of(path) == url
+
+
+def test_ranges_and_sizes(bucket, tmp_path):
+    url = put(bucket, "a.bin", b"0123456789")
+    (tmp_path / "a.bin").write_bytes(b"0123456789")
+    for place in (url, f"file://{tmp_path}/a.bin"):
+        assert (exists(place), size_of(place), read_range(place, 2, 3), read_range(place, 8, 9)) == (
+            True,
+            10,
+            b"234",
+            b"89",
+        )
+    assert not exists("memory://bucket/none")
+
+
+def test_a_copy_is_made_once_and_again_where_the_file_changed(bucket, cache, monkeypatch):
+    url = put(bucket, "a.txt", b"one")
+    copy = local_file(url)
+    assert copy.read_bytes() == b"one"
+    monkeypatch.setattr(remote, "atomic", None)
+    assert local_file(url) == copy
+    monkeypatch.undo()
+    monkeypatch.setenv("AVKIT_CACHE", str(cache))
+    put(bucket, "a.txt", b"other")
+    assert local_file(url).read_bytes() == b"other"
+
+
+def test_the_folder_of_copies_has_a_bound(bucket, cache, monkeypatch):
+    monkeypatch.setenv("AVKIT_CACHE_GB", "1e-7")  # 100 bytes
+    for name in "abc":
+        local_file(put(bucket, name, name.encode() * 40))
+    assert sorted(path.name[-1] for path in cache.iterdir()) == ["b", "c"]
+    with pytest.raises(FileError, match=r"may have 1e-07 GB\. Raise AVKIT_CACHE_GB"):
+        local_file(put(bucket, "d", b"d" * 101))
+    monkeypatch.setenv("AVKIT_CACHE_GB", "much")
+    with pytest.raises(FileError, match="AVKIT_CACHE_GB is 'much'"):
+        local_file(put(bucket, "e", b"e"))
+
+
+def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
+    with pytest.raises(FileError, match="memory://bucket/none does not exist"):
+        local_file("memory://bucket/none")
+    with pytest.raises(FileError, match="nosuch://x/y cannot be opened"):
+        local_file("nosuch://x/y")
+
+    def fail(url, **_):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    with pytest.raises(FileError, match=r"s3://x/y needs s3fs, which is not installed\. Install it: pip install s3fs"):
+        local_file("s3://x/y")
+    monkeypatch.undo()
+
+    def broken(self, path, **_):
+        raise ConnectionError("Could not connect to the endpoint\nURL")
+
+    monkeypatch.setattr(type(bucket), "cat_file", broken)
+    with pytest.raises(FileError) as error:
+        read_range(put(bucket, "a", b"a"), 0, 1)
+    assert "cannot be reached (Could not connect to the endpoint URL). Check bucket, network and credentials" in str(
+        error.value
+    )
+
+
+def test_stores_by_url(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 100)
+    draw = np.random.default_rng(0)
+    clips = [(f"clip{k}", draw.normal(size=(k + 1, 4)).astype(np.float32)) for k in range(5)]
+    folder = write_shards(tmp_path / "x", clips, FeatureFacts("x", 1.0), "float32")
+    file = write_store(tmp_path / "x.h5", clips, FeatureFacts("x", 1.0), "float32")
+    for url in (put_folder(bucket, "x", folder), put(bucket, "x.h5", file.read_bytes())):
+        store = open_store(url)
+        assert list(store.names) == [name for name, _ in clips]
+        assert all(np.array_equal(store.read(name), values) for name, values in clips)
+    name = next(path.name for path in folder.glob("*-00000.safetensors"))
+    put(bucket, f"x/{name}", b"cut")
+    with pytest.raises(FileError, match="is cut off or of another store"):
+        RemoteStore("memory://bucket/x").read("clip0")
+
+
+def test_a_dataset_reads_features_by_url(bucket, tmp_path):
+    root = export("llp", tmp_path / "llp", {"train": 1, "val": 1, "test": 2}, 32, 2, features=False)
+    media = [path.stem for path in (root / "video").iterdir()]
+    draw = np.random.default_rng(0)
+    clips = [(name[:11], draw.normal(size=(10, 8)).astype(np.float32)) for name in media]
+    folder = write_shards(tmp_path / "x", clips, FeatureFacts("x", 1.0), "float32")
+    url = put_folder(bucket, "features/x", folder)
+    dataset = find_dataset("llp")(root, "test", visual=url, audio=url)
+    item = dataset.item(0, frozenset())
+    assert torch.equal(item.audio, torch.from_numpy(dict(clips)[dataset.media(0)]))
+
+
+def test_weights_by_url(bucket, tmp_path):
+    write_tensors(tmp_path / "w.safetensors", {"w": torch.arange(3.0)}, {"a": "b"})
+    torch.save({"w": torch.ones(2)}, tmp_path / "w.pth")
+    url = put(bucket, "w.safetensors", (tmp_path / "w.safetensors").read_bytes())
+    assert read_tensors(url)[1]["w"].tolist() == [0, 1, 2]
+    url = put(bucket, "w.pth", (tmp_path / "w.pth").read_bytes())
+    assert read_torch(url)["w"].tolist() == [1, 1]
