@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files by URL: ranges, copies in a folder of bounded size, feature stores and weights."""
 
+import clips
 import fsspec
 import numpy as np
 import pytest
 import torch
 
+from avkit.cli.clips import find_clips
 from avkit.datasets import find_dataset
 from avkit.errors import FileError
 from avkit.export import export
@@ -13,6 +15,7 @@ from avkit.features import shards
 from avkit.features.base import FeatureFacts
 from avkit.features.shards import RemoteStore, open_store, write_shards
 from avkit.features.store import write_store
+from avkit.media.decode import probe
 from avkit.reading import remote
 from avkit.reading.remote import exists, local_file, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, read_torch, write_tensors
@@ -89,7 +92,8 @@ def test_the_folder_of_copies_has_a_bound(bucket, cache, monkeypatch):
     monkeypatch.setenv("AVKIT_CACHE_GB", "1e-7")  # 100 bytes
     for name in "abc":
         local_file(put(bucket, name, name.encode() * 40))
-    assert sorted(path.name[-1] for path in cache.iterdir()) == ["b", "c"]
+    assert sorted(path.name for path in cache.glob("*/*")) == ["b", "c"]
+    assert len(list(cache.iterdir())) == 2
     with pytest.raises(FileError, match=r"may have 1e-07 GB\. Raise AVKIT_CACHE_GB"):
         local_file(put(bucket, "d", b"d" * 101))
     monkeypatch.setenv("AVKIT_CACHE_GB", "much")
@@ -125,13 +129,13 @@ def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
 def test_stores_by_url(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_BYTES", 100)
     draw = np.random.default_rng(0)
-    clips = [(f"clip{k}", draw.normal(size=(k + 1, 4)).astype(np.float32)) for k in range(5)]
-    folder = write_shards(tmp_path / "x", clips, FeatureFacts("x", 1.0), "float32")
-    file = write_store(tmp_path / "x.h5", clips, FeatureFacts("x", 1.0), "float32")
+    features = [(f"clip{k}", draw.normal(size=(k + 1, 4)).astype(np.float32)) for k in range(5)]
+    folder = write_shards(tmp_path / "x", features, FeatureFacts("x", 1.0), "float32")
+    file = write_store(tmp_path / "x.h5", features, FeatureFacts("x", 1.0), "float32")
     for url in (put_folder(bucket, "x", folder), put(bucket, "x.h5", file.read_bytes())):
         store = open_store(url)
-        assert list(store.names) == [name for name, _ in clips]
-        assert all(np.array_equal(store.read(name), values) for name, values in clips)
+        assert list(store.names) == [name for name, _ in features]
+        assert all(np.array_equal(store.read(name), values) for name, values in features)
     name = next(path.name for path in folder.glob("*-00000.safetensors"))
     put(bucket, f"x/{name}", b"cut")
     with pytest.raises(FileError, match="is cut off or of another store"):
@@ -142,12 +146,12 @@ def test_a_dataset_reads_features_by_url(bucket, tmp_path):
     root = export("llp", tmp_path / "llp", {"train": 1, "val": 1, "test": 2}, 32, 2, features=False)
     media = [path.stem for path in (root / "video").iterdir()]
     draw = np.random.default_rng(0)
-    clips = [(name[:11], draw.normal(size=(10, 8)).astype(np.float32)) for name in media]
-    folder = write_shards(tmp_path / "x", clips, FeatureFacts("x", 1.0), "float32")
+    features = [(name[:11], draw.normal(size=(10, 8)).astype(np.float32)) for name in media]
+    folder = write_shards(tmp_path / "x", features, FeatureFacts("x", 1.0), "float32")
     url = put_folder(bucket, "features/x", folder)
     dataset = find_dataset("llp")(root, "test", visual=url, audio=url)
     item = dataset.item(0, frozenset())
-    assert torch.equal(item.audio, torch.from_numpy(dict(clips)[dataset.media(0)]))
+    assert torch.equal(item.audio, torch.from_numpy(dict(features)[dataset.media(0)]))
 
 
 def test_weights_by_url(bucket, tmp_path):
@@ -157,3 +161,14 @@ def test_weights_by_url(bucket, tmp_path):
     assert read_tensors(url)[1]["w"].tolist() == [0, 1, 2]
     url = put(bucket, "w.pth", (tmp_path / "w.pth").read_bytes())
     assert read_torch(url)["w"].tolist() == [1, 1]
+
+
+def test_videos_by_url(bucket, tmp_path):
+    clips.write_clip(tmp_path / "film.mp4", [k / 5 for k in range(10)], 5, sound=clips.tone(2, 16_000))
+    url = put(bucket, "film.mp4", (tmp_path / "film.mp4").read_bytes())
+    (path,), errors = find_clips([url], tmp_path / "out")
+    assert (path.name, errors) == ("film.mp4", [])
+    assert probe(path).duration == pytest.approx(2, abs=0.2)
+    none, (error,) = find_clips(["memory://bucket/none.mp4"], tmp_path / "out")
+    assert none == []
+    assert str(error) == "memory://bucket/none.mp4 does not exist. Check the spelling of the URL."

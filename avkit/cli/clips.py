@@ -12,6 +12,7 @@ from pathlib import Path
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
+from avkit.reading.remote import local_file, url_of
 
 #: Files that mark a folder of avkit's own results, whose videos are no clips.
 _OWN = ("result.json", "stream.jsonl", "request.json")
@@ -71,7 +72,7 @@ def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> 
     """Clips in the order of the words, each once, and an error for each word that means none.
 
     Args:
-        words: Files; folders, of which all videos at any depth are taken, without hidden ones and without avkit's own
+        words: Files, also by URL, which are copied first; folders, of which all videos at any depth are taken, without hidden ones and without avkit's own
             overlays; patterns such as `clips/**/*.mp4`.
         out: Folder of the results, which is left out of folders.
         shard: The part of the clips that is wanted; the first one has the errors.
@@ -80,7 +81,7 @@ def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> 
     errors: list[AvkitError] = []
     for word in words:
         try:
-            for path in _clips_of(Path(word), out):
+            for path in [local_file(word)] if url_of(word) else _clips_of(Path(word), out):
                 name = path.relative_to(word).as_posix() if Path(word).is_dir() else path.name
                 if shard.has(name):
                     clips.setdefault(path.resolve(), path)

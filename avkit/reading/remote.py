@@ -33,6 +33,8 @@ _PACKAGES = {
     "https": "aiohttp",
 }
 _USUAL_GB = 50.0
+#: Digits in the name of the folder of a copy.
+_KEY_DIGITS = 16
 
 
 def url_of(path: str | Path) -> str | None:
@@ -91,8 +93,8 @@ def local_file(path: str | Path) -> Path:
         size = int(system.size(remote))
         version = str(system.ukey(remote))
     name = PurePosixPath(remote).name
-    key = hashlib.sha256(f"{url}\n{version}\n{size}".encode()).hexdigest()[:16]
-    copy = cache_folder() / f"{key}-{name}"
+    key = hashlib.sha256(f"{url}\n{version}\n{size}".encode()).hexdigest()[:_KEY_DIGITS]
+    copy = cache_folder() / key / name
     if copy.is_file() and copy.stat().st_size == size:
         with suppress(OSError):
             os.utime(copy)
@@ -125,12 +127,14 @@ def _make_room(url: str, size: int) -> None:
             f"{url} has {size / 1e9:.3g} GB, and the copies in {folder} may have {limit / 1e9:g} GB. Raise "
             "AVKIT_CACHE_GB, or name another folder with AVKIT_CACHE."
         )
-    copies = [(path.stat(), path) for path in folder.glob("[0-9a-f]*-*") if path.is_file()]
+    copies = [(path.stat(), path) for path in folder.glob(f"{'[0-9a-f]' * _KEY_DIGITS}/*") if path.is_file()]
     used = sum(status.st_size for status, _ in copies)
     for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime):
         if used + size <= limit:
             return
         path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file is being copied into it
+            path.parent.rmdir()
         used -= status.st_size
 
 
