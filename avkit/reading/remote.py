@@ -5,6 +5,7 @@ A part of a file is read where it is; a whole file is copied into a folder of bo
 the copies that were used longest ago are deleted. `AVKIT_CACHE` names that folder, `AVKIT_CACHE_GB` its size.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -14,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avkit.errors import FileError
-from avkit.files import atomic
 from avkit.reading.boundary import reason_of
 
 #: A URL, also where `Path` has taken one of its slashes; a drive of Windows has one letter.
@@ -33,6 +33,8 @@ _PACKAGES = {
     "https": "aiohttp",
 }
 _USUAL_GB = 50.0
+#: Errors of this machine's disk.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: Digits in the name of the folder of a copy.
 _KEY_DIGITS = 16
 
@@ -100,8 +102,19 @@ def local_file(path: str | Path) -> Path:
             os.utime(copy)
         return copy
     _make_room(url, size)
-    with atomic(copy) as part, _reaching(url):
-        system.get_file(remote, str(part))
+    part = copy.with_name(f".{name}-{os.getpid()}")
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with _reaching(url):
+            system.get_file(remote, str(part))
+        part.replace(copy)
+    except OSError as error:
+        raise FileError(
+            f"{url} cannot be copied into {cache_folder()} ({reason_of(error)}). Free space, or name another folder "
+            "with AVKIT_CACHE."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
     return copy
 
 
@@ -168,8 +181,12 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except FileError:
         raise
-    except FileNotFoundError as error:
-        raise FileError(f"{url} does not exist. Check the spelling of the URL.") from error
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise FileError(f"{url} does not exist. Check the spelling of the URL.") from error
+        raise FileError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
     except Exception as error:
         raise FileError(
             f"{url} cannot be reached ({reason_of(error)}). Check bucket, network and credentials."
