@@ -73,8 +73,7 @@ def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> 
 
     Args:
         words: Files, also by URL, which are copied first; folders, of which all videos at any depth are taken, without
-            hidden ones and without avkit's own
-            overlays; patterns such as `clips/**/*.mp4`.
+            hidden ones and without avkit's own overlays; patterns such as `clips/**/*.mp4`.
         out: Folder of the results, which is left out of folders.
         shard: The part of the clips that is wanted; the first one has the errors.
     """
