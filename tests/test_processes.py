@@ -117,6 +117,13 @@ def test_options_that_contradict_the_launcher_are_one_line(launcher, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_strategy_that_needs_every_gradient_says_so(launcher, tmp_path):
+    strategy = ("--trainer.strategy", "ddp", "--report", "false")
+    codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "run", *strategy), tmp_path)
+    assert codes == [2, 2]
+    assert "avkit fit: This --trainer.strategy needs a gradient of every parameter in each step" in logs[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -142,10 +149,8 @@ def test_what_cannot_be_is_refused_before_the_folder_is_made(tmp_path, capsys, o
 def test_a_model_that_is_spread_over_devices_is_tested_by_a_command_of_its_own(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("avkit.cli.trainer_options.has_gpu", lambda accelerator: True)
     strategy = ("--trainer.strategy", "fsdp", "--report", "true")
-    for words_of_clipping, message in (
-        ((), "gradient_clip_val null"),
-        (("--trainer.gradient_clip_val", "null"), "avkit test RUN"),
-    ):
+    clipping = {(): "gradient_clip_val null", ("--trainer.gradient_clip_val", "null"): "avkit test RUN"}
+    for words_of_clipping, message in clipping.items():
         assert main(words(tmp_path, "x", *strategy, *words_of_clipping, tasks="avs")) == 2
         assert message in capsys.readouterr().err
 

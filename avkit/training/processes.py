@@ -63,6 +63,11 @@ def together(trainer: L.Trainer, command: Sequence[str], versions: str) -> Itera
             check_versions(gathered((socket.gethostname(), versions)))
             yield
         except RuntimeError as error:
+            if "find_unused_parameters" in str(error):
+                raise RunError(
+                    "This --trainer.strategy needs a gradient of every parameter in each step, and a step has one "
+                    "task. Leave it out, or give ddp_find_unused_parameters_true."
+                ) from error
             if isinstance(error, AvkitError) or not _is_lost(error):
                 raise
             raise RunError(f"{others.cause()} Start the command again when that is mended.") from error
