@@ -11,6 +11,7 @@ import yaml
 from avkit.cli import main
 from avkit.cli.loggers import RUN_FOLDER, with_logger_folder
 
+MLRUNS = f"{RUN_FOLDER}/mlruns"
 FIT = ["fit", "--tasks", "avs", "--report", "false", "--trainer.max_steps", "2", "--data.steps_per_epoch", "2"]
 FIT += ["--data.scenes.train_size", "8", "--data.scenes.val_size", "2", "--data.scenes.test_size", "2"]
 FIT += ["--data.loader.workers", "0", "--data.image_size", "32", "--model.system.width", "32", "--name", "x"]
@@ -22,7 +23,7 @@ FIT += ["--trainer.log_every_n_steps", "1", "--trainer.enable_progress_bar", "fa
     [
         (["--logger", "csv"], ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", RUN_FOLDER]),
         (["--logger=wandb"], ["--trainer.logger", "WandbLogger", "--trainer.logger.save_dir", RUN_FOLDER]),
-        (["--trainer.logger=mlflow"], ["--trainer.logger", "MLFlowLogger", "--trainer.logger.save_dir", RUN_FOLDER]),
+        (["--trainer.logger=mlflow"], ["--trainer.logger", "MLFlowLogger", "--trainer.logger.save_dir", MLRUNS]),
         (["--logger", "csv", "--trainer.logger.save_dir", "y"], None),
         (["--logger", "true"], ["--trainer.logger", "true"]),
         (["--name", "csv"], ["--name", "csv"]),

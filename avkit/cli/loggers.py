@@ -2,6 +2,8 @@
 """Loggers of Lightning by name, which write into the run's folder unless they are given another."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -13,7 +15,12 @@ from avkit.training.run_folder import RunFolder
 #: Stands for the folder of the run in a logger's arguments, in a run's config too.
 RUN_FOLDER = "<run folder>"
 #: Loggers that must be given a folder.
-_NEED_FOLDER = ("CSVLogger", "TensorBoardLogger", "WandbLogger", "MLFlowLogger")
+_NEED_FOLDER = {
+    "CSVLogger": RUN_FOLDER,
+    "TensorBoardLogger": RUN_FOLDER,
+    "WandbLogger": RUN_FOLDER,
+    "MLFlowLogger": f"{RUN_FOLDER}/mlruns",  # all that lies in its folder must be its own
+}
 #: Short names.
 _SHORT = {
     "csv": "CSVLogger",
@@ -31,7 +38,9 @@ def with_logger_folder(args: Sequence[str]) -> list[str]:
     given = any(word.partition("=")[0] == "--trainer.logger.save_dir" for word in words)
     named = [word for option, word in pairwise(words) if option == "--trainer.logger"]
     if not given and named and named[-1].rpartition(".")[2] in _NEED_FOLDER:
-        words += ["--trainer.logger.save_dir", RUN_FOLDER]
+        words += ["--trainer.logger.save_dir", _NEED_FOLDER[named[-1].rpartition(".")[2]]]
+    if any("MLFlowLogger" in name for name in named):
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3.17 asks for it; a run is kept in files
     return words
 
 
@@ -57,7 +66,7 @@ def _class_of(names: str) -> str:
     classes = [_SHORT.get(name.strip(), name.strip()) for name in names.split(",")]
     entries: list[dict[str, object]] = []
     for name in classes:
-        folder = {"save_dir": RUN_FOLDER} if name in _NEED_FOLDER else {}
+        folder = {"save_dir": _NEED_FOLDER[name]} if name in _NEED_FOLDER else {}
         entries.append({"class_path": name, "init_args": folder})
     return json.dumps(entries)
 
@@ -77,7 +86,9 @@ def place_loggers(trainer: L.Trainer, run: RunFolder, given: object) -> None:
     loggers: list[Logger] = []
     for logger, entry in zip(trainer.loggers, entries, strict=False):
         arguments = dict(vars(entry.init_args)) if hasattr(entry, "init_args") else {}
-        if arguments.get("save_dir") == RUN_FOLDER:
-            logger = type(logger)(**(arguments | {"save_dir": str(run.path)}))
+        folder = str(arguments.get("save_dir") or "")
+        if folder.startswith(RUN_FOLDER):
+            logger = type(logger)(**(arguments | {"save_dir": folder.replace(RUN_FOLDER, str(run.path), 1)}))
+            shutil.rmtree(RUN_FOLDER, ignore_errors=True)  # MLflow makes its folder as soon as it is named
         loggers.append(logger)
     trainer.loggers = loggers

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -15,6 +15,9 @@ from avkit.batch import Item, Vocabulary
 from avkit.datasets.splits import SplitFacts, SplitOptions
 from avkit.features.base import Features
 from avkit.outside import PartError, line_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,19 @@ class Dataset(ABC):
     @abstractmethod
     def item(self, index: int, fields: frozenset[str] | None = None) -> Item:
         """One sample with the named targets; with all that it has where `fields` is None."""
+
+    def plot(self, index: int) -> "Figure":
+        """One sample as a figure: frames with masks and boxes, sound, and what is annotated over time.
+
+        Raises:
+            IndexError: If there are not as many samples.
+        """
+        from avkit.datasets.plot import plot_item
+
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Sample {index} was asked for, and there are {len(self)}, numbered from 0.")
+        item = self.item(index % len(self))
+        return plot_item(item, self.vocabulary.classes)
 
     def indices(self, fields: frozenset[str]) -> list[int]:
         """Samples that carry all of `fields`; by default every sample does."""
