@@ -64,7 +64,7 @@ def plot_item(item: Item, classes: Sequence[str]) -> "Figure":
     if item.waveform is not None or item.audio is not None:
         rows.append((_SOUND_HEIGHT, lambda axes: _draw_sound(axes, item)))
     if lanes:
-        rows.append((0.4 + _LANE_HEIGHT * len(lanes), lambda axes: _draw_lanes(axes, lanes)))
+        rows.append((0.4 + _LANE_HEIGHT * len(lanes), lambda axes: _draw_lanes(axes, lanes, item.duration)))
     texts = list(_texts(item))
     height = sum(size for size, _ in rows) + 0.25 * len(texts) + 0.8
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -149,12 +149,13 @@ def _draw_sound(axes: "Axes", item: Item) -> None:
     axes.set_yticks([])
 
 
-def _draw_lanes(axes: "Axes", lanes: Sequence[Lane]) -> None:
+def _draw_lanes(axes: "Axes", lanes: Sequence[Lane], duration: float) -> None:
     """Bars over time, one line for each thing that happens."""
     for place, lane in enumerate(lanes):
         axes.broken_barh(lane.spans, (place - 0.4, 0.8), facecolors=lane.color)
     axes.set_yticks(range(len(lanes)), [lane.name for lane in lanes])
     axes.invert_yaxis()
+    axes.set_xlim(0, max(duration, 1e-3))
     axes.set_xlabel("seconds")
 
 
