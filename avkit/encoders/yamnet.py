@@ -123,8 +123,10 @@ class YAMNet(nn.Module):
         """
         embeddings = []
         scores = []
-        for mel in yamnet_windows(waveform).split(_AT_ONCE):
-            part = self(mel)
+        block = _AT_ONCE * HOP_SAMPLES
+        overlap = EXAMPLE_SAMPLES - HOP_SAMPLES
+        for start in range(0, max(1, len(waveform) - overlap), block):  # mel of an hour would take 2 GB at once
+            part = self(yamnet_windows(waveform[start : start + block + overlap]))
             embeddings.append(part.embedding)
             scores.append(part.scores)
         return SoundTags(torch.cat(embeddings), torch.cat(scores))
