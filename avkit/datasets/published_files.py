@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """SHA-256 of annotation files as their authors published them, by which a file that was changed is recognised."""
 
-import gzip
 import hashlib
 from collections.abc import Mapping
 
 from avkit.datasets.official import Official
-from avkit.reading.boundary import file_errors
+from avkit.reading.text import read_unpacked
 
 #: Hashes by dataset and release, and by the name of the file; files that are not named here were not at hand.
 #: Sources: GeWu-Lab/MUSIC-AVQA at cc8809514a, GeWu-Lab/TSPM at 0106ce4127, DragonLiu1995/MUSIC-AVQA-v2.0 at 7db4f5480d,
@@ -106,10 +105,7 @@ def changed_files(dataset: Official) -> list[str]:
         name = path.name.removesuffix(".gz")
         if name not in published:
             continue
-        with file_errors(path, "cannot be read"):
-            content = path.read_bytes()
-            if path.suffix == ".gz":
-                content = gzip.decompress(content)
+        content = read_unpacked(path)
         hashes = [hashlib.sha256(text).hexdigest() for text in (content, content.replace(b"\r\n", b"\n"))]
         if published[name] not in hashes:
             changed.append(name)

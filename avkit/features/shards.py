@@ -30,6 +30,7 @@ from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import Span, crc32
 from avkit.reading.remote import local_file, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, write_tensors
+from avkit.reading.text import parse_json
 
 #: File that says where clips are.
 INDEX = "index.safetensors"
@@ -291,16 +292,16 @@ def _parse_index(file: Path, path: Path) -> tuple[StoreIndex, list[Shard]]:
         raise DataError(f"{path} has the form {texts.get('form')!r}, and this avkit reads {_FORM!r}. Update avkit.")
     with file_errors(file, "is damaged", _ADVICE, DataError):
         names = bytes(tensors["names"].numpy()).decode().split("\0")
-        stated = json.loads(texts["facts"])
+        stated = parse_json(texts["facts"], str(file))
         known = {field.name for field in fields(FeatureFacts)}
         index = StoreIndex(
             names=names,
             starts=tensors["starts"].numpy(),
             offset=0,
-            shape=tuple(json.loads(texts["shape"])),
+            shape=tuple(parse_json(texts["shape"], str(file))),
             dtype=np.dtype(texts["dtype"]),
             facts=FeatureFacts(**{name: value for name, value in stated.items() if name in known}),
             checksums=dict(zip(names, tensors["checksums"].tolist(), strict=True)),
         )
-        shards = [Shard(**shard) for shard in json.loads(texts["shards"])]
+        shards = [Shard(**shard) for shard in parse_json(texts["shards"], str(file))]
     return index, shards

@@ -33,10 +33,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         FileError: If it cannot be read, is cut off, is no UTF-8, or unpacks to an unlikely size.
     """
-    path = Path(path)
-    data = read_bytes(path)
-    if path.suffix == ".gz":
-        data = _unpack(path, data)
+    data = read_unpacked(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -44,6 +41,17 @@ def read_text(path: str | Path) -> str:
         problem = f"is not UTF-8 text (byte {error.start}) in line {line}"
         raise file_error(path, problem, "Save it again as UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_unpacked(path: str | Path) -> bytes:
+    """The bytes of a file; `.gz` is unpacked.
+
+    Raises:
+        FileError: If it cannot be read, is cut off, or unpacks to an unlikely size.
+    """
+    path = Path(path)
+    data = read_bytes(path)
+    return _unpack(path, data) if path.suffix == ".gz" else data
 
 
 def _unpack(path: Path, data: bytes) -> bytes:
