@@ -30,6 +30,8 @@ ALLOWED = {
     "extraction/cluster.py": {"json.loads": "from a process of its own"},
     "metrics/captions.py": {"json.loads": "text that was made in memory"},
     "metrics/avqa.py": {"json.loads": "a question type that a caller gives"},
+    "licences/__init__.py": {"csv.DictReader": "a table of the package"},
+    "report/notebook.py": {"Image.open": "a picture that was made in memory"},
     "report/figure.py": {"Image.open": "a picture that was made in memory"},
     "report/images.py": {"Image.open": "a picture that was made in memory"},
 }
