@@ -33,7 +33,7 @@ def leave_out_other_tasks(args: Sequence[str]) -> tuple[list[str], list[str]]:
     options = {option.name: option for option in given_options(args)}
     tasks = options.get("tasks")
     dataset = options.get("data.dataset")
-    if tasks is None or tasks.file:
+    if tasks is None or tasks.file or not tasks.value:
         return list(args), []
     names = split_names(str(tasks.value))
     words = list(args)
