@@ -32,8 +32,9 @@ def _offline(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread():
+    """One thread in each module: a command that an earlier one ran may have set others, and sums depend on it."""
     import torch
 
     torch.set_num_threads(1)

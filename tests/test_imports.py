@@ -39,7 +39,7 @@ MAY: dict[str, str] = {
     "inference": "hub answers training systems tasks report nn media text extraction datasets features batch errors "
     "outside files avkit collate reading",
     "export": "datasets media scenes batch errors files reading",
-    "hub": "training licences reading errors files avkit",
+    "hub": "tasks training licences reading errors files avkit",
     "deploy": "systems encoders batch errors files",
     "leaderboard": "errors files reading",
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",

@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test a run with everything it is compared with, and write its report."""
 
-import hashlib
 import math
-import platform
-import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from avkit.batch import Batch
 from avkit.cli.beside import Beside
 from avkit.cli.examples import ranked_examples
-from avkit.cli.provenance import versions
+from avkit.cli.run_facts import curves, efficiency, hardware, model_facts, provenance, speed_facts, weights_rows
 from avkit.cli.run_records import TestedRun, make_records
 from avkit.cli.run_verdicts import judge_records, with_published
 from avkit.cli.saved_predictions import not_saved, saved_predictions
@@ -29,19 +23,16 @@ from avkit.cli.training_checks import check_samples
 from avkit.files import atomic
 from avkit.leaderboard.records import RECORDS, write_records
 from avkit.metrics.intervals import ScoreRow
-from avkit.report import Curve, Row, RunReport, efficiency_table, open_console, print_scores, write_report
-from avkit.report.efficiency import Efficiency, measure
+from avkit.report import Row, RunReport, efficiency_table, open_console, print_scores, write_report
 from avkit.scoring.predictions import PREDICTIONS
-from avkit.systems.encoder_weights import WeightsFacts
 from avkit.training.benchmarks import Benchmark
-from avkit.training.callbacks import History, read_history
+from avkit.training.callbacks import History
 from avkit.training.datamodule import AVDataModule
-from avkit.training.evaluator import MODEL, Evaluator, fit_baselines
+from avkit.training.evaluator import MODEL, fit_baselines
 from avkit.training.module import AVModel
 from avkit.training.ranking import SampleRanking
 from avkit.training.run_folder import RunFolder
 from avkit.training.run_licences import licence_rows
-from avkit.training.weights_file import current_weights
 
 #: Training samples per task that baselines are counted over.
 COUNTED = 256
@@ -210,99 +201,6 @@ def best_baseline(scores: Mapping[str, Mapping[str, ScoreRow]], metric: str) -> 
         if contestant.startswith(_BASELINE) and metric in figures and not math.isnan(figures[metric].value):
             values[contestant.removeprefix(_BASELINE)] = figures[metric].value
     return max(values, key=lambda name: values[name]) if values else None
-
-
-def curves(run: RunFolder) -> dict[str, Curve]:
-    """The loss of each benchmark over the steps."""
-    by_task: dict[str, Curve] = {}
-    for line in read_history(run.history):
-        loss = line.get(f"train/{line.get('task')}/loss")
-        if loss is not None:
-            curve = by_task.setdefault(line["task"], {"step": [], "loss": []})
-            curve["step"].append(line["step"])
-            curve["loss"].append(loss)
-    return by_task
-
-
-def model_facts(model: AVModel) -> dict[str, str]:
-    """The system, and parameters of each part that has some."""
-    facts = {
-        "system": model.system.config.name,
-        "parameters": f"{count_parameters(model):,}",
-        "trained": f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
-    }
-    for name, module in model.system.parts().items():
-        if count_parameters(module):
-            facts[name] = f"{count_parameters(module):,}"
-    return facts
-
-
-def weights_rows(run: RunFolder) -> dict[str, str]:
-    """What the encoders and other loaded parts began with, and whether they were trained."""
-    rows = {}
-    for facts in run.read_facts().get("weights", []):
-        rows[f"weights of {facts['name']}"] = WeightsFacts(**facts).description
-    return rows
-
-
-def count_parameters(*modules: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
-def efficiency(model: AVModel, batches: Mapping[str, Sequence[Batch]]) -> list[Efficiency]:
-    """The cost of each task's answers to one clip, of the first of its datasets."""
-    rows = []
-    training = model.training
-    model.eval()
-    measured: set[str] = set()
-    for own_batches in batches.values():
-        batch = own_batches[0].to(model.device)
-        if batch.task not in measured:
-            measured.add(batch.task)
-            rows.append(measure(model, batch, hardware(), count_parameters(*model.system.modules_of(batch.task))))
-    model.train(training)
-    return rows
-
-
-def speed_facts(
-    history: History | None, minutes: float | None, seconds: float, evaluator: Evaluator, run: RunFolder
-) -> dict[str, str]:
-    """How long training and test took, and how long training waited for data."""
-    facts = {"hardware": hardware()}
-    if history is not None and minutes is not None and history.working_seconds:
-        steps = sum("task" in line for line in read_history(run.history))
-        facts["training"] = f"{minutes:.1f} min, {steps} steps, {history.steps_per_second:.2f} steps/s"
-        facts["waiting for data"] = f"{100 * history.waiting_share:.1f} % of the steps' time"
-    clips = sum(evaluator.clips.values())
-    facts["test"] = f"{seconds:.1f} s for {clips} clips, with baselines, silence and other sounds"
-    return facts
-
-
-def hardware() -> str:
-    """The device's name."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    threads = torch.get_num_threads()
-    return f"CPU {platform.machine()}, {threads} {'thread' if threads == 1 else 'threads'}"
-
-
-def provenance(run: RunFolder, checkpoint: Path | None, seed: int | bool) -> dict[str, str]:
-    """Where the figures come from."""
-    facts = run.read_facts()
-    tested = "none, nothing is trained"
-    if checkpoint is not None:
-        digest = hashlib.sha256(current_weights(checkpoint).read_bytes()).hexdigest()
-        tested = f"{checkpoint.stem}, sha256 {digest[:16]}"
-    return {
-        "command": shlex.join(facts["command"]),
-        "config": str(run.config),
-        "checkpoint": tested,
-        "seed": str(seed),
-        "commit": facts.get("commit", "") or "not in a git checkout",
-        "date": time.strftime("%Y-%m-%d %H:%M %z"),
-        "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
-    }
 
 
 def notes(model: AVModel) -> list[str]:

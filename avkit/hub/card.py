@@ -8,6 +8,7 @@ import yaml
 
 from avkit import __version__
 from avkit.reading.text import read_json
+from avkit.tasks import find_task
 from avkit.training.domain import domains_by_dataset, warning_of
 from avkit.training.run_folder import RunFacts, RunFolder
 from avkit.training.run_licences import licence_notes, licence_rows, licences_of
@@ -146,7 +147,8 @@ def _licences(run: RunFolder) -> Iterator[str]:
 
 def _use(facts: RunFacts, name: str) -> str:
     """Lines that load the run."""
-    question = ', question="..."' if "avqa" in facts["tasks"] else ""
+    asks = any(":" not in task and find_task(task).needs_question() for task in facts["tasks"])
+    question = ', question="..."' if asks else ""
     return (
         f'```python\nimport avkit\n\nmodel = avkit.load("{name}")\n'
         f'result = model.predict("clip.mp4"{question})\n```\n\n'

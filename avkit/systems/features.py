@@ -115,8 +115,12 @@ class NetworkSystem(System):
         """The network, where it starts from converted weights."""
         return {"network": self.config.weights} if self.config.weights else {}
 
+    def own_part(self, loaded: OfficialNetwork) -> str | None:
+        """Name of a module that the run brings and converted weights lack, as the arguments of its name tell."""
+        return None
+
     def start_from(self, path: str) -> None:
-        """Take converted weights.
+        """Take converted weights; of a part that they lack those of the run stay, see `own_part`.
 
         Raises:
             DataError: If they are of a network that was built otherwise, with what to pass.
@@ -124,15 +128,22 @@ class NetworkSystem(System):
         loaded = type(self.network).load(path)
         check_finite(loaded.state_dict(), path, "Convert a checkpoint from before that.")
         own = self.network.built_with
+        own_part = self.own_part(loaded)
         differing = {
             name: value
             for name, value in loaded.built_with.items()
-            if name not in _TRAINING_ONLY and own.get(name) != value
+            if name not in _TRAINING_ONLY and own.get(name) != value and name.partition("_")[0] != own_part
         }
         if not differing:
-            self.network.load_state_dict(loaded.state_dict())
-            for encoder in encoders_in(self.network).values():
-                encoder.weights_from = path
+            state = loaded.state_dict()
+            kept = {key: x for key, x in self.network.state_dict().items() if key.partition(".")[0] == own_part}
+            encoders = encoders_in(self.network)
+            origins: dict[str, str | None] = dict.fromkeys(encoders, path)
+            if own_part is not None:
+                origins[own_part] = encoders[own_part].weights_from
+            self.network.load_state_dict(kept | state)
+            for name, encoder in encoders.items():
+                encoder.weights_from = origins[name]
             return
         options = own_options(self.config, type(self.network).Options).keys()
         pairs = [f"{name} {short(value)} and not {short(own.get(name))}" for name, value in differing.items()]

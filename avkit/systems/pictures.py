@@ -198,6 +198,13 @@ class PictureSystem(NetworkSystem):
             self.start_from(config.weights)
         self.on_epoch_start(0)
 
+    def own_part(self, loaded: OfficialNetwork) -> str | None:
+        """The audio encoder, where converted weights are of a network on audio features of its width."""
+        own = self.network
+        if not isinstance(loaded, PictureNetwork) or loaded.audio is not None or own.audio is None:
+            return None
+        return "audio" if loaded.audio_width == own.audio_width else None
+
     @abstractmethod
     def build_network(self, context: RunContext) -> PictureNetwork:
         """The network for the classes and stored audio features of a run."""

@@ -136,6 +136,11 @@ class TPAVI(PictureNetwork):
         )
         return tensor[..., None, None, None] if point else tensor
 
+    def to_official(self) -> dict[str, Tensor]:
+        """The weights as an official state dict, in which an audio encoder has no place."""
+        state = super().to_official()
+        return {key: tensor for key, tensor in state.items() if not key.startswith("audio.")}
+
     def unused_keys(self) -> dict[str, tuple[int, ...]]:
         """The unit that would take a level above the coarsest one."""
         width = self.built_with["width"]
