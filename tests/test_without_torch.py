@@ -94,6 +94,14 @@ def test_the_wheel_has_all_data_of_the_package(wheel):
     assert {f"avkit/{name}" for name in results.splitlines()} <= packed
 
 
+#: A training of three steps.
+SMALL = [
+    *("--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
+    *("--data.steps_per_epoch", "3", "--data.batch_size.trimmed", "2", "--data.image_size", "32"),
+    *("--data.scenes.val_size", "4", "--data.scenes.test_size", "4", "--data.loader.workers", "0"),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_wheel_in_an_empty_environment(wheel, tmp_path):
@@ -116,3 +124,10 @@ def test_the_wheel_in_an_empty_environment(wheel, tmp_path):
     reproduced = run("reproduce", "psp_ave", "--scenes", "--trainer.accelerator", "cpu")
     assert reproduced.returncode == 0, reproduced.stderr
     assert "verdict:  smoke" in reproduced.stdout
+    assert "Apache-2.0" in run("info", "--licences").stdout
+    recipe = run("fit", "--config", "ccnet_unav100", "--data.root", str(tmp_path))
+    assert "unav100" in recipe.stderr
+    assert "There is no config file" not in recipe.stderr
+    fitted = run("fit", "--tasks", "avs", *SMALL)
+    assert fitted.returncode == 0, fitted.stderr
+    assert (tmp_path / "runs/avs-scenes/report.html").exists()
