@@ -4,8 +4,8 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
 import lightning as L
 import torch
@@ -23,44 +23,17 @@ from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.benchmarks import make_benchmarks, mean_over_tasks
 from avkit.training.checkpoint_fit import check_same
-from avkit.training.evaluator import BatchScores, Evaluator, silence, swap_audio
+from avkit.training.evaluator import Evaluator, silence, swap_audio
 from avkit.training.loader import SharedLoader
 from avkit.training.processes import gathered
 from avkit.training.random_state import random_state, restore_random_state
-from avkit.training.ranking import RankedSample, SampleRanking
+from avkit.training.ranking import SampleRanking
 from avkit.training.schedule import SCHEDULES, groups, rate_factor
-from avkit.training.shared_evaluation import ResultsInOrder
+from avkit.training.shared_evaluation import Evaluated, PredictionSink, ResultsInOrder
 from avkit.training.total_steps import total_steps
 
 #: Values of `--model.interface`.
 INTERFACES = ("heads", "sequence")
-
-
-class PredictionSink(Protocol):
-    """Takes predictions of a test."""
-
-    def read(self, prediction: Prediction, batch: Batch) -> list[dict[str, Any]]:
-        """What is kept of the predictions of a batch."""
-
-    def write(self, benchmark: str, records: list[dict[str, Any]]) -> None:
-        """Keep what was read of a batch; called in the order of the data, in the first process alone."""
-
-
-@dataclass
-class Evaluated:
-    """What the evaluation of a batch gives.
-
-    Attributes:
-        benchmark: Name of its benchmark.
-        scores: Of the model and of all others.
-        ranked: Its samples with the scores by which they are ranked.
-        records: What is kept of the predictions.
-    """
-
-    benchmark: str
-    scores: list[BatchScores]
-    ranked: list[RankedSample] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class AVModel(L.LightningModule):

@@ -2,14 +2,46 @@
 """What several processes make of the batches of an evaluation, brought to the first one in the order of the data."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch.distributed as dist
+
+from avkit.batch import Batch, Prediction
+from avkit.training.evaluator import BatchScores
+from avkit.training.ranking import RankedSample
 
 Result = TypeVar("Result")
 
 #: Batches of each process after which results are sent.
 _AT_ONCE = 8
+
+
+class PredictionSink(Protocol):
+    """Takes predictions of a test."""
+
+    def read(self, prediction: Prediction, batch: Batch) -> list[dict[str, Any]]:
+        """What is kept of the predictions of a batch."""
+
+    def write(self, benchmark: str, records: list[dict[str, Any]]) -> None:
+        """Keep what was read of a batch; called in the order of the data, in the first process alone."""
+
+
+@dataclass
+class Evaluated:
+    """What the evaluation of a batch gives.
+
+    Attributes:
+        benchmark: Name of its benchmark.
+        scores: Of the model and of all others.
+        ranked: Its samples with the scores by which they are ranked.
+        records: What is kept of the predictions.
+    """
+
+    benchmark: str
+    scores: list[BatchScores]
+    ranked: list[RankedSample] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ResultsInOrder(Generic[Result]):
