@@ -54,10 +54,10 @@ SMALL = {"data.image_size": 64, "data.scenes.val_size": 16, "data.scenes.test_si
 BUDGETS = {
     "ave": Budget(100, 16),
     "ave_weak": Budget(100, 16),
-    "avvp": Budget(24, 8),
-    "davel": Budget(32, 8),
-    "avqa": Budget(60, 16),
-    "ssl": Budget(32, 8, SMALL),
+    "avvp": Budget(120, 16),
+    "davel": Budget(80, 8),
+    "avqa": Budget(150, 16),
+    "ssl": Budget(100, 8, SMALL),
     "avs": Budget(20, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
 
@@ -82,10 +82,6 @@ SPATIAL = {
     "TPAVI": ("tpavi",),
     "AVSegFormer": ("avsegformer",),
 }
-
-
-#: Steps of every run of a task: what two cores do in an hour for all systems and three seeds.
-STEPS = {"ave": 120, "ave_weak": 120, "avvp": 160, "davel": 80, "avqa": 240, "ssl": 80, "avs": 80}
 
 
 @dataclass(frozen=True)
