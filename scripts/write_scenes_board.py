@@ -23,7 +23,7 @@ INTRODUCTION = """\
 # The board of scenes
 
 Our own benchmark: systems that we train ourselves on generated scenes, each on the same budget for all of a task.
-Scenes are not the data of any paper, networks are small and trainings last a minute or less, so no figure here
+Scenes are not the data of any paper, networks are small and trainings last some minutes at most, so no figure here
 says which method is better where it was published. What the board says: each system learns, tests, records and is
 scored again on any machine. Budgets are what busy cores had time for: where a system is below the best constant rule,
 it was trained too little. Tasks of which not all rows are trained yet are not shown. Figures are percent, mean ±

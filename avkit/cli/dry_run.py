@@ -20,13 +20,13 @@ _GB = 1e9
 
 def is_dry_run(args: Sequence[str]) -> bool:
     """Whether the words of a command ask for a dry run."""
-    asked = False
+    wanted = False
     for word, following in zip(args, [*args[1:], ""], strict=True):
         option, equals, value = word.partition("=")
         if option == SWITCH:
             value = value if equals else following
-            asked = value.lower() != "false"
-    return asked
+            wanted = value.lower() != "false"
+    return wanted
 
 
 def without_dry_run(args: Sequence[str]) -> list[str]:

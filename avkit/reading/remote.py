@@ -168,9 +168,7 @@ def _system(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise FileError(f"{url} cannot be opened: {reason_of(error)}. Give s3://, gs://, hf:// or file://.") from error
     except Exception as error:
-        raise FileError(
-            f"{url} cannot be reached ({reason_of(error)}). Check bucket, network and credentials."
-        ) from error
+        raise FileError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
     return system, path
 
 
@@ -181,13 +179,9 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except FileError:
         raise
-    except OSError as error:
-        if error.errno in _DISK_ERRORS:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             raise
         if isinstance(error, FileNotFoundError):
             raise FileError(f"{url} does not exist. Check the spelling of the URL.") from error
         raise FileError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
-    except Exception as error:
-        raise FileError(
-            f"{url} cannot be reached ({reason_of(error)}). Check bucket, network and credentials."
-        ) from error
