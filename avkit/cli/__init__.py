@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "index": "index a folder of videos with a run, so that they can be searched",
     "search": "find moments in indexed videos by text, by sound, or by a clip",
     "check": "which files of a dataset are on disk, which are missing, which features do not fit",
+    "get": "annotation files of an official dataset, or how to come by them",
     "import": "annotations of other tools (COCO, CVAT, Label Studio, VIA, ELAN, Audacity, CSV) into a manifest",
     "extract": "features of videos by pretrained networks, into feature stores; resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",

@@ -57,6 +57,10 @@ class AVE(Official):
         "Annotations.txt and *_order.h5 (or trainSet.txt, valSet.txt, testSet.txt) from YapengTian/AVE-ECCV18; "
         "videos and features as its readme links"
     )
+    how_to_get = (
+        "Videos and features are linked in the readme of YapengTian/AVE-ECCV18. Its authors state no licence: ask them "
+        "under which one annotations, features and videos may be used and passed on."
+    )
     marker_files = ("Annotations.txt", "train_order.h5", "trainSet.txt")
     releases = ("official", "weak")
     counts = {  # noqa: RUF012

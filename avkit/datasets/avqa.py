@@ -34,6 +34,11 @@ class AVQA(Official):
     name = "avqa"
     title = "AVQA"
     source = "train_qa.json and val_qa.json from AlyssaYoung/AVQA (data/annotation); clips from VGGSound"
+    how_to_get = (
+        "Questions, clips and features are linked at mn.cs.tsinghua.edu.cn/avqa and in the readme of AlyssaYoung/AVQA: "
+        "put train_qa.json and val_qa.json into 'annotation'. Its authors state no licence for them: ask them under "
+        "which one questions and clips, which are of VGGSound, may be used and passed on."
+    )
     marker_files = ("train_qa.json", "val_qa.json")
     questions_only = True
     patterns = MediaPatterns(

@@ -56,6 +56,11 @@ class AVSBenchAVSS(Official):
     name = "avsbench-avss"
     title = "AVSBench-semantic"
     source = "AVSBench-semantic from the form of OpenNLPLab/AVSBench: metadata.csv and the folders v1s, v1m, v2"
+    how_to_get = (
+        "Its authors give it on request: fill in the form that the readme of OpenNLPLab/AVSBench links, ask for "
+        "AVSBench-semantic, and unpack metadata.csv and the folders v1s, v1m and v2. Ask them whether masks may be "
+        "passed on, and commercial use is allowed: the repository's Apache-2.0 does not speak for the videos."
+    )
     marker_files = ("metadata.csv", "v1s", "v2")
     releases = ("official", *PARTS)
     counts = {  # noqa: RUF012

@@ -20,6 +20,11 @@ class AVSBenchMS3(ObjectMasks):
     name = "avsbench-ms3"
     title = "AVSBench MS3"
     source = "AVSBench-object from the form of OpenNLPLab/AVSBench: ms3_meta_data.csv and the folder ms3_data"
+    how_to_get = (
+        "Its authors give it on request: fill in the form that the readme of OpenNLPLab/AVSBench links, ask for "
+        "AVSBench-object, and unpack ms3_meta_data.csv and ms3_data. Ask them whether masks may be passed on, and "
+        "commercial use is allowed: the repository's Apache-2.0 does not speak for the videos."
+    )
     marker_files = ("ms3_meta_data.csv", "Multi-sources/ms3_meta_data.csv")
     counts = {"official": {"train": 296, "val": 64, "test": 64}}  # noqa: RUF012
     log_mel_pattern = "ms3_data/audio_log_mel/{split}/{media}.pkl"

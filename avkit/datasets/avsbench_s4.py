@@ -89,6 +89,11 @@ class AVSBenchS4(ObjectMasks):
     name = "avsbench-s4"
     title = "AVSBench S4"
     source = "AVSBench-object from the form of OpenNLPLab/AVSBench: s4_meta_data.csv and the folder s4_data"
+    how_to_get = (
+        "Its authors give it on request: fill in the form that the readme of OpenNLPLab/AVSBench links, ask for "
+        "AVSBench-object, and unpack s4_meta_data.csv and s4_data. Ask them whether masks may be passed on, and "
+        "commercial use is allowed: the repository's Apache-2.0 does not speak for the videos."
+    )
     marker_files = ("s4_meta_data.csv", "Single-source/s4_meta_data.csv")
     counts = {"official": {"train": 3452, "val": 740, "test": 740}}  # noqa: RUF012
     log_mel_pattern = "s4_data/audio_log_mel/{split}/{category}/{media}.pkl"

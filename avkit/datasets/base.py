@@ -72,6 +72,9 @@ class Dataset(ABC):
     #: Name on the command line; empty for a dataset from outside avkit, which is named `package.module:Class`.
     name: ClassVar[str] = ""
 
+    #: How to come by what `avkit get` does not download, and what to ask its authors, as sentences.
+    how_to_get: ClassVar[str] = ""
+
     #: Whether clips are generated, as many as are asked for, so that their number is no size of the data.
     generated: ClassVar[bool] = False
 

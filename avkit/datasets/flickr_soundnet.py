@@ -36,6 +36,11 @@ class FlickrSoundNet(SoundSource):
         "flickr_test.csv from stoneMo/EZ-VSL and Annotations/*.xml from "
         "ardasnck/learning_to_localize_sound_source; photos and sound from Flickr"
     )
+    how_to_get = (
+        "Boxes (Annotations/*.xml) are linked in the readme of ardasnck/learning_to_localize_sound_source, whose "
+        "authors state no licence: ask them under which one the boxes may be used and passed on. Pictures and sound "
+        "are those of Flickr-SoundNet (cvondrick/soundnet), as frames/ID.jpg and audio/ID.wav."
+    )
     marker_files = ("flickr_test.csv",)
     releases = ("144k", "10k")
     counts = {  # noqa: RUF012

@@ -55,6 +55,11 @@ class LLP(Official):
         f"{', '.join(_FILES.values())} and {_AUDIO_EVENTS}, {_VISUAL_EVENTS} from YapengTian/AVVP-ECCV20 (data/); "
         "videos of YouTube by their ids, features as its readme links"
     )
+    how_to_get = (
+        "Videos are on YouTube under the ids of the files; features are linked in the readme of YapengTian/AVVP- "
+        "ECCV20. GPL-3.0 stands in that readme alone, and its link leads to another project: ask the authors before "
+        "you pass annotations or features on."
+    )
     marker_files = ("AVVP_train.csv", "AVVP_test_pd.csv", "AVVP_eval_audio.csv")
     releases = ("2024", "2020")
     counts = {  # noqa: RUF012

@@ -54,6 +54,10 @@ class Manifest(ClipDataset):
     """
 
     name = "manifest"
+    how_to_get = (
+        "These are your own clips: write a line of JSON for each, or have 'avkit import' make them of the annotations "
+        "of other tools."
+    )
 
     def __init__(
         self,

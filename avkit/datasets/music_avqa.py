@@ -61,6 +61,10 @@ class MusicAVQA(Official):
         "data/json_update/avqa-{train,val,test}.json from GeWu-Lab/MUSIC-AVQA (or another release); "
         "videos and features as its readme links"
     )
+    how_to_get = (
+        "Videos and features are linked in the readme of GeWu-Lab/MUSIC-AVQA. The files of release by-video are of "
+        "GeWu-Lab/TSPM, whose authors state no licence: ask them under which one the split may be used and passed on."
+    )
     marker_files = ("json_update/avqa-test.json", "json/avqa-test.json", "split_video_id/music_avqa_test.json")
     releases = tuple(_FILES)
     counts = {  # noqa: RUF012

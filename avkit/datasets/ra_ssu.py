@@ -63,6 +63,10 @@ class RASSU(Official):
     """
 
     source = "the authors, or make clips with 'avkit build' and annotate them"
+    how_to_get = (
+        "It is not published. Ask the authors of SSUFormer for clips, masks and captions; or make clips by the paper's "
+        "recipe with 'avkit build' and annotate them."
+    )
     marker_files = ("dataset.json",)
     fixed_steps = None
     patterns = MediaPatterns(

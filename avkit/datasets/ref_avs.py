@@ -28,6 +28,10 @@ class RefAVS(Official):
     name = "ref-avs"
     title = "Ref-AVS"
     source = "metadata.csv and the folders media and gt_mask from GeWu-Lab/Ref-AVS"
+    how_to_get = (
+        "The folders media and gt_mask are linked in the readme of GeWu-Lab/Ref-AVS. Ask the authors before you pass "
+        "masks on: videos are of YouTube."
+    )
     marker_files = ("gt_mask", "media")
     splits = ("train", "val", "test", *_TEST_SPLITS)
     counts = {  # noqa: RUF012

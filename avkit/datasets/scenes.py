@@ -64,6 +64,7 @@ class Scenes(Dataset):
     """
 
     name = "scenes"
+    how_to_get = "It is built in: 'avkit fit --tasks avs' draws its clips, and 'avkit scenes' writes them to files."
     generated = True
     #: Clips per split.
     SIZES: ClassVar[dict[str, int]] = {"train": 20_000, "val": 256, "test": 256}

@@ -44,6 +44,10 @@ class UnAV100(Official):
     name = "unav100"
     title = "UnAV-100"
     source = "unav100_annotations.json from ttgeng233/UnAV (data/unav100/annotations); features or videos as it links"
+    how_to_get = (
+        "Features and videos are linked in the readme of ttgeng233/UnAV. Ask the authors before you pass videos on: "
+        "they are of YouTube."
+    )
     marker_files = ("unav100_annotations.json", "annotations/unav100_annotations.json", "unav100_all.json")
     counts = {"official": {"train": 6489, "val": 2134, "test": 2167}}  # noqa: RUF012
     fixed_steps = None

@@ -35,6 +35,10 @@ class VGGSS(SoundSource):
         "vggss.json from hche11/Localizing-Visual-Sounds-the-Hard-Way, lists from stoneMo/EZ-VSL and SLAVC; "
         "clips from VGGSound"
     )
+    how_to_get = (
+        "Clips are those of VGGSound (www.robots.ox.ac.uk/~vgg/data/vggsound): a picture of each as frames/ID.jpg and "
+        "its sound as audio/ID.wav, or videos/ID.mp4. Ask its authors for clips that YouTube has no more."
+    )
     marker_files = ("vggss.json",)
     releases = ("144k", "10k", "full", "heard", "unheard", "silent")
     counts = {  # noqa: RUF012

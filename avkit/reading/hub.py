@@ -54,7 +54,7 @@ def from_hub(what: str, address: str, instead: str, parameters: Callable[[], int
     Raises:
         HubError: If the block fails for want of what it loads.
     """
-    reason = _why_unreachable(address)
+    reason = _why_not_asked(address)
     try:
         if reason and not _may_be_cached(address):
             raise FileNotFoundError(address)
@@ -75,12 +75,17 @@ def from_hub(what: str, address: str, instead: str, parameters: Callable[[], int
         ) from error
 
 
-def _why_unreachable(address: str) -> str:
+def _why_not_asked(address: str) -> str:
     """Why a hub is not asked or does not answer; empty if it does."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE and address.startswith(constants.ENDPOINT):
         return "HF_HUB_OFFLINE is set"
+    return why_unreachable(address)
+
+
+def why_unreachable(address: str) -> str:
+    """Why the server of an address does not answer within a few seconds; empty if it does."""
     reasons = [f"no answer within {ANSWER_SECONDS:g} s"]
     # looking up a name has no time limit of its own
     attempt = Thread(target=lambda: reasons.append(_ask(address)), daemon=True)
