@@ -58,7 +58,7 @@ BUDGETS = {
     "davel": Budget(80, 8),
     "avqa": Budget(150, 16),
     "ssl": Budget(100, 8, SMALL),
-    "avs": Budget(20, 4, {**SMALL, "data.crop.trimmed": 0}),
+    "avs": Budget(100, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
 
 #: Rows of `events.py` and `spatial.py` that are whole systems, by the method's name on the board.

@@ -26,8 +26,9 @@ Our own benchmark: systems that we train ourselves on generated scenes, each on 
 Scenes are not the data of any paper, networks are small and trainings last some minutes at most, so no figure here
 says which method is better where it was published. What the board says: each system learns, tests, records and is
 scored again on any machine. Budgets are what busy cores had time for: where a system is below the best constant rule,
-it was trained too little. Tasks of which not all rows are trained yet are not shown. Figures are percent, mean ±
-standard deviation over seeds; `in silence` is the first figure with the sound replaced by silence.
+it was trained too little. The layout of music-avqa has 300 training questions, from which no system learns to answer:
+all are within their spread of the rule. Figures are percent, mean ± standard deviation over seeds; `in silence` is the
+first figure with the sound replaced by silence.
 
 ```
 avkit leaderboard scenes                       # the same figures
