@@ -6,22 +6,19 @@ Everything is made of the package, so that no figure and no name of the site is 
 
 import json
 import re
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from textwrap import dedent
 from types import FunctionType
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from task_pages import task_page
+from task_pictures import task_pictures, true_result
 
 from avkit.cli import main
-from avkit.fields import FIELDS
-from avkit.heads import list_heads
-from avkit.leaderboard.boards import DOUBTFUL, Board, Setting, make_boards
-from avkit.leaderboard.experiments import Experiment, read_experiments
-from avkit.tasks import VARIANTS, find_task, list_tasks
+from avkit.leaderboard.boards import make_boards
+from avkit.tasks import VARIANTS, list_tasks
 
 ROOT = Path(__file__).parents[1]
 #: Parts of the package that have a page in the API.
@@ -50,7 +47,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     boards = list(make_boards().values())
     pages = {"index.md": _home(), "api/avkit.md": _api("avkit"), **_board_pages()}
     pages |= {f"api/{name}.md": _api(f"avkit.{name}") for name in API}
-    pages |= {f"tasks/{name}.md": _task(name, boards) for name in list_tasks() if name not in VARIANTS}
+    for name in [name for name in list_tasks() if name not in VARIANTS]:
+        result = true_result(name)
+        pages[f"tasks/{name}.md"] = task_page(name, boards, result)
+        for path, picture in task_pictures(name, result).items():
+            files.append(File.generated(config, f"tasks/{path}", content=picture))
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         pages[f"notebooks/{notebook.stem}.md"] = _notebook(notebook)
     for path, content in pages.items():
@@ -102,57 +103,6 @@ def _api(page: str) -> str:
 def _is_documented(shown: object) -> bool:
     is_code = isinstance(shown, type | FunctionType)
     return is_code and bool(shown.__doc__) and str(shown.__module__).startswith("avkit.")
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
-
-
-def _task(name: str, boards: Sequence[Board]) -> str:
-    """A task: what it asks, what it reads and answers, its heads, and what was published on it."""
-    task = find_task(name)
-    first, _, rest = (task.__doc__ or "").partition("\n\n    Args:")[0].strip().partition("\n")
-    targets = [[f"`{target}`", FIELDS[target].doc] for target in task.targets]
-    rows = []
-    for board in boards:
-        for setting in board.settings:
-            if setting.terms.task == name and (best := _best(setting)) is not None:
-                rows.append([f'<a href="../../boards/{board.name}.html">{board.title}</a>', setting.title, *best])
-    recipes = {e.recipe[-1].removesuffix(".yaml") for e in read_experiments() if e.recipe and _asks(e, name)}
-    parts = [
-        f"# {name}",
-        first,
-        dedent(rest).strip(),
-        f"`avkit fit --tasks {name}` trains it on the built-in scenes; its usual dataset is `{task.benchmark}`.",
-        "## What it reads",
-        _table(["target", "what it is"], targets),
-        "## What it answers",
-        ", ".join(f"`{kind.__name__}`" for kind in task.answers),
-        "## Heads",
-        ", ".join(f"`{head}`" for head in list_heads(name))
-        + f"; another than the first by `--model.heads.{name} NAME`.",
-    ]
-    if rows:
-        parts += ["## Best published", _table(["board", "terms", "metric", "figure", "method"], rows)]
-    if recipes:
-        parts += ["## Recipes", ", ".join(f"`{recipe}`" for recipe in sorted(recipes))]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _asks(experiment: Experiment, task: str) -> bool:
-    return task in str(experiment.all_options().get("tasks", "")).split(",")
-
-
-def _best(setting: Setting) -> list[str] | None:
-    """Metric, figure and method of the best row of a setting that nothing speaks against."""
-    metric = setting.metrics[0]
-    rows = [row for row in setting.rows if row.kind == "comparison" and row.word not in DOUBTFUL]
-    rows = [row for row in rows if metric in row.cells and row.cells[metric].value is not None]
-    if not rows:
-        return None
-    best = min(rows, key=lambda row: row.sort_key([metric]))
-    return [metric, best.cells[metric].text, best.method]
 
 
 def _board_pages() -> dict[str, str]:

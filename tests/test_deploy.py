@@ -34,6 +34,7 @@ def tokens():
         text=torch.randn(1, 5, WIDTH),
         text_valid=torch.ones(1, 5, dtype=torch.bool),
         prompt=torch.randn(1, WIDTH),
+        second_prompt=torch.randn(1, WIDTH),
         names=torch.randn(3, WIDTH),
     )
 

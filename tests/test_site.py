@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import avkit
+from avkit.tasks import VARIANTS, list_tasks
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,4 +50,11 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
     build(config)
     assert (tmp_path / "site/api/metrics/index.html").stat().st_size > 100_000
+    for task in list_tasks():
+        if task not in VARIANTS:
+            page = (tmp_path / f"site/tasks/{task}/index.html").read_text()
+            assert all(f">{part}" in page for part in ("Format", "Metrics", "Heads", "Best published", "Recipes")), task
+            for theme in ("light", "dark"):
+                assert f"../{task}-{theme}.webp#only-{theme}" in page
+                assert (tmp_path / f"site/tasks/{task}-{theme}.webp").stat().st_size > 10_000
     assert "MUSIC-AVQA" in (tmp_path / "site/boards/music-avqa.html").read_text()
