@@ -45,6 +45,7 @@ MAY: dict[str, str] = {
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference datasets encoders leaderboard",
+    "annotation": "systems encoders extraction datasets media metrics text batch errors files reading",
     "licences": "errors",
     "__main__": "cli outside",
 }

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "import": "annotations of other tools (COCO, CVAT, Label Studio, VIA, ELAN, Audacity, CSV) into a manifest",
     "extract": "features of videos by pretrained networks, into feature stores; resumable, on many machines",
     "build": "clips of f-Music or f-Lifescene for annotation, from MUSIC-AVQA or VGGSound",
+    "annotate": "label clips in a browser: masks, sounding spans, sentences; exports for avkit and other tools",
     "score": "predictions of whomever by the official metrics, beside published figures",
     "reproduce": "an experiment from data and weights to a verdict on its published row",
     "convert": "official checkpoints into ours, with every key reported, and back",

@@ -77,12 +77,12 @@ def read_pixels(path: Path, annotation: Annotation, field: str) -> NDArray[np.in
     return values if alpha is None else np.where(alpha > 0, values, 0)
 
 
-def resize_nearest(values: NDArray[Pixel], size: int) -> NDArray[Pixel]:
-    """The pixels (size, size) of a mask nearest to the centres of a square grid."""
+def resize_nearest(values: NDArray[Pixel], size: int | tuple[int, int]) -> NDArray[Pixel]:
+    """The pixels of a mask nearest to the centres of a grid of a height and width, one number for both."""
     height, width = values.shape
-    centres = np.arange(size) * 2 + 1
-    rows = centres * height // (2 * size)
-    columns = centres * width // (2 * size)
+    new_height, new_width = (size, size) if isinstance(size, int) else size
+    rows = (np.arange(new_height) * 2 + 1) * height // (2 * new_height)
+    columns = (np.arange(new_width) * 2 + 1) * width // (2 * new_width)
     resized: NDArray[Pixel] = values[np.ix_(rows, columns)]
     return resized
 

@@ -4,7 +4,6 @@
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from avkit.datasets.converters.media_folder import MediaFiles, MediaFolder
 from avkit.datasets.converters.moments import shapes_by_time
 from avkit.datasets.converters.notes import LIST_KEYS, ClipNotes, Value
 from avkit.datasets.converters.options import ImportOptions
+from avkit.datasets.converters.replace import mask_name
 from avkit.datasets.converters.shapes import Box
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
@@ -131,7 +131,7 @@ def make_lines(
             line |= {key: value for key, value in clip.values.items() if value is not None}
             duration = media.info(files.timed).duration
             _add_shapes(line, clip, files, media, f"{out.stem}_masks/{number + 1:05d}", result, options)
-            _check(line, clip.where, out.resolve().parent, duration, faults)
+            check_line(line, clip.where, out.resolve().parent, duration, faults)
             result.lines.append(line)
     labels = {shape.label for plan in result.masks for shape in plan.shapes}
     result.classes = {label: value for value, label in enumerate(sorted(labels), 1)}
@@ -200,7 +200,7 @@ def _add_shapes(
         place = f"{clip.where}, {clip.frame_names.get(time, clip.media)!r} at {moment:g} s"
         areas = areas_of(shapes, place, options.box_only)
         if areas:
-            name = f"{prefix}_{re.sub(r'[^A-Za-z0-9.-]+', '_', str(line['id']))[:80]}_{len(masks):05d}.png"
+            name = mask_name(prefix, str(line["id"]), len(masks))
             masks.append({"time": moment, "file": name})
             result.masks.append(MaskPlan(name, stated, areas, place))
     if boxes:
@@ -220,7 +220,7 @@ def _name_classes(result: Lines) -> None:
             mask["classes"] = {str(result.classes[label]): label for label in labels}
 
 
-def _check(line: dict[str, Value], where: str, root: Path, duration: float, faults: Faults) -> None:
+def check_line(line: dict[str, Value], where: str, root: Path, duration: float, faults: Faults) -> None:
     """Check a line as the manifest's reader does, and its times against the clip's length."""
     annotation = parse_line(json.dumps(line), where, root, faults, {})  # its masks are not written yet
     if annotation.end is not None and annotation.end > duration + 1:

@@ -117,3 +117,18 @@ def encode_runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     counts = np.diff(np.concatenate([[0], edges, [len(pixels)]])).astype(np.int64)
     return np.concatenate([[0], counts]) if pixels[0] else counts
+
+
+def encode_text(counts: NDArray[np.int64]) -> str:
+    """COCO's compressed text of lengths of runs, see `decode_text`."""
+    values = counts.astype(np.int64).copy()
+    values[3:] = counts[3:] - counts[1:-2]
+    letters = []
+    for value in values.tolist():
+        is_last = False
+        while not is_last:
+            bits = value & 31
+            value >>= 5
+            is_last = value == (-1 if bits & 16 else 0)
+            letters.append(chr(48 + (bits if is_last else bits | 32)))
+    return "".join(letters)

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All edits of a folder in one SQLite file: a transaction per edit, revisions against overwriting, undo and redo.
+
+Every item has a revision that grows with each change. An edit names the revision that it was made from; where somebody
+has changed the item since, the whole edit is refused. Undo puts back what an edit of the same person replaced, unless
+somebody has changed it since. A deleted item stays as a row without a value, so that its revisions go on.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, LabelError, check_key, check_value
+from avkit.errors import AvkitError, DataError
+from avkit.reading.text import parse_json
+
+#: Marks a file as ours: "avka" as a number, and the version of its tables.
+_APPLICATION = 0x61766B61
+_VERSION = 1
+_TABLES = """
+CREATE TABLE clips (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE items (
+  clip INTEGER NOT NULL REFERENCES clips, kind TEXT NOT NULL, object INTEGER NOT NULL, step INTEGER NOT NULL,
+  value TEXT, revision INTEGER NOT NULL, author TEXT NOT NULL, edit INTEGER NOT NULL,
+  PRIMARY KEY (clip, kind, object, step)) WITHOUT ROWID;
+CREATE INDEX newest ON items (clip, edit);
+CREATE TABLE edits (
+  number INTEGER PRIMARY KEY, clip INTEGER NOT NULL REFERENCES clips, author TEXT NOT NULL,
+  time TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ')), state TEXT NOT NULL);
+CREATE INDEX of_author ON edits (clip, author, state, number);
+CREATE TABLE changes (
+  edit INTEGER NOT NULL REFERENCES edits, kind TEXT NOT NULL, object INTEGER NOT NULL, step INTEGER NOT NULL,
+  before TEXT, after TEXT);
+CREATE INDEX of_edit ON changes (edit);
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of a clip.
+
+    Attributes:
+        key: What it is about.
+        value: What is said; None where it was deleted.
+        revision: Number of its changes.
+        author: Who changed it last.
+        edit: Number of the edit that changed it last.
+    """
+
+    key: Key
+    value: dict[str, Any] | None
+    revision: int
+    author: str
+    edit: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one item.
+
+    Attributes:
+        key: The item; object -1 stands for a new object, the same one in all changes of an edit.
+        value: What it shall say; None deletes it.
+        base: Revision that it was made from, 0 for an item that never was; None overwrites whatever there is.
+    """
+
+    key: Key
+    value: dict[str, Any] | None
+    base: int | None
+
+
+class StaleEdit(AvkitError):
+    """Somebody else has changed an item meanwhile.
+
+    Attributes:
+        items: The items as they are now.
+    """
+
+    def __init__(self, items: list[Item]) -> None:
+        names = ", ".join(sorted({item.author for item in items}))
+        super().__init__(f"{names} changed this meanwhile. It is shown as it is now; make your change again.")
+        self.items = items
+
+
+class Store:
+    """The labels of a folder; may be used from several threads.
+
+    Args:
+        path: The SQLite file, made where there is none.
+
+    Raises:
+        DataError: If the file is something else, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._prepare()
+        except sqlite3.Error as error:
+            raise DataError(
+                f"{path} cannot be used as a file of labels: {error}. Move it away, or name another folder with --work."
+            ) from error
+
+    def _prepare(self) -> None:
+        """Make the tables, or refuse a file of something else."""
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if (application, version) == (_APPLICATION, _VERSION):
+            return
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise DataError(
+                f"{self.path} is a database of something else, or of another version ({version}, this is {_VERSION}). "
+                "Move it away, or name another folder with --work."
+            )
+        self._db.executescript(
+            f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; one at a time.
+
+        Raises:
+            DataError: If the disk refuses it; nothing is changed then.
+        """
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise DataError(f"{self.path} was not changed: {error}. Free space, or check the disk.") from error
+
+    def add_clips(self, names: Sequence[str]) -> dict[str, int]:
+        """Give each clip a number that stays; returns those of all clips by name."""
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO clips (name) VALUES (?)", [(name,) for name in names])
+            return dict(db.execute("SELECT name, number FROM clips"))
+
+    def items(self, clip: int, since: int = 0, *, brief: bool = False) -> list[Item]:
+        """Items of a clip.
+
+        Args:
+            clip: Number of the clip.
+            since: Number of an edit: those that were changed after it, deleted ones too; 0 for all with a value.
+            brief: Leave the runs of masks out.
+        """
+        condition = "edit > ?" if since else "edit > ? AND value IS NOT NULL"
+        columns = _COLUMNS.replace("value", "json_remove(value, '$.runs')") if brief else _COLUMNS
+        with self._transaction() as db:
+            rows = db.execute(f"SELECT {columns} FROM items WHERE clip = ? AND {condition}", (clip, since)).fetchall()
+        return [_item(row) for row in rows]
+
+    def newest_of(self) -> dict[int, int]:
+        """Number of the newest edit of each clip that has one."""
+        with self._transaction() as db:
+            return dict(db.execute("SELECT clip, max(number) FROM edits GROUP BY clip"))
+
+    def newest(self) -> int:
+        """Number of the newest edit of all clips."""
+        with self._transaction() as db:
+            return int(db.execute("SELECT ifnull(max(number), 0) FROM edits").fetchone()[0])
+
+    def edit(
+        self, clip: int, author: str, changes: Sequence[Change], shape: ClipShape, together_with: int | None = None
+    ) -> list[Item]:
+        """Make changes together, or none of them.
+
+        Args:
+            clip: Number of the clip.
+            author: Who makes them.
+            changes: At least one.
+            shape: What their values are checked against.
+            together_with: An edit of the same person with which they are undone, if that has not been undone.
+
+        Returns:
+            The changed items.
+
+        Raises:
+            LabelError: If a change says something that no clip can have.
+            StaleEdit: If somebody has changed one of the items since its base.
+        """
+        if not changes:
+            raise LabelError("An edit has at least one change.")
+        with self._transaction() as db:
+            checked = _check(db, clip, changes, shape)
+            stale = [change.key for change in checked if change.base not in (None, _revision(db, clip, change.key))]
+            if stale:
+                raise StaleEdit([_read(db, clip, key) for key in stale])
+            group = _group(db, clip, author, together_with)
+            edit = _add_edit(db, clip, author, "done" if group is None else "part")
+            for change in checked:
+                after = None if change.value is None else json.dumps(change.value, ensure_ascii=False)
+                before = _write(db, clip, change.key, after, author, edit)
+                db.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", (group or edit, *change.key, before, after))
+            return [_read(db, clip, change.key) for change in checked]
+
+    def undo(self, clip: int, author: str) -> list[Item]:
+        """Put back what somebody's last edit of a clip replaced; the items that this changes, none if there is no edit.
+
+        Raises:
+            StaleEdit: If somebody else has changed them since.
+        """
+        return self._reverse(clip, author, "done", "undone")
+
+    def redo(self, clip: int, author: str) -> list[Item]:
+        """Make the edit again that somebody undid last; as `undo`."""
+        return self._reverse(clip, author, "undone", "done")
+
+    def _reverse(self, clip: int, author: str, state: str, new_state: str) -> list[Item]:
+        order = "DESC" if state == "done" else "ASC"
+        with self._transaction() as db:
+            row = db.execute(
+                f"SELECT number FROM edits WHERE clip = ? AND author = ? AND state = ? ORDER BY number {order} LIMIT 1",
+                (clip, author, state),
+            ).fetchone()
+            if row is None:
+                return []
+            rows = db.execute("SELECT kind, object, step, before, after FROM changes WHERE edit = ?", row).fetchall()
+            changes = [(Key(*fields[:3]), *(fields[3:] if state == "done" else fields[:2:-1])) for fields in rows]
+            stale = [key for key, _, current in changes if _value(db, clip, key) != current]
+            if stale:
+                raise StaleEdit([_read(db, clip, key) for key in stale])
+            # a row of its own, so that pages which ask what is new are told
+            edit = _add_edit(db, clip, author, "reversal")
+            for key, target, _ in changes:
+                _write(db, clip, key, target, author, edit)
+            db.execute("UPDATE edits SET state = ? WHERE number = ?", (new_state, *row))
+            return [_read(db, clip, key) for key, _, _ in changes]
+
+
+_COLUMNS = "kind, object, step, value, revision, author, edit"
+_OF_KEY = "clip = ? AND kind = ? AND object = ? AND step = ?"
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    kind, number, step, value, revision, author, edit = row
+    parsed = None if value is None else parse_json(value, "labels")
+    return Item(Key(kind, number, step), parsed, revision, author, edit)
+
+
+def _read(db: sqlite3.Connection, clip: int, key: Key) -> Item:
+    row = db.execute(f"SELECT {_COLUMNS} FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
+    return Item(key, None, 0, "nobody", 0) if row is None else _item(row)
+
+
+def _value(db: sqlite3.Connection, clip: int, key: Key) -> str | None:
+    row = db.execute(f"SELECT value FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
+    return None if row is None else row[0]
+
+
+def _revision(db: sqlite3.Connection, clip: int, key: Key) -> int:
+    row = db.execute(f"SELECT revision FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
+    return 0 if row is None else row[0]
+
+
+def _write(db: sqlite3.Connection, clip: int, key: Key, value: str | None, author: str, edit: int) -> str | None:
+    """Write an item; returns the value that it had."""
+    before = _value(db, clip, key)
+    revision = _revision(db, clip, key) + 1
+    db.execute(
+        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (clip, *key, value, revision, author, edit)
+    )
+    return before
+
+
+def _add_edit(db: sqlite3.Connection, clip: int, author: str, state: str) -> int:
+    edit = db.execute("INSERT INTO edits (clip, author, state) VALUES (?, ?, ?)", (clip, author, state)).lastrowid
+    assert edit is not None
+    return edit
+
+
+def _group(db: sqlite3.Connection, clip: int, author: str, number: int | None) -> int | None:
+    """The edit that further changes go with, if it is done; else what was undone cannot be made again."""
+    row = (clip, author, number)
+    if db.execute(
+        "SELECT 1 FROM edits WHERE clip = ? AND author = ? AND number = ? AND state = 'done'", row
+    ).fetchone():
+        return number
+    db.execute("UPDATE edits SET state = 'dropped' WHERE clip = ? AND author = ? AND state = 'undone'", row[:2])
+    return None
+
+
+def _check(db: sqlite3.Connection, clip: int, changes: Sequence[Change], shape: ClipShape) -> list[Change]:
+    """Changes with checked values; a new object gets its number, what depends on a deleted object is deleted too."""
+    new = 0
+    checked: dict[Key, Change] = {}
+    for change in changes:
+        key = change.key
+        if key.object == -1:
+            new = new or _free_object(db, clip)
+            key = key._replace(object=new)
+        check_key(key, shape)
+        if key in checked:
+            raise LabelError(f"An edit changes {key.kind!r} of object {key.object} twice. Send one change of it.")
+        value = None if change.value is None else check_value(key, change.value, shape)
+        checked[key] = Change(key, value, change.base)
+    for key, change in list(checked.items()):
+        if key.kind == "object" and change.value is None:
+            rows = db.execute(
+                "SELECT kind, object, step FROM items WHERE clip = ? AND object = ? AND value IS NOT NULL",
+                (clip, key.object),
+            )
+            for row in rows.fetchall():
+                checked.setdefault(Key(*row), Change(Key(*row), None, None))
+    for key, change in checked.items():
+        owner = Key("object", key.object, 0)
+        if key.object and key != owner and change.value is not None:
+            is_there = checked[owner].value is not None if owner in checked else _value(db, clip, owner) is not None
+            if not is_there:
+                raise LabelError(f"There is no object {key.object} in this clip any more. Reload the clip.")
+    return list(checked.values())
+
+
+def _free_object(db: sqlite3.Connection, clip: int) -> int:
+    """Number of a new object: one that none has had."""
+    (last,) = db.execute("SELECT ifnull(max(object), 0) FROM items WHERE clip = ?", (clip,)).fetchone()
+    if last >= MAX_OBJECTS:
+        raise LabelError(f"A clip has up to {MAX_OBJECTS} objects, and this one has had them all.")
+    return int(last) + 1

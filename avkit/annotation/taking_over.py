@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that exist already, as items: those in the folders of `avkit build`, and those of a manifest."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avkit.annotation.folder import Folder, LabelledClip
+from avkit.annotation.store import Change
+from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, join_spans, mask_value
+from avkit.datasets.annotations import Annotation, MaskAnnotation
+from avkit.datasets.json_records import JsonRecord
+from avkit.datasets.manifest_lines import read_manifest
+from avkit.datasets.pixels import pixel_number, read_pixels, resize_nearest
+from avkit.datasets.ra_ssu import read_sentences
+from avkit.errors import DataError
+from avkit.reading.text import read_json
+
+#: Who made what was taken over.
+AUTHOR = "taken over"
+#: Colours of objects, well apart in light and dark.
+COLOURS = ("#e6843c", "#3f9bd8", "#4fb477", "#c964b5", "#d9b72f", "#7c7ae0", "#d4504f", "#37b3b0", "#9a7b52", "#8f9aa5")
+
+
+def colour_of(number: int) -> str:
+    """Colour of an object by its number, from 1."""
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def take_over_corpus(folder: Folder) -> int:
+    """Take over masks and sentences of clips of `avkit build` that have some and no labels here; says how many.
+
+    Raises:
+        DataError: If a file is of another form.
+    """
+    if folder.corpus is None:
+        return 0
+    known = folder.store.newest_of()
+    count = 0
+    for clip in folder.clips.values():
+        place = clip.path.parent
+        if clip.number in known or not ((place / "masks").is_dir() or (place / "captions.jsonl").is_file()):
+            continue
+        _store(folder, clip, _corpus_changes(folder, clip))
+        count += 1
+    return count
+
+
+def _corpus_changes(folder: Folder, clip: LabelledClip) -> list[Change]:
+    assert folder.corpus is not None
+    shape = folder.shape(clip)
+    meta = JsonRecord(read_json(clip.path.parent / "meta.json"), str(clip.path.parent / "meta.json"), "It has sources")
+    names = {}
+    for values in meta.items("sources"):
+        record = JsonRecord(values, meta.where, "A source has source and label")
+        names[record.whole("source")] = record.text("label")
+    annotation = Annotation(id=clip.name, where=str(clip.path), root=clip.path.parent)
+    maps: dict[int, NDArray[np.int64]] = {}
+    distances: dict[int, float] = {}
+    for path in sorted((clip.path.parent / "masks").glob("*.png")):
+        if not re.fullmatch(r"\d+", path.stem):
+            continue
+        time = int(path.stem) / folder.corpus.fps + 1e-6
+        step = int(time / folder.hop)
+        distance = abs(time - (step + 0.5) * folder.hop)
+        if step < shape.steps and distance < distances.get(step, np.inf):
+            distances[step] = distance
+            maps[step] = resize_nearest(read_pixels(path, annotation, path.name), shape.size)
+    owners = {step: {number: number for number in names} for step in maps}
+    changes = _object_changes(names, owners, maps, {}, folder.hop, shape)
+    for sentence in read_sentences(clip.path.parent):
+        step = min(round(sentence.frame / folder.corpus.fps / folder.hop), shape.steps - 1)
+        changes.append(Change(Key("sentence", sentence.source or 0, step), {"text": sentence.text}, None))
+    return changes
+
+
+def take_over_manifest(folder: Folder, path: Path) -> int:
+    """Take over the lines of a manifest for clips that have no labels here; says for how many.
+
+    Each pixel value of a line's masks, or each class where they name other classes by one value, becomes an object; its
+    audible events say when it sounds, else the steps in which its masks show it do.
+
+    Raises:
+        DataError: If the manifest has a fault, or none of its videos is in the folder.
+    """
+    lines = read_manifest(path, path.parent)
+    clips = {clip.path.resolve(): clip for clip in folder.clips.values()}
+    known = folder.store.newest_of()
+    matching = 0
+    count = 0
+    for line in lines:
+        clip = clips.get((line.root / line.video).resolve()) if line.video else None
+        if clip is None:
+            continue
+        matching += 1
+        if clip.number in known or line.start or line.end is not None:
+            continue
+        _store(folder, clip, _line_changes(folder, clip, line))
+        count += 1
+    if not matching:
+        raise DataError(f"{path}: none of its videos is in {folder.root}. Name the folder of its videos.")
+    return count
+
+
+def _line_changes(folder: Folder, clip: LabelledClip, line: Annotation) -> list[Change]:
+    """What a line of a manifest says."""
+    shape = folder.shape(clip)
+    objects, keeps_values = _objects_of(line)
+    number_of = {name: number for number, name in objects.items()}
+    maps: dict[int, NDArray[np.int64]] = {}
+    owners: dict[int, dict[int, int]] = {}
+    for k, mask in enumerate(line.masks or ()):
+        step = int(mask.seconds(folder.hop) / folder.hop + 1e-6)
+        if step >= shape.steps:
+            continue
+        owners[step] = {}
+        for text, name in _classes_of(mask).items():
+            if name is not None:
+                value = pixel_number(text)
+                owners[step][value] = value if keeps_values else number_of[name]
+        pixels = read_pixels(line.root / mask.file, line, f"masks[{k}].file")
+        maps[step] = resize_nearest(pixels if mask.classes else _foreground(pixels, mask), shape.size)
+    spans: dict[int, list[list[float]]] = {}
+    for event in line.events or ():
+        if event.modality != "visual":
+            spans.setdefault(number_of[event.label], []).append([event.start, min(event.end, shape.duration)])
+    changes = _object_changes(objects, owners, maps, spans, folder.hop, shape)
+    return [*changes, *_caption_changes(line, folder.hop, shape)]
+
+
+def _classes_of(mask: MaskAnnotation) -> Mapping[str, str | None]:
+    """Classes of a mask's pixel values; what sounds is called `object` where it has none."""
+    return mask.classes or {"1": "object"}
+
+
+def _objects_of(line: Annotation) -> tuple[dict[int, str], bool]:
+    """Names of a line's objects by number, and whether the numbers are pixel values of its masks."""
+    names: dict[int, set[str]] = {}
+    for mask in line.masks or ():
+        for text, name in _classes_of(mask).items():
+            if name is not None:
+                names.setdefault(pixel_number(text), set()).add(name)
+    keeps_values = all(0 < value <= MAX_OBJECTS and len(members) == 1 for value, members in names.items())
+    objects: dict[int, str] = {}
+    if keeps_values:
+        objects = {value: min(members) for value, members in names.items()}
+    wanted: set[str] = set().union(*names.values(), (event.label for event in line.events or ()))
+    for name in sorted(wanted - set(objects.values())):
+        objects[max(objects, default=0) + 1] = name
+    return objects, keeps_values
+
+
+def _foreground(pixels: NDArray[np.int64], mask: MaskAnnotation) -> NDArray[np.int64]:
+    """1 where a mask without classes sounds, else 0."""
+    if isinstance(mask.foreground, list):
+        return np.isin(pixels, [pixel_number(value) for value in mask.foreground]).astype(np.int64)
+    return (pixels != 0).astype(np.int64)
+
+
+def _caption_changes(line: Annotation, hop: float, shape: ClipShape) -> list[Change]:
+    """Sentences about all that sounds, each until its end."""
+    texts: dict[int, str] = {}
+    for caption in sorted(line.captions or (), key=lambda caption: caption.start):
+        texts[min(round(caption.start / hop), shape.steps - 1)] = caption.text
+        after = round(min(caption.end, shape.duration) / hop)
+        if after < shape.steps:
+            texts.setdefault(after, "")
+    return [Change(Key("sentence", 0, step), {"text": text}, None) for step, text in texts.items()]
+
+
+def _object_changes(
+    objects: dict[int, str],
+    owners: dict[int, dict[int, int]],
+    maps: dict[int, NDArray[np.int64]],
+    spans: dict[int, list[list[float]]],
+    hop: float,
+    shape: ClipShape,
+) -> list[Change]:
+    """Objects, their masks and when they sound.
+
+    Args:
+        objects: Names by number.
+        owners: Number of the object of each pixel value, by step.
+        maps: Pixel values (H, W) by step.
+        spans: When objects sound, by number; steps with masks where it has none.
+        hop: Seconds per step.
+        shape: Of the clip.
+    """
+    changes = []
+    for number, name in objects.items():
+        changes.append(Change(Key("object", number, 0), {"name": name, "colour": colour_of(number)}, None))
+        shown: list[list[float]] = []
+        for step, pixels in maps.items():
+            mine = [value for value, owner in owners[step].items() if owner == number]
+            mask = np.isin(pixels, mine)
+            changes.append(Change(Key("mask", number, step), mask_value(mask), None))
+            if mask.any():
+                shown.append([step * hop, min((step + 1) * hop, shape.duration)])
+        sounding = join_spans(spans.get(number) or shown)
+        if sounding:
+            changes.append(Change(Key("spans", number, 0), {"spans": sounding}, None))
+    return changes
+
+
+def _store(folder: Folder, clip: LabelledClip, changes: Sequence[Change]) -> None:
+    if changes:
+        folder.store.edit(clip.number, AUTHOR, changes, folder.shape(clip))
