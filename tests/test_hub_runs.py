@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,10 @@ from avkit.errors import DataError, RunError
 from avkit.heads import Head, MaskHead, create_head
 from avkit.heads.base import HeadInputs
 from avkit.reading.hub import HubError
+from avkit.systems import make_config
+from avkit.systems.base import System
+from avkit.systems.han.system import HANSystem
+from avkit.training.module import AVModel
 
 COMMIT = "a" * 40
 
@@ -225,7 +230,7 @@ def test_a_head_goes_to_a_folder_and_back_and_from_a_hub(hub, tmp_path, monkeypa
         head.save_pretrained("head")
     facts = json.loads(files["head.json"])
     for change, error in (
-        ({"options": {"queries": 5}}, "tensors do not fit head.json"),
+        ({"options": {"queries": 5}}, "does not fit head/head.json: "),
         ({"options": {"querys": 5}}, "Did you mean 'queries'"),
         ({"name": "os:system"}, "from outside avkit"),
         ({"inputs": {}}, "describes no head"),
@@ -233,3 +238,66 @@ def test_a_head_goes_to_a_folder_and_back_and_from_a_hub(hub, tmp_path, monkeypa
         (tmp_path / "head" / "head.json").write_text(json.dumps({**facts, **change}))
         with pytest.raises((DataError, ValueError), match=error):
             Head.from_pretrained("head")
+
+
+@pytest.fixture(scope="module")
+def systems():
+    """Untrained systems: the backbone with two heads that share words, and a paper's network on features."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(["dog", "cat"], ["yes", "no"], ["is", "a", "dog"])
+    small = make_config({"name": "av_unified", "width": 16, "heads": 2})
+    heads = {"avs": {"name": "masks", "queries": 4}}
+    shared = AVModel("avs,ra_ssu", vocabulary, small, heads, prompts={"avs": "what sounds: where"})
+    parsing = AVModel("avvp", vocabulary, make_config({"name": "han", "width": 16, "weights": None}))
+    return {"shared": shared.system, "parsing": parsing.system}
+
+
+@pytest.mark.parametrize("name", ["shared", "parsing"])
+def test_a_system_goes_to_a_folder_and_back_and_from_a_hub(name, systems, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    system = systems[name]
+    assert system.save_pretrained("one") == Path("one")
+    assert sorted(path.name for path in Path("one").iterdir()) == ["system.json", "system.safetensors"]
+    again = System.from_pretrained("one")
+    assert type(again) is type(system)
+    assert not again.training
+    assert again.config == system.config
+    assert again.context.prompts == system.context.prompts
+    own, loaded = system.state_dict(), again.state_dict()
+    assert own.keys() == loaded.keys()
+    assert all(torch.equal(own[key], loaded[key]) for key in own)
+    hub.repositories["owner/one"] = {path.name: path.read_bytes() for path in Path("one").iterdir()}
+    assert System.from_pretrained("owner/one", revision="main").state_dict().keys() == own.keys()
+    with pytest.raises(ValueError, match="holds a system already"):
+        system.save_pretrained("one")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"system": {"name": "han", "width": 24}}, "does not fit one/system.json: "),
+        ({"system": {"name": "han", "widht": 16}}, "Did you mean 'width'"),
+        ({"system": {"name": "os:system"}}, "os:system is from outside avkit"),
+        ({"tasks": {"os:system": {}}}, "os:system is from outside avkit"),
+        ({"tasks": ["avvp"]}, "describes no system"),
+        ({"tasks": {"avs": {}}}, "not avs"),
+        ({"features": None}, "describes no system"),
+    ],
+)
+def test_a_folder_that_holds_no_such_system_is_one_line(change, error, systems, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    systems["parsing"].save_pretrained("one")
+    facts = json.loads(Path("one/system.json").read_text())
+    Path("one/system.json").write_text(json.dumps({**facts, **change}))
+    with pytest.raises((DataError, ValueError), match=error) as caught:
+        System.from_pretrained("one")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_system_of_another_class_or_none(systems, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    systems["shared"].save_pretrained("one")
+    with pytest.raises(TypeError, match="one holds a AVUnified, not a HANSystem"):
+        HANSystem.from_pretrained("one")
+    with pytest.raises(DataError, match=r"none holds no saved system: system\.json is missing"):
+        System.from_pretrained("none")

@@ -12,7 +12,7 @@ from avkit.errors import DataError
 from avkit.heads import create_head
 from avkit.heads.base import Head, HeadInputs
 from avkit.reading.repository import fetch_repository, is_repository
-from avkit.reading.tensors import read_tensors, write_tensors
+from avkit.reading.tensors import read_fitting_tensors, write_tensors
 from avkit.reading.text import read_json
 
 #: What a head was built with.
@@ -62,15 +62,7 @@ def load_head(source: Path | str, revision: str | None = None) -> Head:
         head = _build(facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{source}/{FACTS} describes no head ({error}). Save the head again.") from error
-    _, state = read_tensors(path / WEIGHTS)
-    own = head.state_dict()
-    wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state]
-    wrong += [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if wrong:
-        raise DataError(
-            f"{source}: {len(wrong)} tensors do not fit {FACTS}, such as {min(wrong)}. Use files of one head."
-        )
-    head.load_state_dict(state)
+    head.load_state_dict(read_fitting_tensors(path / WEIGHTS, head.state_dict(), f"{source}/{FACTS}"))
     return head
 
 

@@ -67,7 +67,7 @@ def _build(folder: RunFolder, facts: RunFacts) -> AVModel:
     try:
         # the run's own weights are loaded afterwards
         options: Mapping[str, Any] = section.get("system") or {}
-        system = make_config({key: None if key.endswith("_weights") else x for key, x in options.items()})
+        system = make_config({key: None if key.endswith("weights") else x for key, x in options.items()})
         return AVModel(
             tasks=",".join(facts["tasks"]),
             vocabulary=Vocabulary(**facts["vocabulary"]),

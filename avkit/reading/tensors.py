@@ -54,6 +54,29 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return facts, tensors
 
 
+def read_fitting_tensors(path: str | Path, own: Mapping[str, Tensor], facts: str) -> dict[str, Tensor]:
+    """Tensors of a `.safetensors` that have the names and shapes of a module's own.
+
+    Args:
+        path: The file.
+        own: The module's tensors by name.
+        facts: The file that the module was built by, for the error.
+
+    Raises:
+        FileError: If it cannot be read, or a tensor is missing, unknown or of another shape.
+    """
+    _, tensors = read_tensors(path)
+    wrong = [name for name in own.keys() | tensors.keys() if name not in own or name not in tensors]
+    wrong += [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    if wrong:
+        raise file_error(
+            path,
+            f"does not fit {facts}: {len(wrong)} tensors differ, such as {min(wrong)}",
+            "Use files saved together.",
+        )
+    return tensors
+
+
 def _checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
     value = 0
     for name in sorted(tensors):

@@ -2,24 +2,27 @@
 """The contract of a system: a paper's model, or the shared backbone with a head per task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from avkit.batch import Batch, FeatureWidths, Item, Losses, Output, Prediction, Vocabulary
-from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
+from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.nn.flat_output import flat_tensors
-from avkit.nn.padding import scatter_steps, valid_rows
 from avkit.nn.repetition import SentenceWriter
 from avkit.systems.encoded import Encoded as Encoded
+from avkit.systems.encoded import encode_frames as encode_frames
+from avkit.systems.encoded import encode_waveform as encode_waveform
+from avkit.systems.encoded import freeze_pretrained as freeze_pretrained
 from avkit.systems.encoded import join_encoded as join_encoded
 from avkit.systems.published import PublishedInputs
 from avkit.tasks import build_tasks
 from avkit.tasks.base import Task
 
-EncoderT = TypeVar("EncoderT", VisualEncoder, AudioEncoder, TextEncoder)
+SystemT = TypeVar("SystemT", bound="System")
 
 #: A head by name, or its name with options: `{"name": "ccnet", "length": 64}`.
 HeadChoice = str | Mapping[str, Any]
@@ -124,6 +127,7 @@ class System(nn.Module, ABC):
     def __init__(self, config: SystemConfig, context: RunContext) -> None:
         super().__init__()
         self.config: SystemConfig = config
+        self.context = context
         self.tasks = dict(context.tasks)
 
     def encode(self, batch: Batch, visual: VisualFeatures | None = None) -> Encoded:
@@ -155,6 +159,26 @@ class System(nn.Module, ABC):
     def graph_values(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """What an exported graph returns, by name: tensors of `predict`, else those of the raw output, the default."""
         return flat_tensors(output)
+
+    def save_pretrained(self, folder: Path | str) -> Path:
+        """Write the system with its weights to a folder, see `avkit.systems.pretrained.save_system`."""
+        from avkit.systems.pretrained import save_system
+
+        return save_system(self, folder)
+
+    @classmethod
+    def from_pretrained(cls: type[SystemT], source: Path | str, revision: str | None = None) -> SystemT:
+        """A saved system from a folder or a repository, see `avkit.systems.pretrained.load_system`.
+
+        Raises:
+            TypeError: If it is a system of another class.
+        """
+        from avkit.systems.pretrained import load_system
+
+        system = load_system(source, revision)
+        if not isinstance(system, cls):
+            raise TypeError(f"{source} holds a {type(system).__name__}, not a {cls.__name__}.")
+        return system
 
     def on_epoch_start(self, epoch: int) -> None:
         """Called before each training epoch, counted from 0."""
@@ -252,38 +276,3 @@ class System(nn.Module, ABC):
         for module in self.frozen_encoders():
             module.eval()
         return self
-
-
-def freeze_pretrained(encoder: EncoderT, *, train: bool) -> EncoderT:
-    """Freeze an encoder of a system, unless it is trained from scratch or `train` asks for it."""
-    if not encoder.from_scratch and not train:
-        encoder.requires_grad_(False)
-    return encoder
-
-
-def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
-    """Visual features with (C, T) in front; only the pictures of valid steps pass the encoder.
-
-    Raises:
-        ValueError: If there is no encoder, or no pictures.
-    """
-    if encoder is None:
-        raise ValueError("This model reads stored visual features, and the batch has none.")
-    if batch.frames is None:
-        raise ValueError("This model reads frames, and the batch has none.")
-    return encoder(valid_rows(batch.frames, batch.valid)).map(lambda x: scatter_steps(x, batch.valid))
-
-
-def encode_waveform(encoder: AudioEncoder | None, batch: Batch) -> Tensor:
-    """Audio features (C, T, width), the stored ones where there is no encoder.
-
-    Raises:
-        ValueError: If there is neither sound nor stored features.
-    """
-    if encoder is None:
-        if batch.audio is None:
-            raise ValueError("This model reads stored audio features, and the batch has none.")
-        return batch.audio.float()
-    if batch.waveform is None:
-        raise ValueError("This model reads waveforms, and the batch has none.")
-    return encoder(batch.waveform, batch.valid.shape[1], batch.hop)

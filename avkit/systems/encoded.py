@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the encoders of a system make of a batch, and of windows of a clip together."""
+"""What the encoders of a system make of a batch and how they are run, and of windows of a clip together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from avkit.batch import exportable
-from avkit.encoders.base import VisualFeatures
+from avkit.batch import Batch, exportable
+from avkit.encoders.base import AudioEncoder, TextEncoder, VisualEncoder, VisualFeatures
+from avkit.nn.padding import scatter_steps, valid_rows
+
+EncoderT = TypeVar("EncoderT", VisualEncoder, AudioEncoder, TextEncoder)
 
 
 @exportable
@@ -52,3 +56,38 @@ def _join_optional(parts: Sequence[Tensor | None]) -> Tensor | None:
     """Tensors one after the other in time, or None if one is missing."""
     present = [part for part in parts if part is not None]
     return torch.cat(present, 1) if len(present) == len(parts) else None
+
+
+def freeze_pretrained(encoder: EncoderT, *, train: bool) -> EncoderT:
+    """Freeze an encoder of a system, unless it is trained from scratch or `train` asks for it."""
+    if not encoder.from_scratch and not train:
+        encoder.requires_grad_(False)
+    return encoder
+
+
+def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Batch) -> VisualFeatures:
+    """Visual features with (C, T) in front; only the pictures of valid steps pass the encoder.
+
+    Raises:
+        ValueError: If there is no encoder, or no pictures.
+    """
+    if encoder is None:
+        raise ValueError("This model reads stored visual features, and the batch has none.")
+    if batch.frames is None:
+        raise ValueError("This model reads frames, and the batch has none.")
+    return encoder(valid_rows(batch.frames, batch.valid)).map(lambda x: scatter_steps(x, batch.valid))
+
+
+def encode_waveform(encoder: AudioEncoder | None, batch: Batch) -> Tensor:
+    """Audio features (C, T, width), the stored ones where there is no encoder.
+
+    Raises:
+        ValueError: If there is neither sound nor stored features.
+    """
+    if encoder is None:
+        if batch.audio is None:
+            raise ValueError("This model reads stored audio features, and the batch has none.")
+        return batch.audio.float()
+    if batch.waveform is None:
+        raise ValueError("This model reads waveforms, and the batch has none.")
+    return encoder(batch.waveform, batch.valid.shape[1], batch.hop)
