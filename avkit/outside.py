@@ -19,6 +19,9 @@ from avkit.errors import AvkitError
 
 Part = TypeVar("Part")
 
+#: Libraries of networks that avkit runs itself, as `LIBRARY:NAME`, so that such a name is no part from outside.
+LIBRARIES = ("timm", "open_clip")
+
 #: Packages whose parts have been imported in this process.
 imported_packages: set[str] = set()
 
@@ -90,6 +93,12 @@ def import_part(kind: str, path: str, base: type[Part]) -> type[Part]:
             f"Cannot load {kind} {path!r}: {attribute} is no {kind}. Derive it from {base.__module__}.{base.__name__}."
         )
     return part
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is `package.module:Class`, and not that of a network of a library that avkit runs itself."""
+    library, colon, _ = name.partition(":")
+    return bool(colon) and library not in LIBRARIES
 
 
 def _import(kind: str, path: str, module: str) -> object:

@@ -303,7 +303,7 @@ class TestPredict:
         assert "--accept_licence Qwen-Research" in system.parts_by_stage.why_missing("language")
 
     def test_options_of_zero_shot_alone(self, tmp_path):
-        with pytest.raises(ValueError, match="parts, offline and accept_licence are options of zero_shot"):
+        with pytest.raises(ValueError, match="parts and accept_licence are options of zero_shot"):
             avkit.load(tmp_path, parts="sound=ast")
         assert is_zero_shot("zero_shot")
         assert not is_zero_shot("runs/zero_shot")

@@ -16,6 +16,11 @@ def transformers_here():
     return pytest.importorskip("transformers")
 
 
+def sound_and_words_here():
+    """transformers alone, which sound and words need; skips where it is absent."""
+    return pytest.importorskip("transformers")
+
+
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -99,7 +104,7 @@ def siglip(folder):
 
 
 def ast(folder, labels=("Dog", "Speech", "Chainsaw")):
-    t = transformers_here()
+    t = sound_and_words_here()
     config = t.ASTConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -115,7 +120,7 @@ def ast(folder, labels=("Dog", "Speech", "Chainsaw")):
 
 
 def clap(folder):
-    t = transformers_here()
+    t = sound_and_words_here()
     audio = {
         "spec_size": 256,
         "num_mel_bins": 64,
@@ -176,5 +181,27 @@ def sam2(folder):
 
 
 def minilm(folder):
-    t = transformers_here()
+    t = sound_and_words_here()
     return save(folder, t.BertModel(t.BertConfig(**text_sizes())), tokenizer())
+
+
+def pe_av(folder):
+    t = transformers_here()
+    pytest.importorskip("timm", exc_type=ImportError)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    }
+    dac = {"model_type": "dac", "encoder_hidden_size": 2, "downsampling_ratios": [2, 8, 10, 12], "hidden_size": 32}
+    pictures = t.TimmWrapperConfig(architecture="test_vit3", num_labels=16, do_pooling=True)
+    audio = {"model_type": "pe_audio_encoder", **sizes, "dac_config": {**dac, "codebook_dim": 4}}
+    video = {"model_type": "pe_video_encoder", **sizes, "vision_config": pictures.to_dict()}
+    text = {"model_type": "modernbert", **text_sizes(pad_token_id=0, cls_token_id=2, sep_token_id=3)}
+    text |= {"bos_token_id": 2, "eos_token_id": 3}
+    both = {**sizes, "audio_config": audio, "video_config": video}
+    return save(
+        folder, t.PeAudioVideoModel(t.PeAudioVideoConfig(text_config=text, audio_video_config=both)), tokenizer()
+    )

@@ -116,9 +116,14 @@ def _call(name: str, rest: list[str]) -> int:
         from avkit.cli.trust import command_policy
         from avkit.licences import commercial_only
         from avkit.outside import restricted
+        from avkit.reading.hub import no_downloads
 
         refuse_renamed_options(name, rest)
-        with restricted(command_policy(rest)), commercial_only(wanted="--commercial_safe" in rest):
+        with (
+            restricted(command_policy(rest)),
+            commercial_only(wanted="--commercial_safe" in rest),
+            no_downloads(wanted="--offline" in rest),
+        ):
             module = f"{name}_" if iskeyword(name) else name
             return int(import_module(f"avkit.cli.{module}").run(rest) or 0)
     except Exception as error:

@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `avkit info`."""
     p = argparse.ArgumentParser(prog="avkit info", description="Tasks, datasets, encoders, versions, hardware.")
     p.add_argument("--json", action="store_true", help="for scripts")
+    p.add_argument("--encoders", action="store_true", help="width, hop, licence, size and training of encoders")
     p.add_argument("--licences", action="store_true", help="licences of weights, data and authors' code")
     return p
 
@@ -25,6 +26,8 @@ def run(args: list[str]) -> int:
     given = parser().parse_args(args)
     if given.licences:
         return _print_licences(as_json=given.json)
+    if given.encoders:
+        return _print_encoders(as_json=given.json)
     facts = collect()
     if given.json:
         print(json.dumps(facts, indent=1))
@@ -35,6 +38,30 @@ def run(args: list[str]) -> int:
         for name, text in entries.items():
             table.add_row(name, text)
         console.print(table)
+    return 0
+
+
+def _print_encoders(*, as_json: bool) -> int:
+    """Print the encoders of all kinds."""
+    from avkit.encoders.facts import COLUMNS, list_encoders
+    from avkit.encoders.table import ENCODERS
+
+    tables = {kind: list_encoders(kind) for kind in ENCODERS}
+    if as_json:
+        by_kind = {kind: [asdict(row) for row in rows.values()] for kind, rows in tables.items()}
+        print(json.dumps(by_kind, indent=1))
+        return 0
+    console = open_console()
+    for kind, rows in tables.items():
+        table = make_table([Column(kind), *(Column(head) for head in COLUMNS[1:])])
+        for row in rows.values():
+            table.add_row(*row.cells)
+        console.print(table)
+    console.print(
+        "\nBeside these: every network of timm as timm:NAME, every model of open_clip as open_clip:NAME, and classes "
+        "of yours as package.module:Class.",
+        highlight=False,
+    )
     return 0
 
 
@@ -62,7 +89,7 @@ def collect() -> dict[str, dict[str, str]]:
     from avkit.cli.provenance import versions
     from avkit.datasets import DATASETS, find_dataset
     from avkit.encoders import list_encoders
-    from avkit.encoders.registry import ENCODERS
+    from avkit.encoders.table import ENCODERS
     from avkit.systems import SYSTEMS, find_config
     from avkit.tasks import TASKS, find_task
 

@@ -63,7 +63,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="STAGE=MODEL",
         help="of zero_shot: models of its stages and thresholds, such as sound=ast,boxes=owlv2,masks=none,heard=0.2",
     )
-    p.add_argument("--offline", action="store_true", help="of zero_shot: download nothing")
     p.add_argument(
         "--accept_licence", default="", metavar="NAME", help="of zero_shot: a licence that you accept, as it is named"
     )

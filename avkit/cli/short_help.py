@@ -33,6 +33,7 @@ _FIT_EXAMPLES = (
 SWITCHES = {
     "--trust": "import parts of others that a run names",
     "--commercial_safe": "only what may be used commercially",
+    "--offline": "download nothing",
     "--debug": "show where an error comes from",
 }
 _TEXTS = {

@@ -11,7 +11,7 @@ from avkit.outside import Policy
 from avkit.training.run_folder import RunFolder
 
 #: Words of every command that are not options of the command itself.
-SWITCHES = ("--trust", "--debug", "--commercial_safe")
+SWITCHES = ("--trust", "--debug", "--commercial_safe", "--offline")
 _PART = re.compile(r"([A-Za-z_]\w*)[\w.]*:[A-Za-z_]\w*")
 
 
@@ -59,6 +59,9 @@ def add_switches(parser: argparse.ArgumentParser, *, trust: bool = True) -> None
             action="store_true",
             help="refuse data, weights and runs whose licence does not permit commercial use; 'avkit info --licences' "
             "lists all",
+        )
+        parser.add_argument(
+            "--offline", action="store_true", help="download nothing: weights are files, folders, or in caches"
         )
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 

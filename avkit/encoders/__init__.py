@@ -4,13 +4,13 @@
 An encoder from outside avkit is named `package.module:Class`.
 """
 
+from avkit.encoders.facts import list_encoders
 from avkit.encoders.registry import (
     build_audio_encoder,
     build_text_encoder,
     build_video_encoder,
     build_visual_encoder,
     build_window_encoder,
-    list_encoders,
 )
 
 __all__ = [

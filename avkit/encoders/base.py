@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from avkit.batch import exportable
+from avkit.batch import SAMPLE_RATE, exportable
+from avkit.media.mel import windows_from_starts
 
 
 @exportable
@@ -197,6 +199,30 @@ class RowAudioEncoder(AudioEncoder, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.by_rows = True
+
+
+class WindowAudioEncoder(RowAudioEncoder, ABC):
+    """An audio encoder whose `network` encodes the samples of a window; it hears each step from its start on.
+
+    Where the window is longer than a step, windows overlap; beyond the end of the sound there is silence.
+
+    Args:
+        seconds: Length of a window.
+    """
+
+    takes_samples: ClassVar[bool] = True
+    #: Windows that pass the network together, which bounds memory.
+    at_once: ClassVar[int] = 64
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.samples = round(seconds * SAMPLE_RATE)
+
+    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
+        """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); `hop` is seconds per step."""
+        windows = windows_from_starts(waveform, steps, hop, self.samples).flatten(0, 1)
+        encoded = torch.cat([self.network(part) for part in windows.split(self.at_once)])
+        return encoded.unflatten(0, (len(waveform), steps))
 
 
 class TextEncoder(Encoder, ABC):

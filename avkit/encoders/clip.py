@@ -5,12 +5,14 @@ Source:
     Radford et al., Learning transferable visual models from natural language supervision, ICML 2021.
 """
 
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
@@ -29,8 +31,8 @@ class ClipImage(VisualEncoder):
     Args:
         name: Name of an open_clip model with a vision transformer. The weights of OpenAI were trained with an
             approximate GELU: open_clip selects it by the tag; for a path, add `-quickgelu` to the name.
-        pretrained: None or False for random weights, `hub` for those of OpenAI, a tag of open_clip, or a path to
-            weights of both encoders.
+        pretrained: None or False for random weights, `hub` for those of OpenAI or, where there are none, the first of
+            open_clip's tags, one of these tags, or a path to weights of both encoders.
 
     Raises:
         ValueError: If the name or tag is unknown, the encoder is of another kind, or the weights do not fit.
@@ -38,8 +40,9 @@ class ClipImage(VisualEncoder):
 
     def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        tower = _create(name, pretrained, "visual").visual
-        if getattr(tower, "pool_type", None) != "tok" or tower.final_ln_after_pool or tower.attn_pool is not None:
+        tower = create_model(name, pretrained, "visual").visual
+        plain = isinstance(tower, VisionTransformer) and tower.attn_pool is None
+        if not plain or tower.pool_type not in ("tok", "avg"):
             raise ValueError(
                 f"{name} has a picture tower of class {type(tower).__name__} without a plain class token. "
                 "Choose a model named ViT-..., such as ViT-L-14."
@@ -54,6 +57,8 @@ class ClipImage(VisualEncoder):
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
         frame, patches = self.tower(self.preprocess(frames))
+        if self.tower.final_ln_after_pool:  # the mean alone is normalised by open_clip
+            patches = self.tower.ln_post(patches)
         if self.tower.proj is not None:  # open_clip projects the class token only
             patches = patches @ self.tower.proj
         rows, columns = self.tower.grid_size
@@ -77,10 +82,10 @@ class ClipText(TextEncoder):
 
     def __init__(self, name: str = "ViT-L-14", pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        model = _create(name, pretrained, "text")
+        model = create_model(name, pretrained, "text")
         if getattr(model, "text_pool_type", None) != "argmax" or not isinstance(model.text_projection, nn.Parameter):
             raise ValueError(f"{name} has a text tower of another kind than CLIP's. Choose one such as ViT-L-14.")
-        self.tokenizer = open_clip.get_tokenizer(name)
+        self.tokenizer = load_tokenizer(name)
         self.embed = model.token_embedding
         self.position = model.positional_embedding
         self.transformer = model.transformer
@@ -102,28 +107,37 @@ class ClipText(TextEncoder):
         return TextFeatures(x, valid, pooled=x[rows, end])
 
 
-def _create(name: str, pretrained: str | Path | bool | None, kind: str) -> Any:
-    """An open_clip model with both encoders; the caller keeps one, of a kind, and the other is freed."""
-    if open_clip.get_model_config(name) is None:
+def model_config(name: str) -> dict[str, Any]:
+    """Sizes and towers of an open_clip model.
+
+    Raises:
+        ValueError: If open_clip knows no such model; names the nearest.
+    """
+    config = open_clip.get_model_config(name)
+    if config is None:
         near = get_close_matches(name, open_clip.list_models(), n=5, cutoff=0.5)
         raise ValueError(
             f"open_clip knows no model {name!r}. Similar: {', '.join(near) or 'none'}; see open_clip.list_models()."
         )
+    return dict(config)
+
+
+def create_model(name: str, pretrained: str | Path | bool | None, kind: str) -> Any:
+    """An open_clip model with both encoders; the caller keeps one, of a kind, and the other is freed.
+
+    Raises:
+        ValueError: If the name or tag is unknown, or the weights do not fit.
+        HubError: If weights are neither in the cache nor can they be downloaded.
+    """
+    model_config(name)
     if not pretrained:
         return open_clip.create_model(name, pretrained=None, device=torch.get_default_device())
     tags = open_clip.list_pretrained_tags_by_model(name)
-    tag = HUB_TAG if pretrained is True or pretrained == HUB else str(pretrained)
+    tag = str(pretrained)
+    if pretrained is True or pretrained == HUB:
+        tag = HUB_TAG if HUB_TAG in tags or not tags else tags[0]
     if tag in tags:
-        kind_of_file = "a path to a weight file of open_clip"
-        config = open_clip.get_pretrained_cfg(name, tag)
-        repository = str(config.get("hf_hub", "")).rpartition("/")[0]
-        address = hugging_face(repository) if repository else str(config.get("url", ""))
-        with from_hub(
-            f"Weights {tag!r} of CLIP {name}",
-            address,
-            give_file(kind, kind_of_file),
-            lambda: count_parameters(lambda: open_clip.create_model(name, pretrained=None, device="meta")),
-        ):
+        with _published(name, tag, kind):
             return open_clip.create_model(name, pretrained=tag)
     if tag == HUB_TAG or not Path(tag).exists():
         raise ValueError(
@@ -133,3 +147,36 @@ def _create(name: str, pretrained: str | Path | bool | None, kind: str) -> Any:
     model = open_clip.create_model(name, pretrained=None)
     load_weights(model, tag)
     return model
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of an open_clip model; that of SigLIP is on the Hugging Face hub.
+
+    Raises:
+        HubError: If it is neither in the cache nor can it be downloaded.
+    """
+    repository = (model_config(name).get("text_cfg") or {}).get("hf_tokenizer_name")
+    if not repository:
+        return open_clip.get_tokenizer(name)
+    with from_hub(f"The words of the tokenizer of {name}", hugging_face(repository), _TOKENIZER_ADVICE):
+        return open_clip.get_tokenizer(name)
+
+
+#: What to do without a tokenizer.
+_TOKENIZER_ADVICE = (
+    "Run it once where there is a network and copy the cache (HF_HOME), or take a model whose tokenizer open_clip "
+    "carries, such as ViT-B-32."
+)
+
+
+def _published(name: str, tag: str, kind: str) -> AbstractContextManager[bool]:
+    """A block in which open_clip loads published weights."""
+    config = open_clip.get_pretrained_cfg(name, tag)
+    repository = str(config.get("hf_hub", "")).rpartition("/")[0]
+    address = hugging_face(repository) if repository else str(config.get("url", ""))
+    return from_hub(
+        f"Weights {tag!r} of CLIP {name}",
+        address,
+        give_file(kind, "a path to a weight file of open_clip"),
+        lambda: count_parameters(lambda: open_clip.create_model(name, pretrained=None, device="meta")),
+    )

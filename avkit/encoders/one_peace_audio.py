@@ -9,16 +9,13 @@ Source:
 
 import math
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.batch import SAMPLE_RATE
-from avkit.encoders.base import RowAudioEncoder
+from avkit.encoders.base import WindowAudioEncoder
 from avkit.encoders.one_peace import PUBLISHED, OnePeaceLayer, OnePeaceSizes, load_tower, weight_file
-from avkit.media.mel import windows_from_starts
 
 #: Channels of the convolutions over samples.
 _CHANNELS = 512
@@ -32,6 +29,8 @@ _POSITION_GROUPS = 16
 _DISTANCES = 512
 #: Longest sequence for which the buckets of distances are laid out.
 _LONGEST = 1024
+#: Seconds of a window.
+_SECONDS = 1.0
 #: The authors' file of all towers.
 _FILE = "one-peace.pt"
 #: The authors' names of what is this tower's own, as patterns, and ours.
@@ -95,7 +94,7 @@ class OnePeaceAudioTower(nn.Module):
         return F.normalize(self.projection(self.norm(x[:, 0])), dim=-1)
 
 
-class OnePeaceAudio(RowAudioEncoder):
+class OnePeaceAudio(WindowAudioEncoder):
     """ONE-PEACE's audio tower over the second from the start of each step.
 
     Args:
@@ -107,21 +106,13 @@ class OnePeaceAudio(RowAudioEncoder):
         ValueError: If the weights do not fit.
     """
 
-    takes_samples: ClassVar[bool] = True
-
     def __init__(self, pretrained: str | Path | None = None, sizes: OnePeaceSizes = PUBLISHED) -> None:
-        super().__init__()
+        super().__init__(_SECONDS)
         path = weight_file(pretrained, _FILE, "audio", lambda: OnePeaceAudioTower(sizes)) if pretrained else None
         self.network = OnePeaceAudioTower(sizes)
         self.width = sizes.width
         if path is not None:
             load_tower(self.network, path, _NAMES)
-
-    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
-        """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); `hop` is seconds per step."""
-        rows = windows_from_starts(waveform, steps, hop, SAMPLE_RATE)
-        encoded: Tensor = self.network(rows.flatten(0, 1)).unflatten(0, (len(waveform), steps))
-        return encoded
 
 
 class _SampleConvolution(nn.Module):

@@ -67,7 +67,7 @@ class ResNet18(nn.Module):
         """
         if weights == HUB:
             timm = _timm()
-            from avkit.encoders.timm import timm_weights
+            from avkit.encoders.timm_weights import timm_weights
 
             with timm_weights("resnet18.tv_in1k"):
                 state = timm.create_model("resnet18.tv_in1k", pretrained=True).state_dict()

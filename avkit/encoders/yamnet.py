@@ -8,17 +8,17 @@ Source:
 
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import SAMPLE_RATE
-from avkit.encoders.base import RowAudioEncoder
+from avkit.encoders.base import WindowAudioEncoder
 from avkit.encoders.pretrained import HUB, check_weights, give_file, load_weights, released_file
 from avkit.encoders.yamnet_files import HDF5_SUFFIXES, read_yamnet_hdf5
-from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, STRIDE, log_mel, windows_from_starts
+from avkit.media.mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, MEL_BANDS, STRIDE, log_mel
 from avkit.reading.tensors import check_finite
 from avkit.reading.text import read_text, table_rows
 
@@ -189,7 +189,7 @@ class YAMNetRows(nn.Module):
         return tags.embedding if self.keep == "embedding" else tags.scores
 
 
-class YAMNetAudio(RowAudioEncoder):
+class YAMNetAudio(WindowAudioEncoder):
     """YAMNet over 0.975 s from the start of each step; where steps are shorter, windows overlap.
 
     Args:
@@ -197,20 +197,12 @@ class YAMNetAudio(RowAudioEncoder):
         keep: `embedding`, or `scores`: the probabilities of AudioSet's classes.
     """
 
-    takes_samples: ClassVar[bool] = True
-
     def __init__(
         self, pretrained: str | Path | None = None, keep: Literal["embedding", "scores"] = "embedding"
     ) -> None:
-        super().__init__()
+        super().__init__(EXAMPLE_SAMPLES / SAMPLE_RATE)
         self.width = YAMNet.width if keep == "embedding" else CLASSES
         self.network = YAMNetRows(pretrained, keep)
-
-    def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
-        """Encode waveforms (B, samples) at 16 kHz in [-1, 1] to (B, T, D); `hop` is seconds per step."""
-        rows = windows_from_starts(waveform, steps, hop, EXAMPLE_SAMPLES)
-        encoded: Tensor = self.network(rows.flatten(0, 1)).unflatten(0, (len(waveform), steps))
-        return encoded
 
 
 class _SameConv2d(nn.Conv2d):

@@ -20,7 +20,7 @@ from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import FeaturePlan, StreamChooser
 from avkit.inference.zero_shot import ZERO_SHOT, load_zero_shot
 from avkit.outside import Policy, restricted
-from avkit.reading.hub import HubError
+from avkit.reading.hub import HubError, no_downloads
 from avkit.reading.repository import fetch_repository, is_repository
 from avkit.training.domain import OFFICIAL, domains_by_dataset
 from avkit.training.run_folder import RunFolder
@@ -63,7 +63,7 @@ def load(
         names: Of a converted checkpoint: a file with the names of its classes or answers, one per line, or the folder
             of its dataset. Of `zero_shot`: a dataset, or a file with what may be named.
         parts: Of `zero_shot`: models and thresholds, such as `sound=ast,masks=none`.
-        offline: Of `zero_shot`: download nothing.
+        offline: Download nothing.
         accept_licence: Of `zero_shot`: licences that you accept, separated by commas.
         revision: Of a repository: branch, tag or commit; its main branch where None.
 
@@ -78,8 +78,8 @@ def load(
         return load_zero_shot(
             device, weights=weights, names=names, parts=parts, offline=offline, accept_licence=accept_licence
         )
-    if parts is not None or offline or accept_licence:
-        raise ValueError(f"parts, offline and accept_licence are options of zero_shot. Leave them out for run {run}.")
+    if parts is not None or accept_licence:
+        raise ValueError(f"parts and accept_licence are options of zero_shot. Leave them out for run {run}.")
     if revision is not None and not is_repository(str(run)):
         raise ValueError(f"{run} is no repository of a hub, so it has no revision. Leave revision out.")
     recipes = features.split(",") if isinstance(features, str) else list(features or [])
@@ -91,12 +91,14 @@ def load(
         stored: dict[str, StoredParts] = {}
     else:
         _refuse_converted_options(names, weights, run)
-        folder = _find_run(str(run), revision)
+        with no_downloads(wanted=offline):
+            folder = _find_run(str(run), revision)
         with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
             predictor, stored = _load_run(str(run), folder, device)
     config = predictor.model.system.config
     chooser = StreamChooser(str(run), recipes, own_weights, config.published_inputs)
-    _add_stored_inputs(predictor, chooser, stored)
+    with no_downloads(wanted=offline):
+        _add_stored_inputs(predictor, chooser, stored)
     return predictor
 
 

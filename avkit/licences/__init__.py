@@ -19,6 +19,11 @@ from avkit.errors import AvkitError, unknown_name
 #: What a licence is of: an encoder's published weights, a dataset, or the code and checkpoints of a system's authors.
 LicensedKind = Literal["weights", "data", "code"]
 
+#: What names of networks of timm begin with.
+TIMM = "timm:"
+#: Licences, as timm writes them, that permit commercial use.
+_FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
+
 _COMMERCIAL_ONLY: ContextVar[bool] = ContextVar("commercial_only", default=False)
 
 
@@ -71,8 +76,36 @@ def list_licences(kind: LicensedKind | None = None) -> list[Licence]:
 
 
 def find_licence(kind: LicensedKind, name: str) -> Licence | None:
-    """The row of an encoder's weights, a dataset or a system; None where the table has none."""
-    return next((row for row in list_licences(kind) if row.name == name), None)
+    """The row of an encoder's weights, a dataset or a system; None where the table has none.
+
+    Weights of timm, `timm:NAME`, that the table does not name have the licence that timm states.
+    """
+    row = next((row for row in list_licences(kind) if row.name == name), None)
+    if row is None and kind == "weights" and name.startswith(TIMM):
+        return _licence_of_timm(name)
+    return row
+
+
+def _licence_of_timm(name: str) -> Licence | None:
+    """The licence that timm states for weights; None where timm is not here, or does not know them."""
+    try:
+        import timm
+    except (ImportError, RuntimeError):  # a torchvision that was built for another torch raises RuntimeError
+        return None
+    try:
+        config = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    except RuntimeError:  # an unknown tag
+        return None
+    if config is None:
+        return None
+    licence = str(config.license or "none stated")
+    commercial = "unclear"
+    if licence in _FREE:
+        commercial = "yes"
+    elif "-nc" in licence or "noncommercial" in licence:
+        commercial = "no"
+    source = f"huggingface.co/{config.hf_hub_id or 'timm'}"
+    return Licence("weights", name, licence, commercial, source, "as timm states")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
@@ -22,6 +23,25 @@ ANSWER_SECONDS = 3.0
 _SILENT_SECONDS = 20.0
 #: Libraries whose exceptions tell of the network or of a hub.
 _NETWORK_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
+
+
+#: Why nothing may be downloaded; empty where it may.
+_FORBIDDEN: ContextVar[str] = ContextVar("downloads are forbidden", default="")
+
+
+@contextmanager
+def no_downloads(*, wanted: bool, reason: str = "--offline forbids a download") -> Iterator[None]:
+    """Take everything from caches within the block, if that is wanted.
+
+    Args:
+        wanted: Whether it is.
+        reason: What an error says then.
+    """
+    token = _FORBIDDEN.set(reason if wanted else _FORBIDDEN.get())
+    try:
+        yield
+    finally:
+        _FORBIDDEN.reset(token)
 
 
 class HubError(AvkitError, ValueError):
@@ -67,7 +87,7 @@ def from_hub(what: str, address: str, instead: str, parameters: Callable[[], int
         if parameters:
             with _without_messages():
                 size = f" ({_size_text(parameters())})"
-        cause = f"{urlsplit(address).netloc} cannot be reached: {reason}"
+        cause = reason if _FORBIDDEN.get() else f"{urlsplit(address).netloc} cannot be reached: {reason}"
         if not reason:
             cause = f"the download failed: {' '.join(str(error).split())[:200]}"
         raise HubError(
@@ -79,6 +99,8 @@ def _why_not_asked(address: str) -> str:
     """Why a hub is not asked or does not answer; empty if it does."""
     from huggingface_hub import constants
 
+    if _FORBIDDEN.get():
+        return _FORBIDDEN.get()
     if constants.HF_HUB_OFFLINE and address.startswith(constants.ENDPOINT):
         return "HF_HUB_OFFLINE is set"
     return why_unreachable(address)
@@ -112,10 +134,21 @@ def _may_be_cached(address: str) -> bool:
     """Whether files of an address may be in a cache; known before a large network is built for them."""
     from huggingface_hub import constants
 
-    if not address.startswith(f"{constants.ENDPOINT}/") or "TRANSFORMERS_CACHE" in os.environ:
+    if not address.startswith(f"{constants.ENDPOINT}/"):
+        return not _FORBIDDEN.get() or _is_in_file_caches(address)
+    if "TRANSFORMERS_CACHE" in os.environ:
         return True
     repository = address.removeprefix(f"{constants.ENDPOINT}/")
     return Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}").exists()
+
+
+def _is_in_file_caches(address: str) -> bool:
+    """Whether a file of an address lies where torch, timm or open_clip keep what they downloaded."""
+    import torch
+
+    name = address.rpartition("/")[2]
+    folders = (Path(torch.hub.get_dir(), "checkpoints"), Path("~/.cache/clip").expanduser())
+    return any((folder / name).exists() for folder in folders)
 
 
 @contextmanager

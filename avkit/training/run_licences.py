@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 from avkit.licences import Licence, LicensedKind, check_licence, find_licence
+from avkit.outside import is_outside
 from avkit.reading.text import read_yaml
 from avkit.training.run_folder import RunFolder
 
@@ -27,7 +28,7 @@ def ingredients_of(run: RunFolder) -> list[tuple[LicensedKind, str]]:
         for parts in by_modality.values():
             for part in parts:
                 named["weights", str(part.get("encoder") or "")] = None
-    return [(kind, name) for kind, name in named if name and ":" not in name and name not in _OWN]
+    return [(kind, name) for kind, name in named if name and not is_outside(name) and name not in _OWN]
 
 
 def _encoders(run: RunFolder) -> Iterator[str]:
