@@ -2,6 +2,7 @@
 """Fixtures of all tests: no network, one thread, and the shared material where it is present."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -13,6 +14,8 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+#: Where browsers are, beside those that playwright brings.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +53,16 @@ def _folder(path: Path, what: str) -> Path:
 def real() -> Path:
     """Real clips and annotation files."""
     return _folder(SHARED / "data" / "real", "real data")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = os.environ.get("AVKIT_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright.sync_playwright() as started:
+        if path is None and not Path(started.chromium.executable_path).exists():
+            pytest.skip("there is no Chromium")
+        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

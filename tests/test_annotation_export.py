@@ -53,7 +53,7 @@ def test_a_manifest_is_checked_and_read_with_no_step_between(folder, tmp_path, c
     out = tmp_path / "work" / "manifest.jsonl"
     exported = write(folder, "avkit")
     assert (exported.out, exported.clips) == (out, 2)
-    assert exported.notes == ["1 clip without labels left out"]
+    assert exported.notes == ["1 clip without labels left out", f"check it: avkit check {out}"]
     assert main(["check", str(out), "--allow-shared"]) == 0
     assert "all is there and can be read" in capsys.readouterr().out
     items = items_of(out)

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a board: everything escaped and inside, and in a browser sorted, filtered and opened."""
 
-import os
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +18,6 @@ from avkit.leaderboard.plot import draw
 from avkit.leaderboard.published import read_published
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{ 7 * 7 }}"
-#: Where browsers are, beside those that playwright brings.
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def record(**changes):
@@ -159,18 +154,6 @@ def test_pages_go_where_they_are_told(capsys, tmp_path):
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = os.environ.get("AVKIT_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    with playwright.sync_playwright() as started:
-        if path is None and not Path(started.chromium.executable_path).exists():
-            pytest.skip("there is no Chromium")
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ def write_corpus(folder: Folder, clips: list[ClipLabels], options: ExportOptions
         _check(folder, folder.corpus, labels, overwrite=options.overwrite)
     for labels in clips:
         _write_clip(folder, folder.corpus, labels)
-    return Exported(folder.root, len(clips))
+    check = f"check it: avkit check {folder.corpus.name} --root {folder.root}"
+    return Exported(folder.root, len(clips), [check])
 
 
 def _check(folder: Folder, corpus: Corpus, labels: ClipLabels, *, overwrite: bool) -> None:

@@ -42,7 +42,7 @@ def write(folder: Folder, clips: list[ClipLabels], options: ExportOptions) -> Ex
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
     replace_manifest(out, text, lambda stage: _draw(stage, clips, lines), overwrite=overwrite)
     note_own(folder, out)
-    return Exported(out, len(clips))
+    return Exported(out, len(clips), [f"check it: avkit check {out}"])
 
 
 def _line(labels: ClipLabels, name: str, prefix: str, out: Path, options: ExportOptions) -> dict[str, Any]:

@@ -86,6 +86,8 @@ export class Edits {
     });
     if (!found.length) return false;
     this.clip.edit(...found.map((item) => [item.kind, item.object, item.step, accepted(item.value)]));
+    this.stage.clear();
+    this.stage.drawMarks();
     return true;
   }
 

@@ -67,7 +67,7 @@ export function keyTable(page) {
 const SILENT = [
   ["ArrowUp", 0, -1], ["ArrowDown", 0, 1], ["Shift+ArrowUp", 0, -10], ["Shift+ArrowDown", 0, 10], ["Shift+ArrowRight", 10, 0],
 ];
-const WRITTEN = { ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+const WRITTEN = { ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", Delete: "Del", Backspace: "⌫", PageUp: "PgUp", PageDown: "PgDn" };
 
 export function bindKeys(page) {
   const table = keyTable(page);

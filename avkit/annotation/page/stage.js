@@ -78,7 +78,8 @@ export class Stage {
       const value = clip.value("mask", object.number, step);
       if (isPainted) this.#drawPaint(context, object.colour);
       else if (value) {
-        const look = value.proposed ? "proposed" : clip.sounds(object.number, step) ? "sounding" : "silent";
+        const isSilent = clip.spans(object.number).length && !clip.sounds(object.number, step);
+        const look = value.proposed ? "proposed" : isSilent ? "silent" : "sounding";
         context.globalAlpha = object.number === selected ? 1 : 0.8;
         context.drawImage(drawn(value, object.colour, look), 0, 0);
         context.globalAlpha = 1;
