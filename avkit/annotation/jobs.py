@@ -54,6 +54,7 @@ class ProposalJobs:
         items = self.folder.store.items(number)
         labels = make_labels(clip, shape, self.folder.hop, items)
         target = _whole(wish, "object", 0)
+        outliner = self.choices.get("masks")
         step = min(max(0, _whole(wish, "step", 0)), shape.steps - 1)
         masks = _masks(items, target)
         names = [item.value["name"] for item in items if item.key == Key("object", target, 0) and item.value]
@@ -74,6 +75,7 @@ class ProposalJobs:
             masks=masks,
             sounding=tuple(k for k, sounds in enumerate(sounding) if sounds),
             classes=tuple(self.folder.corpus.classes) if self.folder.corpus else (),
+            outline_with=outliner if outliner is not None and outliner.name != NONE else None,
         )
 
     def _store(self, job: Job, proposal: Proposal) -> str:

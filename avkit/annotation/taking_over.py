@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avkit.annotation.colours import colour_of
 from avkit.annotation.folder import Folder, LabelledClip
 from avkit.annotation.store import Change
 from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, join_spans, mask_value
@@ -21,13 +22,6 @@ from avkit.reading.text import read_json
 
 #: Who made what was taken over.
 AUTHOR = "taken over"
-#: Colours of objects, well apart in light and dark.
-COLOURS = ("#e6843c", "#3f9bd8", "#4fb477", "#c964b5", "#d9b72f", "#7c7ae0", "#d4504f", "#37b3b0", "#9a7b52", "#8f9aa5")
-
-
-def colour_of(number: int) -> str:
-    """Colour of an object by its number, from 1."""
-    return COLOURS[(number - 1) % len(COLOURS)]
 
 
 def take_over_corpus(folder: Folder) -> int:

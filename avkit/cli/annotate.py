@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from avkit.annotation.folder import Folder
     from avkit.annotation.helpers import HelperChoice
 
+#: Default helper of each task, and the help of its option; names are checked against `helpers.HELPERS`.
+_HELPERS = {
+    "masks": ("grabcut", "proposes masks: grabcut, sam2, sam"),
+    "tracker": ("flow", "follows masks: flow, sam2"),
+    "names": ("none", "names what is heard: yamnet, ast, clap, ..."),
+    "boxes": ("none", "finds named objects: grounding_dino, owlv2, ..."),
+    "sentences": ("none", "describes objects: smolvlm, qwen2_5_vl_3b, or vlm=PATH for any of transformers"),
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,15 +39,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--labels", type=Path, help="a manifest whose labels are taken over for clips that have none here")
     p.add_argument("--host", default="127.0.0.1", help="address to listen at; others than this machine's need a token")
     p.add_argument("--port", type=int, default=8765, help="port to listen at, 0 for any that is free")
-    p.add_argument("--masks", default="grabcut", metavar="NAME[=WEIGHTS]", help="proposes masks: grabcut, sam2, sam")
-    p.add_argument("--tracker", default="flow", metavar="NAME[=WEIGHTS]", help="follows masks: flow, sam2")
-    p.add_argument("--names", default="none", metavar="NAME[=WEIGHTS]", help="names what is heard: yamnet, ast, clap")
-    p.add_argument(
-        "--boxes", default="none", metavar="NAME[=WEIGHTS]", help="finds named objects: grounding_dino, owlv2"
-    )
-    p.add_argument(
-        "--sentences", default="none", metavar="NAME[=WEIGHTS]", help="describes objects: smolvlm, qwen2_5_vl_3b"
-    )
+    for task, (default, about) in _HELPERS.items():
+        p.add_argument(f"--{task}", default=default, metavar="NAME[=WEIGHTS]", help=about)
     p.add_argument("--device", default="auto", help="where models run: auto, cpu, cuda")
     p.add_argument("--offline", action="store_true", help="download no weights")
     p.add_argument("--accept_licence", default="", help="licences of weights that you accept, separated by commas")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from avkit.annotation.values import Key
 from avkit.errors import AvkitError, unknown_name
+from avkit.systems.zero_shot.catalogue import parts_of
 
 #: What helpers can be asked for, and what it is called.
 TASKS: Mapping[str, str] = {
@@ -24,14 +25,35 @@ NONE = "none"
 HELPERS: Mapping[str, Mapping[str, str]] = {
     "masks": {"grabcut": "opencv:GrabCut", "sam2": "sam2:Outliner", "sam": "sam:Outliner"},
     "tracker": {"flow": "opencv:OpticalFlow", "sam2": "sam2:Tracker"},
-    "names": {NONE: "", "yamnet": "tagger:Namer", "ast": "tagger:Namer", "clap": "tagger:Namer"},
-    "boxes": {NONE: "", "grounding_dino": "grounding:Finder", "owlv2": "grounding:Finder"},
-    "sentences": {NONE: "", "smolvlm": "describer:Describer", "qwen2_5_vl_3b": "describer:Describer"},
+    "names": {NONE: "", **dict.fromkeys(parts_of("sound"), "tagger:Namer")},
+    "boxes": {NONE: "", **dict.fromkeys(parts_of("boxes"), "grounding:Finder")},
+    "sentences": {NONE: "", **dict.fromkeys([*parts_of("language"), "vlm"], "describer:Describer")},
 }
 
 
 class HelperError(AvkitError):
     """A helper cannot do what it is asked for; its text is shown on the page."""
+
+
+@dataclass(frozen=True)
+class HelperChoice:
+    """Which helper does a task.
+
+    Attributes:
+        task: A key of `TASKS`.
+        name: Its name, a key of `HELPERS[task]`.
+        weights: Path of its weights; None to look for them.
+        offline: Download nothing.
+        accepted: Licences that the user accepts, separated by commas.
+        device: Where models run: `auto`, `cpu`, `cuda`.
+    """
+
+    task: str
+    name: str
+    weights: str | None = None
+    offline: bool = False
+    accepted: str = ""
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,7 @@ class Request:
         masks: Values of the object's masks, by step.
         sounding: Steps in which it sounds.
         classes: Names that objects may have; any where there is none.
+        outline_with: The helper that outlines what is in a box; None where there is none.
     """
 
     path: Path
@@ -71,6 +94,7 @@ class Request:
     masks: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     sounding: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
+    outline_with: HelperChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -96,27 +120,6 @@ class Helper(Protocol):
             HelperError: If the request lacks something, or a model is not here.
         """
         ...
-
-
-@dataclass(frozen=True)
-class HelperChoice:
-    """Which helper does a task.
-
-    Attributes:
-        task: A key of `TASKS`.
-        name: Its name, a key of `HELPERS[task]`.
-        weights: Path of its weights; None to look for them.
-        offline: Download nothing.
-        accepted: Licences that the user accepts, separated by commas.
-        device: Where models run: `auto`, `cpu`, `cuda`.
-    """
-
-    task: str
-    name: str
-    weights: str | None = None
-    offline: bool = False
-    accepted: str = ""
-    device: str = "auto"
 
 
 def parse_choice(task: str, text: str) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ Source:
     Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,49 @@ class SAM2(nn.Module):
         return maps[0][:, 0].sigmoid().to(frame.device)
 
     @torch.inference_mode()
+    def segment(
+        self, frame: Tensor, box: Sequence[float] | None, points: Sequence[tuple[float, float, bool]]
+    ) -> Tensor:
+        """Probability that a pixel is of the one thing that a person points at, (H, W).
+
+        Args:
+            frame: uint8 (3, H, W).
+            box: Left, top, right, bottom in pixels.
+            points: Column, row, and whether it lies on the thing; a box or one point at least.
+        """
+        processor, network = self._picture_model
+        network.to(frame.device)
+        inputs = processor(images=[frame.cpu()], **prompts_of(box, points), return_tensors="pt")
+        output = network(**inputs.to(frame.device), multimask_output=False)
+        maps = processor.post_process_masks(output.pred_masks, inputs["original_sizes"], binarize=False)
+        return maps[0][0, 0].sigmoid().to(frame.device)
+
+    @torch.inference_mode()
+    def follow(self, frames: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """Probability that a pixel is of the thing of a mask, (H, W), in each picture after the first.
+
+        Args:
+            frames: uint8 (T, 3, H, W).
+            mask: bool (H, W), of the first picture.
+        """
+        session = self._session(frames)
+        self.processor.add_inputs_to_inference_session(
+            inference_session=session, frame_idx=0, obj_ids=1, input_masks=mask.cpu().float()[None, None]
+        )
+        self.network(inference_session=session, frame_idx=0)
+        size = [[session.video_height, session.video_width]]
+        for output in self.network.propagate_in_video_iterator(session, start_frame_idx=0):
+            if output.frame_idx:
+                maps = self.processor.post_process_masks([output.pred_masks], original_sizes=size, binarize=False)[0]
+                yield maps[0, 0].sigmoid()
+
+    def _session(self, frames: Tensor) -> Any:
+        """What the tracker remembers of a clip."""
+        return self.processor.init_video_session(
+            video=list(frames.cpu().permute(0, 2, 3, 1).numpy()), inference_device=frames.device
+        )
+
+    @torch.inference_mode()
     def track(self, frames: Tensor, step: int, corners: Tensor) -> Tensor:
         """Probability that a pixel is of the thing in each box, in all pictures of a clip.
 
@@ -79,9 +122,7 @@ class SAM2(nn.Module):
         self, frames: Tensor, step: int, corners: Sequence[Sequence[float]], *, reverse: bool
     ) -> list[tuple[int, Tensor]]:
         """The maps (N, H, W) of the pictures from `step` on, or back from it, with their numbers."""
-        session = self.processor.init_video_session(
-            video=list(frames.cpu().permute(0, 2, 3, 1).numpy()), inference_device=frames.device
-        )
+        session = self._session(frames)
         self.processor.add_inputs_to_inference_session(
             inference_session=session,
             frame_idx=step,
@@ -95,3 +136,14 @@ class SAM2(nn.Module):
             maps = self.processor.post_process_masks([output.pred_masks], original_sizes=size, binarize=False)[0]
             outlined.append((output.frame_idx, maps[:, 0].sigmoid()))
         return outlined
+
+
+def prompts_of(box: Sequence[float] | None, points: Sequence[tuple[float, float, bool]]) -> dict[str, Any]:
+    """A box and points about one thing in one picture, as processors of transformers take them."""
+    prompts: dict[str, Any] = {}
+    if box is not None:
+        prompts["input_boxes"] = [[list(box)]]
+    if points:
+        prompts["input_points"] = [[[[x, y] for x, y, _ in points]]]
+        prompts["input_labels"] = [[[int(is_inside) for _, _, is_inside in points]]]
+    return prompts
