@@ -171,7 +171,7 @@ def _report_copies(console: Console, state: Mapping[str, Tensor], copies: Mappin
 
 def _report_unused(console: Console, unused: Mapping[str, Tensor]) -> None:
     numbers = _count_numbers(unused.values())
-    console.print(f"  {len(unused)} are unused: {numbers:,} numbers that are never trained, kept for --reverse")
+    console.print(f"  {len(unused)} are unused: {numbers:,} numbers that no answer depends on, kept for --reverse")
     for part, count in Counter(_part(key) for key in unused).items():
         console.print(f"    {part}  {count} {'key' if count == 1 else 'keys'}")
 

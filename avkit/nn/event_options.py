@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 
 @dataclass
-class EventPyramidOptions:
-    """What turns a temporal pyramid of features into events: relations between classes and steps, and a decoder.
+class EventDecoderOptions:
+    """What turns a temporal pyramid of features into events.
 
     Attributes:
         length: Steps that shorter videos are padded to.
         levels: Levels of the pyramid; each has half the steps of the one before.
-        inner: Width of the features of one class, where classes are related.
-        mixed: Let padding of the temporal branch be taken from the wrong videos of a batch, as the authors do; see
-            `avkit.nn.event_dependency.EventDependency`.
         channels: Width of the decoder.
         depth: Convolutions in each tower of the decoder, the last included.
         aware: Predict boundaries for every class, instead of one pair per point for all classes.
@@ -22,8 +19,6 @@ class EventPyramidOptions:
 
     length: int = 224
     levels: int = 6
-    inner: int = 128
-    mixed: bool = True
     channels: int = 512
     depth: int = 3
     aware: bool = True
@@ -31,8 +26,22 @@ class EventPyramidOptions:
 
 
 @dataclass
-class EventOptions(EventPyramidOptions):
-    """Options of a whole network for dense events, from the features of both modalities to events.
+class EventPyramidOptions(EventDecoderOptions):
+    """The same with relations between classes and steps before it.
+
+    Attributes:
+        inner: Width of the features of one class, where classes are related.
+        mixed: Let padding of the temporal branch be taken from the wrong videos of a batch, as the authors do; see
+            `avkit.nn.event_dependency.EventDependency`.
+    """
+
+    inner: int = 128
+    mixed: bool = True
+
+
+@dataclass
+class EventTrunkOptions:
+    """What makes a pyramid of the features of both modalities.
 
     Attributes:
         width: Width D of each modality.
@@ -45,6 +54,11 @@ class EventOptions(EventPyramidOptions):
     heads: int = 4
     stages: int = 2
     blocks: int = 2
+
+
+@dataclass
+class EventOptions(EventTrunkOptions, EventPyramidOptions):
+    """Options of a whole network for dense events, from the features of both modalities to events."""
 
 
 @dataclass

@@ -31,6 +31,7 @@ SYSTEMS: dict[str, str] = {
     "ssuformer": "avkit.systems.ssuformer.config:SSUFormerConfig",
     "ccnet": "avkit.systems.ccnet.system:CCNetConfig",
     "unav": "avkit.systems.unav.system:UnAVConfig",
+    "uniav": "avkit.systems.uniav.system:UniAVConfig",
     "actionformer": "avkit.systems.actionformer.system:ActionFormerConfig",
     "tadtr": "avkit.systems.tadtr.system:TadTRConfig",
     "han": "avkit.systems.han.system:HANConfig",
@@ -50,6 +51,7 @@ SYSTEMS: dict[str, str] = {
 NETWORKS: dict[str, str] = {
     "ccnet": "avkit.systems.ccnet.network:CCNet",
     "unav": "avkit.systems.unav.network:UnAV",
+    "uniav": "avkit.systems.uniav.network:UniAV",
     "han": "avkit.systems.han.network:HAN",
     "mm_pyramid": "avkit.systems.mm_pyramid.network:MMPyramid",
     "avel": "avkit.systems.avel.network:AVEL",

@@ -88,7 +88,11 @@ class OfficialNetwork(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def official_name(cls, key: str) -> str:
+    def recognise_with(cls, state: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The same where `options` choose among several networks that one file holds."""
+        return cls.recognise(state)
+
+    def official_name(self, key: str) -> str:
         """The authors' name of our key."""
         raise NotImplementedError
 
@@ -128,7 +132,7 @@ class OfficialNetwork(nn.Module):
         """
         state = without_prefixes(state, weights_of(cls))
         try:
-            facts = cls.recognise(state)
+            facts = cls.recognise_with(state, options)
         except KeyError as error:
             raise DataError(f"These weights of {cls.name} have no key {error}; the file is not whole.") from error
         except (IndexError, ValueError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What UnAV and CCNet share: trunk, neck, decoder and criterion, and official names."""
+"""What UnAV, CCNet and UniAV share: trunk, neck, decoder and criterion, and official names."""
 
 import re
 from abc import abstractmethod
@@ -54,6 +54,13 @@ _NAMES = (
     (r"(^|\.)dependency\.over_time\.", r"\1dependency.temporal_branch."),
     (r"(^|\.)dependency\.over_classes\.", r"\1dependency.cooccur_branch."),
 )
+#: Names of levels whose modalities attend to each other, in UnAV and UniAV.
+CROSS_ATTENTION_NAMES = (
+    (r"^trunk\.levels\.0\.visual\.", "backbone.ori_cross_att_Va."),
+    (r"^trunk\.levels\.0\.audio\.", "backbone.ori_cross_att_Av."),
+    *((rf"^trunk\.levels\.{i}\.visual\.", f"backbone.cross_att_Va.{i - 1}.") for i in range(1, 12)),
+    *((rf"^trunk\.levels\.{i}\.audio\.", f"backbone.cross_att_Av.{i - 1}.") for i in range(1, 12)),
+)
 _NORM_OR_SCALE = re.compile(r"(norm|norms\.\d+)\.(weight|bias)$|_path\.scale$")
 _DEPTHWISE = re.compile(r"\.(query|key|value)\.conv\.weight$")
 _OVER_TIME = re.compile(r"\.(stretch|spread)\.")
@@ -75,20 +82,21 @@ class EventNetwork(OfficialNetwork):
     decoder: EventDecoder
     length: int
 
-    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor) -> list[EventLevel]:
+    def forward(self, visual: Tensor, audio: Tensor, valid: Tensor, *prompts: Tensor) -> list[EventLevel]:
         """From features to events at every point.
 
         Args:
             visual: (B, T, visual width).
             audio: (B, T, audio width).
             valid: bool (B, T), False on padding.
+            prompts: What the decoder reads beside the levels; the text features of the classes in UniAV, else nothing.
 
         Returns:
             The levels, finest first, for T padded to what the network takes.
         """
         visual, audio, valid = self.pad(visual, audio, valid)
         levels = self.pyramid(visual, audio, valid)
-        output: list[EventLevel] = self.decoder(self.relate(levels), [level.valid for level in levels])
+        output: list[EventLevel] = self.decoder(self.relate(levels), [level.valid for level in levels], *prompts)
         for events, level in zip(output, levels, strict=True):
             if level.audio_gate is not None and level.visual_gate is not None:
                 events.audio_gate = level.audio_gate[..., 0]
@@ -116,10 +124,9 @@ class EventNetwork(OfficialNetwork):
     def relate(self, levels: list[PyramidLevel]) -> list[Tensor]:
         """The neck's levels, (B, T_l, 2 D)."""
 
-    @classmethod
-    def official_name(cls, key: str) -> str:
+    def official_name(self, key: str) -> str:
         """The authors' name of our key."""
-        for ours, theirs in (*_NAMES, *cls.names):
+        for ours, theirs in (*_NAMES, *self.names):
             key = re.sub(ours, theirs, key)
         return key
 
@@ -143,19 +150,25 @@ class EventNetwork(OfficialNetwork):
 
     @classmethod
     def shared_arguments(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Arguments that both networks have, as official weights tell them."""
+        """Arguments of networks that classify by a convolution, as official weights tell them."""
         classes = len(state["cls_head.cls_head.conv.bias"])
+        return cls.trunk_arguments(state) | {
+            "classes": classes,
+            "channels": len(state["cls_head.cls_head.conv.weight"][0]),
+            "aware": len(state["reg_head.offset_head.conv.bias"]) == 2 * classes,
+        }
+
+    @classmethod
+    def trunk_arguments(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Arguments that all networks have, as official weights tell them."""
         return {
             "visual": state["backbone.embd_V.0.conv.weight"].shape[1],
             "audio": state["backbone.embd_A.0.conv.weight"].shape[1],
-            "classes": classes,
             "width": state["backbone.embd_V.0.conv.weight"].shape[0],
-            "channels": len(state["cls_head.cls_head.conv.weight"][0]),
             "stages": count_numbers(state, r"backbone\.embd_V\.(\d+)\."),
             "blocks": count_numbers(state, r"backbone\.self_att_V\.(\d+)\."),
             "levels": count_numbers(state, r"reg_head\.scale\.(\d+)\."),
             "depth": 1 + count_numbers(state, r"cls_head\.head\.(\d+)\."),
-            "aware": len(state["reg_head.offset_head.conv.bias"]) == 2 * classes,
         }
 
 
@@ -164,14 +177,20 @@ def _is_conv3(key: str, tensor: Tensor) -> bool:
     return tensor.ndim == 3 and not _DEPTHWISE.search(key)
 
 
+#: The features that UniAV's authors made of UnAV-100.
+ONE_PEACE_INPUTS = PublishedInputs(
+    "unav100", "one_peace_video", "one_peace_audio", ("one_peace",), FeatureWidths(1536, 1536)
+)
+
+
 @dataclass
 class EventConfig(EventLossOptions, FeatureConfig):
-    """Options that UnAV and CCNet share in a run."""
+    """Options that systems of dense events share in a run."""
 
     answered_tasks: ClassVar[tuple[str, ...]] = ("davel",)
     published_inputs: ClassVar[tuple[PublishedInputs, ...]] = (
         PublishedInputs("unav100", "rgb+flow", "vggish", ("i3d_raft", "vggish_032"), FeatureWidths(2048, 128)),
-        PublishedInputs("unav100", "one_peace_video", "one_peace_audio", ("one_peace",), FeatureWidths(1536, 1536)),
+        ONE_PEACE_INPUTS,
     )
 
 

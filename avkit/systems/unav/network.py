@@ -11,7 +11,7 @@ from avkit.nn.cross_modal_pyramid import CrossModalPyramid, PyramidLevel
 from avkit.nn.event_decoder import EventDecoder
 from avkit.nn.event_dependency import EventDependency
 from avkit.nn.event_options import EventOptions
-from avkit.systems.dense_events import EventNetwork
+from avkit.systems.dense_events import CROSS_ATTENTION_NAMES, EventNetwork
 
 
 @dataclass
@@ -41,10 +41,7 @@ class UnAV(EventNetwork):
     source = "ttgeng233/UnAV at commit 1609deba4fba"
     Options = UnAVOptions
     names = (
-        (r"^trunk\.levels\.0\.visual\.", "backbone.ori_cross_att_Va."),
-        (r"^trunk\.levels\.0\.audio\.", "backbone.ori_cross_att_Av."),
-        *((rf"^trunk\.levels\.{i}\.visual\.", f"backbone.cross_att_Va.{i - 1}.") for i in range(1, 12)),
-        *((rf"^trunk\.levels\.{i}\.audio\.", f"backbone.cross_att_Av.{i - 1}.") for i in range(1, 12)),
+        *CROSS_ATTENTION_NAMES,
         (r"^neck\.over_time\.", "dependency_block.temporal_branch."),
         (r"^neck\.over_classes\.", "dependency_block.cooccur_branch."),
         (r"^neck\.(expand|squeeze)\.", r"dependency_block.feature_\1."),
@@ -81,7 +78,7 @@ class UnAV(EventNetwork):
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Arguments as official weights tell them; they do not tell `heads`, `length` and `positions`."""
-        if "backbone.ori_cross_att_Va.ln11.weight" not in state:
+        if "backbone.ori_cross_att_Va.ln2.weight" not in state:
             return None
         arguments = cls.shared_arguments(state)
         expand = state.get("dependency_block.feature_expand.conv.weight")
