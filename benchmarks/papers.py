@@ -11,12 +11,17 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from official_spatial import ADAPTERS, MODULES
+from official_spatial import ADAPTERS as SPATIAL
+from official_spatial import MODULES
+from official_uniav import ADAPTER as UNIAV
+from official_uniav import PUBLISHED as UNIAV_SIZES
 from torch import Tensor, nn
 
 from avkit.nn.masked_conv import ScaledDropPath
 from avkit.systems import find_network
 
+#: Networks that say themselves how they are made, fed and run.
+ADAPTERS = {**SPATIAL, "uniav": UNIAV}
 #: Folder of each checkout.
 REPOSITORIES = {
     "ccnet": "CCNet-AAAI2025",
@@ -36,6 +41,7 @@ _DENSE = {"visual": 2048, "audio": 128, "classes": 100}
 PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
     "ccnet": _DENSE,
     "unav": _DENSE,
+    "uniav": UNIAV_SIZES,
     "tpavi": {"visual": "pvt_v2_b5", "width": 256, "audio_features": 128},
     "avsegformer": {
         "visual": "pvt_v2_b5",

@@ -3,8 +3,8 @@
 
     python benchmarks/systems.py ccnet han targets --official DIR --threads 2
 
-DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, AVVP-ECCV20, MM_Pyramid,
-AVE-ECCV18, PSP_CVPR_2021, TSPM, PSTP-Net, MUSIC-AVQA, AVSBench, AVSegFormer, EZ-VSL, and LVS's
+DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, UniAV, AVVP-ECCV20,
+MM_Pyramid, AVE-ECCV18, PSP_CVPR_2021, TSPM, PSTP-Net, MUSIC-AVQA, AVSBench, AVSegFormer, EZ-VSL, and LVS's
 Localizing-Visual-Sounds-the-Hard-Way). Without it only ours is timed. Sizes are the published ones. Time is the least
 of several runs taken in turns; memory is the peak of a process that does nothing else. `targets` times the assignment
 of events. `--count` counts parameters and multiply-adds too; `--thop` also as that tool, which the papers used, counts

@@ -20,6 +20,7 @@ SCRIPTS = [path.stem for path in sorted(BENCHMARKS.glob("*.py")) if '__name__ ==
 SMALL = {
     "ccnet": {"width": 16, "channels": 16, "inner": 2, "classes": 3},
     "unav": {"width": 16, "channels": 16, "inner": 2, "classes": 3},
+    "uniav": {"width": 16, "channels": 16, "classes": 3},
     "han": {"width": 16, "inner": 16},
     "mm_pyramid": {"width": 16, "inner": 16, "heads": 2},
     "avel": {"attention_width": 16},

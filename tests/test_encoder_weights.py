@@ -91,6 +91,7 @@ SYSTEMS = [
     ("av_unified", "ave", {}, ("visual", "audio", "text")),
     ("ccnet", "davel", {}, ("visual", "audio")),
     ("unav", "davel", {}, ("visual", "audio")),
+    ("uniav", "davel", {}, ("visual", "audio", "text")),
     ("actionformer", "davel", {}, ("visual", "audio")),
     ("tadtr", "davel", {}, ("visual", "audio")),
     ("han", "avvp", {}, ("visual", "audio")),

@@ -189,6 +189,7 @@ def test_clips_without_sound_or_picture(made, tmp_path, capsys):
 SMALL = {
     "ccnet": {"visual": 72, "audio": 6, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4},
     "unav": {"visual": 72, "audio": 6, "classes": 3, "width": 8, "heads": 2, "length": 64, "channels": 8, "inner": 4},
+    "uniav": {"visual": 72, "audio": 6, "classes": 3, "text": 7, "width": 8, "heads": 2, "length": 64, "channels": 8},
     "han": {"audio": 6, "frames": 64, "motion": 8, "classes": 3, "width": 8, "inner": 8},
     "mm_pyramid": {
         "audio": 6,
@@ -341,7 +342,7 @@ WIDTHS = {"rgb": 1024, "flow": 1024, "one_peace_video": 1536, "one_peace_audio":
 WIDTHS |= {"r2plus1d_18": 512, "vgg19": 512, "clip": 768, "clip_b32": 512, "resnet18_14x14": 512, "vggish": 128}
 
 
-@pytest.mark.parametrize("name", ["ccnet", "unav", "han", "mm_pyramid", "avel", "psp", "tspm", "pstp", "avst"])
+@pytest.mark.parametrize("name", ["ccnet", "unav", "uniav", "han", "mm_pyramid", "avel", "psp", "tspm", "pstp", "avst"])
 def test_runs_on_published_features_find_their_recipe(name, monkeypatch):
     """Whether the run remembers its features, or only their widths are known."""
     monkeypatch.setattr(stream_choice, "stream_width", lambda stream: WIDTHS[stream.name])

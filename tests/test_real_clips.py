@@ -33,6 +33,7 @@ CASES = {
         0.25,
     ),
     "unav": ("unav", DENSE, "davel", 185, 0.32),
+    "uniav": ("uniav", {"visual": 1536, "audio": 1536, "classes": 100, "text": 1536}, "davel", 237, 0.25),
     "han": ("han", {}, "avvp", 10, 1.0),
     "mm_pyramid": ("mm_pyramid", {}, "avvp", 10, 1.0),
     "avel": ("avel", {}, "ave", 10, 1.0),
@@ -57,7 +58,7 @@ def official_file(case, folder):
     torch.manual_seed(0)
     network = find_network(name).build(**sizes)
     state = {f"module.{key}": x for key, x in network.to_official().items()}
-    if name in ("ccnet", "unav"):
+    if name in ("ccnet", "unav", "uniav"):
         state = {"epoch": 39, "state_dict": state, "state_dict_ema": state, "scheduler": {}, "optimizer": {}}
     path = folder / f"{case}.pth"
     torch.save(state, path)

@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "han": "han_llp",
     "mm_pyramid": "mm_pyramid_llp",
     "unav": "unav_unav100",
+    "uniav": "ccnet_unav100_uniav",
     "ccnet": "ccnet_unav100_one_peace",
     "tspm": "tspm_music_avqa",
     "pstp": "pstp_music_avqa",

@@ -26,6 +26,7 @@ DENSE = {"visual": 6, "audio": 5, "classes": 3, "width": 8, "heads": 2, "length"
 SMALL = {
     "ccnet": DENSE,
     "unav": DENSE,
+    "uniav": {name: size for name, size in DENSE.items() if name != "inner"} | {"text": 7},
     "han": {"audio": 4, "frames": 6, "motion": 3, "classes": 3, "width": 8, "inner": 8},
     "mm_pyramid": {"audio": 4, "frames": 6, "motion": 3, "classes": 3, "width": 8, "heads": 2, "inner": 4, "levels": 2},
     "avel": {"audio": 4, "visual": 6, "classes": 4, "hidden": 5, "attention_width": 7, "positions": 9},
@@ -39,7 +40,12 @@ SMALL |= {
     "lvs": {},
 }
 #: Arguments that no weight tells.
-UNTOLD = {"ccnet": {"heads": 2}, "unav": {"heads": 2, "length": 64}, "mm_pyramid": {"heads": 2}}
+UNTOLD = {
+    "ccnet": {"heads": 2},
+    "unav": {"heads": 2, "length": 64},
+    "uniav": {"heads": 2, "length": 64},
+    "mm_pyramid": {"heads": 2},
+}
 
 
 def make(name, **more):
@@ -50,8 +56,9 @@ def make(name, **more):
 def features(name, steps=10, batch=2):
     torch.manual_seed(4)
     audio = torch.randn(batch, steps, SMALL[name]["audio"])
-    if name in ("ccnet", "unav"):
-        return torch.randn(batch, steps, 6), audio, torch.ones(batch, steps, dtype=torch.bool)
+    if name in ("ccnet", "unav", "uniav"):
+        prompts = [torch.randn(3, 7)] if name == "uniav" else []
+        return torch.randn(batch, steps, 6), audio, torch.ones(batch, steps, dtype=torch.bool), *prompts
     if name in ("han", "mm_pyramid"):
         return audio, torch.randn(batch, steps, 2, 6), torch.randn(batch, steps, 3)
     return audio, torch.randn(batch, steps, 9, 6)

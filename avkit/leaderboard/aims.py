@@ -33,6 +33,7 @@ _OUR_METHODS = (
     "tadtr",
     "tpavi",
     "tspm",
+    "uniav",
 )
 #: Papers whose own rows are all of our systems.
 _OUR_PAPERS = ("av-unified", "ccnet", "ra-ssu", "tspm")

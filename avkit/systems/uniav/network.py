@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from avkit.encoders.state_choice import without_prefixes
+from avkit.errors import DataError, unknown_name
 from avkit.nn.cross_modal_pyramid import CrossModalPyramid, PyramidLevel
 from avkit.nn.event_decoder import EventDecoder
 from avkit.nn.event_options import EventDecoderOptions, EventTrunkOptions
@@ -136,7 +137,9 @@ class UniAV(EventNetwork):
             return None
         present = experts_in(state)
         name = options.get("expert") or (present[0] if present else DEFAULT)
-        expert = find_expert(name)
+        if name not in EXPERTS:
+            raise DataError(str(unknown_name("expert", name, EXPERTS)))
+        expert = EXPERTS[name]
         outputs = len(state[f"reg_head.offset_head.{expert.section}.conv.bias"])
         facts = cls.trunk_arguments(state) | {
             "channels": len(state["cls_head.vis_proj.conv.weight"]),
