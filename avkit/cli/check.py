@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli import check_figures
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -37,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--allow-missing", action="store_true", help="of a manifest: leave out clips that are not there")
     p.add_argument("--allow-shared", action="store_true", help="of a manifest: allow clips in several splits")
     p.add_argument("--quick", action="store_true", help="look at names alone, open no media")
+    p.add_argument("--statistics", action="store_true", help="count types, lengths, words, sources and areas too")
+    p.add_argument("--plots", type=Path, metavar="FILE", help="draw the statistics: a .png, .svg or .pdf")
+    p.add_argument("--agreement", type=Path, metavar="FILE", help="a manifest of somebody else: how far do both agree?")
     p.add_argument("--json", action="store_true", help="print JSON instead of tables")
     p.add_argument("--debug", action="store_true", help="show where an error comes from")
     return p
@@ -51,13 +56,23 @@ def run(args: list[str]) -> int:
     _choose_dataset(options)
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("opening files"), BarColumn(), MofNCompleteColumn())
+    statistics = None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("files", total=None)
         state = _check(options, lambda: bar.advance(task))
+        if options.statistics or options.plots is not None:
+            statistics = check_figures.statistics_of(options, lambda: bar.advance(task))
+        agreement = None if options.agreement is None else check_figures.agreement_of(options)
     if options.json:
-        print(json.dumps(state.as_dict(), indent=1))
-    else:
-        show(state)
+        figures = {"statistics": statistics, "agreement": agreement}
+        more = {name: value.as_dict() for name, value in figures.items() if value is not None}
+        print(json.dumps(state.as_dict() | more, indent=1))
+        return 0 if state.ok else 1
+    show(state)
+    if statistics is not None:
+        check_figures.show_statistics(statistics, options.plots)
+    if agreement is not None:
+        check_figures.show_agreement(agreement, options.manifest, options.agreement)
     return 0 if state.ok else 1
 
 
