@@ -25,7 +25,7 @@ MAY: dict[str, str] = {
     "metrics": "nn batch errors files fields reading",
     "scenes": "batch errors files fields reading",
     "backbone": "nn batch errors reading",
-    "encoders": "licences nn media text batch errors outside reading",
+    "encoders": "licences nn media text batch errors files outside reading",
     "heads": "nn text batch errors outside encoders reading",  # encoders: the contract, for annotations
     "features": "errors files reading",
     "datasets": "features media scenes text batch errors outside files fields collate reading",

@@ -18,7 +18,7 @@ from avkit.cli.training_checks import check_before_training
 from avkit.errors import RunError, Stopped
 from avkit.files import remove_leftovers
 from avkit.report import open_console
-from avkit.systems.encoder_weights import check_encoder_weights
+from avkit.systems.encoder_weights import check_encoder_weights, save_settings
 from avkit.training.history import History
 from avkit.training.processes import first_decides, gathered, together
 from avkit.training.run_folder import RunFolder, new_run, newest_run
@@ -66,6 +66,7 @@ def train(args: list[str]) -> int:
             held.enter_context(locked(run.path))
             remove_leftovers(run.path, alone=True)
             cli.write_facts(run, args)
+            save_settings(cli.model.system, run.encoders)
             return RunFolder(run.path), checkpoint
 
         run, checkpoint = first_decides(cli.trainer, open_folder)

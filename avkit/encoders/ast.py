@@ -28,9 +28,9 @@ class ASTRows(nn.Module):
 
     def __init__(self, pretrained: str | Path | bool | None) -> None:
         super().__init__()
-        published = PublishedNetwork("ast", "audio", REPOSITORY, pretrained)
-        extractor = published.part(ASTFeatureExtractor, ASTFeatureExtractor())
-        self.network = published.network(ASTModel, ASTConfig)
+        self.published = PublishedNetwork("ast", "audio", REPOSITORY, pretrained)
+        extractor = self.published.part(ASTFeatureExtractor, ASTFeatureExtractor())
+        self.network = self.published.network(ASTModel, ASTConfig)
         self.bands = int(extractor.num_mel_bins)
         self.frames = int(extractor.max_length)
         self.mean = float(extractor.mean)
@@ -64,3 +64,7 @@ class ASTAudio(WindowAudioEncoder):
         super().__init__(seconds)
         self.network = ASTRows(pretrained)
         self.width = int(self.network.network.config.hidden_size)
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and how it reads sound."""
+        self.network.published.save(root)

@@ -4,6 +4,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -70,6 +71,13 @@ class Encoder(nn.Module):
 
     width: int
     weights_from: str | None = None
+
+    def save_settings(self, root: Path) -> None:
+        """Write what weights do not tell, see `avkit.encoders.settings`; by default nothing.
+
+        Args:
+            root: Folder of all settings of a run.
+        """
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
         """Note that weights are loaded, also where a module around this one loads them."""

@@ -6,7 +6,9 @@ Source:
     and its mean and deviation as in microsoft/unilm, `beats/BEATs.py` and `beats/backbone.py` at commit c68101b.
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,11 +18,17 @@ from torch import Tensor, nn
 from avkit.encoders.base import WindowAudioEncoder
 from avkit.encoders.beats_network import PUBLISHED, BEATsNetwork, BEATsSizes
 from avkit.encoders.pretrained import HUB, check_weights, give_file, read_weights
+from avkit.encoders.settings import find_settings, settings_folder
 from avkit.encoders.weight_files import read_weight_file
+from avkit.errors import file_error
+from avkit.files import write_file
 from avkit.media.fbank import kaldi_fbank
 from avkit.media.mel import STRIDE, WINDOW
 from avkit.reading.hub import HubError
+from avkit.reading.text import read_json
 
+#: File of a run that holds sizes.
+_SIZES_FILE = "sizes.json"
 #: Where the authors' weights are; links of OneDrive, which no program follows.
 _ADDRESS = "https://github.com/microsoft/unilm/tree/master/beats"
 #: Mean and deviation of the filterbank, and the factor of 16-bit samples.
@@ -101,8 +109,23 @@ class BEATsAudio(WindowAudioEncoder):
         self, pretrained: str | Path | None = None, seconds: float = 1.0, sizes: BEATsSizes = PUBLISHED
     ) -> None:
         super().__init__(seconds)
-        self.network = BEATsRows(pretrained, sizes)
+        stored = None if pretrained else find_settings("audio", "beats")
+        self.network = BEATsRows(pretrained, sizes if stored is None else _read_sizes(stored))
         self.width = self.network.network.sizes.width
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network."""
+        path = settings_folder(root, "audio", "beats") / _SIZES_FILE
+        write_file(path, json.dumps(asdict(self.network.network.sizes)))
+
+
+def _read_sizes(folder: Path) -> BEATsSizes:
+    """The sizes that a run has stored."""
+    path = folder / _SIZES_FILE
+    try:
+        return BEATsSizes(**read_json(path))
+    except TypeError as error:
+        raise file_error(path, f"does not hold sizes of BEATs ({error})", "Copy the run again, as a whole.") from error
 
 
 def sizes_of_file(path: str | Path) -> BEATsSizes:

@@ -48,11 +48,11 @@ class CLAPRows(nn.Module):
 
     def __init__(self, name: str, pretrained: str | Path | bool | None, *, project: bool) -> None:
         super().__init__()
-        published = PublishedNetwork(name, "audio", REPOSITORY, pretrained)
+        self.published = PublishedNetwork(name, "audio", REPOSITORY, pretrained)
         # on the CPU, also where a network is built without memory, since they are numpy's
         with torch.device("cpu"):
-            extractor = published.part(ClapFeatureExtractor, ClapFeatureExtractor(truncation="rand_trunc"))
-        self.network = published.network(ClapAudioModelWithProjection, ClapAudioConfig)
+            extractor = self.published.part(ClapFeatureExtractor, ClapFeatureExtractor(truncation="rand_trunc"))
+        self.network = self.published.network(ClapAudioModelWithProjection, ClapAudioConfig)
         self.project = project
         self.is_fused = bool(self.network.config.enable_fusion)
         self.factor = int(extractor.sampling_rate) // SAMPLE_RATE
@@ -105,6 +105,10 @@ class CLAPAudio(WindowAudioEncoder):
         self.network = CLAPRows("clap", pretrained, project=True)
         self.width = int(self.network.network.config.projection_dim)
 
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and how it reads sound."""
+        self.network.published.save(root)
+
 
 class HTSATAudio(WindowAudioEncoder):
     """HTS-AT over a window from the start of each step: the mean of its last layer, as CLAP trained it.
@@ -124,6 +128,10 @@ class HTSATAudio(WindowAudioEncoder):
         self.network = CLAPRows("htsat", pretrained, project=False)
         self.width = int(self.network.network.config.hidden_size)
 
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and how it reads sound."""
+        self.network.published.save(root)
+
 
 class CLAPText(TextEncoder):
     """CLAP's text encoder: a vector per token, each pooled and projected as the first token's, which is `pooled`.
@@ -137,10 +145,14 @@ class CLAPText(TextEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        published = PublishedNetwork("clap", "text", REPOSITORY, pretrained)
-        self.network = published.network(ClapTextModelWithProjection, ClapTextConfig)
-        self.tokenizer: Any = published.part(AutoTokenizer)
+        self.published = PublishedNetwork("clap", "text", REPOSITORY, pretrained)
+        self.network = self.published.network(ClapTextModelWithProjection, ClapTextConfig)
+        self.tokenizer: Any = self.published.part(AutoTokenizer)
         self.width = int(self.network.config.projection_dim)
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and its words."""
+        self.published.save(root)
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences; L is the number of tokens of the longest one."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -149,8 +150,12 @@ def create_model(name: str, pretrained: str | Path | bool | None, kind: str) -> 
     return model
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, stored: Path | None = None) -> Any:
     """The tokenizer of an open_clip model; that of SigLIP is on the Hugging Face hub.
+
+    Args:
+        name: Name of the model.
+        stored: Folder that a tokenizer of the hub was saved in.
 
     Raises:
         HubError: If it is neither in the cache nor can it be downloaded.
@@ -158,6 +163,10 @@ def load_tokenizer(name: str) -> Any:
     repository = (model_config(name).get("text_cfg") or {}).get("hf_tokenizer_name")
     if not repository:
         return open_clip.get_tokenizer(name)
+    if stored is not None:
+        text = model_config(name)["text_cfg"]
+        options = text.get("tokenizer_kwargs") or {}
+        return HFTokenizer(str(stored), context_length=text.get("context_length", 77), **options)
     with from_hub(f"The words of the tokenizer of {name}", hugging_face(repository), _TOKENIZER_ADVICE):
         return open_clip.get_tokenizer(name)
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from open_clip.timm_model import TimmModel
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor
 
 from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.encoders.clip import ClipImage, ClipText, create_model, load_tokenizer, model_config
 from avkit.encoders.pretrained import ImagePreprocessor
+from avkit.encoders.settings import find_settings, settings_folder
 
 
 def image_class(name: str) -> type[VisualEncoder]:
@@ -122,8 +124,15 @@ class TextTower(TextEncoder):
             )
         tower.output_tokens = True
         self.tower = tower
-        self.tokenizer = load_tokenizer(name)
+        stored = None if pretrained else find_settings("text", f"open_clip:{name}")
+        self.tokenizer = load_tokenizer(name, stored)
+        self.name = name
         self.width = int(model_config(name)["embed_dim"])
+
+    def save_settings(self, root: Path) -> None:
+        """Write the words of a tokenizer that open_clip does not carry."""
+        if isinstance(self.tokenizer, HFTokenizer):
+            self.tokenizer.tokenizer.save_pretrained(settings_folder(root, "text", f"open_clip:{self.name}"))
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences; L is the network's length."""

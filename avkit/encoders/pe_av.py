@@ -49,7 +49,8 @@ class PEAVRows(nn.Module):
 
     def __init__(self, pretrained: str | Path | bool | None) -> None:
         super().__init__()
-        model = _model("audio", pretrained)
+        self.published = _published("audio", pretrained)
+        model = self.published.network(PeAudioVideoModel, PeAudioVideoConfig)
         self.tower = model.audio_model.audio_encoder
         self.head = model.audio_model.audio_head
 
@@ -82,6 +83,10 @@ class PEAVAudio(WindowAudioEncoder):
         self.network = PEAVRows(pretrained)
         self.width = int(self.network.head.proj.out_features)
 
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network."""
+        self.network.published.save(root)
+
 
 class PEAVVideo(WindowEncoder):
     """PE-AV's video tower over windows of frames: its first token, projected.
@@ -92,11 +97,16 @@ class PEAVVideo(WindowEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        model = _model("window", pretrained)
+        self.published = _published("window", pretrained)
+        model = self.published.network(PeAudioVideoModel, PeAudioVideoConfig)
         self.tower = model.video_model.video_encoder
         self.head = model.video_model.video_head
         self.width = int(self.head.proj.out_features)
         self.preprocess = _preprocessor(self.tower)
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network."""
+        self.published.save(root)
 
     def prepare(self, frames: Tensor) -> Tensor:
         """Resize and normalise the frames of a clip, uint8 (T, 3, H, W)."""
@@ -122,13 +132,18 @@ class PEAVImage(VisualEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, grid: int = 8) -> None:
         super().__init__()
-        model = _model("visual", pretrained)
+        self.published = _published("visual", pretrained)
+        model = self.published.network(PeAudioVideoModel, PeAudioVideoConfig)
         self.tower = model.video_model.video_encoder
         self.head = model.video_model.video_head
         self.width = int(self.head.proj.out_features)
         self.preprocess = _preprocessor(self.tower)
         self.input_size = self.preprocess.size
         self.grid = grid
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network."""
+        self.published.save(root)
 
     def forward(self, frames: Tensor) -> VisualFeatures:
         """Encode images, uint8 or float in [0, 1], (N, 3, H, W) of any size."""
@@ -171,8 +186,8 @@ class PEAVText(TextEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, space: Space = "audio_video") -> None:
         super().__init__()
-        published = PublishedNetwork("pe_av", "text", REPOSITORY, pretrained)
-        model = published.network(PeAudioVideoModel, PeAudioVideoConfig)
+        self.published = _published("text", pretrained)
+        model = self.published.network(PeAudioVideoModel, PeAudioVideoConfig)
         heads: dict[Space, Callable[[Tensor], Tensor]] = {
             "audio_video": model.text_audio_video_head,
             "audio": model.audio_model.text_audio_head,
@@ -180,8 +195,12 @@ class PEAVText(TextEncoder):
         }
         self.network = model.text_model
         self.head = heads[space]
-        self.tokenizer: Any = published.part(AutoTokenizer)
+        self.tokenizer: Any = self.published.part(AutoTokenizer)
         self.width = int(model.config.text_config.hidden_size)
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and its words."""
+        self.published.save(root)
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences; L is the number of tokens of the longest one."""
@@ -191,9 +210,9 @@ class PEAVText(TextEncoder):
         return TextFeatures(tokens, inputs["attention_mask"].bool(), tokens[:, 0])
 
 
-def _model(kind: str, pretrained: str | Path | bool | None) -> Any:
-    """The whole model; the caller keeps a tower, and the others are freed."""
-    return PublishedNetwork("pe_av", kind, REPOSITORY, pretrained).network(PeAudioVideoModel, PeAudioVideoConfig)
+def _published(kind: str, pretrained: str | Path | bool | None) -> PublishedNetwork:
+    """The whole model; each encoder keeps a tower, and the others are freed."""
+    return PublishedNetwork("pe_av", kind, REPOSITORY, pretrained)
 
 
 def _preprocessor(tower: Any) -> ImagePreprocessor:

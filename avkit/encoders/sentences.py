@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from avkit.encoders.base import TextEncoder, TextFeatures
 from avkit.encoders.clap import tokenize
@@ -42,11 +42,14 @@ class SentenceText(TextEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None) -> None:
         super().__init__()
-        published = PublishedNetwork("minilm", "text", REPOSITORY, pretrained)
-        model = AutoModel if pretrained else BertModel
-        self.network = published.network(model, _minilm)
-        self.tokenizer: Any = published.part(AutoTokenizer)
+        self.published = PublishedNetwork("minilm", "text", REPOSITORY, pretrained)
+        self.network = self.published.network(BertModel, _minilm)
+        self.tokenizer: Any = self.published.part(AutoTokenizer)
         self.width = int(self.network.config.hidden_size)
+
+    def save_settings(self, root: Path) -> None:
+        """Write the sizes of the network and its words."""
+        self.published.save(root)
 
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences; L is the number of tokens of the longest one."""

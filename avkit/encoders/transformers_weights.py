@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from avkit.encoders.pretrained import HUB, give_file
+from avkit.encoders.settings import find_settings, settings_folder
 from avkit.reading.hub import HubError, from_hub, hugging_face
 
 #: How an option of weights is to be given.
@@ -34,6 +35,8 @@ class PublishedNetwork:
         self.kind = kind
         self.source = repository if pretrained is True or pretrained == HUB else str(pretrained or "")
         self.is_folder = Path(self.source).is_dir() if self.source else False
+        self.settings = None if self.source else find_settings(kind, name)
+        self._saved: list[Any] = []
         if self.source and not self.is_folder and (self.source.count("/") != 1 or Path(self.source).exists()):
             what = "is a file" if Path(self.source).exists() else "does not exist"
             raise ValueError(
@@ -53,8 +56,10 @@ class PublishedNetwork:
             ValueError: If they are of another network.
         """
         if not self.source:
-            with _quiet():
-                return model(configuration())
+            with self._as_value_error(), _quiet():
+                network = model(configuration() if self.settings is None else self._stored_sizes(model))
+            self._saved.append(network.config)
+            return network
         with self._reading() as options, _quiet():
             network, info = model.from_pretrained(
                 self.source, use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32, **options
@@ -65,6 +70,7 @@ class PublishedNetwork:
                 f"{self.source} does not hold the weights of {self.name}: {len(absent)} are missing or of another "
                 f"shape, such as {absent[0]}. Name {_FOLDER} for {model.__name__}."
             )
+        self._saved.append(network.config)
         return network
 
     def part(self, part: type[Any], otherwise: Any = None) -> Any:
@@ -74,10 +80,27 @@ class PublishedNetwork:
             part: Its class, with `from_pretrained`.
             otherwise: What stands for it with random weights.
         """
-        if not self.source:
-            return otherwise
-        with self._reading() as options, _quiet():
-            return part.from_pretrained(self.source, **options)
+        read = otherwise
+        if self.settings is not None:
+            with self._as_value_error(), _quiet():
+                read = part.from_pretrained(self.settings, local_files_only=True)
+        elif self.source:
+            with self._reading() as options, _quiet():
+                read = part.from_pretrained(self.source, **options)
+        self._saved.append(read)
+        return read
+
+    def save(self, root: Path) -> None:
+        """Write the sizes and the parts of the network, but no weights, see `avkit.encoders.settings`."""
+        folder = settings_folder(root, self.kind, self.name)
+        for part in self._saved:
+            if part is not None:
+                part.save_pretrained(folder)
+
+    def _stored_sizes(self, model: type[Any]) -> Any:
+        """The sizes that a run has stored."""
+        stored = model.config_class or transformers.AutoConfig
+        return stored.from_pretrained(self.settings, local_files_only=True)
 
     @contextmanager
     def _reading(self) -> Iterator[dict[str, Any]]:

@@ -204,8 +204,8 @@ def build_encoder(stream: FeatureStream) -> Encoder:
         audio = build_audio_encoder(stream.encoder, stream.weights)
         if not isinstance(audio, RowAudioEncoder) or not audio.by_rows:
             raise DataError(
-                f"Stream {stream.name!r}: sound is extracted with vggish, yamnet or one_peace_audio, not "
-                f"{stream.encoder!r}."
+                f"Stream {stream.name!r}: sound is extracted window by window, with vggish, yamnet, clap or another, "
+                f"not {stream.encoder!r}."
             )
         return audio
     if stream.keep == "clip":

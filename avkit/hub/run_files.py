@@ -16,7 +16,7 @@ WEIGHTS = "checkpoints/best.safetensors"
 #: Its report, where it was tested.
 REPORT = "report.json"
 #: All that is read of a repository.
-PATTERNS = (*NEEDED, WEIGHTS, REPORT, "README.md")
+PATTERNS = (*NEEDED, WEIGHTS, REPORT, "README.md", "encoders/*/*")
 
 
 def check_run_files(folder: Path, source: str) -> RunFolder:
@@ -61,6 +61,8 @@ def save_run(run: RunFolder, folder: Path, name: str = "") -> list[Path]:
             raise RunError(f"{run.path} is not a whole run folder: {path.name} is missing. Copy it again, as a whole.")
     if (run.path / REPORT).exists():
         sources[REPORT] = run.path / REPORT
+    for path in sorted(run.encoders.glob("*/*")):
+        sources[path.relative_to(run.path).as_posix()] = path
     card = model_card(run, name or str(folder))
     written = []
     for part, source in sources.items():

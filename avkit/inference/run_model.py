@@ -15,6 +15,7 @@ from avkit.reading.boundary import reason_of
 from avkit.reading.tensors import check_finite, read_tensors
 from avkit.reading.text import parse_json, read_yaml
 from avkit.systems import make_config
+from avkit.systems.encoder_weights import stored_settings
 from avkit.training.earlier_weights import check_not_earlier
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFacts, RunFolder
@@ -68,16 +69,17 @@ def _build(folder: RunFolder, facts: RunFacts) -> AVModel:
         # the run's own weights are loaded afterwards
         options: Mapping[str, Any] = section.get("system") or {}
         system = make_config({key: None if key.endswith("weights") else x for key, x in options.items()})
-        return AVModel(
-            tasks=",".join(facts["tasks"]),
-            vocabulary=Vocabulary(**facts["vocabulary"]),
-            system=system,
-            heads=section.get("heads"),
-            interface=section.get("interface", "heads"),
-            prompts=section.get("prompts"),
-            features=facts.get("features"),
-            expert=facts.get("expert"),
-        )
+        with stored_settings(folder.encoders):
+            return AVModel(
+                tasks=",".join(facts["tasks"]),
+                vocabulary=Vocabulary(**facts["vocabulary"]),
+                system=system,
+                heads=section.get("heads"),
+                interface=section.get("interface", "heads"),
+                prompts=section.get("prompts"),
+                features=facts.get("features"),
+                expert=facts.get("expert"),
+            )
     except AvkitError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:

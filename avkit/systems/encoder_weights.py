@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from avkit.encoders.base import Encoder
+from avkit.encoders.settings import stored_settings as stored_settings
 from avkit.systems.base import System, SystemConfig
 
 #: Digits of a SHA-256 that are kept.
@@ -91,6 +92,12 @@ def check_encoder_weights(system: System) -> None:
                 f"Encoder {type(encoder).__name__} ({name}) has random weights and is frozen, so it would never learn "
                 f"anything. {_advice(name, system.config)}"
             )
+
+
+def save_settings(system: nn.Module, root: Path) -> None:
+    """Write what the encoders of a system need beside their weights into a folder, see `avkit.encoders.settings`."""
+    for encoder in encoders_in(system).values():
+        encoder.save_settings(root)
 
 
 def weights_facts(system: System) -> list[WeightsFacts]:

@@ -75,6 +75,8 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.facts = self.path / "run.json"
+        #: What encoders need beside their weights, see `avkit.encoders.settings`.
+        self.encoders = self.path / "encoders"
         self.history = self.path / "history.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
