@@ -67,7 +67,7 @@ def test_sizes_of_beats_are_kept(tmp_path):
     sizes = BEATsSizes(32, layers=1, heads=4, hidden=16, embedding=16, position_kernel=8, position_groups=4)
     BEATsAudio(sizes=sizes).save_settings(tmp_path)
     with stored_settings(tmp_path):
-        assert BEATsAudio().network.network.sizes == sizes
+        assert BEATsAudio().sizes == sizes
     assert BEATsAudio.__init__.__defaults__[-1].layers == 12
 
 

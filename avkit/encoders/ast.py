@@ -62,9 +62,11 @@ class ASTAudio(WindowAudioEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, seconds: float = 1.0) -> None:
         super().__init__(seconds)
-        self.network = ASTRows(pretrained)
-        self.width = int(self.network.network.config.hidden_size)
+        rows = ASTRows(pretrained)
+        self.network = rows
+        self.published = rows.published
+        self.width = int(rows.network.config.hidden_size)
 
     def save_settings(self, root: Path) -> None:
         """Write the sizes of the network and how it reads sound."""
-        self.network.published.save(root)
+        self.published.save(root)

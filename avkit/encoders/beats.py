@@ -110,13 +110,15 @@ class BEATsAudio(WindowAudioEncoder):
     ) -> None:
         super().__init__(seconds)
         stored = None if pretrained else find_settings("audio", "beats")
-        self.network = BEATsRows(pretrained, sizes if stored is None else _read_sizes(stored))
-        self.width = self.network.network.sizes.width
+        rows = BEATsRows(pretrained, sizes if stored is None else _read_sizes(stored))
+        self.network = rows
+        self.sizes = rows.network.sizes
+        self.width = self.sizes.width
 
     def save_settings(self, root: Path) -> None:
         """Write the sizes of the network."""
         path = settings_folder(root, "audio", "beats") / _SIZES_FILE
-        write_file(path, json.dumps(asdict(self.network.network.sizes)))
+        write_file(path, json.dumps(asdict(self.sizes)))
 
 
 def _read_sizes(folder: Path) -> BEATsSizes:

@@ -102,12 +102,14 @@ class CLAPAudio(WindowAudioEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, seconds: float = 1.0) -> None:
         super().__init__(seconds)
-        self.network = CLAPRows("clap", pretrained, project=True)
-        self.width = int(self.network.network.config.projection_dim)
+        rows = CLAPRows("clap", pretrained, project=True)
+        self.network = rows
+        self.published = rows.published
+        self.width = int(rows.network.config.projection_dim)
 
     def save_settings(self, root: Path) -> None:
         """Write the sizes of the network and how it reads sound."""
-        self.network.published.save(root)
+        self.published.save(root)
 
 
 class HTSATAudio(WindowAudioEncoder):
@@ -125,12 +127,14 @@ class HTSATAudio(WindowAudioEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, seconds: float = 1.0) -> None:
         super().__init__(seconds)
-        self.network = CLAPRows("htsat", pretrained, project=False)
-        self.width = int(self.network.network.config.hidden_size)
+        rows = CLAPRows("htsat", pretrained, project=False)
+        self.network = rows
+        self.published = rows.published
+        self.width = int(rows.network.config.hidden_size)
 
     def save_settings(self, root: Path) -> None:
         """Write the sizes of the network and how it reads sound."""
-        self.network.published.save(root)
+        self.published.save(root)
 
 
 class CLAPText(TextEncoder):

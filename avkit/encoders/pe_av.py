@@ -80,12 +80,14 @@ class PEAVAudio(WindowAudioEncoder):
 
     def __init__(self, pretrained: str | Path | bool | None = None, seconds: float = 1.0) -> None:
         super().__init__(seconds)
-        self.network = PEAVRows(pretrained)
-        self.width = int(self.network.head.proj.out_features)
+        rows = PEAVRows(pretrained)
+        self.network = rows
+        self.published = rows.published
+        self.width = int(rows.head.proj.out_features)
 
     def save_settings(self, root: Path) -> None:
         """Write the sizes of the network."""
-        self.network.published.save(root)
+        self.published.save(root)
 
 
 class PEAVVideo(WindowEncoder):
