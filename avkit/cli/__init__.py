@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "leaderboard": "published figures beside measured ones, per dataset; `add` and `verify` results",
     "report": "what joint training brings: runs of one task compared with a run of several",
     "predict": "the answers of a run for your videos: masks, captions, events, ...",
+    "demo": "a local page on which a run, or zero_shot, answers about videos dropped there",
     "index": "index a folder of videos with a run, so that they can be searched",
     "search": "find moments in indexed videos by text, by sound, or by a clip",
     "check": "which files of a dataset are on disk, which are missing, which features do not fit",

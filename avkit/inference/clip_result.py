@@ -67,10 +67,22 @@ class ClipResult(Result):
         self._read_pictures()
         paths = save_result(folder, self)
         if video:
-            clip = self.media or open_clip(self.source)
-            frames = overlay_frames(self._frames_at_full_size(clip), self)
-            paths["overlay"] = write_video(folder / "overlay.mp4", frames, self.fps or 1 / self.hop, clip)
+            paths["overlay"] = self.save_overlay(folder / "overlay.mp4")
         return paths
+
+    def save_overlay(self, path: Path | str, max_side: int | None = None) -> Path:
+        """Write the clip with the answers drawn on it, and with its sound.
+
+        Args:
+            path: File to write, an MP4.
+            max_side: Longer side in pixels at most; the clip's own where None.
+
+        Raises:
+            WriteError: If it cannot be written.
+        """
+        clip = self.media or open_clip(self.source)
+        frames = overlay_frames(self._shown_frames(clip, max_side), self)
+        return write_video(path, frames, self.fps or 1 / self.hop, clip)
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -136,11 +148,15 @@ class ClipResult(Result):
             steps += [step for step in shown_steps(answer) if step < self.steps]
         return steps
 
-    def _frames_at_full_size(self, clip: Clip) -> Iterator[tuple[float, Pixels]]:
+    def _shown_frames(self, clip: Clip, max_side: int | None) -> Iterator[tuple[float, Pixels]]:
         """The source's frames with their times in seconds; a still picture once per step."""
+        size = None
+        if max_side is not None and self.size is not None and max(self.size) > max_side:
+            scale = max_side / max(self.size)
+            size = (max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale)))
         if self.fps:
-            yield from iter_frames(clip)
+            yield from iter_frames(clip, size)
             return
-        _, picture = next(iter_frames(clip))
+        _, picture = next(iter_frames(clip, size))
         for step in range(self.steps):
             yield step * self.hop, picture

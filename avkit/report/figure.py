@@ -22,6 +22,8 @@ _WIDTH = 12.0
 #: Shares of the width at which the axis of time starts and ends.
 _LEFT = 0.105
 _RIGHT = 0.985
+#: Shares of the width of a timeline between which its time runs.
+TIME_SPAN = (_LEFT, _RIGHT)
 #: Inches of the axis of time.
 TIME_INCHES = (_RIGHT - _LEFT) * _WIDTH
 #: Inches of an average letter at the size of captions.

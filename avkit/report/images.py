@@ -154,10 +154,22 @@ def heat_picture(heat: NDArray[Any], size: tuple[int, int] | None) -> Pixels:
 
 def warm(image: Pixels, heat: NDArray[Any]) -> Pixels:
     """A frame (H, W, 3) with the upper part of a heat map glowing on it."""
-    level = heat_picture(heat, image.shape[:2])[..., None].astype(np.float32) / 255
+    color, share = _glow(heat, image.shape[:2])
+    return np.rint(image * (1 - share) + color * share).astype(np.uint8)
+
+
+def glow(heat: NDArray[Any], size: tuple[int, int]) -> Pixels:
+    """The upper part of a heat map as a transparent picture of `size`, uint8 RGBA (H, W, 4); see `warm`."""
+    color, share = _glow(heat, size)
+    return np.rint(np.concatenate([color, 255 * share], -1)).astype(np.uint8)
+
+
+def _glow(heat: NDArray[Any], size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Colour (H, W, 3) of a heat map, and its share of the picture (H, W, 1)."""
+    level = heat_picture(heat, size)[..., None].astype(np.float32) / 255
     share = 0.75 * ((level - 0.5) / 0.5).clip(0, 1)
-    glow = np.concatenate([np.full_like(level, 255), 220 * level, 40 * level], -1)
-    return np.rint(image * (1 - share) + glow * share).astype(np.uint8)
+    color = np.concatenate([np.full_like(level, 255), 220 * level, 40 * level], -1)
+    return color, share
 
 
 def cut_middle(image: Pixels, share: float) -> Pixels:

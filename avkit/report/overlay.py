@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a video with the answers drawn on them: sounding regions, class names, caption and answers."""
+"""Frames of a video with the answers drawn on them: heat, sounding regions, class names, caption and answers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from avkit.report.images import Layer, Pixels, palette, tint
+from avkit.report.images import Layer, Pixels, glow, palette, tint
 from avkit.report.records import Result
 from avkit.report.renderers.base import WHITE, ColoredLine
-from avkit.report.renderers.table import Regions, group_answers, step_regions, step_subtitle
+from avkit.report.renderers.table import Regions, group_answers, step_glow, step_regions, step_subtitle
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -31,9 +31,9 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
         result: What to draw; the step of a frame is the one its time falls into.
 
     Yields:
-        uint8 (H, W, 3), the frame with the mask of its step tinted and bordered, the classes and the caption of the
-        step at the bottom, questions and answers at the top. Text covers no more than a third of a picture, and is left
-        out where it would have to. A frame without anything to draw is unchanged.
+        uint8 (H, W, 3), the frame with the heat of its step glowing, its mask tinted and bordered, the classes and the
+        caption of the step at the bottom, questions and answers at the top. Text covers no more than a third of a
+        picture, and is left out where it would have to. A frame without anything to draw is unchanged.
     """
 
     @lru_cache(maxsize=4)
@@ -48,13 +48,15 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
 
 def step_layer(result: Result, step: int, size: tuple[int, int]) -> Layer:
     """All that is drawn during one step, for frames of `size` (height, width)."""
-    rgba = np.zeros((*size, 4), dtype=np.uint8)
+    canvas = Image.new("RGBA", size[::-1])
+    heat = step_glow(result, step)
+    if heat is not None:
+        canvas.alpha_composite(Image.fromarray(glow(heat, size)))
     regions = step_regions(result, step, size)
     names: ColoredLine = []
     if regions is not None:
-        rgba = tint(regions.labels, line=max(1, size[0] // 180))
+        canvas.alpha_composite(Image.fromarray(tint(regions.labels, line=max(1, size[0] // 180))))
         names = _class_names(regions)
-    canvas = Image.fromarray(rgba)
     _write(canvas, _headlines(result), top=True)
     _write(canvas, [names, [(step_subtitle(result, step), WHITE)]], top=False)
     return Layer.of(np.asarray(canvas))
