@@ -18,6 +18,8 @@ from rows import EPOCHS, Row, Words, main
 
 CONFIGS = Path(__file__).parents[1] / "avkit" / "configs"
 NARROW = {"width": 64, "channels": 64, "inner": 8, "length": 192}
+#: UniAV relates no classes, and learns the words of theirs.
+IN_WORDS = {"width": 64, "channels": 64, "length": 192, "text": "small", "text_weights": "null"}
 #: By task: data, group and size of the batch, steps, and the figures that are shown.
 TASKS = {
     "ave": ("ave", "whole", 32, 480, ["accuracy"]),
@@ -72,6 +74,7 @@ ROWS = {
     "avvp": Recipe("AV-Unified, general head", "avvp"),
     "unav": Recipe("UnAV", "davel", "unav_unav100", NARROW),
     "unav_sound": Recipe("UnAV, padding of its own", "davel", "unav_unav100", {**NARROW, "mixed": False}),
+    "uniav": Recipe("UniAV, one expert", "davel", "uniav_unav100", IN_WORDS),
     "ccnet": Recipe("CCNet", "davel", "ccnet/i3d", NARROW),
     "ccnet_sound": Recipe(
         "CCNet, padding of its own, gates that see none",

@@ -7,13 +7,16 @@ of classes are random.
 
 import importlib
 import sys
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from official_spatial import Adapter
-from torch import Tensor, nn
+from torch import Tensor
 
 from avkit.systems.uniav.experts import EXPERTS
 
@@ -57,8 +60,18 @@ def official_config(folder: Path, size: str = "official") -> dict[str, Any]:
 
 def text_features(classes: int) -> Tensor:
     """Random text features of length 1, (classes, 1536)."""
-    generator = torch.Generator().manual_seed(5)
-    return nn.functional.normalize(torch.randn(classes, PUBLISHED["text"], generator=generator), dim=1)
+    rows = np.random.default_rng(5).standard_normal((classes, PUBLISHED["text"]))
+    return torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True)).float()
+
+
+def weights_by_rule(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Weights that depend on their keys and shapes alone; gains of norms are around 1."""
+    weights = {}
+    for key, shape in shapes.items():
+        values = 0.1 * np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
+        is_gain = "norm" in key or ".ln" in key
+        weights[key] = torch.from_numpy(np.asarray(values + (is_gain and key.endswith("weight")))).float()
+    return weights
 
 
 def official_network(config: dict[str, Any]) -> Any:

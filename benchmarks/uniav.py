@@ -2,23 +2,34 @@
 """UniAV beside its authors' network: outputs, losses and gradients of every expert, with the same weights and videos.
 
     python benchmarks/uniav.py --official DIR [--size small]
+    python benchmarks/uniav.py --official DIR --record tests/uniav_official.json
 
 DIR holds `UniAV`, a checkout of ttgeng233/UniAV at commit dadff1bb3a85. Weights and features are random, and nothing is
 drawn at random in training. Networks are in float64; losses are in float32, in the authors' code too. Their evaluation
 of sounds (SED) squeezes the positions of 256 steps into 64, their training does not; ours does not either, so outputs
-of SED are compared as in training, and the difference of the evaluation is told.
+of SED are compared as in training, and the difference of the evaluation is told. `--record` writes what their network
+gives with small weights that a rule makes; `tests/test_uniav.py` holds ours against it where there is no checkout.
 """
 
 import argparse
 import importlib
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from official_uniav import official_config, official_network, official_outputs, our_outputs
+from official_uniav import (
+    official_config,
+    official_network,
+    official_outputs,
+    our_outputs,
+    text_features,
+    weights_by_rule,
+)
 from papers import checkout, without_chance
 from torch import Tensor
 
@@ -30,6 +41,8 @@ from avkit.systems.uniav.network import UniAV
 
 #: Largest difference that is called none.
 SAME = 1e-5
+#: Of so many numbers one is recorded.
+STRIDE = 499
 
 
 @dataclass
@@ -61,20 +74,27 @@ class Videos:
 
 def make_videos(config: dict[str, Any], section: dict[str, Any]) -> Videos:
     """Three videos of different lengths with events of all durations."""
-    generator = torch.Generator().manual_seed(7)
+    random = np.random.default_rng(7)
     most = section["dataset"]["max_seq_len"]
     lengths = [most, most // 2 + 3, most // 4 + 1]
     shapes = [(len(lengths), most, config["model"][name]) for name in ("input_dim_V", "input_dim_A")]
-    visual, audio = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    visual, audio = (torch.from_numpy(random.standard_normal(shape)) for shape in shapes)
     segments = []
     labels = []
     for length in lengths:
-        starts = torch.rand(6, generator=generator) * length * 0.7
-        sizes = torch.rand(6, generator=generator) ** 2 * (length - starts) + 1.0
+        starts = torch.from_numpy(random.random(6) * length * 0.7).float()
+        sizes = torch.from_numpy(random.random(6) ** 2).float() * (length - starts) + 1.0
         segments.append(torch.stack([starts, (starts + sizes).clamp(max=length)], 1))
-        labels.append(torch.randint(section["dataset"]["num_classes"], (6,), generator=generator))
+        labels.append(torch.from_numpy(random.integers(0, section["dataset"]["num_classes"], 6)))
     keep = (torch.arange(most) < torch.tensor(lengths)[:, None])[..., None]
-    return Videos(visual * keep, audio * keep, lengths, segments, labels, section["clip_class_feature"].double())
+    return Videos(
+        visual * keep,
+        audio * keep,
+        lengths,
+        segments,
+        labels,
+        text_features(section["dataset"]["num_classes"]).double(),
+    )
 
 
 def official_losses(network: Any, name: str, videos: Videos, section: dict[str, Any]) -> dict[str, Tensor]:
@@ -166,17 +186,46 @@ def compare_training(name: str, ours: UniAV, theirs: Any, videos: Videos, sectio
     return differences
 
 
+def samples(outputs: Iterable[Tensor]) -> list[list[float]]:
+    """Some numbers of each output."""
+    return [output.detach().double().flatten()[::STRIDE].round(decimals=8).tolist() for output in outputs]
+
+
+def record(theirs: Any, config: dict[str, Any], path: Path) -> None:
+    """Write what the authors' network gives, and the facts that are needed to ask ours the same."""
+    shapes = {key: list(tensor.shape) for key, tensor in theirs.state_dict().items()}
+    theirs.load_state_dict(weights_by_rule(shapes))
+    cases = {}
+    for name, expert in EXPERTS.items():
+        section = config["model"]["task_cfg"][expert.section]
+        videos = make_videos(config, section)
+        losses = official_losses(theirs.train(), name, videos, section)
+        cases[name] = {
+            "section": {part: section[part] for part in ("dataset", "train_cfg")},
+            "losses": {key: float(value.detach()) for key, value in losses.items()},
+            "outputs": samples(official_outputs(theirs, name, videos.inputs)),
+        }
+    model = {key: config["model"][key] for key in ("n_head", "input_dim_V", "input_dim_A")}
+    facts = {"source": UniAV.source, "model": model, "shapes": shapes, "cases": cases}
+    path.write_text(json.dumps(facts) + "\n")
+
+
 def main() -> None:
     """Print the differences; exit with 1 where one is larger than `SAME`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=Path, required=True, help="folder that holds UniAV")
     parser.add_argument("--size", choices=["small", "official"], default="official")
+    parser.add_argument("--record", type=Path, help="file to write; the size is small")
     options = parser.parse_args()
+    size = "small" if options.record else options.size
     folder = (options.official / "UniAV").resolve()
     is_wrong = False
     with checkout(folder, torch.device("cpu")):
-        config = official_config(folder, options.size)
+        config = official_config(folder, size)
         theirs = without_chance(official_network(config)).double()
+        if options.record:
+            record(theirs, config, options.record)
+            return
         for name in EXPERTS:
             differences = compare(name, theirs, config)
             squeezed = differences.pop("outputs in evaluation") if name == "SED" else None

@@ -2,6 +2,10 @@
 """UniAV: one expert of three, classes in words, official weights out and back, and what it learns."""
 
 import hashlib
+import importlib
+import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +115,34 @@ def test_each_expert_of_a_checkpoint_answers_with_its_own_layers():
         assert all(torch.equal(back[key], state[key]) for key in state)
     assert not torch.allclose(answers["AVEL"], answers["TAL"])
     assert not torch.allclose(answers["AVEL"], answers["SED"])
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The script that runs the authors' network, as far as it needs none."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    before = set(sys.modules)
+    yield importlib.import_module("uniav")
+    for name in {"uniav", "papers", "official_uniav", "official_spatial"} - before:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_outputs_and_losses_are_the_recorded_ones_of_the_authors(benchmark, name):
+    recorded = json.loads(Path(__file__).with_name("uniav_official.json").read_text())
+    section = recorded["cases"][name]["section"]
+    state = benchmark.weights_by_rule(recorded["shapes"])
+    options = {"heads": recorded["model"]["n_head"], "length": section["dataset"]["max_seq_len"]}
+    network = benchmark.without_chance(UniAV.from_official(state, expert=name, **options)).double()
+    assert network.official_shapes() == {key: tuple(shape) for key, shape in recorded["shapes"].items()}
+    videos = benchmark.make_videos({"model": recorded["model"]}, section)
+    with torch.no_grad():
+        found = benchmark.samples(benchmark.our_outputs(network, videos.inputs))
+        losses = benchmark.our_losses(network, videos, section)
+    for ours, theirs in zip(found, recorded["cases"][name]["outputs"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    for ours, theirs in (("classes", "cls_loss"), ("segments", "reg_loss"), ("loss", "final_loss")):
+        assert losses[ours].item() == pytest.approx(recorded["cases"][name]["losses"][theirs], abs=1e-5)
 
 
 def test_keys_of_experts():
