@@ -42,7 +42,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", metavar="STAGE=PATH", help="as in avkit predict, such as sound=yamnet.safetensors")
     p.add_argument("--names", metavar="FILE", help="as in avkit predict")
     p.add_argument("--parts", metavar="STAGE=MODEL", help="as in avkit predict, of zero_shot")
-    p.add_argument("--offline", action="store_true", help="of zero_shot: download nothing")
     p.add_argument("--accept_licence", default="", metavar="NAME", help="of zero_shot: a licence that you accept")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     add_switches(p)
