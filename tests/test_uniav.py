@@ -243,6 +243,20 @@ def test_rows_of_a_file_are_frozen_and_named(rows):
     check_encoder_weights(make_system(text="class_prompts", text_width=7, train_encoders=True))
 
 
+def test_a_training_starts_from_converted_weights(rows, tmp_path):
+    network = make(drop_path=0.0)
+    network.save(tmp_path / "w.safetensors")
+    given = {"weights": str(tmp_path / "w.safetensors"), "text": "class_prompts", "text_width": 7}
+    system = make_system(**given, text_weights=str(rows))
+    assert torch.equal(system.network.decoder.logits.text.weight, network.decoder.logits.text.weight)
+    with pytest.raises(DataError, match=r"it has expert AVEL and not SED\. Pass --model\.system\.expert AVEL"):
+        make_system(**given, text_weights=str(rows), expert="SED")
+    with pytest.raises(
+        DataError, match=r"reads text features of width 7, and those of --model\.system\.text small have"
+    ):
+        make_system(weights=given["weights"])
+
+
 def test_files_of_text_features_that_do_not_fit(rows, tmp_path):
     with pytest.raises(DataError, match=r"features \(3, 7\); the run has 4 classes and features of width 7"):
         read_class_features(rows, 4, 7)

@@ -110,15 +110,15 @@ class UniAV(EventNetwork):
         if self.unused:
             return {key: tuple(tensor.shape) for key, tensor in self.unused.items()}
         shapes = {}
-        for name, expert in EXPERTS.items():
-            for key, tensor in self.state_dict().items():
-                own = self.official_name(key)
-                if name == self.expert or expert_of(own) is None:
-                    continue
+        own = {key: x for key, x in self.state_dict().items() if expert_of(self.official_name(key))}
+        others = [name for name in EXPERTS if name != self.expert]
+        for name in others:
+            for key, tensor in own.items():
+                official = name_for(name, super().official_name(key))
                 shape = tuple(self.to_official_tensor(key, tensor).shape)
-                if own.startswith("reg_head."):
-                    shape = (expert.outputs, *shape[1:])
-                shapes[name_for(name, super().official_name(key))] = shape
+                if official.startswith("reg_head."):
+                    shape = (EXPERTS[name].outputs, *shape[1:])
+                shapes[official] = shape
         return shapes
 
     @classmethod

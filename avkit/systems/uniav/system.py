@@ -10,6 +10,7 @@ from torch import nn
 from avkit.batch import Batch, FeatureWidths
 from avkit.encoders import build_text_encoder
 from avkit.encoders.base import TextEncoder
+from avkit.errors import DataError
 from avkit.nn.event_levels import EventLevel
 from avkit.systems.base import Encoded, RunContext, freeze_pretrained
 from avkit.systems.checkpoints import OfficialNetwork
@@ -77,6 +78,22 @@ class UniAVSystem(EventSystem):
             expert = find_expert(config.expert)
             return ClassPrompts(self.sentences, config.text_width, config.text_weights, expert)
         return build_text_encoder(config.text, config.text_weights, unique_words(self.sentences))
+
+    def start_from(self, path: str) -> None:
+        """Take converted weights.
+
+        Raises:
+            DataError: If they read other text features, or are of a network that was built otherwise.
+        """
+        own = self.text.width
+        theirs = UniAV.load(path).built_with["text"]
+        if theirs != own:
+            raise DataError(
+                f"{path} reads text features of width {theirs}, and those of --model.system.text {self.config.text} "
+                f"have {own}. Pass --model.system.text {CLASS_PROMPTS} --model.system.text_weights hub, or what it was "
+                "trained with."
+            )
+        super().start_from(path)
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> list[EventLevel]:
         """Events at every point of the pyramid, of the classes that the sentences name."""
