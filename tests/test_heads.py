@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from avkit.batch import Tokens, Vocabulary
-from avkit.heads.answer import AnswerHead, Grounding
+from avkit.heads.answer import AnswerHead
 from avkit.heads.base import HeadInputs
 from avkit.heads.caption import CaptionDecoder
 from avkit.heads.mask import MaskDecoder
+from avkit.heads.question import Grounding
 from avkit.heads.region import RegionTokens
 from avkit.nn.losses import balanced_cross_entropy, dice_loss, focal_loss, mask_loss, mentions_loss
 from avkit.nn.pooling import shrink

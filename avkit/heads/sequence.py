@@ -132,6 +132,8 @@ class SequenceDecoder(SentenceWriter):
     ) -> Tensor:
         """Features after each token of rows (N, L) that start at place `turn`, (N, L, D)."""
         x = self.scores.embed(rows, form, memory.names) + self.position[turn : turn + rows.shape[1]]
+        if memory.opening is not None and not turn:
+            x = torch.cat([x[:, :1] + memory.opening[:, None], x[:, 1:]], 1)
         own_mask = None
         prefix = 0
         if memory.text is not None and memory.text_valid is not None:

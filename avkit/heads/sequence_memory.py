@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sequence decoder reads: the tokens of the backbone, aligned in time and place with the rows it writes."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avkit.batch import Tokens
-from avkit.heads.class_table import ClassTable
 from avkit.heads.forms.base import Form
 from avkit.heads.mask import PixelDecoder
 from avkit.heads.mentions import Mentions
+from avkit.heads.question import QuestionReader
+from avkit.nn.decoder_layer import mlp
 from avkit.nn.position import grid_code, time_code
 
 #: Cells along the side of a picture from which blocks of masks are read, at least.
@@ -30,6 +30,7 @@ class Memory:
         bias: What is added to the scores of attention, (N, M): minus infinity where a token is padding.
         text: Tokens that stand before each row, (N, L, D), or None.
         text_valid: bool (N, L), or None.
+        opening: What is added to the first token of each row, (N, D), or None.
         names: Features of the names of classes, (K, D), or None.
         evidence: Of rows of steps, how much each class is heard, seen, and both, (N, K, 3), or None.
         mentions: Of sentences, log-odds of each word's being in it, (N, words), or None.
@@ -39,17 +40,28 @@ class Memory:
     bias: Tensor
     text: Tensor | None = None
     text_valid: Tensor | None = None
+    opening: Tensor | None = None
     names: Tensor | None = None
     evidence: Tensor | None = None
     mentions: Tensor | None = None
 
     def rows(self, kept: Tensor) -> "Memory":
         """Of the rows that are kept, bool or int64 (N,)."""
-        text = None if self.text is None else self.text[kept]
-        text_valid = None if self.text_valid is None else self.text_valid[kept]
-        evidence = None if self.evidence is None else self.evidence[kept]
-        mentions = None if self.mentions is None else self.mentions[kept]
-        return Memory(self.tokens[kept], self.bias[kept], text, text_valid, self.names, evidence, mentions)
+        return Memory(
+            self.tokens[kept],
+            self.bias[kept],
+            _rows(self.text, kept),
+            _rows(self.text_valid, kept),
+            _rows(self.opening, kept),
+            self.names,
+            _rows(self.evidence, kept),
+            _rows(self.mentions, kept),
+        )
+
+
+def _rows(value: Tensor | None, kept: Tensor) -> Tensor | None:
+    """The rows that are kept, where there are any."""
+    return None if value is None else value[kept]
 
 
 class MemoryReader(nn.Module):
@@ -57,7 +69,8 @@ class MemoryReader(nn.Module):
 
     All kinds of tokens are brought to one scale, and say of which kind they are, where in the picture and, for rows of
     clips, when. Attention starts out shared evenly by the kinds: the one sound of a step weighs as much as all of its
-    patches. Rows of clips read a table of classes too: attention cannot count, since its weights add up to one.
+    patches, and of these most where they fit the sound. A question is read in the light of the clip beforehand, as
+    the head of answers reads it: attention alone cannot count, since its weights add up to one.
 
     Args:
         width: Width D of the tokens.
@@ -67,11 +80,13 @@ class MemoryReader(nn.Module):
 
     def __init__(self, width: int, words: int, whole_clips: bool) -> None:
         super().__init__()
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "frame", "patches", "text")})
-        self.kind = nn.Parameter(torch.randn(6, width) * 0.5)
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "frame", "patches")})
+        self.kind = nn.Parameter(torch.randn(4, width) * 0.5)
         self.rare = nn.Parameter(torch.full((2,), -2.0))  # most classes are absent from most steps
+        self.fit = nn.Parameter(torch.ones(()))
         self.mentions = Mentions(width, words) if words else None
-        self.table = ClassTable(width) if whole_clips else None
+        self.question = QuestionReader(width) if whole_clips else None
+        self.opening = mlp(4 * width, 2 * width, width) if whole_clips else None
 
     def forward(self, tokens: Tokens, form: Form) -> Memory:
         """The memory of the rows of a form."""
@@ -81,7 +96,7 @@ class MemoryReader(nn.Module):
         place = 0.5 * grid_code(tokens.grid, tokens.patches)
         kinds = [(audio + self.kind[0])[:, :, None], (frame + self.kind[1])[:, :, None], patches + self.kind[2] + place]
         memory = torch.cat(kinds, 2)
-        share = torch.cat([torch.full_like(kind[:, :, :, 0], -math.log(kind.shape[2])) for kind in kinds], 2)
+        share = F.pad(self._shares(audio, patches), (2, 0))  # log of 1 for the sound and for the frame
         if form.per_step:
             evidence = None if tokens.names is None else self._evidence(audio, patches, tokens.names).flatten(0, 1)
             mentions = None
@@ -92,25 +107,16 @@ class MemoryReader(nn.Module):
             )
         memory = rearrange(memory + time_code(tokens.audio)[:, None], "b t m d -> b (t m) d")
         bias = share.masked_fill(~tokens.valid[..., None], -torch.inf).flatten(1)
-        if tokens.names is not None and self.table is not None:
-            classes, share_of_classes = self._classes(self.table, audio, patches, tokens.names, tokens)
-            memory = torch.cat([memory, classes], 1)
-            bias = torch.cat([bias, share_of_classes], 1)
-        if tokens.text is None:
+        if tokens.text is None or self.question is None or self.opening is None:
             return Memory(memory, bias, names=tokens.names)
-        # words carry no place, by which they would match the steps of the same number; the text encoder knows it
-        text = self.norms["text"](tokens.text) + self.kind[3]
-        return Memory(memory, bias, text, tokens.text_valid, tokens.names)
+        question = self.question.read(tokens)
+        words = question.words + self.kind[3]
+        return Memory(memory, bias, words, tokens.text_valid, self.opening(question.summary), tokens.names)
 
-    def _classes(
-        self, table: ClassTable, audio: Tensor, patches: Tensor, names: Tensor, tokens: Tokens
-    ) -> tuple[Tensor, Tensor]:
-        """A token per class and one for all, (B, K + 1, D), and their bias, which weighs both as all steps together."""
-        classes, summary = table(audio, patches, names, tokens.grid, tokens.valid)
-        steps = tokens.valid.sum(1, keepdim=True).to(audio.dtype).log()
-        shares = [steps - math.log(classes.shape[1])] * classes.shape[1]
-        rows = torch.cat([classes + self.kind[4], (summary + self.kind[5])[:, None]], 1)
-        return rows, torch.cat([*shares, steps], 1)
+    def _shares(self, audio: Tensor, patches: Tensor) -> Tensor:
+        """Log of the share of each patch among those of its step, (B, T, P): larger where it fits the sound."""
+        match = torch.einsum("btd,btpd->btp", audio, patches) / audio.shape[-1] ** 0.5
+        return (self.fit * match).log_softmax(-1)
 
     def _evidence(self, audio: Tensor, patches: Tensor, names: Tensor) -> Tensor:
         """Log-odds that a class is heard and that it is seen, by the match with its name, and of both."""
