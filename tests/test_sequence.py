@@ -483,21 +483,33 @@ def test_an_answer_is_written():
         assert net.eval()(given)["answer"] == given.targets["answer"]
 
 
-def test_words_of_a_question_match_no_step_by_their_number():
-    """A word is read as itself wherever it stands, and a table of classes is read beside the steps."""
+def test_a_question_is_read_in_the_light_of_its_clip_and_in_order():
+    """What a row starts from depends on the sound, on the pictures and on the order of the words."""
     net, given = model("avqa").eval(), batch("avqa", 2)
     with torch.no_grad():
         tokens = net.system.tokens(given)
         form = net.system.decoder.codec.form("answer")
-        memory = net.system.decoder.read(tokens, form)
-        turned = net.system.decoder.read(replace(tokens, text=tokens.text.flip(1)), form)
-    torch.testing.assert_close(memory.text.flip(1), turned.text)
-    steps = tokens.valid.sum(1)
-    classes = len(VOCABULARY.classes)
-    assert memory.tokens.shape[1] == tokens.valid.shape[1] * (2 + tokens.patches.shape[2]) + classes + 1
-    shares = memory.bias[:, -classes - 1 :].exp()
-    torch.testing.assert_close(shares[:, :-1].sum(1), steps.float())
-    torch.testing.assert_close(shares[:, -1], steps.float())
+        opening = net.system.decoder.read(tokens, form).opening
+        others = [
+            replace(tokens, audio=tokens.audio.flip(0)),
+            replace(tokens, patches=tokens.patches.flip(0)),
+            replace(tokens, text=tokens.text.flip(1)),
+        ]
+        for other in others:
+            assert not torch.allclose(net.system.decoder.read(other, form).opening, opening, atol=1e-4)
+
+
+def test_patches_of_a_step_share_attention_by_their_fit_to_the_sound():
+    net, given = model("ssl").eval(), batch("ssl", 2)
+    with torch.no_grad():
+        tokens = net.system.tokens(given)
+        reader = net.system.decoder.read
+        memory = reader(tokens, net.system.decoder.codec.form("boxes"))
+        fit = (reader.norms["audio"](tokens.audio)[:, :, None] * reader.norms["patches"](tokens.patches)).sum(-1)
+    shares = memory.bias.exp()
+    torch.testing.assert_close(shares[:, :2], torch.ones_like(shares[:, :2]))
+    torch.testing.assert_close(shares[:, 2:].sum(1), torch.ones(len(shares)))
+    assert shares[:, 2:].argmax(1).tolist() == fit.flatten(0, 1).argmax(1).tolist()
 
 
 def test_a_word_that_is_mentioned_is_likelier_at_every_place():
