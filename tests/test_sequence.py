@@ -512,6 +512,32 @@ def test_patches_of_a_step_share_attention_by_their_fit_to_the_sound():
     assert shares[:, 2:].argmax(1).tolist() == fit.flatten(0, 1).argmax(1).tolist()
 
 
+def test_events_that_are_ranked_are_written_though_they_are_unlikely():
+    """Every class above the least chance is written, each once; where none is, the row ends at once."""
+    net, given = model("davel").eval(), batch("davel", 2)
+    scores = net.system.decoder.scores
+    form = net.system.decoder.codec.form("dense")
+    first, count = form.alphabet.spans["class"]
+
+    def written(chances):
+        def constant(x, form, slot, memory):
+            values = form.alphabet.spans[form.slots[slot]][1]
+            row = torch.zeros(1 + values)
+            row[-1] = 9.0  # events last to the end of the step
+            if slot == 0:
+                row[1:] = torch.logit(torch.tensor(chances + [0.0] * (values - len(chances))))
+            return row.expand(*x.shape[:2], -1)
+
+        scores.forward = constant
+        with torch.no_grad():
+            return net.system.decoder.write(net.system.tokens(given), "dense").tokens
+
+    rows = written([0.2, 0.01, 0.9, 0.06])
+    for row in rows:
+        assert (row[1::3][:3] - first).tolist() == [0, 2, 3]
+    assert written([0.04] * (count - 1)).shape[1] == 2  # the form and the end
+
+
 def test_a_word_that_is_mentioned_is_likelier_at_every_place():
     net, given = model("ra_ssu").eval(), batch("ra_ssu", 2)
     decoder = net.system.decoder

@@ -162,9 +162,9 @@ class SequenceDecoder(SentenceWriter):
     def write(self, tokens: Tokens, form: str, task: str = "", cache: bool = True) -> Written:
         """Write the likeliest of the allowed tokens until every row has ended.
 
-        A row whose items are a set ends where that is likelier than not; else the next item is the first that is
-        likelier to be there than not, or the likeliest where none is. The blocks of a mask are those whose overlap with
-        the true mask is expected to be largest.
+        Of a set the next item is the first that is likelier than `least_chance` of the form. Where none is, the row
+        ends, or the likeliest is written, whichever is likelier; of ranked items it ends. The blocks of a mask are
+        those whose overlap with the true mask is expected to be largest.
 
         Args:
             tokens: Tokens of the backbone.
@@ -211,9 +211,10 @@ class SequenceDecoder(SentenceWriter):
         chance = best.values.exp()
         if as_set:
             odds = scores[:, 1:].masked_fill(log_p[:, 1:].isinf(), -torch.inf)
-            there = odds > 0
+            there = odds.sigmoid() > form.least_chance
             likeliest = torch.where(there.any(1), there.int().argmax(1), odds.argmax(1))
-            chosen = torch.where(log_p[:, 0].exp() >= 0.5, 0, 1 + likeliest)
+            ends = ~there.any(1) & ((log_p[:, 0].exp() >= 0.5) | (form.least_chance < 0.5))
+            chosen = torch.where(ends, 0, 1 + likeliest)
             chance = torch.where(chosen > 0, scores.gather(1, chosen[:, None])[:, 0].sigmoid(), log_p[:, 0].exp())
         return _Next(torch.where(chosen == 0, END, first + chosen - 1), chance, log_p)
 

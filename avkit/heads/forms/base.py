@@ -75,6 +75,8 @@ class Form(ABC):
     #: Whether the items are a set, written in the order of their first slot. Each value of that slot is then there or
     #: not, whatever the values after it.
     ascending: ClassVar[bool] = False
+    #: Of a set: the smallest probability at which an item is written. Below one half where items are ranked by it.
+    least_chance: ClassVar[float] = 0.5
     #: Whether a row is a sentence of words.
     sentence: ClassVar[bool] = False
     #: Smallest and largest number of items of a row.

@@ -86,13 +86,14 @@ class DenseEventForm(Form):
     """`davel`: each class that happens in the step, with the part in which it starts and the one in which it ends.
 
     An event that lasts for several steps goes on from one to the next, so that it has no longest length. Events of one
-    class that overlap are written as one.
+    class that overlap are written as one. Events are ranked by their probability, so unlikely ones are written too.
     """
 
     slots = ("class", "start", "end")
     per_step = True
     ascending = True
-    max_items = 8
+    least_chance = 0.05
+    max_items = 24
 
     def bounds(self, slot: int, item: list[Tensor], before: list[Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """An event ends after it started; one of the same class starts after the end of the one before."""
