@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder, WindowEncoder
-from avkit.encoders.pretrained import load_weights
 from avkit.encoders.table import ENCODERS as ENCODERS
 from avkit.encoders.table import EncoderEntry as EncoderEntry
 from avkit.encoders.table import Kind, find_entry
@@ -102,11 +101,13 @@ def _construct(
             encoder = encoder_class(pretrained=pretrained, **entry.arguments, **options)
         encoder.weights_from = str(pretrained) if pretrained else None
         return encoder
-    _check_own_weights(kind, name, pretrained)
+    path = _own_file(kind, name, pretrained) if pretrained else None
     vocabulary = {"words": words} if kind == "text" else {}
     encoder = encoder_class(**vocabulary, **entry.arguments, **options)
-    if pretrained:
-        load_weights(encoder, pretrained)
+    if path is not None:
+        from avkit.encoders.small_weights import load_small
+
+        load_small(encoder, path)
         encoder.weights_from = str(pretrained)
     return encoder
 
@@ -137,12 +138,17 @@ def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
     return part(entry.arguments["name"]) if entry.library else part
 
 
-def _check_own_weights(kind: Kind, name: str, pretrained: str | None) -> None:
-    """Refuse weights other than a file for an encoder that is trained from scratch."""
-    if not pretrained or Path(pretrained).is_file():
-        return
+def _own_file(kind: Kind, name: str, pretrained: str) -> Path:
+    """The weight file of an encoder that is trained from scratch: a user's, or the one that comes with avkit."""
+    from avkit.encoders.small_weights import SCENES, scene_weights
+
+    if name == "small" and pretrained == SCENES:
+        return scene_weights(kind)
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    ours = f"{SCENES!r}, weights that come with avkit, or " if name == "small" else ""
     others = [other for other, entry in ENCODERS[kind].items() if entry.module != _FROM_SCRATCH]
     raise ValueError(
-        f"{kind} encoder {name!r} has no pretrained weights {pretrained!r}; it takes a file of yours. "
+        f"{kind} encoder {name!r} has no pretrained weights {pretrained!r}; it takes {ours}a file of yours. "
         f"Leave it empty, or choose one of {', '.join(others)}."
     )

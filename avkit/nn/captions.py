@@ -28,13 +28,12 @@ def written_captions(batch: Batch) -> WrittenCaptions:
     """Captions of the batch's targets; a step whose caption is empty or blank has none."""
     length = batch.valid.shape[1]
     texts = []
-    steps = torch.zeros(len(batch), length, dtype=torch.bool)
-    for row, clip in zip(steps, batch.targets["caption"], strict=True):
-        for step, text in enumerate(clip):
-            if text.strip():
-                texts.append(text)
-                row[step] = True
-    return WrittenCaptions(texts, steps.to(batch.valid.device))
+    steps = []
+    for clip in batch.targets["caption"]:
+        written = [bool(text.strip()) for text in clip]
+        steps.append([*written, *[False] * (length - len(clip))])
+        texts += [text for text, is_there in zip(clip, written, strict=True) if is_there]
+    return WrittenCaptions(texts, torch.tensor(steps, dtype=torch.bool, device=batch.valid.device))
 
 
 def group_by_clip(texts: Sequence[str], batch: Batch) -> list[list[str]]:

@@ -80,10 +80,8 @@ class WordTokenizer:
 def pad_rows(rows: Sequence[Sequence[int]], padding: int) -> Tensor:
     """Rows of `<start> ... <end>` as one tensor, int64 (N, L); (0, 2) if there is none."""
     length = max((len(row) for row in rows), default=2)
-    padded = torch.full((len(rows), length), padding)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = torch.tensor(row)
-    return padded
+    padded = [[*row, *[padding] * (length - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), length)
 
 
 def until(row: list[int], end: int) -> list[int]:
