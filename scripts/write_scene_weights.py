@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the weights of small encoders that come with avkit, from a run that was trained on its scenes.
 
-    avkit fit --tasks all --name encoders --seed_everything 11 --data.steps_per_epoch 1000 --trainer.max_epochs 5
-    python scripts/write_scene_weights.py runs/encoders
+avkit fit --tasks all --name encoders --seed_everything 11 --data.steps_per_epoch 1000 --trainer.max_epochs 5
+python scripts/write_scene_weights.py runs/encoders
 """
 
 import argparse

@@ -39,6 +39,7 @@ from avkit.training.domain import domains_of
 from avkit.training.lightning_signals import SignalConnector
 from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel
+from avkit.training.progress import use_lines
 from avkit.training.run_folder import FORMAT, RunFacts, RunFolder
 from avkit.training.stored_facts import stored_record
 
@@ -193,6 +194,7 @@ class AVCLI(LightningCLI):
         trainer = L.Trainer(**{**TRAINER, **options, **processes})
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         trainer._signal_connector = SignalConnector(trainer)
+        use_lines(trainer)
         return trainer
 
     def attach(self, run: RunFolder, *, training: bool) -> None:
@@ -200,15 +202,21 @@ class AVCLI(LightningCLI):
         trainer: L.Trainer = self.trainer
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         trainer._signal_connector = SignalConnector(trainer)
-        if not training:
-            return
         given = self.config.trainer
+        if not training:
+            if not given.callbacks:
+                use_lines(trainer)
+            return
         if given.default_root_dir is None:
             vars(trainer)["_default_root_dir"] = str(run.path)
         if given.logger:
             place_loggers(trainer, run, given.logger)
         added = training_callbacks(
-            run, self.config.save_minutes, self.config.save_steps, main_process=trainer.is_global_zero
+            run,
+            self.config.save_minutes,
+            self.config.save_steps,
+            main_process=trainer.is_global_zero,
+            tests=self.config.report,
         )
         kept = self._given_callbacks(run)
         if not given.enable_checkpointing:

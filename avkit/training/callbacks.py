@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks of training: checkpoints that are never half written, and the progress bar."""
+"""Callbacks of training: checkpoints that are never half written, history and progress."""
 
 import errno
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from avkit.batch import Batch
 from avkit.errors import FileError, RunError
 from avkit.files import atomic
 from avkit.reading.tensors import read_torch
 from avkit.training.history import History, read_history
 from avkit.training.last_checkpoint import LastCheckpoint
 from avkit.training.plateau import PlateauUpdate
+from avkit.training.progress import progress
 from avkit.training.run_folder import RunFolder
 from avkit.training.weights_file import write_weights
 
-__all__ = ["AtomicCheckpointIO", "History", "LastCheckpoint", "TaskProgressBar", "read_history", "training_callbacks"]
+__all__ = ["AtomicCheckpointIO", "History", "LastCheckpoint", "read_history", "training_callbacks"]
 
 #: Blocks of a megabyte by which the reason of a failed write is found.
 _PROBE_BLOCKS = 64
@@ -107,34 +106,9 @@ def _write(path: Path, checkpoint: dict[str, Any]) -> None:
         raise OSError(errno.EIO, f"torch cannot write it: {e}") from e
 
 
-class TaskProgressBar(RichProgressBar):
-    """A rich bar that shows the task of the step and its loss."""
-
-    #: Benchmark of the last training step: its task, and dataset where the task has several.
-    task = ""
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        """Remember the task of the step."""
-        self.task = batch.benchmark
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-
-    def get_metrics(
-        self, trainer: L.Trainer, pl_module: L.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """The task, its loss, and the score of the last validation."""
-        metrics: dict[str, int | str | float | dict[str, float]] = {}
-        loss = trainer.callback_metrics.get(f"train/{self.task}/loss")
-        if loss is not None:
-            metrics["task"] = self.task
-            metrics["loss"] = f"{float(loss):.3f}"
-        metrics |= super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
-def training_callbacks(run: RunFolder, minutes: float, steps: int, *, main_process: bool) -> list[Callback]:
+def training_callbacks(
+    run: RunFolder, minutes: float, steps: int, *, main_process: bool, tests: bool
+) -> list[Callback]:
     """The callbacks of a fit: checkpoints in every process, history and progress bar in the main one.
 
     Args:
@@ -142,9 +116,10 @@ def training_callbacks(run: RunFolder, minutes: float, steps: int, *, main_proce
         minutes: Minutes between two saves of the last checkpoint.
         steps: Steps between two saves of the last checkpoint; 0 for saves by the clock only.
         main_process: Whether this is the main process.
+        tests: Whether a test follows.
     """
     best = ModelCheckpoint(run.checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
     last = LastCheckpoint(run, minutes, steps)
     if not main_process:
         return [PlateauUpdate(), best, last]
-    return [History(run), PlateauUpdate(), best, last, TaskProgressBar(leave=True)]
+    return [History(run), PlateauUpdate(), best, last, progress(tests=tests)]
