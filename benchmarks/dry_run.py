@@ -2,13 +2,19 @@
 """What `avkit fit --dry_run` says of memory and time beside what steps with whole batches take on a CPU.
 
 Memory is that of the process at its peak, with Python and libraries. Each measurement has a process of its own.
-Usage: python benchmarks/dry_run.py
+With `--root DIR`, where `scenes_board.py` has exported scenes, systems on stored features and the others of the board
+are measured too.
+
+    python benchmarks/dry_run.py [--root DIR]
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import scenes_board
 
 #: Words of trainings by name.
 TRAININGS = {
@@ -19,6 +25,20 @@ TRAININGS = {
     "SSUFormer, ra_ssu, 128 pixels, 8 clips": "--tasks ra_ssu --model.system.name ssuformer --data.image_size 128 "
     "--data.batch_size.trimmed 8 --data.batch_size.whole 8",
 }
+#: Systems of the board of scenes, by the names of their runs.
+BOARD = ("ccnet", "tspm", "han", "psp", "ez_vsl", "tpavi", "avsegformer")
+
+
+def trainings(root):
+    """Words of all trainings by name."""
+    rows = {name: words.split() for name, words in TRAININGS.items()}
+    if root is None:
+        return rows
+    for entry in scenes_board.entries(root):
+        if entry.key in BOARD:
+            name = f"{entry.method}, {entry.row.task}, {entry.budget.batch} clips"
+            rows[name] = scenes_board.command(entry, Path("unused"), 0)[1:]
+    return rows
 
 
 def measure(kind, words):
@@ -49,16 +69,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", nargs="?", choices=["said", "real"])
     parser.add_argument("words", nargs=argparse.REMAINDER)
+    parser.add_argument("--root", type=Path)
     options = parser.parse_args()
     if options.kind:
         print(json.dumps(measure(options.kind, options.words)))
         return
     print("| training | said, GB | real, GB | error | of what the steps add | said, s | real, s |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, words in TRAININGS.items():
+    for name, words in trainings(options.root).items():
         costs = {}
         for kind in ("said", "real"):
-            command = [sys.executable, __file__, kind, *words.split()]
+            command = [sys.executable, __file__, kind, *map(str, words)]
             result = subprocess.run(command, capture_output=True, text=True)
             if result.returncode:
                 raise SystemExit(result.stderr[-2000:])

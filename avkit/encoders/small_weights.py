@@ -56,12 +56,12 @@ def load_small(encoder: nn.Module, path: Path) -> None:
 def _load_words(encoder: SmallText, words: list[str], tensors: dict[str, torch.Tensor], path: Path) -> None:
     own = encoder.state_dict()
     table = tensors["embed.weight"]
+    fitting = table[:1].expand(len(own["embed.weight"]), -1)  # as large as the encoder's, to be checked before
+    check_weights(own, tensors | {"embed.weight": fitting}, path)
     joined = own["embed.weight"].clone()
     joined[:_SPECIAL] = table[:_SPECIAL]
     numbers = {word: number for number, word in enumerate(words, _SPECIAL)}
     for word, number in encoder.tokenizer.index.items():
         if word in numbers:
             joined[number] = table[numbers[word]]
-    state = tensors | {"embed.weight": joined}
-    check_weights(own, state, path)
-    encoder.load_state_dict(state)
+    encoder.load_state_dict(tensors | {"embed.weight": joined})

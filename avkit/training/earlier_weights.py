@@ -6,8 +6,13 @@ from pathlib import Path
 
 from avkit.errors import RunError
 
-#: A tensor that only the first decoder of sequences had; it counted the steps of a clip.
-_FIRST_DECODER = "system.decoder.embed.weight"
+#: A tensor that only an earlier decoder of sequences had, and how that differed from today's.
+_EARLIER = {
+    "system.decoder.embed.weight": "wrote a row of tokens per clip and numbered its steps; this version writes a row "
+    "per step",
+    "system.decoder.read.norms.text.weight": "read the words of a question by themselves; this version reads them in "
+    "the light of the clip",
+}
 
 
 def check_not_earlier(path: Path | str, names: Iterable[str]) -> None:
@@ -20,9 +25,11 @@ def check_not_earlier(path: Path | str, names: Iterable[str]) -> None:
     Raises:
         RunError: If they are.
     """
-    if _FIRST_DECODER in names:
-        raise RunError(
-            f"{path} was trained with the first form of --model.interface sequence, which wrote a row of tokens per "
-            "clip and numbered its steps; this version writes a row per step, and cannot use these weights. Train the "
-            "run again, or test it with the version of avkit that its run.json names."
-        )
+    present = set(names)
+    for tensor, difference in _EARLIER.items():
+        if tensor in present:
+            raise RunError(
+                f"{path} was trained with an earlier form of --model.interface sequence, which {difference}, and "
+                "cannot use these weights. Train the run again, or test it with the version of avkit that its run.json "
+                "names."
+            )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of small encoders that come with avkit, and files of text encoders that name their words."""
+
+import json
+
+import pytest
+import torch
+
+from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
+from avkit.encoders.small_weights import SCENE_KINDS, scene_weights
+from avkit.errors import FileError
+from avkit.reading.tensors import read_tensors, write_tensors
+
+
+def test_weights_of_scenes_are_small_and_say_how_they_were_made():
+    sizes = [scene_weights(kind).stat().st_size for kind in SCENE_KINDS]
+    assert sum(sizes) < 3e6
+    for kind in SCENE_KINDS:
+        facts, _ = read_tensors(scene_weights(kind))
+        assert facts["command"].startswith("avkit fit --tasks all ")
+        assert len(facts["commit"]) >= 7
+
+
+@pytest.mark.parametrize(("kind", "build"), [("visual", build_visual_encoder), ("audio", build_audio_encoder)])
+def test_encoders_get_the_weights_of_scenes(kind, build):
+    encoder = build("small", "scenes")
+    _, tensors = read_tensors(scene_weights(kind))
+    state = encoder.state_dict()
+    assert state.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(state[name], tensor)
+    assert encoder.weights_from == "scenes"
+
+
+def test_words_of_scenes_keep_their_vectors_in_another_vocabulary():
+    facts, tensors = read_tensors(scene_weights("text"))
+    stored = json.loads(facts["words"])
+    words = ["accordion", stored[5], stored[2]]
+    torch.manual_seed(3)
+    fresh = build_text_encoder("small", words=words)
+    torch.manual_seed(3)
+    encoder = build_text_encoder("small", "scenes", words=words)
+    table = encoder.embed.weight
+    assert torch.equal(table[:4], tensors["embed.weight"][:4])
+    assert torch.equal(table[5], tensors["embed.weight"][4 + 5])
+    assert torch.equal(table[6], tensors["embed.weight"][4 + 2])
+    assert torch.equal(table[4], fresh.embed.weight[4])  # a word that is not stored stays as it was
+    assert torch.equal(encoder.mix.weight_hh_l0, tensors["mix.weight_hh_l0"])
+
+
+def test_a_text_file_of_another_width_is_refused(tmp_path):
+    path = tmp_path / "text.safetensors"
+    encoder = build_text_encoder("small", words=["a", "b"], width=16)
+    write_tensors(path, encoder.state_dict(), {"words": json.dumps(["a", "b"])})
+    with pytest.raises(ValueError, match=r"do not fit this encoder.*of another shape"):
+        build_text_encoder("small", str(path), words=["b"])
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(FileError):
+        build_text_encoder("small", str(path), words=["b"], width=16)
+
+
+@pytest.mark.parametrize("name", ["scene", "hub"])
+def test_other_tags_are_refused_with_what_is_accepted(name):
+    with pytest.raises(ValueError, match=r"takes 'scenes', weights that come with avkit, or a file of yours"):
+        build_visual_encoder("small", name)
+    with pytest.raises(ValueError, match=r"it takes a file of yours"):
+        build_visual_encoder("small_embedding", "scenes")
