@@ -7,6 +7,7 @@ python scripts/write_scene_weights.py runs/encoders
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from avkit.encoders.small import SmallText
@@ -29,7 +30,8 @@ def main() -> None:
     if not isinstance(system, AVUnified):
         parser.error(f"{args.run} is no run of av_unified.")
     provenance = json.loads((args.run / "report.json").read_text(encoding="utf-8"))["facts"]["provenance"]
-    recipe = {name: str(provenance[name]) for name in ("command", "commit", "seed", "checkpoint", "versions")}
+    recipe = {name: str(provenance[name]) for name in ("seed", "checkpoint", "versions")}
+    recipe["command"] = re.sub(r" --out \S+", "", str(provenance["command"]))
     for kind in SCENE_KINDS:
         encoder = system.get_submodule(kind)
         facts = {"encoder": f"small {kind}", **recipe}

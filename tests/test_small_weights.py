@@ -18,7 +18,7 @@ def test_weights_of_scenes_are_small_and_say_how_they_were_made():
     for kind in SCENE_KINDS:
         facts, _ = read_tensors(scene_weights(kind))
         assert facts["command"].startswith("avkit fit --tasks all ")
-        assert len(facts["commit"]) >= 7
+        assert "/" not in facts["command"]
 
 
 @pytest.mark.parametrize(("kind", "build"), [("visual", build_visual_encoder), ("audio", build_audio_encoder)])
