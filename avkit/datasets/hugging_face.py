@@ -29,7 +29,7 @@ def to_hugging_face(manifest: Manifest) -> "Dataset":
     try:
         from datasets import Dataset
     except ImportError as error:
-        raise DataError("This needs the package datasets. Install it: pip install datasets.") from error
+        raise DataError("This needs the package datasets. Install it: pip install 'avkit[datasets]'.") from error
     wanted = {line.id for line in manifest.annotations}
     columns: dict[str, list[str | None]] = {name: [] for name in (*COLUMNS, "annotation")}
     for text in manifest.path.read_text(encoding="utf-8-sig").splitlines():

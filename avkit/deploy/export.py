@@ -72,26 +72,22 @@ def export(system: System, options: GraphOptions, format_name: str, path: Path, 
         _need_onnx()
     graph = TaskGraph(system.eval(), options)
     expected = {seed: _answer(graph, options, seed) for seed in _SEEDS}
-    program = _trace(graph, options, plain_attention=format_name == "onnx")
     facts.inputs = describe(options.example(0))
-    facts.outputs = describe(_answer(program.module(), options, 0))
+    with _exporting(options.task, "pt2"):
+        program = _trace(graph, options, plain_attention=format_name == "onnx")
+        facts.outputs = describe(_answer(program.module(), options, 0))
     if not facts.outputs:
         raise ExportError(
             f"Task {options.task!r} of this run has no answers that a graph could give: they are written word by word. "
             f"{_ADVICE}"
         )
     with atomic(path) as part:
-        with _quiet():
-            try:
-                kind.write(part, program, facts)
-            except AvkitError:
-                raise
-            except Exception as error:
-                raise ExportError(_cannot(options.task, format_name, error)) from error
         parities = []
-        for seed, values in expected.items():
-            answers = kind.run(part, options.example(seed), list(facts.outputs))
-            parities.append(compare({name: values[name] for name in facts.outputs}, answers))
+        with _exporting(options.task, format_name):
+            kind.write(part, program, facts)
+            for seed, values in expected.items():
+                answers = kind.run(part, options.example(seed), list(facts.outputs))
+                parities.append(compare({name: values[name] for name in facts.outputs}, answers))
         worst = max(parities, key=lambda parity: parity.excess)
         if not worst.holds:
             raise ExportError(
@@ -124,19 +120,26 @@ def _trace(graph: TaskGraph, options: GraphOptions, *, plain_attention: bool) ->
             recorder.drop_encoder()
         graph.eval()
         try:
-            with _quiet(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH) if plain_attention else nullcontext():
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH) if plain_attention else nullcontext():
                 return torch.export.export(graph, inputs, strict=False)
-        except Exception as error:
-            raise ExportError(_cannot(options.task, "pt2", error)) from error
         finally:
             graph.eval()
 
 
-def _cannot(task: str, format_name: str, problem: Exception) -> str:
-    """The error for a graph that cannot be made."""
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    advice = "Export it as pt2." if format_name == "onnx" else _ADVICE
-    return f"Task {task!r} of this run cannot be exported as {format_name}: {lines[0][:200]}. {advice}"
+@contextmanager
+def _exporting(task: str, format_name: str) -> Iterator[None]:
+    """Turn whatever torch and ONNX raise into one line, and keep them from printing it too."""
+    try:
+        with _quiet():
+            yield
+    except AvkitError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        advice = "Export it as pt2." if format_name == "onnx" else _ADVICE
+        raise ExportError(
+            f"Task {task!r} of this run cannot be exported as {format_name}: {lines[0][:200]}. {advice}"
+        ) from error
 
 
 def _write_pt2(path: Path, program: ExportedProgram, facts: GraphFacts) -> None:
@@ -144,7 +147,7 @@ def _write_pt2(path: Path, program: ExportedProgram, facts: GraphFacts) -> None:
 
 
 def _run_pt2(path: Path, inputs: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    with _quiet(), torch.no_grad():
+    with torch.no_grad():
         answers: dict[str, Tensor] = torch.export.load(path).module()(*inputs.values())
     return {name: answers[name] for name in names}
 
