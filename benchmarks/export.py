@@ -4,7 +4,7 @@
     python benchmarks/export.py [--only avs/av_unified] [--formats pt2,onnx]
 
 Systems are small and untrained: what a graph can hold depends on what a network does, and not on its weights. A row for
-each task with each head of AV-Unified, its sequence decoder, and each system of a paper; the error's first words where
+each task with each head of AV-Unified, and each system of a paper; the error's first words where
 there is no file. ONNX is tried for the tasks that have all operators there. docs/export.md shows the table.
 """
 
@@ -62,7 +62,7 @@ class Case:
     Attributes:
         task: The task.
         system: Name of the system.
-        head: Head of the task, or `sequence`; empty where a system has its own.
+        head: Head of the task; empty where a system has its own.
         options: Options of the system.
         patches: Patches of a step of stored visual features.
     """
@@ -83,9 +83,7 @@ class Case:
         torch.manual_seed(0)
         config = make_config({"name": self.system, **self.options})
         more: dict[str, Any] = {}
-        if self.head == "sequence":
-            more = {"interface": "sequence"}
-        elif self.head:
+        if self.head:
             more = {"heads": {self.task: self.head}}
         return AVModel(tasks=self.task, vocabulary=VOCABULARY, system=config, **more).eval()
 
@@ -93,7 +91,7 @@ class Case:
 def cases() -> Iterator[Case]:
     """All rows of the table."""
     for task in list_tasks():
-        for head in [*list_heads(task), "sequence"]:
+        for head in list_heads(task):
             yield Case(task, "av_unified", head, SMALL)
     for task, system, options, patches in SYSTEMS:
         yield Case(task, system, options=options, patches=patches)

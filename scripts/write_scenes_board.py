@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/scenes-board.md from the measured results on scenes in results/.
+"""Write docs/scenes-board.md, and the best figures in README's table of tasks, from the results on scenes in results/.
 
-`python scripts/write_scenes_board.py` writes; with `--check` it exits with 1 where the page is not current.
+`python scripts/write_scenes_board.py` writes; with `--check` it exits with 1 where one of them is not current.
 """
 
 import argparse
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ from avkit.leaderboard.metric_names import RANKED_BY, our_metric
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scenes-board.md"
+README = ROOT / "README.md"
+#: A task's row in README's table.
+_ROW = re.compile(r"\| `(\w+)` \| ")
 #: Metrics of a table.
 COLUMNS = 4
 INTRODUCTION = """\
@@ -53,6 +57,26 @@ def page(rows: Sequence[Measurement]) -> str:
     for task in dict.fromkeys(map(_task, rows)):
         parts.append(_table(task, [row for row in rows if _task(row) == task]))
     return "\n".join(parts)
+
+
+def readme(text: str, rows: Sequence[Measurement]) -> str:
+    """README with the best measurement of each task in the last cell of its row, beside the best constant rule."""
+    lines = []
+    for line in text.splitlines():
+        name = _ROW.match(line)
+        if name is not None:
+            line = f"{line.rstrip(' |').rpartition(' | ')[0]} | {_best(name[1], rows)} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _best(task: str, rows: Sequence[Measurement]) -> str:
+    """The best measurement of a task; a dash where there is none."""
+    first = next((row for row in rows if _task(row) == task), None)
+    if first is None:
+        return "-"
+    metric = _metrics(first)[0]
+    return f"{first.records[0].method}: {metric} {_figure(first, metric)} (rule {_baseline(first, metric)})"
 
 
 def _table(task: str, rows: Sequence[Measurement]) -> str:
@@ -116,14 +140,15 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page is not current")
     check = p.parse_args().check
-    text = page(measured())
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    if check:
-        print(f"{PAGE.relative_to(ROOT)} is not current: run scripts/write_scenes_board.py")
-        return 1
-    write_file(PAGE, text)
-    return 0
+    rows = measured()
+    contents = {PAGE: page(rows), README: readme(README.read_text(encoding="utf-8"), rows)}
+    stale = [path for path, text in contents.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if check:
+            print(f"{path.relative_to(ROOT)} is not current: run scripts/write_scenes_board.py")
+        else:
+            write_file(path, contents[path])
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

@@ -141,6 +141,28 @@ def test_a_file_that_answers_otherwise_is_not_kept(model, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_answers_that_are_written_token_by_token_are_refused(tmp_path):
+    config = make_config({"name": "av_unified", "width": 16, "heads": 2})
+    model = AVModel(tasks="ave", vocabulary=VOCABULARY, system=config, interface="sequence").eval()
+    with pytest.raises(ExportError, match="written token by token"):
+        exported(model, "ave", tmp_path / "x.pt2", "pt2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format_name", ["pt2", "onnx"])
+def test_whatever_torch_raises_is_one_line(format_name, model, tmp_path, monkeypatch):
+    from avkit.deploy import export as module
+
+    def fails(*_, **more):
+        raise SyntaxError("invalid syntax\nin a graph")
+
+    monkeypatch.setattr(module, "_need_onnx", lambda: None)
+    monkeypatch.setattr(module, "_trace", fails)
+    with pytest.raises(ExportError, match=r"cannot be exported as pt2: invalid syntax\. Report it") as e:
+        exported(model, "ssl", tmp_path / f"x.{format_name}", format_name)
+    assert "\n" not in str(e.value)
+
+
 def test_parity_counts_numbers_classes_and_what_is_missing():
     one = {"scores": torch.tensor([1.0, -torch.inf]), "classes": torch.arange(2000)}
     assert compare(one, one).difference == 0

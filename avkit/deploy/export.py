@@ -25,7 +25,6 @@ from avkit.systems.base import System
 FACTS = "avkit.json"
 #: Tasks whose graph ONNX has all operators for; the others are exported as pt2.
 ONNX_TASKS = ("avs", "ave", "ave_weak", "avvp", "ssl")
-_ADVICE = f"These tasks can be: {', '.join(ONNX_TASKS)}."
 #: Packages that ONNX needs, and the extra of avkit that brings them.
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 #: Seeds of the inputs that parity is checked on.
@@ -72,15 +71,15 @@ def export(system: System, options: GraphOptions, format_name: str, path: Path, 
         _need_onnx()
     graph = TaskGraph(system.eval(), options)
     expected = {seed: _answer(graph, options, seed) for seed in _SEEDS}
+    if not expected[_SEEDS[0]]:
+        raise ExportError(
+            f"Task {options.task!r} of this run has no answers that a graph could give: they are written token by "
+            "token. Name another task, or train a run with --model.interface heads."
+        )
     facts.inputs = describe(options.example(0))
     with _exporting(options.task, "pt2"):
         program = _trace(graph, options, plain_attention=format_name == "onnx")
         facts.outputs = describe(_answer(program.module(), options, 0))
-    if not facts.outputs:
-        raise ExportError(
-            f"Task {options.task!r} of this run has no answers that a graph could give: they are written word by word. "
-            f"{_ADVICE}"
-        )
     with atomic(path) as part:
         parities = []
         with _exporting(options.task, format_name):
@@ -136,7 +135,7 @@ def _exporting(task: str, format_name: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        advice = "Export it as pt2." if format_name == "onnx" else _ADVICE
+        advice = "Export it as pt2." if format_name == "onnx" else "Report it, with the system and the head of the run."
         raise ExportError(
             f"Task {task!r} of this run cannot be exported as {format_name}: {lines[0][:200]}. {advice}"
         ) from error

@@ -4,6 +4,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from avkit.batch import Batch, Losses, Output, Prediction, Tokens, exportable
 from avkit.heads.base import Head
 from avkit.heads.sequence import SequenceDecoder
@@ -65,6 +67,10 @@ class SequenceHead(Head):
             losses[f"next in {form}"] = loss
             losses["loss"] = losses["loss"] + loss
         return losses
+
+    def graph_values(self, output: SequenceOutput, batch: Batch) -> dict[str, Tensor]:
+        """None: rows are written token by token, until all have ended."""
+        return {}
 
     def predict(self, output: SequenceOutput, batch: Batch) -> Prediction:
         """The values of all forms."""
