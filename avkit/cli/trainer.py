@@ -11,13 +11,14 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse.typing import register_type
-from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar, Timer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
 from avkit.batch import Vocabulary
 from avkit.cli.dataset_option import check_dataset_option
 from avkit.cli.fewer_tasks import leave_out_other_tasks
+from avkit.cli.given_callbacks import given_callbacks
 from avkit.cli.launched import set_processes
 from avkit.cli.lightning_setup import no_gpu, quiet
 from avkit.cli.loggers import place_loggers, with_logger_folder
@@ -54,10 +55,6 @@ TRAINER = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,
 }
-
-
-class GivenCheckpoint(ModelCheckpoint):
-    """A checkpoint callback of the user's; its state has the name of its class, so that avkit's own is another."""
 
 
 #: How options are read: whole names, errors that are raised.
@@ -218,7 +215,7 @@ class AVCLI(LightningCLI):
             main_process=trainer.is_global_zero,
             tests=self.config.report,
         )
-        kept = self._given_callbacks(run)
+        kept = given_callbacks(trainer, self.config_init.trainer.callbacks, run)
         if not given.enable_checkpointing:
             added = [callback for callback in added if not isinstance(callback, Checkpoint)]
         elif trainer.limit_val_batches == 0:
@@ -226,25 +223,6 @@ class AVCLI(LightningCLI):
         if given.enable_progress_bar is False or any(isinstance(callback, ProgressBar) for callback in kept):
             added = [callback for callback in added if not isinstance(callback, ProgressBar)]
         vars(trainer)["callbacks"] = trainer._callback_connector._reorder_callbacks([*kept, *added])
-
-    def _given_callbacks(self, run: RunFolder) -> list[Callback]:
-        """The callbacks that the user asks for, without those that avkit replaces; checkpoints lie in the run's folder.
-
-        Lightning has a callback for `max_time` and one for `enable_model_summary`, and further ones unasked.
-        """
-        given = self.config_init.trainer.callbacks or []
-        wanted = given if isinstance(given, list) else [given]
-        callbacks = [
-            callback
-            for callback in vars(self.trainer)["callbacks"]
-            if callback in wanted or isinstance(callback, Timer | ModelSummary)
-        ]
-        for callback in callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(run.checkpoints)
-            if type(callback) is ModelCheckpoint:
-                callback.__class__ = GivenCheckpoint
-        return callbacks
 
     def write_facts(self, run: RunFolder, args: Sequence[str], command: Sequence[str] = ("fit",)) -> None:
         """Write the config of a run, and the facts that readers of the run need.

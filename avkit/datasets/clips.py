@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -19,23 +18,13 @@ from avkit.datasets.clip_reader import ClipReader, feature_name, require_hop
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid
 from avkit.datasets.inputs import ClipInputs, ReadOptions
+from avkit.datasets.samples import Sample as Sample
+from avkit.datasets.samples import question_targets, sample_id, sample_text
 from avkit.datasets.targets import TargetBuilder
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 from avkit.fields import FIELDS
 from avkit.media.video import count_steps
-
-
-class Sample(NamedTuple):
-    """A sample of a dataset of clips.
-
-    Attributes:
-        clip: Index of its annotation.
-        question: Index of its question; None for the clip by itself.
-    """
-
-    clip: int
-    question: int | None
 
 
 class ClipDataset(Dataset):
@@ -132,7 +121,7 @@ class ClipDataset(Dataset):
         for clip, question in self.samples:
             annotation = self.annotations[clip]
             if question is not None:
-                questions[_sample_id(annotation, question)] = _sample_text(annotation, question) or ""
+                questions[sample_id(annotation, question)] = sample_text(annotation, question) or ""
         return questions
 
     def annotation_of(self, index: int) -> Annotation:
@@ -201,7 +190,7 @@ class ClipDataset(Dataset):
     def sample_id(self, index: int) -> str:
         """Id of a sample's item."""
         sample = self.samples[index]
-        return _sample_id(self.annotations[sample.clip], sample.question)
+        return sample_id(self.annotations[sample.clip], sample.question)
 
     def target_item(self, index: int, fields: frozenset[str]) -> Item:
         """As `item`, without pictures and sound; media are asked for their length alone, where nothing else says it."""
@@ -246,9 +235,9 @@ class ClipDataset(Dataset):
         annotation = self.annotations[sample.clip]
         grid = inputs.grid
         targets = self._targets(self.complete(annotation, grid), grid, fields, unknown)
-        targets |= _question_targets(annotation, sample.question)
+        targets |= question_targets(annotation, sample.question)
         return Item(
-            id=_sample_id(annotation, sample.question),
+            id=sample_id(annotation, sample.question),
             duration=min(grid.duration, self._max_duration(grid)),
             hop=grid.hop,
             offset=grid.offset,
@@ -256,7 +245,7 @@ class ClipDataset(Dataset):
             waveform=inputs.waveform,
             visual=inputs.visual,
             audio=inputs.audio,
-            text=_sample_text(annotation, sample.question),
+            text=sample_text(annotation, sample.question),
             targets={name: targets[name] for name in sorted(fields)},
         )
 
@@ -303,22 +292,3 @@ class ClipDataset(Dataset):
         if missing:
             return DataError(f"No clip gives {', '.join(missing)}. Leave out the task that reads it.")
         return DataError(f"No clip gives {sorted(fields)} together. Leave out the task that reads it.")
-
-
-def _sample_id(annotation: Annotation, question: int | None) -> str:
-    if question is None or annotation.questions is None:
-        return annotation.id
-    return annotation.questions[question].id or f"{annotation.id}#{question + 1}"
-
-
-def _sample_text(annotation: Annotation, question: int | None) -> str | None:
-    if question is None or annotation.questions is None:
-        return annotation.text
-    return annotation.questions[question].question
-
-
-def _question_targets(annotation: Annotation, question: int | None) -> Targets:
-    if question is None or annotation.questions is None:
-        return {}
-    record = annotation.questions[question]
-    return {"answer": record.answer, "question_type": record.type, "choices": record.choices}

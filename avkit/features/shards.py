@@ -12,50 +12,27 @@ import secrets
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from avkit.errors import DataError, file_error
 from avkit.features.base import Array, FeatureFacts
+from avkit.features.shard_index import ADVICE, FORM, INDEX, Shard, parse_index, read_index, write_index
+from avkit.features.shard_index import is_sharded as is_sharded
 from avkit.features.store import Store, measure_clips, open_for_clips, to_stored_dtype
 from avkit.features.store_index import StoreIndex
 from avkit.files import atomic
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import Span, crc32
 from avkit.reading.remote import local_file, read_range, size_of, url_of
-from avkit.reading.tensors import read_tensors, write_tensors
-from avkit.reading.text import parse_json
 
-#: File that says where clips are.
-INDEX = "index.safetensors"
-_FORM = "avkit features 2"
 #: Bytes of features in a shard; a longer clip has one to itself.
 SHARD_BYTES = 2**30
 _CODES = {"float16": "F16", "float32": "F32"}
-_ADVICE = "Copy or extract it again."
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of a store.
-
-    Attributes:
-        name: Its name.
-        first: Number of its first row among those of all shards.
-        offset: Position of that row in the file, in bytes.
-        size: Size of the file in bytes.
-    """
-
-    name: str
-    first: int
-    offset: int
-    size: int
 
 
 class ShardedStore(Store):
@@ -70,11 +47,11 @@ class ShardedStore(Store):
 
     @cached_property
     def _shards(self) -> list[Shard]:
-        return _read_index(self.path)[1]
+        return read_index(self.path)[1]
 
     @cached_property
     def _index(self) -> StoreIndex:
-        index, self._shards = _read_index(self.path)
+        index, self._shards = read_index(self.path)
         return index
 
     @cached_property
@@ -110,7 +87,7 @@ class ShardedStore(Store):
     def _open_shard(self, shard: Shard) -> int:
         """Open a shard, and tell the kernel how it will be read."""
         path = self.path / shard.name
-        with file_errors(path, "cannot be opened", _ADVICE, DataError):
+        with file_errors(path, "cannot be opened", ADVICE, DataError):
             span = Span(shard.offset, shard.size - shard.offset)
             return open_for_clips(path, span, total=self._index.value_bytes)
 
@@ -127,11 +104,11 @@ class RemoteStore(ShardedStore):
 
     @cached_property
     def _index(self) -> StoreIndex:
-        index, self._shards = _parse_index(local_file(self.path / INDEX), self.path)
+        index, self._shards = parse_index(local_file(self.path / INDEX), self.path)
         for shard in self._shards:
             size = size_of(self._url_of(shard))
             if size != shard.size:
-                raise file_error(self._url_of(shard), "is cut off or of another store", _ADVICE)
+                raise file_error(self._url_of(shard), "is cut off or of another store", ADVICE)
         return index
 
     def _url_of(self, shard: Shard) -> str:
@@ -161,11 +138,6 @@ def open_store(path: str | Path) -> Store:
     if PurePosixPath(url).suffix in (".h5", ".hdf5"):
         return Store(local_file(url))
     return RemoteStore(url)
-
-
-def is_sharded(path: Path) -> bool:
-    """Whether a path is a folder of shards."""
-    return (path / INDEX).is_file()
 
 
 def write_shards(
@@ -206,7 +178,7 @@ def write_shards(
                 checksums.append(crc32(data))
                 file.write(data)
         shards.append(Shard(name, int(starts[first]), len(header), (path / name).stat().st_size))
-    _write_index(path, names, starts, checksums, shards, {"dtype": dtype, "shape": json.dumps(shape)}, facts)
+    write_index(path, names, starts, checksums, shards, {"dtype": dtype, "shape": json.dumps(shape)}, facts)
     kept = {shard.name for shard in shards}
     for old in path.glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors"):
         if old.name not in kept:
@@ -235,73 +207,6 @@ def _header(
         rows = int(starts[number + 1] - starts[number])
         place = [positions[number], positions[number + 1]]
         entries[name] = {"dtype": _CODES[dtype], "shape": [rows, *shape], "data_offsets": place}
-    text = json.dumps({"__metadata__": {"form": _FORM}, **entries}, separators=(",", ":")).encode()
+    text = json.dumps({"__metadata__": {"form": FORM}, **entries}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _write_index(
-    path: Path,
-    names: Sequence[str],
-    starts: NDArray[np.int64],
-    checksums: Sequence[int],
-    shards: Sequence[Shard],
-    layout: dict[str, str],
-    facts: FeatureFacts,
-) -> None:
-    tensors = {
-        "names": torch.frombuffer(bytearray("\0".join(names).encode()), dtype=torch.uint8),
-        "starts": torch.from_numpy(starts),
-        "checksums": torch.tensor(checksums, dtype=torch.int64),
-    }
-    texts = {"form": _FORM, "facts": json.dumps(asdict(facts)), "shards": json.dumps([asdict(s) for s in shards])}
-    with atomic(path / INDEX) as part:
-        write_tensors(part, tensors, {**texts, **layout})
-
-
-def _read_index(path: Path) -> tuple[StoreIndex, list[Shard]]:
-    """The index of a folder, and its shards.
-
-    Raises:
-        DataError: If it is no store, was changed, is of a newer version, or a shard is missing or cut off.
-    """
-    if not is_sharded(path):
-        raise DataError(f"{path} is no feature store: it has no {INDEX}. Make one with 'avkit extract'.")
-    index, shards = _parse_index(path / INDEX, path)
-    for shard in shards:
-        file = path / shard.name
-        if not file.is_file():
-            raise DataError(f"{path} lacks its file {shard.name}. {_ADVICE}")
-        if file.stat().st_size != shard.size:
-            raise file_error(file, "is cut off or of another store", _ADVICE)
-    return index, shards
-
-
-def _parse_index(file: Path, path: Path) -> tuple[StoreIndex, list[Shard]]:
-    """What an index says.
-
-    Args:
-        file: The index.
-        path: The folder of the store, for messages.
-
-    Raises:
-        DataError: If it was changed, or is of a newer version.
-    """
-    texts, tensors = read_tensors(file)
-    if texts.get("form") != _FORM:
-        raise DataError(f"{path} has the form {texts.get('form')!r}, and this avkit reads {_FORM!r}. Update avkit.")
-    with file_errors(file, "is damaged", _ADVICE, DataError):
-        names = bytes(tensors["names"].numpy()).decode().split("\0")
-        stated = parse_json(texts["facts"], str(file))
-        known = {field.name for field in fields(FeatureFacts)}
-        index = StoreIndex(
-            names=names,
-            starts=tensors["starts"].numpy(),
-            offset=0,
-            shape=tuple(parse_json(texts["shape"], str(file))),
-            dtype=np.dtype(texts["dtype"]),
-            facts=FeatureFacts(**{name: value for name, value in stated.items() if name in known}),
-            checksums=dict(zip(names, tensors["checksums"].tolist(), strict=True)),
-        )
-        shards = [Shard(**shard) for shard in parse_json(texts["shards"], str(file))]
-    return index, shards

@@ -2,23 +2,23 @@
 """A trained run, ready to be asked about any video."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from avkit.answers import Answer
-from avkit.batch import SAMPLE_RATE, Item
+from avkit.batch import Item
 from avkit.collate import crop
 from avkit.errors import RunError
 from avkit.hub.run_files import save_run
 from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.run_inputs import RunInputs
+from avkit.inference.run_notes import notes_of
+from avkit.inference.shown_steps import first_steps, picture_place
 from avkit.inference.task_choice import choose_stepwise, choose_tasks, merge_answers
 from avkit.media.decode import Clip, ClipSource, DecodedClip, open_clip, read_clip
 from avkit.media.stream import iter_clips
-from avkit.text.tokenizer import split_words
 from avkit.training.domain import SHORT_WARNING, warning_of
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFolder
@@ -127,7 +127,7 @@ class Predictor:
             clip = read_clip(media, hop or 1.0, self.picture_size(media, hop or 1.0), silent_ok=silent_ok)
         self.model.system.on_evaluation_start()
         result = self.predict_clip(clip, names, media, questions, item)
-        result.notes = list(dict.fromkeys(notes + self.notes + self._notes(names, questions)))
+        result.notes = list(dict.fromkeys(notes + self.notes + notes_of(self.model, names, questions)))
         return result
 
     def picture_size(self, media: Clip, hop: float) -> int | tuple[int, int]:
@@ -166,7 +166,7 @@ class Predictor:
             item.hop,
             self.image_size,
             silent_ok=silent_ok,
-            offset=_picture_place(item),
+            offset=picture_place(item),
             steps=item.steps,
             partial_ok=True,
         )
@@ -224,12 +224,12 @@ class Predictor:
             return
         item = stored.read(media, silent_ok)
         first = 0
-        place = _picture_place(item)
+        place = picture_place(item)
         for clip in iter_clips(media, window, item.hop, self.image_size, silent_ok=silent_ok, offset=place):
             if first >= item.steps:
                 return
             part = crop(item, first, clip.steps)
-            yield first * item.hop, _first_steps(clip, part.steps), part
+            yield first * item.hop, first_steps(clip, part.steps), part
             first += clip.steps
 
     @torch.inference_mode()
@@ -289,38 +289,3 @@ class Predictor:
                 f"Run {self.source} writes the caption of every step anew: only SSUFormer can repeat one. Leave "
                 "caption_change_threshold out."
             )
-
-    def _notes(self, tasks: Sequence[str], questions: Sequence[str]) -> list[str]:
-        """Sentences about how tasks were answered."""
-        notes: list[str] = []
-        for name in tasks:
-            if self.model.tasks[name].needs_question():
-                notes += self._unknown_words(questions)
-            notes += self.model.system.notes(name)
-        return notes
-
-    def _unknown_words(self, questions: Sequence[str]) -> list[str]:
-        """A note for each question with words outside the vocabulary, unless the text encoder reads any word."""
-        if self.model.system.reads_any_word:
-            return []
-        vocabulary = {word.lower() for word in self.model.vocabulary.words}
-        notes = []
-        for question in questions:
-            words = [word for word in dict.fromkeys(split_words(question)) if word.isalnum()]
-            unknown = [word for word in words if word not in vocabulary]
-            if unknown:
-                notes.append(f"The run never saw these words of {question!r}: {', '.join(unknown)}.")
-        return notes
-
-
-def _picture_place(item: Item) -> float:
-    """Place within a step of features at which the picture is taken that is shown for it."""
-    return min(1.0, 0.5 + item.offset / item.hop) if item.offset > 0 else 0.5
-
-
-def _first_steps(clip: DecodedClip, steps: int) -> DecodedClip:
-    """The first steps of a clip, which lasts as long."""
-    if steps == clip.steps:
-        return clip
-    samples = round(steps * clip.hop * SAMPLE_RATE)
-    return replace(clip, frames=clip.frames[:steps], waveform=clip.waveform[:samples], duration=steps * clip.hop)

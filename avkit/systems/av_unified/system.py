@@ -22,14 +22,7 @@ from avkit.systems.av_unified.projection import StreamProjection
 from avkit.systems.av_unified.prompt_heat import ShownOutput, prompt_heat
 from avkit.systems.av_unified.streams import Streams
 from avkit.systems.av_unified.texts import NameFeatures, encode_texts
-from avkit.systems.base import (
-    Encoded,
-    RunContext,
-    System,
-    encode_frames,
-    encode_waveform,
-    freeze_pretrained,
-)
+from avkit.systems.base import Encoded, RunContext, System, encode_frames, encode_waveform, freeze_pretrained
 
 #: Multiples of this number, modulo 1, are spread evenly: the golden ratio less one.
 _GOLDEN = (5**0.5 - 1) / 2
