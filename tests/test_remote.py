@@ -16,7 +16,8 @@ from avkit.features.base import FeatureFacts
 from avkit.features.shards import RemoteStore, open_store, write_shards
 from avkit.features.store import write_store
 from avkit.media.decode import probe
-from avkit.reading.remote import exists, local_file, read_range, size_of, url_of
+from avkit.reading.copies import kept_copy, local_copy
+from avkit.reading.remote import exists, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, read_torch, write_tensors
 
 
@@ -41,9 +42,15 @@ def put(bucket, name, content):
 
 
 def put_folder(bucket, name, folder):
-    for path in folder.iterdir():
-        put(bucket, f"{name}/{path.name}", path.read_bytes())
+    for path in folder.rglob("*"):
+        if path.is_file():
+            put(bucket, f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
     return f"memory://bucket/{name}"
+
+
+def copy_once(url):
+    with local_copy(url) as path:
+        return path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -77,40 +84,42 @@ def test_ranges_and_sizes(bucket, tmp_path):
 
 def test_a_copy_is_made_once_and_again_where_the_file_changed(bucket, cache, monkeypatch):
     url = put(bucket, "a.txt", b"one")
-    copy = local_file(url)
-    assert copy.read_bytes() == b"one"
+    with local_copy(url) as copy:
+        assert copy.read_bytes() == b"one"
     with monkeypatch.context() as patch:
         patch.setattr(type(bucket), "get_file", None)
-        assert local_file(url) == copy
+        with local_copy(url) as again:
+            assert again == copy
     put(bucket, "a.txt", b"other")
-    assert local_file(url).read_bytes() == b"other"
+    assert kept_copy(url).read_bytes() == b"other"
+    assert local_copy(copy).__enter__() == copy
 
 
 def test_the_folder_of_copies_has_a_bound(bucket, cache, monkeypatch):
     monkeypatch.setenv("AVKIT_CACHE_GB", "1e-7")  # 100 bytes
     for name in "abc":
-        local_file(put(bucket, name, name.encode() * 40))
+        copy_once(put(bucket, name, name.encode() * 40))
     assert sorted(path.name for path in cache.glob("*/*")) == ["b", "c"]
     assert len(list(cache.iterdir())) == 2
     with pytest.raises(FileError, match=r"may have 1e-07 GB\. Raise AVKIT_CACHE_GB"):
-        local_file(put(bucket, "d", b"d" * 101))
+        copy_once(put(bucket, "d", b"d" * 101))
     monkeypatch.setenv("AVKIT_CACHE_GB", "much")
     with pytest.raises(FileError, match="AVKIT_CACHE_GB is 'much'"):
-        local_file(put(bucket, "e", b"e"))
+        copy_once(put(bucket, "e", b"e"))
 
 
 def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
     with pytest.raises(FileError, match="memory://bucket/none does not exist"):
-        local_file("memory://bucket/none")
+        copy_once("memory://bucket/none")
     with pytest.raises(FileError, match="nosuch://x/y cannot be opened"):
-        local_file("nosuch://x/y")
+        copy_once("nosuch://x/y")
 
     def fail(url, **_):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
     with pytest.raises(FileError, match=r"s3://x/y needs s3fs, which is not installed\. Install it: pip install s3fs"):
-        local_file("s3://x/y")
+        copy_once("s3://x/y")
     monkeypatch.undo()
 
     def broken(self, path, **_):

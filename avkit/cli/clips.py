@@ -12,7 +12,7 @@ from pathlib import Path
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
-from avkit.reading.remote import local_file, url_of
+from avkit.reading.remote import is_file, is_folder, list_all, url_of
 
 #: Files that mark a folder of avkit's own results, whose videos are no clips.
 _OWN = ("result.json", "stream.jsonl", "request.json")
@@ -72,8 +72,9 @@ def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> 
     """Clips in the order of the words, each once, and an error for each word that means none.
 
     Args:
-        words: Files, also by URL, which are copied first; folders, of which all videos at any depth are taken, without
-            hidden ones and without avkit's own overlays; patterns such as `clips/**/*.mp4`.
+        words: Files and folders, also by URL, and patterns such as `clips/**/*.mp4`. Of folders all videos at any depth
+            are taken, without hidden ones and without avkit's own overlays. Files at a URL are copied when they are
+            read.
         out: Folder of the results, which is left out of folders.
         shard: The part of the clips that is wanted; the first one has the errors.
     """
@@ -81,10 +82,12 @@ def find_clips(words: Sequence[Path | str], out: Path, shard: Shard = WHOLE) -> 
     errors: list[AvkitError] = []
     for word in words:
         try:
-            for path in [local_file(word)] if url_of(word) else _clips_of(Path(word), out):
-                name = path.relative_to(word).as_posix() if Path(word).is_dir() else path.name
+            url = url_of(word)
+            for path in _clips_of(Path(word), out) if url is None else _clips_at(url):
+                inside = Path(word) in path.parents and not has_magic(str(word))
+                name = path.relative_to(word).as_posix() if inside else path.name
                 if shard.has(name):
-                    clips.setdefault(path.resolve(), path)
+                    clips.setdefault(path if url else path.resolve(), path)
         except AvkitError as error:
             errors += [error] if shard.number == 1 else []
     return list(clips.values()), errors
@@ -119,6 +122,24 @@ def _clips_of(path: Path, out: Path) -> list[Path]:
             raise MediaError(f"No file matches {path}. Check the pattern and the folder that avkit is started from.")
         return files
     return [path]
+
+
+def _clips_at(url: str) -> list[Path]:
+    """The file at a URL, or all videos of a folder there at any depth.
+
+    Raises:
+        AvkitError: If there is neither, or its place cannot be reached.
+    """
+    from avkit.extraction.sources import is_video_name
+
+    if is_file(url):
+        return [Path(url)]
+    names = [name for name in list_all(url) if is_video_name(name)]
+    if names:
+        return [Path(url) / name for name in sorted(names)]
+    if is_folder(url):
+        raise MediaError(f"{url} has no videos. Name the folder of the videos.")
+    raise MediaError(f"{url} does not exist. Check the spelling of the URL.")
 
 
 def _is_own(video: Path, out: Path) -> bool:

@@ -9,6 +9,7 @@ from avkit.cli.clips import add_shard_option, find_clips, one_clip
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError, remove_leftovers
+from avkit.reading.remote import is_there
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,7 +62,7 @@ def run(args: list[str]) -> int:
     added = 0
     for path in track(paths, "watching"):
         try:
-            if path.exists() and folder.has(path):
+            if is_there(path) and folder.has(path):
                 continue
             with one_clip(path):
                 folder.add(index_video(predictor, path, options.silent_ok))

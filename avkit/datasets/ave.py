@@ -18,6 +18,7 @@ from avkit.errors import DataError, unknown_name
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.combined import ChainedFeatures
 from avkit.features.files import RowFile
+from avkit.reading.remote import is_there
 
 #: Names of classes in index order, that of their first appearance in the annotation file; without background.
 CLASSES = [
@@ -115,7 +116,7 @@ class AVE(Official):
             if features.facts.encoder != usual.facts.encoder:
                 return features
             path = self.root.find(_noisy_name(usual.pattern)) or self.root.path / _noisy_name(usual.pattern)
-            if not path.exists():
+            if not is_there(path):
                 raise DataError(f"{path} is missing. Get it from its authors, {_NOISY_PUBLISHED}.")
         return ChainedFeatures([features, RowFile(path, _NOISY_IDS, facts=features.facts)])
 

@@ -15,6 +15,7 @@ from avkit.batch import Item, Vocabulary
 from avkit.datasets.splits import SplitFacts, SplitOptions
 from avkit.features.base import Features
 from avkit.outside import PartError, line_of
+from avkit.reading.remote import is_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,7 +126,7 @@ class Dataset(ABC):
             raise ValueError(f"Dataset {cls.name or cls.__name__!r} needs a folder. Name it with --data.root FOLDER.")
         own = options.root / cls.name
         keywords: dict[str, Any] = {
-            "root": own if own.is_dir() else options.root,
+            "root": own if is_folder(own) else options.root,
             "split": split,
             "image_size": options.image_size,
             "release": options.release,

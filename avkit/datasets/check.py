@@ -13,6 +13,7 @@ from avkit.datasets.check_state import DatasetState, Problem, SplitState, proble
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import AbsentError, Official
 from avkit.errors import DataError
+from avkit.reading.remote import url_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def check_dataset(
         ValueError: If release or features are unknown.
         DataError: If no split has an annotation file, or one is damaged.
     """
-    state = DatasetState(cls.name, str(root), release or cls.releases[0], source=cls.source)
+    state = DatasetState(cls.name, url_of(root) or str(root), release or cls.releases[0], source=cls.source)
 
     def open_split(split: str) -> Official:
         return cls(

@@ -11,6 +11,7 @@ from avkit.datasets.released import ReleasedFeatures
 from avkit.errors import AvkitError, DataError
 from avkit.features.base import FeatureFacts, Features
 from avkit.features.store import Store
+from avkit.reading.remote import is_there
 
 #: Hops that features are commonly made with, in seconds, to name the one that a length points to.
 _HOPS = {0.96: "VGGish's usual hop", 1.0: "one a second", 0.32: "UnAV-100's VGGish and I3D", 0.25: "ONE-PEACE's"}
@@ -74,7 +75,7 @@ def _list_features(readers: Sequence[Official]) -> list[_FeatureCheck]:
     for name, released in first.released.items():
         try:
             features = first.open_features(name, released.modality)
-            if features.path.exists() and features.names:
+            if is_there(features.path) and features.names:
                 checks.append(_feature_check(name, features, released, readers))
         except DataError:
             continue

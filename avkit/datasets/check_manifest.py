@@ -17,6 +17,7 @@ from avkit.datasets.manifest_schema import SPLITS
 from avkit.datasets.pixels import mask_levels
 from avkit.datasets.splits import split_lines, too_few_error
 from avkit.errors import AvkitError, DataError
+from avkit.reading.remote import is_file, read_ends
 
 #: Bytes that are compared at the start of files of one size, to tell copies.
 _COMPARED_BYTES = 2**20
@@ -151,7 +152,7 @@ def _check_copies(by_split: Mapping[str, Sequence[Annotation]]) -> list[Problem]
     for split, lines in by_split.items():
         for line in lines:
             path = line.root / (line.video or line.picture or "")
-            if not path.is_file():
+            if not is_file(path):
                 continue
             if path not in digests:
                 digests[path] = _digest(path)
@@ -168,9 +169,5 @@ def _check_copies(by_split: Mapping[str, Sequence[Annotation]]) -> list[Problem]
 
 def _digest(path: Path) -> tuple[int, str]:
     """Size of a file, and a hash of its start and end."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        content = file.read(_COMPARED_BYTES)
-        file.seek(max(0, size - _COMPARED_BYTES))
-        content += file.read(_COMPARED_BYTES)
+    size, content = read_ends(path, _COMPARED_BYTES)
     return size, hashlib.sha256(content).hexdigest()

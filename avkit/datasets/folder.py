@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The root folder of a dataset: finding annotation files and media where people keep them."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from avkit.reading.remote import list_names, url_of
 
 #: Folders below the root in which annotation files are looked for.
 _SUBFOLDERS = ("", "data", "annotations", "annotation", "metadata", "splits", "labels")
@@ -36,11 +37,13 @@ class Folder:
     """A folder whose listings are read once each, so that ten thousand clips are looked for in an instant.
 
     Args:
-        path: The root.
+        path: The root, a path or a URL.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        #: The path or URL, for messages.
+        self.place = url_of(path) or str(path)
         self._listings: dict[str, frozenset[str]] = {}
 
     def has(self, name: str) -> bool:
@@ -101,10 +104,7 @@ class Folder:
 
     def _list(self, folder: str) -> frozenset[str]:
         if folder not in self._listings:
-            try:
-                self._listings[folder] = frozenset(os.listdir(self.path / folder))  # noqa: PTH208 - names only, fast
-            except OSError:
-                self._listings[folder] = frozenset()
+            self._listings[folder] = frozenset(list_names(self.path / folder))
         return self._listings[folder]
 
 

@@ -12,6 +12,7 @@ from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.manifest_schema import SCHEMA, check_value
 from avkit.errors import DataError, FileError
 from avkit.reading.boundary import reason_of
+from avkit.reading.remote import is_file, url_of
 from avkit.reading.text import parse_json, read_text
 
 
@@ -68,8 +69,9 @@ def _read_lines(path: Path, root: Path, faults: Faults, missing: dict[str, str] 
 
 
 def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"The manifest {str(path)!r} cannot be read: No such file. Give the path of a JSON Lines file.")
+    if not is_file(path):
+        place = url_of(path) or str(path)
+        raise DataError(f"The manifest {place!r} cannot be read: No such file. Give the path of a JSON Lines file.")
     return read_text(path)
 
 
@@ -134,7 +136,7 @@ def _parse_json(text: str, where: str) -> Any:
 
 def _check_file(annotation: Annotation, field: str, name: str, missing: dict[str, str] | None) -> None:
     try:
-        is_there = (annotation.root / name).is_file()
+        is_there = is_file(annotation.root / name)
     except (OSError, ValueError) as error:  # a name that no file can have
         raise annotation.error(field, f"{name[:80]!r} is no path ({error}). Mend the path.") from error
     if is_there:

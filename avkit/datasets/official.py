@@ -13,6 +13,7 @@ from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.json_records import annotation_errors
 from avkit.datasets.official_media import MediaFinder
+from avkit.datasets.release_check import ReleasePart, check_release
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
 from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
 from avkit.datasets.unreadable import unreadable_clips
@@ -20,7 +21,7 @@ from avkit.errors import DataError, unknown_name
 from avkit.features.base import Features
 from avkit.features.combined import ConcatenatedFeatures
 from avkit.features.shards import open_store
-from avkit.reading.remote import url_of
+from avkit.reading.remote import is_folder, is_there, url_of
 
 
 class AbsentError(DataError):
@@ -34,7 +35,7 @@ class Official(ClipDataset):
     the facts below as class attributes and gives `read_annotations` and `read_vocabulary`.
 
     Args:
-        root: Folder of the dataset.
+        root: Folder of the dataset, a path or a URL.
         split: One of `splits`.
         image_size: Height and width of pictures and masks in pixels.
         release: One of `releases`; the first by default.
@@ -111,17 +112,12 @@ class Official(ClipDataset):
         self.split = split
         self.release = release or self.releases[0]
         self.allow_missing = allow_missing
-        if url_of(root) is not None:
-            raise DataError(
-                f"The root {str(root)!r} of {self.title} is a URL. Annotations and media are read from a folder: mount "
-                "the bucket (rclone mount, s3fs) or copy it; features and weights are also read by URL."
-            )
-        if not self.root.path.is_dir():
-            raise DataError(f"The root {str(root)!r} of {self.title} is no folder. Check the path.")
+        if not is_folder(root):
+            raise DataError(f"The root {self.root.place!r} of {self.title} is no folder. Check the path.")
         with annotation_errors(self.title, self.root.path):
             self.all_annotations = self.read_annotations(split)
         self.total = len(self.all_annotations)
-        self._check_release()
+        check_release(self.title, self.counts, ReleasePart(self.release, split), self.total)
         with annotation_errors(self.title, self.root.path):
             vocabulary = self.read_vocabulary()
         options = ReadOptions(
@@ -184,7 +180,7 @@ class Official(ClipDataset):
         path = self.root.find(*names)
         if path is None:
             raise AbsentError(
-                f"{self.title}: none of {', '.join(names)} is under root {str(self.root.path)!r}, nor in a folder such "
+                f"{self.title}: none of {', '.join(names)} is under root {self.root.place!r}, nor in a folder such "
                 f"as 'data' or 'annotations' below it.{_other_dataset(self)} Get {self.source}."
             )
         self._annotation_files[path] = None
@@ -201,7 +197,7 @@ class Official(ClipDataset):
         if url_of(name) is not None:
             return open_store(name)
         for path in (Path(name), self.root.path / name):
-            if path.exists():
+            if is_there(path):
                 return open_path(path, self.row_ids)
         names = [name for name, features in self.released.items() if features.modality == modality]
         raise ValueError(
@@ -288,24 +284,10 @@ class Official(ClipDataset):
         searched = f" ({', '.join(patterns)})" if patterns else ""
         return DataError(
             f"{self.title}, {self.split}: {len(missing)} of {self.total} clips are not there, such as {first!r}, which "
-            f"has no {lack} under root {str(self.root.path)!r}{searched}. Run 'avkit check {self.name} --root "
-            f"{self.root.path}', or leave them out and report the coverage with --data.allow_missing true "
+            f"has no {lack} under root {self.root.place!r}{searched}. Run 'avkit check {self.name} --root "
+            f"{self.root.place}', or leave them out and report the coverage with --data.allow_missing true "
             "(allow_missing=True in Python)."
         )
-
-    def _check_release(self) -> None:
-        """Refuse files of another release or split, which are recognised by their number of rows."""
-        expected = self.counts.get(self.release, {}).get(self.split)
-        if expected is None or self.total == expected:
-            return
-        for release, splits in self.counts.items():
-            for split, count in splits.items():
-                if self.total == count and (release, split) != (self.release, self.split):
-                    raise DataError(
-                        f"{self.title}: release {self.release!r} has {expected} samples in split {self.split!r}; the "
-                        f"file found has {self.total}, as split {split!r} of release {release!r} has. Take files of "
-                        f"one release and split, or ask for release={release!r}."
-                    )
 
 
 def _other_dataset(dataset: Official) -> str:

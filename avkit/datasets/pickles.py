@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from avkit.errors import DataError
 from avkit.features.base import FeatureFacts, missing_clip_error
 from avkit.reading.boundary import reason_of
+from avkit.reading.copies import local_copy
 
 
 def _load_storage(data: bytes) -> Any:
@@ -54,7 +55,7 @@ def read_log_mel(path: Path) -> NDArray[np.float32]:
         DataError: If the file is damaged, holds something else, or would call anything.
     """
     try:
-        with path.open("rb") as file:
+        with local_copy(path) as here, here.open("rb") as file:
             value = _PlainUnpickler(file).load()
         array = np.asarray(value.detach() if isinstance(value, torch.Tensor) else value)
     except Exception as error:  # a damaged pickle raises nearly anything

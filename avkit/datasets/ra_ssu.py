@@ -14,6 +14,7 @@ from avkit.datasets.json_records import JsonRecord
 from avkit.datasets.official import Official
 from avkit.datasets.tables import check_unique, read_lines, safe_id
 from avkit.errors import DataError, unknown_name
+from avkit.reading.remote import is_file, is_folder, list_names
 from avkit.reading.text import parse_json, read_json, read_text
 from avkit.text.tokenizer import unique_words
 
@@ -118,7 +119,7 @@ class RASSU(Official):
         folder = self._clip_folder(name)
         path = folder / "meta.json"
         annotation = RegionAnnotation(id=name, where=where, root=self.root.path, fps=float(facts["fps"]))
-        if not path.is_file():
+        if not is_file(path):
             return annotation
         meta = JsonRecord(read_json(path), str(path), "A clip has kind, num_frames, and sources of source and label")
         for k, values in enumerate(meta.items("sources")):
@@ -133,9 +134,9 @@ class RASSU(Official):
             if label not in facts["classes"]:
                 raise DataError(f"{path}: {unknown_name('class', str(label), facts['classes'])}")
         # masks and captions are listed when an item is read: a clip may have 300 of each
-        if (folder / "masks").is_dir():
+        if is_folder(folder / "masks"):
             annotation.masks = []
-        if (folder / "captions.jsonl").is_file():
+        if is_file(folder / "captions.jsonl"):
             annotation.captions = []
         return annotation
 
@@ -144,7 +145,8 @@ class RASSU(Official):
         folder = f"clips/{annotation.id}/masks"
         classes = {str(source): label for source, label in annotation.sources.items()}
         masks = []
-        for path in sorted((self.root.path / folder).glob("*.png")):
+        names = [name for name in list_names(self.root.path / folder) if name.endswith(".png")]
+        for path in map(Path, sorted(names)):
             if not re.fullmatch(r"\d+", path.stem):
                 raise annotation.error(
                     "masks", f"{path.name!r} is not named by the number of its frame, such as 00000.png."
@@ -184,7 +186,7 @@ def read_sentences(folder: Path) -> list[Sentence]:
         DataError: If a line is no sentence.
     """
     path = folder / "captions.jsonl"
-    if not path.is_file():
+    if not is_file(path):
         return []
     sentences = []
     for k, line in enumerate(read_text(path).split("\n"), 1):

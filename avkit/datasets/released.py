@@ -13,9 +13,8 @@ from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder, RowFile
 from avkit.features.shards import is_sharded, open_store
 from avkit.features.sidecar import read_sidecar
-from avkit.features.store import Store
 from avkit.reading.arrays import open_hdf5
-from avkit.reading.remote import url_of
+from avkit.reading.remote import is_folder, is_there, url_of
 
 #: What features are of: pictures or sound.
 FeatureModality: TypeAlias = Literal["visual", "audio"]
@@ -89,11 +88,11 @@ def open_path(path: Path, row_ids: Callable[[], Sequence[str]]) -> Features:
     Raises:
         ValueError: If it is something else.
     """
-    if path.is_dir():
+    if is_folder(path):
         return open_store(path) if is_sharded(path) else NpyFolder(path)
     if path.suffix not in (".h5", ".hdf5"):
         raise ValueError(f"{path} is no feature store (.h5) and no folder of .npy files.")
-    return Store(path) if is_store(path) else RowFile(path, row_ids())
+    return open_store(path) if is_store(path) else RowFile(path, row_ids())
 
 
 def open_named(names: str, root: Path) -> Features:
@@ -108,10 +107,8 @@ def open_named(names: str, root: Path) -> Features:
     """
     parts: list[Features] = []
     for name in names.split("+"):
-        if url_of(name.strip()) is not None:
-            parts.append(open_store(name.strip()))
-            continue
-        paths = [path for path in (Path(name.strip()), root / name.strip()) if path.exists()]
+        paths = [Path(name.strip())] if url_of(name.strip()) else [Path(name.strip()), root / name.strip()]
+        paths = [path for path in paths if is_there(path)]
         if not paths:
             raise ValueError(
                 f"There are no features at {name.strip()!r}, from here or from {str(root)!r}. Give the path of a "

@@ -11,6 +11,7 @@ from avkit.datasets.json_records import JsonRecord, read_records
 from avkit.datasets.sound_source import SIDE, SoundSource
 from avkit.datasets.tables import check_unique, read_rows, safe_id
 from avkit.errors import DataError
+from avkit.reading.remote import list_names
 
 #: What a record has.
 _FORM = "A record has file, class and bbox: [[x1, y1, x2, y2], ...]"
@@ -114,7 +115,7 @@ class VGGSS(SoundSource):
         if not names:
             raise DataError(
                 f"Release 'full' of {self.title} trains on every clip with a picture in 'frames' and sound in 'audio' "
-                f"under root {str(self.root.path)!r}; {len(pictures)} have a picture, {len(sounds)} sound, and none "
+                f"under root {self.root.place!r}; {len(pictures)} have a picture, {len(sounds)} sound, and none "
                 "both but those of the test. Put them there, or take release '144k' or '10k'."
             )
         return [self.pair(safe_id(name, "frames"), "frames") for name in names]
@@ -122,9 +123,10 @@ class VGGSS(SoundSource):
     def _names_in(self, folder: str, endings: tuple[str, ...]) -> set[str]:
         """Names of the files of a folder that have one of some endings."""
         path = self.root.find(folder)
-        if path is None or not path.is_dir():
+        if path is None:
             return set()
-        return {file.stem for file in path.iterdir() if file.suffix in endings}
+        files = map(Path, list_names(path))
+        return {file.stem for file in files if file.suffix in endings}
 
     def _parse_record(self, record: JsonRecord) -> Annotation:
         name = safe_id(record.text("file"), record.where)

@@ -26,6 +26,7 @@ from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.progress import ExtractionProgress
 from avkit.extraction.recipe import ExtractionRecipe, FeatureStream
 from avkit.extraction.sources import MediaSource
+from avkit.reading.remote import whole_path
 
 #: Clips given to a network at a time.
 _CLIPS_PER_CALL = 4
@@ -220,7 +221,7 @@ class Pipeline:
 
 
 def _to_json(source: MediaSource) -> str:
-    return json.dumps(asdict(source) | {"root": str(source.root.resolve())})
+    return json.dumps(asdict(source) | {"root": whole_path(source.root)})
 
 
 def _from_json(text: str) -> MediaSource:

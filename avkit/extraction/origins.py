@@ -11,6 +11,7 @@ from typing import TypeAlias
 from avkit.errors import AvkitError, DataError, count_of
 from avkit.extraction.sources import MediaSource
 from avkit.files import write_file
+from avkit.reading.remote import is_file, is_folder, list_names, read_ends, url_of
 from avkit.reading.text import read_json
 
 #: Name of the record in the folder of stores.
@@ -75,18 +76,15 @@ def _first_file(source: MediaSource) -> Path:
     frames = source.frames or ""
     first_frame = frames if isinstance(frames, str) else frames[0]
     name = source.video or first_frame or source.audio or ""
-    return Path(os.path.realpath(source.root / name))
+    path = source.root / name
+    return path if url_of(path) else Path(os.path.realpath(path))
 
 
 def _digest(path: Path) -> str:
     """Size of a file and a hash of its ends; of a folder, the names in it."""
-    if path.is_dir():
-        return hashlib.sha256("\n".join(sorted(os.listdir(path))).encode()).hexdigest()[:16]  # noqa: PTH208 - names
-    if not path.is_file():
+    if is_folder(path):
+        return hashlib.sha256("\n".join(sorted(list_names(path))).encode()).hexdigest()[:16]
+    if not is_file(path):
         return ""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        content = file.read(_COMPARED_BYTES)
-        file.seek(max(0, size - _COMPARED_BYTES))
-        content += file.read(_COMPARED_BYTES)
+    size, content = read_ends(path, _COMPARED_BYTES)
     return f"{size} {hashlib.sha256(content).hexdigest()[:16]}"

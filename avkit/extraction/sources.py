@@ -131,6 +131,11 @@ def videos_in(folder: Path) -> list[Path]:
     return paths
 
 
+def is_video_name(name: str) -> bool:
+    """Whether a file is a video by its name, and not a hidden one."""
+    return _is_video(Path(name))
+
+
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in _VIDEO_ENDINGS and path.name[0] != "."
 

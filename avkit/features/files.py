@@ -14,6 +14,7 @@ from avkit.features.base import Array, FeatureFacts, missing_clip_error
 from avkit.features.sidecar import read_sidecar
 from avkit.reading.arrays import keep_dataset_open, read_npy
 from avkit.reading.boundary import file_errors
+from avkit.reading.remote import is_folder, is_there, list_names, url_of
 
 
 class NpyFolder:
@@ -33,20 +34,16 @@ class NpyFolder:
     @cached_property
     def names(self) -> Collection[str]:
         """Names of the clips."""
-        names = set()
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    if entry.name.endswith(self.ending) and not entry.name.startswith("."):
-                        names.add(entry.name.removesuffix(self.ending))
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be listed: {error.strerror}. Name a folder of .npy files.") from error
-        return names
+        if not is_folder(self.path):
+            place = url_of(self.path) or self.path
+            raise DataError(f"{place} cannot be listed: there is no such folder. Name a folder of .npy files.")
+        files = [name for name in list_names(self.path) if name.endswith(self.ending) and not name.startswith(".")]
+        return {name.removesuffix(self.ending) for name in files}
 
     def read(self, name: str) -> Array:
         """Features of a clip, (T, ...), in the dtype of the file."""
         path = self.path / f"{name}{self.ending}"
-        if not path.exists():
+        if not is_there(path):
             raise missing_clip_error(self.path, name, self.names)
         return load_array(path)
 

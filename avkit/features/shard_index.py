@@ -15,6 +15,7 @@ from avkit.features.base import FeatureFacts
 from avkit.features.store_index import StoreIndex
 from avkit.files import atomic
 from avkit.reading.boundary import file_errors
+from avkit.reading.remote import is_file
 from avkit.reading.tensors import read_tensors, write_tensors
 from avkit.reading.text import parse_json
 
@@ -45,7 +46,7 @@ class Shard:
 
 def is_sharded(path: Path) -> bool:
     """Whether a path is a folder of shards."""
-    return (path / INDEX).is_file()
+    return is_file(path / INDEX)
 
 
 def write_index(

@@ -28,7 +28,8 @@ from avkit.features.store_index import StoreIndex
 from avkit.files import atomic
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import Span, crc32
-from avkit.reading.remote import local_file, read_range, size_of, url_of
+from avkit.reading.copies import kept_copy
+from avkit.reading.remote import read_range, size_of, url_of
 
 #: Bytes of features in a shard; a longer clip has one to itself.
 SHARD_BYTES = 2**30
@@ -104,7 +105,7 @@ class RemoteStore(ShardedStore):
 
     @cached_property
     def _index(self) -> StoreIndex:
-        index, self._shards = parse_index(local_file(self.path / INDEX), self.path)
+        index, self._shards = parse_index(self.path / INDEX, self.path)
         for shard in self._shards:
             size = size_of(self._url_of(shard))
             if size != shard.size:
@@ -136,7 +137,7 @@ def open_store(path: str | Path) -> Store:
     if url is None:
         return ShardedStore(path) if is_sharded(Path(path)) else Store(path)
     if PurePosixPath(url).suffix in (".h5", ".hdf5"):
-        return Store(local_file(url))
+        return Store(kept_copy(url))
     return RemoteStore(url)
 
 

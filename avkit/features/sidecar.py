@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avkit.errors import DataError, unknown_name
 from avkit.features.base import FeatureFacts
+from avkit.reading.remote import is_file, is_folder
 from avkit.reading.text import parse_json, read_text
 
 #: Name of the file in a folder of features.
@@ -17,7 +18,7 @@ _NUMBERS = ("hop", "window", "fps", "crop")
 
 def sidecar_path(path: Path) -> Path:
     """Where the facts of features lie: in a folder of features, or beside a file of features under its name."""
-    return path / SIDECAR if path.is_dir() else path.with_suffix(".json")
+    return path / SIDECAR if is_folder(path) else path.with_suffix(".json")
 
 
 def read_sidecar(path: Path) -> FeatureFacts:
@@ -29,7 +30,7 @@ def read_sidecar(path: Path) -> FeatureFacts:
         DataError: If the file is damaged, or has an unknown key or a value of a wrong kind.
     """
     file = sidecar_path(path)
-    if not file.is_file():
+    if not is_file(file):
         return FeatureFacts()
     content = parse_json(read_text(file), str(file), advice=_advice())
     if not isinstance(content, dict):

@@ -13,6 +13,8 @@ from avkit.features.base import Array, Features
 from avkit.features.combined import ConcatenatedFeatures, TokenFeatures
 from avkit.features.files import NpyFolder
 from avkit.features.store import Store
+from avkit.reading.copies import kept_copy
+from avkit.reading.remote import is_there
 
 #: What the name of a map adds to that of its features.
 SOURCES_ENDING = "_sources"
@@ -31,8 +33,8 @@ def open_source_maps(features: Features) -> Features:
     parts = _parts_of(features)
     for part in parts:
         for path in _places(part.path):
-            if path.exists():
-                maps = Store(path) if path.suffix == ".h5" else NpyFolder(path)
+            if is_there(path):
+                maps = Store(kept_copy(path)) if path.suffix == ".h5" else NpyFolder(path)
                 _check_same_encoder(part, maps)
                 return maps
     listed = " or ".join(str(_places(part.path)[0]) for part in parts)

@@ -18,6 +18,7 @@ from avkit.files import WriteError, atomic, write_file
 from avkit.inference.caption_index import CaptionIndex, index_captions, read_captions, write_captions
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import check_record, with_checksum
+from avkit.reading.remote import state_of, whole_path
 from avkit.reading.tensors import read_tensors, write_tensors
 from avkit.reading.text import parse_json, read_json
 
@@ -161,20 +162,20 @@ class IndexFolder:
 
     def file_of(self, video: Path | str) -> Path:
         """The file of a video's rows; videos of one name in different folders have different files."""
-        path = Path(video).resolve()
-        return self.folder / "videos" / f"{path.stem}-{zlib.crc32(str(path).encode()):08x}.safetensors"
+        place = whole_path(video)
+        return self.folder / "videos" / f"{Path(place).stem}-{zlib.crc32(place.encode()):08x}.safetensors"
 
     def has(self, video: Path | str) -> bool:
         """Whether a video is in the index and has not changed since."""
         file = self.file_of(video)
-        return file.exists() and file.stat().st_mtime >= Path(video).stat().st_mtime
+        return file.exists() and file.stat().st_mtime_ns >= state_of(video).changed
 
     def add(self, video: IndexedVideo) -> None:
         """Write a video's rows, in place of older ones."""
         side = video.masks.shape[-1]
         packed = np.packbits(video.masks.numpy().reshape(len(video), side * side), axis=1)
         tensors = {"start": video.start, "end": video.end, _PACKED: torch.from_numpy(packed), **video.vectors}
-        facts = {"video": str(Path(video.video).resolve()), "captions": json.dumps(video.captions)}
+        facts = {"video": whole_path(video.video), "captions": json.dumps(video.captions)}
         facts["side"] = str(side)
         with atomic(self.file_of(video.video)) as part:
             write_tensors(part, tensors, facts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from avkit.errors import AvkitError
 from avkit.files import cannot_write, write_new_file
+from avkit.reading.remote import state_of
 from avkit.reading.text import read_json
 
 #: The file that says what a result answers.
@@ -45,10 +46,9 @@ class Request:
             provenance: Of the predictor.
             options: Options that the answers depend on, in the types that JSON knows.
         """
-        path = clip.resolve()
-        state = path.stat()
+        state = state_of(clip)
         run = Path(provenance.get("run", "")).name
-        return cls(str(path), state.st_size, state.st_mtime_ns, run, provenance.get("weights", ""), options)
+        return cls(state.place, state.size, state.changed, run, provenance.get("weights", ""), options)
 
 
 def claim_folder(out: Path, request: Request) -> Path:

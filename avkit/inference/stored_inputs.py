@@ -21,6 +21,7 @@ from avkit.features.base import Features
 from avkit.features.combined import ConcatenatedFeatures
 from avkit.inference.stream_choice import ChosenStream, FeaturePlan
 from avkit.media.decode import Clip
+from avkit.reading.remote import whole_path
 
 #: Name of the clip among its features.
 _NAME = "clip"
@@ -80,8 +81,8 @@ class StoredInputs:
         Raises:
             MediaError: If the file cannot be read, or lacks picture or sound.
         """
-        audio = None if clip.audio_path is None else str(clip.audio_path.resolve())
-        path = str(clip.path.resolve())
+        audio = None if clip.audio_path is None else whole_path(clip.audio_path)
+        path = whole_path(clip.path)
         if self.plan.visual:
             clip.info.require(video=True)
         source = MediaSource(
@@ -134,7 +135,7 @@ class StoredInputs:
             MediaError: If the file has no sound or cannot be read.
         """
         extractor = ClipExtractor([entry.stream for entry in self.plan.audio], self.device)
-        features = extractor.read(MediaSource(_NAME, Path(), audio=str(Path(path).resolve())))
+        features = extractor.read(MediaSource(_NAME, Path(), audio=whole_path(path)))
         joined = _joined(self.plan.audio, features)
         assert joined is not None
         return torch.from_numpy(joined.read(_NAME))

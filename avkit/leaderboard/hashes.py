@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avkit.reading.boundary import file_errors
+from avkit.reading.copies import local_copy
 
 _BLOCK_BYTES = 1 << 20
 
@@ -18,7 +19,7 @@ def file_hash(path: str | Path) -> str:
     """
     digest = hashlib.sha256()
     block = memoryview(bytearray(_BLOCK_BYTES))
-    with file_errors(path, "cannot be read"), Path(path).open("rb", buffering=0) as file:
+    with file_errors(path, "cannot be read"), local_copy(path) as here, here.open("rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])
     return digest.hexdigest()

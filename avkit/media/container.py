@@ -9,7 +9,9 @@ from typing import Any
 
 from avkit.errors import AvkitError, MediaError
 from avkit.reading.boundary import reason_of
+from avkit.reading.copies import local_copy
 from avkit.reading.pictures import MAX_PIXELS
+from avkit.reading.remote import open_url, url_of
 
 #: Formats that are read, by FFmpeg's names. Playlists and scripts (hls, dash, concat, image2, ...) are not among them,
 #: because they open other files, and neither are formats that take any bytes for pictures or sound.
@@ -27,10 +29,15 @@ _PLAIN_WAVE = (0x0001, 0x0003, 0xFFFE)
 
 
 @contextmanager
-def open_media(path: str | Path) -> Iterator[Any]:
+def open_media(path: str | Path, *, whole: bool = True) -> Iterator[Any]:
     """A file as a PyAV container; whatever PyAV raises in the block becomes a `MediaError`.
 
     Metadata that are no UTF-8 are read with replacement characters.
+
+    Args:
+        path: The file, by path or URL.
+        whole: Whether all of it will be read: then a file at a URL is copied; else the parts that are asked for are
+            read where it is.
 
     Raises:
         MediaError: If the file cannot be opened or is damaged, with the reason; if it is a playlist.
@@ -38,26 +45,58 @@ def open_media(path: str | Path) -> Iterator[Any]:
     import av
 
     path = Path(path)
-    if not path.exists():
-        raise MediaError(f"{path} does not exist. Check the spelling of the path.")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder. Pass one media file.")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path} is empty (0 bytes). Download or export it again.")
-    _check_wave(path)
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    try:
-        # "file:" keeps a colon in a name from being read as a protocol
-        with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
+    url = url_of(path)
+    if url is not None and not whole:
+        with (
+            open_url(url) as parts,
+            _media_errors(path),
+            av.open(parts, metadata_errors="replace", options={"format_whitelist": _FORMATS}) as container,
+        ):
+            yield container
+        return
+    with local_copy(path) as here:
+        _check_there(path, here)
+        with (
+            _media_errors(path),
+            # "file:" keeps a colon in a name from being read as a protocol
+            av.open(f"file:{here}", metadata_errors="replace", options=options) as container,
+        ):
             for stream in container.streams.video:
                 stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container
+
+
+@contextmanager
+def _media_errors(path: Path) -> Iterator[None]:
+    """Turn whatever PyAV raises into a `MediaError`."""
+    import av
+
+    try:
+        yield
     except AvkitError:
         raise
     except (av.error.InvalidDataError, av.error.ArgumentError) as error:
         raise not_media(path) from error
     except Exception as error:
-        raise MediaError(f"{path} cannot be read: {reason_of(error)}. Download or export it again.") from error
+        place = url_of(path) or path
+        raise MediaError(f"{place} cannot be read: {reason_of(error)}. Download or export it again.") from error
+
+
+def _check_there(path: Path, here: Path) -> None:
+    """Refuse what is no file, or an empty one.
+
+    Args:
+        path: The file as the user names it.
+        here: Where it is on this machine.
+    """
+    if not here.exists():
+        raise MediaError(f"{path} does not exist. Check the spelling of the path.")
+    if here.is_dir():
+        raise MediaError(f"{path} is a folder. Pass one media file.")
+    if here.stat().st_size == 0:
+        raise MediaError(f"{url_of(path) or path} is empty (0 bytes). Download or export it again.")
+    _check_wave(path)
 
 
 def video_stream(container: Any) -> Any:
@@ -121,13 +160,13 @@ def is_picture(path: Path) -> bool:
 
 
 def _read_head(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with local_copy(path) as here, here.open("rb") as file:
         return file.read(64)
 
 
 def _check_wave(path: Path) -> None:
     """Refuse a WAV whose header contradicts itself; FFmpeg would read noise in some number of channels."""
-    with path.open("rb") as file:
+    with local_copy(path) as here, here.open("rb") as file:
         head = file.read(4096)
     start = head.find(b"fmt ")
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE" or start < 0 or len(head) < start + 24:

@@ -11,6 +11,7 @@ from torch import Tensor
 from avkit.errors import MediaError
 from avkit.media.image import load_image
 from avkit.media.video import resize
+from avkit.reading.remote import is_folder, list_names
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -28,12 +29,10 @@ def list_image_files(root: Path, frames: str | Sequence[str]) -> list[Path]:
     if not isinstance(frames, str):
         return [root / name for name in frames]
     folder = root / frames
-    try:
-        files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and file.name[0] != "."]
-    except OSError as error:
-        raise MediaError(
-            f"{folder} cannot be listed: {error.strerror}. Extract the frames of this clip again."
-        ) from error
+    if not is_folder(folder):
+        raise MediaError(f"{folder} cannot be listed: there is no such folder. Extract the frames of this clip again.")
+    names = [name for name in list_names(folder) if not name.startswith(".")]
+    files = [folder / name for name in names if Path(name).suffix.lower() in _ENDINGS]
     if not files:
         raise MediaError(f"{folder} has no pictures. Extract the frames of this clip again.")
     return sorted(files, key=_number_and_name)

@@ -23,6 +23,7 @@ from avkit.media.container import (
     video_stream,
 )
 from avkit.media.image import load_image
+from avkit.reading.copies import local_copy
 
 #: Formats whose header states the duration; that of other formats is an estimate, too rough to show that a file is cut.
 _STATES_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf")
@@ -120,15 +121,16 @@ def probe(path: str | Path) -> MediaInfo:
         MediaError: If the file is missing, empty, cut off at its index, or not a media file.
     """
     path = Path(path)
-    if path.is_file() and is_picture(path):  # FFmpeg would look for a sequence of pictures
-        return _image_info(path)
-    with open_media(path) as container:
-        video = video_stream(container)
-        audio = audio_stream(container)
-        if video is None and audio is None:
-            raise not_media(path)
-        info = _track_info(path, container, video, audio)
-    _check_duration(info)
+    with local_copy(path) as here:
+        if here.is_file() and is_picture(path):  # FFmpeg would look for a sequence of pictures
+            return _image_info(path)
+        with open_media(path) as container:
+            video = video_stream(container)
+            audio = audio_stream(container)
+            if video is None and audio is None:
+                raise not_media(path)
+            info = _track_info(path, container, video, audio)
+        _check_duration(info, here.stat().st_size)
     return info
 
 
@@ -166,9 +168,8 @@ def _track_info(path: Path, container: Any, video: Any, audio: Any) -> MediaInfo
     return info
 
 
-def _check_duration(info: MediaInfo) -> None:
+def _check_duration(info: MediaInfo, size: int) -> None:
     """Refuse time stamps that reach further than the bytes of a file can."""
-    size = info.path.stat().st_size
     limit = max(_SHORT, size / _MIN_BYTES_PER_SECOND)
     if info.declared is not None and info.duration > _SHORT + 2 * info.declared:
         limit = max(_SHORT, size / _USUAL_BYTES_PER_SECOND)
@@ -186,7 +187,7 @@ def has_tracks(path: str | Path) -> tuple[bool, bool]:
     Raises:
         MediaError: As `probe`.
     """
-    with open_media(path) as container:
+    with open_media(path, whole=False) as container:
         return video_stream(container) is not None, audio_stream(container) is not None
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from avkit.errors import file_error
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import SEAL_BYTES, Seal, read_seal
+from avkit.reading.copies import local_copy
 
 #: Bytes that an array of an HDF5 file may have whatever it takes in the file, and bytes per byte that it takes there.
 _ALWAYS_READ = 2**24
@@ -38,11 +39,12 @@ def read_npy(path: str | Path, of: str = "numbers") -> NDArray[Any]:
             objects are pickles, which can run code.
     """
     path = Path(path)
-    size = _size(path)
     with (
         file_errors(path, "cannot be read as an array of numbers", _ADVICE),
-        path.open("rb") as file,
+        local_copy(path) as here,
+        here.open("rb") as file,
     ):
+        size = here.stat().st_size
         shape, fortran, dtype = _read_header(path, file)
         start = file.tell()
         nbytes = _check_numbers(path, shape, dtype, of)
@@ -112,7 +114,11 @@ def npz_names(path: str | Path) -> list[str]:
         FileError: If it is damaged.
     """
     path = Path(path)
-    with file_errors(path, "cannot be read as arrays (.npz)", "Download it again."), zipfile.ZipFile(path) as archive:
+    with (
+        file_errors(path, "cannot be read as arrays (.npz)", "Download it again."),
+        local_copy(path) as here,
+        zipfile.ZipFile(here) as archive,
+    ):
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
@@ -124,7 +130,11 @@ def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     advice = "Download it again."
-    with file_errors(path, "cannot be read as arrays (.npz)", advice), zipfile.ZipFile(path) as archive:
+    with (
+        file_errors(path, "cannot be read as arrays (.npz)", advice),
+        local_copy(path) as here,
+        zipfile.ZipFile(here) as archive,
+    ):
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         missing = sorted(set(names) - members.keys())
         if missing:
@@ -153,7 +163,8 @@ def open_hdf5(path: str | Path, advice: str = "Copy or download it again.") -> I
 
     with (
         file_errors(path, "cannot be read as HDF5: it is cut off, damaged or another file", advice),
-        h5py.File(path, "r") as file,
+        local_copy(path) as here,
+        h5py.File(here, "r") as file,
     ):
         yield file
 
@@ -162,8 +173,8 @@ def keep_dataset_open(path: Path, key: str) -> Any:
     """An array of an HDF5 file with rows, whose file stays open as long as the array is used; as `open_dataset`."""
     import h5py
 
-    with file_errors(path, _NO_HDF5, _ADVICE):
-        values = open_dataset(h5py.File(path, "r"), path, key, by_row=True)
+    with file_errors(path, _NO_HDF5, _ADVICE), local_copy(path) as here:  # an open file stays, deleted or not
+        values = open_dataset(h5py.File(here, "r"), path, key, by_row=True)
         if not values.shape:
             raise file_error(path, f"is of another kind: its array {key!r} has no rows", _ADVICE)
     return values
@@ -206,8 +217,3 @@ def open_dataset(file: Any, path: Path, key: str, *, by_row: bool = False) -> An
             "Copy or download it again.",
         )
     return values
-
-
-def _size(path: Path) -> int:
-    with file_errors(path, "cannot be read as an array of numbers"):
-        return path.stat().st_size

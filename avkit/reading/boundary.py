@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From whatever a library raises to one error that names the file, the place in it, what is wrong and what to do."""
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from avkit.errors import AvkitError, FileError
-
-#: Characters of a library's message that are passed on.
-_MAX_REASON = 160
+from avkit.reading.copies import local_copy
+from avkit.reading.reasons import reason_of as reason_of
+from avkit.reading.remote import url_of
 
 
 @contextmanager
@@ -29,31 +28,15 @@ def file_errors(
     Raises:
         AvkitError: Of `kind`, in place of whatever was raised; errors of avkit pass.
     """
+    place = url_of(path) or path
     try:
         yield
     except AvkitError:
         raise
     except FileNotFoundError as error:
-        raise kind(f"{path} does not exist. Check the spelling of the path.") from error
+        raise kind(f"{place} does not exist. Check the spelling of the path.") from error
     except Exception as error:
-        raise kind(f"{path} {problem} ({reason_of(error)}). {advice}") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """What an exception says, in one short line; the name of its type where it says nothing."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    if isinstance(error, RecursionError):
-        text = "it is nested too deeply"
-    if isinstance(error, MemoryError):
-        text = text or "it asks for more memory than there is"
-    if isinstance(error, zlib.error):
-        text = f"damaged compressed data, {text}"
-    line = " ".join(text.split())
-    if len(line) > _MAX_REASON:
-        line = f"{line[:_MAX_REASON]}..."
-    return line or type(error).__name__
+        raise kind(f"{place} {problem} ({reason_of(error)}). {advice}") from error
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -62,5 +45,5 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         FileError: If it cannot be read.
     """
-    with file_errors(path, "cannot be read"):
-        return Path(path).read_bytes()
+    with file_errors(path, "cannot be read"), local_copy(path) as file:
+        return file.read_bytes()

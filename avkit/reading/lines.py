@@ -4,11 +4,13 @@
 import gzip
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 from avkit.errors import file_error
 from avkit.reading.boundary import file_errors
+from avkit.reading.copies import local_copy
 
 #: Bytes of one line; a clip of masks has some hundred thousand.
 _MAX_LINE = 2**28
@@ -25,10 +27,11 @@ def iterate_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             size.
     """
     path = Path(path)
-    with file_errors(path, "cannot be read"):
-        size = path.stat().st_size
-        opened = path.open("rb")
-    with opened as plain:
+    with ExitStack() as stack:
+        with file_errors(path, "cannot be read"):
+            here = stack.enter_context(local_copy(path))
+            size = here.stat().st_size
+            plain = stack.enter_context(here.open("rb"))
         file: IO[bytes] = plain
         if path.suffix == ".gz":
             file = gzip.GzipFile(fileobj=plain)  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from avkit.errors import MediaError
 from avkit.reading.boundary import file_errors
+from avkit.reading.copies import local_copy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +36,7 @@ def open_picture(path: str | Path) -> Iterator["Image"]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of large pictures, which are refused below, and of damaged metadata
-        with Image.open(path, formats=formats) as image:
+        with local_copy(path) as here, Image.open(here, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise MediaError(

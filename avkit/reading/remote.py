@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of object storage by URL (`s3://`, `gs://`, `hf://`, ...), by way of fsspec and the package of its scheme.
+"""Files and folders of object storage by URL (`s3://`, `gs://`, `hf://`, ...), by way of fsspec.
 
-A part of a file is read where it is; a whole file is copied into a folder of bounded size on this machine, from which
-the copies that were used longest ago are deleted. `AVKIT_CACHE` names that folder, `AVKIT_CACHE_GB` its size.
+A part of a file is read where it is; whole files are copied, see `avkit.reading.copies`.
 """
 
 import errno
-import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
 from avkit.errors import FileError
-from avkit.reading.boundary import reason_of
+from avkit.reading.reasons import reason_of
 
 #: A URL, also where `Path` has taken one of its slashes; a drive of Windows has one letter.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?P<rest>[^/].*)")
@@ -32,11 +31,8 @@ _PACKAGES = {
     "http": "aiohttp",
     "https": "aiohttp",
 }
-_USUAL_GB = 50.0
 #: Errors of this machine's disk.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-#: Digits in the name of the folder of a copy.
-_KEY_DIGITS = 16
 
 
 def url_of(path: str | Path) -> str | None:
@@ -54,8 +50,8 @@ def exists(url: str) -> bool:
     Raises:
         FileError: If its place cannot be reached.
     """
-    system, path = _system(url)
-    with _reaching(url):
+    system, path = find_system(url)
+    with reaching(url):
         return bool(system.exists(path))
 
 
@@ -65,8 +61,8 @@ def size_of(url: str) -> int:
     Raises:
         FileError: If it is not there, or its place cannot be reached.
     """
-    system, path = _system(url)
-    with _reaching(url):
+    system, path = find_system(url)
+    with reaching(url):
         return int(system.size(path))
 
 
@@ -76,82 +72,159 @@ def read_range(url: str, start: int, length: int) -> bytes:
     Raises:
         FileError: If it is not there, or its place cannot be reached.
     """
-    system, path = _system(url)
-    with _reaching(url):
+    system, path = find_system(url)
+    with reaching(url):
         return bytes(system.cat_file(path, start=start, end=start + length))
 
 
-def local_file(path: str | Path) -> Path:
-    """A file on this machine: the path itself, or a copy of what is at its URL, made again where that has changed.
+def read_ends(path: str | Path, length: int) -> tuple[int, bytes]:
+    """Size of a file, here or at a URL, and some bytes of its start and of its end.
 
     Raises:
-        FileError: If it is not there, its place cannot be reached, or it is larger than all copies may be.
+        OSError: If it is not here.
+        FileError: If it is not at its URL, or that cannot be reached.
     """
     url = url_of(path)
     if url is None:
-        return Path(path)
-    system, remote = _system(url)
-    with _reaching(url):
-        size = int(system.size(remote))
-        version = str(system.ukey(remote))
-    name = PurePosixPath(remote).name
-    key = hashlib.sha256(f"{url}\n{version}\n{size}".encode()).hexdigest()[:_KEY_DIGITS]
-    copy = cache_folder() / key / name
-    if copy.is_file() and copy.stat().st_size == size:
-        with suppress(OSError):
-            os.utime(copy)
-        return copy
-    _make_room(url, size)
-    part = copy.with_name(f".{name}-{os.getpid()}")
-    try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with _reaching(url):
-            system.get_file(remote, str(part))
-        part.replace(copy)
-    except OSError as error:
-        raise FileError(
-            f"{url} cannot be copied into {cache_folder()} ({reason_of(error)}). Free space, or name another folder "
-            "with AVKIT_CACHE."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return copy
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as file:
+            start = file.read(length)
+            file.seek(max(0, size - length))
+            return size, start + file.read(length)
+    size = size_of(url)
+    return size, read_range(url, 0, length) + read_range(url, max(0, size - length), length)
 
 
-def cache_folder() -> Path:
-    """Folder of the copies."""
-    return Path(os.environ.get("AVKIT_CACHE") or Path.home() / ".cache" / "avkit")
+@dataclass(frozen=True)
+class FileState:
+    """Which file it is, and in what state.
+
+    Attributes:
+        place: Its whole path, or its URL.
+        size: Bytes.
+        changed: When it was changed last, in nanoseconds since 1970; 0 where its place does not tell.
+    """
+
+    place: str
+    size: int
+    changed: int
 
 
-def _make_room(url: str, size: int) -> None:
-    """Delete the copies that were used longest ago until a file fits.
+def state_of(path: str | Path) -> FileState:
+    """The state of a file, here or at a URL.
 
     Raises:
-        FileError: If it is larger than all copies may be.
+        OSError: If it is not here.
+        FileError: If it is not at its URL, or that cannot be reached.
     """
-    text = os.environ.get("AVKIT_CACHE_GB") or str(_USUAL_GB)
-    try:
-        limit = float(text) * 1e9
-    except ValueError:
-        raise FileError(f"AVKIT_CACHE_GB is {text!r}; give a number of GB, such as 50.") from None
-    folder = cache_folder()
-    if size > limit:
-        raise FileError(
-            f"{url} has {size / 1e9:.3g} GB, and the copies in {folder} may have {limit / 1e9:g} GB. Raise "
-            "AVKIT_CACHE_GB, or name another folder with AVKIT_CACHE."
-        )
-    copies = [(path.stat(), path) for path in folder.glob(f"{'[0-9a-f]' * _KEY_DIGITS}/*") if path.is_file()]
-    used = sum(status.st_size for status, _ in copies)
-    for status, path in sorted(copies, key=lambda copy: copy[0].st_mtime):
-        if used + size <= limit:
-            return
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # a file is being copied into it
-            path.parent.rmdir()
-        used -= status.st_size
+    url = url_of(path)
+    if url is None:
+        whole = Path(path).resolve()
+        status = whole.stat()
+        return FileState(str(whole), status.st_size, status.st_mtime_ns)
+    system, file = find_system(url)
+    with reaching(url):
+        size = int(system.size(file) or 0)
+        try:
+            changed = int(system.modified(file).timestamp() * 1e9)
+        except NotImplementedError:
+            changed = 0
+    return FileState(url, size, changed)
 
 
-def _system(url: str) -> tuple[Any, str]:
+def whole_path(path: str | Path) -> str:
+    """The whole path of a file, which need not exist, or its URL."""
+    return url_of(path) or str(Path(path).resolve())
+
+
+@contextmanager
+def open_url(url: str) -> Iterator[IO[bytes]]:
+    """A file to be read in parts where it is.
+
+    Raises:
+        FileError: If it is not there, or its place cannot be reached.
+    """
+    system, path = find_system(url)
+    with reaching(url):
+        file = system.open(path, "rb")
+    with file:
+        yield file
+
+
+def list_names(path: str | Path) -> list[str]:
+    """Names of the files and folders in a folder, here or at a URL; none where there is no such folder.
+
+    Raises:
+        FileError: If the place of a URL cannot be reached.
+    """
+    url = url_of(path)
+    if url is None:
+        try:
+            return os.listdir(path)  # noqa: PTH208 - names only, fast
+        except OSError:
+            return []
+    system, folder = find_system(url)
+    with reaching(url):
+        try:
+            entries = system.ls(folder, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    own = folder.rstrip("/")
+    return [entry.rstrip("/").rpartition("/")[2] for entry in entries if entry.rstrip("/") != own]
+
+
+def list_all(url: str) -> list[str]:
+    """Paths of all files below a folder at a URL, from that folder, at any depth, in order.
+
+    Raises:
+        FileError: If its place cannot be reached.
+    """
+    system, folder = find_system(url)
+    with reaching(url):
+        files = system.find(folder)
+    own = folder.strip("/")
+    return sorted(file.strip("/").removeprefix(own).lstrip("/") for file in files)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder, here or at a URL.
+
+    Raises:
+        FileError: If the place of a URL cannot be reached.
+    """
+    url = url_of(path)
+    if url is None:
+        return Path(path).is_dir()
+    system, folder = find_system(url)
+    with reaching(url):
+        return bool(system.isdir(folder))
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file, here or at a URL.
+
+    Raises:
+        FileError: If the place of a URL cannot be reached.
+    """
+    url = url_of(path)
+    if url is None:
+        return Path(path).is_file()
+    system, file = find_system(url)
+    with reaching(url):
+        return bool(system.isfile(file))
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder, here or at a URL.
+
+    Raises:
+        FileError: If the place of a URL cannot be reached.
+    """
+    url = url_of(path)
+    return Path(path).exists() if url is None else exists(url)
+
+
+def find_system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it.
 
     Raises:
@@ -173,7 +246,7 @@ def _system(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _reaching(url: str) -> Iterator[None]:
+def reaching(url: str) -> Iterator[None]:
     """Turn whatever a file system raises into one line."""
     try:
         yield

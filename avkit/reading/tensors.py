@@ -12,8 +12,8 @@ from torch import Tensor
 from avkit.errors import FileError, file_error
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import KEY, changed_error, crc32, refuse_lost_checksum
+from avkit.reading.copies import local_copy
 from avkit.reading.pairs import check_pair
-from avkit.reading.remote import local_file
 
 _ADVICE = "Copy or download it again."
 
@@ -41,8 +41,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
-    path = local_file(path)
-    with file_errors(path, "cannot be read as .safetensors", _ADVICE), safe_open(path, "pt") as file:
+    with (
+        file_errors(path, "cannot be read as .safetensors", _ADVICE),
+        local_copy(path) as here,
+        safe_open(here, "pt") as file,
+    ):
         facts = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     stated = facts.pop(KEY, None)
@@ -97,15 +100,15 @@ def read_torch(path: str | Path) -> object:
     Raises:
         FileError: If the file is missing, damaged, or holds other objects.
     """
-    path = local_file(path)
     with (
         file_errors(path, "cannot be read as a PyTorch file of tensors and plain values", _ADVICE),
+        local_copy(path) as here,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of what else a damaged file may be
-        if zipfile.is_zipfile(path):
-            _check_archive(Path(path))
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(here):
+            _check_archive(here)
+        content: object = torch.load(here, map_location="cpu", weights_only=True)
     return content
 
 

@@ -13,6 +13,7 @@ from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import Official
 from avkit.errors import DataError
 from avkit.outside import building
+from avkit.reading.remote import is_file, is_folder
 from avkit.tasks import TASKS, VARIANTS, find_task
 from avkit.tasks.base import Task
 
@@ -202,11 +203,11 @@ def _open_dataset(name: str, options: TruthOptions) -> Dataset:
                 f"Dataset {name!r} needs its official files, without media. Name their folder with --root FOLDER, or "
                 "the file with --annotations FILE."
             )
-        file = root if root.is_file() else None
+        file = root if is_file(root) else None
         root = root.parent if file else root
         own = root / kind.name
         dataset = kind(
-            own if own.is_dir() else root,
+            own if is_folder(own) else root,
             options.split,
             options.image_size or IMAGE_SIZE,
             options.release,

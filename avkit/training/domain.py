@@ -7,6 +7,7 @@ from pathlib import Path
 from avkit.datasets import find_dataset
 from avkit.datasets.official import Official
 from avkit.datasets.scenes import MARKER
+from avkit.reading.remote import is_there
 
 #: avkit's procedural scenes, also where they were written in the layout of an official dataset.
 SCENES = "scenes"
@@ -34,7 +35,7 @@ def domains_of(datasets: Mapping[str, str], root: Path | None, manifest: Path | 
 def domain_of(name: str, root: Path | None, manifest: Path | None) -> str:
     """The domain of a dataset: `SCENES`, `OFFICIAL` or `OWN`."""
     folders = [root, None if root is None else root / name, None if manifest is None else manifest.parent]
-    if any(folder is not None and (folder / MARKER).exists() for folder in folders):
+    if any(folder is not None and is_there(folder / MARKER) for folder in folders):
         return SCENES
     if name == "scenes":
         return SCENES

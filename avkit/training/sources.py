@@ -15,6 +15,7 @@ from avkit.features.shards import open_store
 from avkit.features.store import Store
 from avkit.licences import check_licence
 from avkit.outside import building
+from avkit.reading.remote import is_there
 from avkit.training.options import SceneOptions
 
 #: `task=dataset,...` as a text or as a mapping; several datasets of a task are joined by `+`, or are a list.
@@ -172,10 +173,10 @@ def find_expert(path: str, root: Path | None, names: Collection[str]) -> str:
     Returns:
         The first path at which there is a store; else the one below `root`.
     """
-    if root is None or Path(path).exists():
+    if root is None or is_there(path):
         return path
     places = [root / path, *(root / name / path for name in names)]
-    return str(next((place for place in places if place.exists()), places[0]))
+    return str(next((place for place in places if is_there(place)), places[0]))
 
 
 def open_expert(path: str) -> Store:
