@@ -3,11 +3,13 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avkit.cli.clips import add_shard_option, find_clips, one_clip
+from avkit.cli.on_ray import add_ray_options, cluster_of, work_on_ray
 from avkit.cli.trust import add_switches
 from avkit.errors import AvkitError
 from avkit.files import WriteError, remove_leftovers
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
     add_shard_option(p)
+    add_ray_options(p)
     add_switches(p)
     return p
 
@@ -100,36 +103,19 @@ def run(args: list[str]) -> int:
     """Predict; one broken clip among several is reported and the others are done."""
     options = parser().parse_args(args)
     from avkit.cli.lightning_setup import no_gpu, quiet
-    from avkit.inference.beside import load_beside
-    from avkit.inference.loading import load
 
     quiet()
-    if options.device and (reason := no_gpu(options.device.partition(":")[0], f"--device {options.device}")):
+    cluster = cluster_of(options)
+    device = (options.device or "").partition(":")[0]
+    if cluster is None and device and (reason := no_gpu(device, f"--device {options.device}")):
         raise ValueError(reason)
     if options.hop is not None and not options.hop > 0:
         raise ValueError(f"--hop is {options.hop:g}; give a number of seconds above 0.")
-    predictor = load(
-        options.run,
-        options.device,
-        trust=options.trust,
-        features=options.features,
-        weights=options.weights,
-        names=options.names,
-        parts=options.parts,
-        offline=options.offline,
-        accept_licence=options.accept_licence,
-    )
-    predictor.any_answer = options.any_answer
     if options.beside and options.stream:
         raise ValueError(
             "--beside shows another run on the time line of a whole video. Leave out --stream or --beside."
         )
-    other = None
-    if options.beside:
-        given = {"features": options.features, "weights": options.weights, "names": options.names}
-        other = load_beside(options.beside, predictor, trust=options.trust, **given)
-    if options.caption_change_threshold is not None:
-        predictor.set_caption_change_threshold(options.caption_change_threshold)
+    work = None if cluster else PredictWork(options)
     clips, errors = find_clips(options.clips, options.out, options.shard)
     count = len(clips) + len(errors)
     if count == 1 and errors:
@@ -137,25 +123,15 @@ def run(args: list[str]) -> int:
     if not count:
         print(f"no clip belongs to shard {options.shard.number}/{options.shard.count}")
         return 0
-    if clips and not options.stream:
-        predictor.load_encoders(options.tasks, options.question or [], options.hop)
+    if work is not None and clips and not options.stream:
+        work.load_encoders()
     problems = [str(error) for error in errors]
     for error in errors:
         print(f"avkit predict: {error}", file=sys.stderr)
-    for clip in clips:
-        try:
-            with one_clip(clip):
-                if options.stream:
-                    _stream(predictor, clip, options)
-                else:
-                    _predict(predictor, other, clip, options)
-        except WriteError:
-            raise  # the next result could not be written either
-        except AvkitError as e:
-            if count == 1:
-                raise
-            print(f"avkit predict: {e}", file=sys.stderr)
-            problems.append(str(e))
+    if work is not None:
+        problems += _predict_all(work, clips, alone=count == 1)
+    elif cluster is not None:
+        problems += work_on_ray("avkit.cli.predict", options, clips, cluster).values()
     if count > 1:
         print(f"{count - len(problems)} of {count} clips predicted, under {options.out}")
         if not options.stream:
@@ -165,6 +141,75 @@ def run(args: list[str]) -> int:
     if problems:
         print(f"avkit predict: {len(problems)} of {count} clips could not be read.", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _predict_all(work: "PredictWork", clips: Sequence[Path], *, alone: bool) -> list[str]:
+    """Predict one clip after the other; returns why some could not be read.
+
+    Raises:
+        AvkitError: If the only clip cannot be read, or results cannot be written.
+    """
+    problems = []
+    for clip in clips:
+        try:
+            with one_clip(clip):
+                work(clip)
+        except WriteError:
+            raise  # the next result could not be written either
+        except AvkitError as error:
+            if alone:
+                raise
+            print(f"avkit predict: {error}", file=sys.stderr)
+            problems.append(str(error))
+    return problems
+
+
+class PredictWork:
+    """A run that answers one clip after the other, as the options say.
+
+    Args:
+        options: Of the command.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from avkit.inference.beside import load_beside
+        from avkit.inference.loading import load
+
+        self.options = options
+        self.predictor = load(
+            options.run,
+            options.device,
+            trust=options.trust,
+            features=options.features,
+            weights=options.weights,
+            names=options.names,
+            parts=options.parts,
+            offline=options.offline,
+            accept_licence=options.accept_licence,
+        )
+        self.predictor.any_answer = options.any_answer
+        self.other: Predictor | None = None
+        if options.beside:
+            given = {"features": options.features, "weights": options.weights, "names": options.names}
+            self.other = load_beside(options.beside, self.predictor, trust=options.trust, **given)
+        if options.caption_change_threshold is not None:
+            self.predictor.set_caption_change_threshold(options.caption_change_threshold)
+
+    def load_encoders(self) -> None:
+        """Load the encoders of stored features now and not with the first clip."""
+        self.predictor.load_encoders(self.options.tasks, self.options.question or [], self.options.hop)
+
+    def __call__(self, clip: Path) -> None:
+        """Predict a clip, write the answers and print them."""
+        if self.options.stream:
+            _stream(self.predictor, clip, self.options)
+        else:
+            _predict(self.predictor, self.other, clip, self.options)
+
+
+def make_work(options: argparse.Namespace) -> PredictWork:
+    """What a worker of a Ray cluster does with clips."""
+    return PredictWork(options)
 
 
 def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> "Request":

@@ -6,11 +6,10 @@ writes a shard of its own into the folder of finished clips, which all machines 
 """
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from avkit.errors import AvkitError
 from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset
 from avkit.extraction.extract import OnClip, Runner
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.progress import ExtractionProgress
+from avkit.extraction.ray_passes import Cluster as Cluster
+from avkit.extraction.ray_passes import Row, in_two_passes, need_ray, ray_started, share_of
 from avkit.extraction.recipe import ExtractionRecipe, FeatureStream
 from avkit.extraction.sources import MediaSource
 from avkit.reading.remote import whole_path
@@ -33,27 +33,6 @@ _CLIPS_PER_CALL = 4
 #: Times that a clip is read before it is set aside, and seconds between them: storage on a network fails now and then.
 _READS = 3
 _PAUSE = 0.5
-#: Clips of a task of Ray's first pass. In the second each clip that was lost, with its task, is alone.
-_CLIPS_PER_TASK = 8
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What is asked of a cluster.
-
-    Attributes:
-        workers: Networks that run at the same time, at most; there are fewer while there is less to do.
-        address: Of an existing cluster; a local one is started where None.
-        device: Where networks run; None for GPUs where the cluster has some.
-        gpus: GPUs, or a part of one, for each network; None for a whole one.
-    """
-
-    workers: int = 2
-    address: str | None = None
-    device: str | None = None
-    gpus: float | None = None
 
 
 class NetworkActor:
@@ -121,11 +100,7 @@ def ray_runner(recipe: ExtractionRecipe, cluster: Cluster, batch_size: int) -> R
     Raises:
         AvkitError: If Ray is not installed.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise AvkitError(f"--ray needs Ray Data ({error}). Install it with pip install 'avkit[ray]'.") from error
+    need_ray()
 
     def run(
         sources: Sequence[MediaSource],
@@ -135,34 +110,19 @@ def ray_runner(recipe: ExtractionRecipe, cluster: Cluster, batch_size: int) -> R
     ) -> None:
         if not sources:
             return
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.max_errored_blocks = -1  # a clip that ends its process is tried again alone, see below
-        starts_ray = not ray.is_initialized()
-        if starts_ray:
-            cpus = None if cluster.address else cluster.workers + (os.cpu_count() or 1)
-            ray.init(address=cluster.address, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
-        try:
-            pipeline = Pipeline(recipe, cluster, extractor, progress.folder, batch_size)
-            left = {source.name: source for source in sources}
-            for clips_per_task in (_CLIPS_PER_TASK, 1):
-                for row in pipeline.rows(list(left.values()), clips_per_task):
-                    if left.pop(row["name"], None) is None:
-                        continue
-                    if row["error"]:
-                        progress.set_aside(row["name"], row["error"])
-                    if on_clip is not None:
-                        on_clip(row["name"], row["error"])
-        finally:
-            if starts_ray:
-                ray.shutdown()
-        for name in left:
-            reason = "its process ended twice: the file crashes it, or memory is short."
-            progress.set_aside(name, reason)
+        by_name = {source.name: source for source in sources}
+
+        def on_row(row: Row) -> None:
+            if row["error"]:
+                progress.set_aside(row["name"], row["error"])
             if on_clip is not None:
-                on_clip(name, reason)
+                on_clip(row["name"], row["error"])
+
+        with ray_started(cluster):
+            pipeline = Pipeline(recipe, cluster, extractor, progress.folder, batch_size)
+            in_two_passes(
+                list(by_name), lambda names, count: pipeline.rows([by_name[name] for name in names], count), on_row
+            )
 
     return run
 
@@ -184,21 +144,12 @@ class Pipeline:
     def __init__(
         self, recipe: ExtractionRecipe, cluster: Cluster, extractor: FeatureExtractor, folder: Path, batch_size: int
     ) -> None:
-        import ray
-
-        resources = ray.cluster_resources()
-        has_gpus = resources.get("GPU", 0) > 0
-        device = cluster.device or ("cuda" if has_gpus else "cpu")
-        if device.startswith("cuda") and not has_gpus:
-            raise ValueError(f"--device is {device}, and no machine of the Ray cluster has a GPU. Leave it out.")
+        self.share = share_of(cluster)
         self.streams = recipe.media_streams
         self.forms = extractor.input_forms()
         self.inputs = [group.streams[0].name for group in extractor.groups]
-        self.actor = ([asdict(stream) for stream in self.streams], str(folder.resolve()), device, batch_size)
+        self.actor = ([asdict(stream) for stream in self.streams], str(folder.resolve()), self.share.device, batch_size)
         self.workers = cluster.workers
-        self.gpus = (cluster.gpus or 1.0) if device.startswith("cuda") else 0.0
-        #: CPUs of each network: one is left for decoding, and as many as for decoding would have Ray join both.
-        self.cpus = 0.0 if self.gpus or resources.get("CPU", 0) < 2 else 0.9
 
     def rows(self, sources: Sequence[MediaSource], clips_per_task: int) -> Iterator[Row]:
         """`name` and `error` of each clip that is done, as it is done."""
@@ -214,8 +165,8 @@ class Pipeline:
             fn_constructor_args=self.actor,
             batch_size=_CLIPS_PER_CALL if clips_per_task > 1 else 1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.workers),
-            num_gpus=self.gpus,
-            num_cpus=self.cpus,
+            num_gpus=self.share.gpus,
+            num_cpus=self.share.cpus,
         )
         yield from features.iter_rows()
 
