@@ -13,6 +13,7 @@ from avkit.datasets.folder import Folder, MediaPatterns
 from avkit.datasets.inputs import ReadOptions
 from avkit.datasets.json_records import annotation_errors
 from avkit.datasets.official_media import MediaFinder
+from avkit.datasets.recognition import other_dataset
 from avkit.datasets.release_check import ReleasePart, check_release
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
 from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
@@ -181,7 +182,7 @@ class Official(ClipDataset):
         if path is None:
             raise AbsentError(
                 f"{self.title}: none of {', '.join(names)} is under root {self.root.place!r}, nor in a folder such "
-                f"as 'data' or 'annotations' below it.{_other_dataset(self)} Get {self.source}."
+                f"as 'data' or 'annotations' below it.{other_dataset(self.root, self.name)} Get {self.source}."
             )
         self._annotation_files[path] = None
         return path
@@ -288,17 +289,3 @@ class Official(ClipDataset):
             f"{self.root.place}', or leave them out and report the coverage with --data.allow_missing true "
             "(allow_missing=True in Python)."
         )
-
-
-def _other_dataset(dataset: Official) -> str:
-    """A sentence that names the dataset that a root looks like; empty if it looks like none."""
-    from avkit.datasets import DATASETS, find_dataset
-
-    for name in DATASETS:
-        other = find_dataset(name)
-        if not issubclass(other, Official) or other.name == dataset.name:
-            continue
-        for file in other.marker_files:
-            if dataset.root.find(file):
-                return f" It holds {file}: it looks like {other.title} (dataset {name!r})."
-    return ""
