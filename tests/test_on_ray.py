@@ -84,6 +84,7 @@ def test_predictions_are_those_of_one_process(place, without_ray, tmp_path, caps
     assert "report: " in shown.out
 
 
+@pytest.mark.slow
 def test_an_index_is_that_of_one_process(place, without_ray, tmp_path, capsys):
     assert main(words(place, "index", tmp_path / "one")) == 1
     without_ray.module = "avkit.cli.index"

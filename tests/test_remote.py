@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files by URL: ranges, copies in a folder of bounded size, feature stores and weights."""
 
+import json
+
 import clips
 import fsspec
 import numpy as np
 import pytest
 import torch
 
+import avkit
+from avkit.cli import main
 from avkit.cli.clips import find_clips
 from avkit.datasets import find_dataset
-from avkit.errors import FileError
+from avkit.errors import FileError, RunError
 from avkit.export import export
 from avkit.features import shards
 from avkit.features.base import FeatureFacts
@@ -19,6 +23,10 @@ from avkit.media.decode import probe
 from avkit.reading.copies import kept_copy, local_copy
 from avkit.reading.remote import exists, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, read_torch, write_tensors
+
+TINY = ["--data.scenes.train_size", "8", "--data.scenes.val_size", "2", "--data.scenes.test_size", "2"]
+TINY += ["--data.steps_per_epoch", "1", "--trainer.max_steps", "1", "--data.loader.workers", "0", "--report", "false"]
+TINY += ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"]
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +187,25 @@ def test_videos_by_url(bucket, tmp_path):
     none, (error,) = find_clips(["memory://bucket/none.mp4"], tmp_path / "out")
     assert none == []
     assert str(error) == "memory://bucket/none.mp4 does not exist. Check the spelling of the URL."
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small run."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = ["fit", "--tasks", "avs", "--out", str(folder), "--name", "run", "--model.system.width", "16", *TINY]
+    assert main(words) == 0
+    return folder / "run"
+
+
+def test_a_run_and_a_checkpoint_by_url(run, bucket, tmp_path, monkeypatch, capsys):
+    url = put_folder(bucket, "run", run)
+    assert avkit.load(url, "cpu").tasks == ["avs"]
+    with pytest.raises(RunError, match="memory://bucket/none is no run that avkit wrote"):
+        avkit.load("memory://bucket/none", "cpu")
+    words = ["fit", "--tasks", "avs", "--out", str(tmp_path), "--name", "next", "--model.system.width", "16", *TINY]
+    assert main([*words, "--trainer.max_steps", "2", "--ckpt_path", f"{url}/checkpoints/last.ckpt"]) == 0
+    steps = [json.loads(line).get("step") for line in (tmp_path / "next" / "history.jsonl").read_text().splitlines()]
+    assert max(step for step in steps if step is not None) == 2
+    assert main([*words, "--ckpt_path", f"{url}/checkpoints/none.ckpt"]) == 2
+    assert "none.ckpt does not exist" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from avkit.cli.trainer import AVCLI, make_cli, run_name
 from avkit.cli.training_checks import check_before_training
 from avkit.errors import RunError, Stopped
 from avkit.files import remove_leftovers
+from avkit.reading.remote import url_of
 from avkit.report import open_console
 from avkit.systems.encoder_weights import check_encoder_weights, save_settings
 from avkit.training.history import History
@@ -172,7 +173,7 @@ def _choose_checkpoint(cli: AVCLI) -> tuple[RunFolder | None, str | None]:
     if checkpoint == "last":
         run = newest_run(out, run_name(cli))
         checkpoint = str(run.last)
-    elif Path(checkpoint).parent.name == "checkpoints":
+    elif url_of(checkpoint) is None and Path(checkpoint).parent.name == "checkpoints":
         run = RunFolder(Path(checkpoint).parent.parent)
     else:
         return None, checkpoint

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from avkit.errors import FileError, RunError
 from avkit.files import atomic
+from avkit.reading.remote import is_there
 from avkit.reading.tensors import read_torch
 from avkit.training.history import History, read_history
 from avkit.training.last_checkpoint import LastCheckpoint
@@ -45,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             RunError: If the file is missing or is not such a checkpoint.
         """
-        if not Path(path).exists():
+        if not is_there(path):
             raise RunError(f"Checkpoint {path} does not exist. Name a file under RUN/checkpoints, or 'last'.")
         if Path(path).suffix == ".safetensors":
             raise _weights_alone(Path(path))
