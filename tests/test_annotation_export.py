@@ -11,6 +11,7 @@ from labelled import label, opened, put, square, write_folder
 from avkit.annotation.export import FORMATS, ExportOptions, export_labels
 from avkit.annotation.taking_over import take_over_corpus, take_over_manifest
 from avkit.cli import main
+from avkit.corpora.clips import read_rejected
 from avkit.datasets import find_dataset
 from avkit.datasets.converters.run_lengths import decode_text, encode_runs, encode_text
 from avkit.datasets.manifest import Manifest
@@ -212,6 +213,7 @@ def test_clips_of_avkit_build_get_masks_and_sentences_in_their_places(tmp_path):
     assert write(folder, "avkit").out == root
     folder.close()
     assert main(["check", "f-lifescene", "--root", str(root), "--hop", "1"]) == 0
+    assert (root / "splits/val.txt").read_text() == "second\n"
     data = find_dataset("f-lifescene")(root, "train", image_size=64)
     targets = data.item(0).targets
     assert targets["caption"] == ["a dog barks", "a dog barks and a cat meows", "a cat meows"]
@@ -229,6 +231,22 @@ def test_clips_of_avkit_build_get_masks_and_sentences_in_their_places(tmp_path):
     assert (root / "clips/first/captions.jsonl").read_text() == before
     again = find_dataset("f-lifescene")(root, "train", image_size=64).item(0).targets
     assert (again["class_mask"] == targets["class_mask"]).all()
+
+
+def test_clips_that_do_not_match_leave_the_lists_of_splits_until_they_do(tmp_path):
+    root = make_corpus(tmp_path / "corpus")
+    for match, val, rejected in (("no", "", "val second\n"), ("yes", "second\n", "")):
+        folder = opened(root)  # a rejected clip is still there
+        clips = {clip.name: clip for clip in folder.clips.values()}
+        for clip in clips.values():
+            label(folder, clip)
+        put(folder, clips["second"], "clip", 0, 0, {"match": match, "note": ""})
+        notes = write(folder, "avkit").notes
+        folder.close()
+        assert (root / "splits/val.txt").read_text() == val
+        assert (root / "rejected.txt").read_text() == rejected
+        assert any("1 clip in rejected.txt" in note for note in notes) == (match == "no")
+        assert read_rejected(root) == ({"second": "val"} if match == "no" else {})
 
 
 def test_a_manifest_is_taken_over_and_written_again_the_same(folder, tmp_path):

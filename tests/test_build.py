@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import clips as media
@@ -208,6 +209,17 @@ class TestPlan:
         for label in "abc":
             counts = [sum(c.split == s and c.labels == [label] for c in plan.clips) for s in ("train", "val", "test")]
             assert counts == pytest.approx([70, 15, 15], abs=1)
+
+    def test_types_are_balanced_whatever_is_chosen(self):
+        videos = self.videos(3000)
+        plan = make_plan(videos, CorpusRecipe(overlay=100, stitched=100, shares=(0.7, 0.15, 0.15)), ["a", "b", "c"])
+        for split, want in (("train", 70), ("val", 15), ("test", 15)):
+            for kind, count in (("single", want), ("overlay", None), ("stitched", None)):
+                clips = [clip for clip in plan.clips if clip.split == split and clip.kind == kind]
+                first = Counter(clip.parts[0].labels for clip in clips)
+                assert len(first) == 3
+                assert max(first.values()) - min(first.values()) <= (0 if count else 1)
+                assert not count or set(first.values()) == {count}
 
     def test_no_more_than_asked_for(self):
         plan = make_plan(

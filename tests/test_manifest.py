@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from clips import write_clip
 from PIL import Image
 
 from avkit.batch import Vocabulary
@@ -554,3 +555,26 @@ def test_real_clips_read_for_all_fields(real):
     assert items["llp-chainsaw"].targets["audio_segments"][:, saw].tolist() == [1] * 10
     assert items["llp-chainsaw"].targets["visual_segments"][:, saw].tolist() == [1, 0, 0, 1, 1, 1, 0, 0, 0, 1]
     assert items["unav-speech"].duration == 10
+
+
+def test_sentences_of_sources_stay_apart_and_are_joined_for_the_caption(tmp_path):
+    write_clip(tmp_path / "a.mp4", [k / 10 for k in range(20)], sound=tone(np.arange(2 * RATE))[None], rate=RATE)
+    Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(tmp_path / "a.png")
+    mask = {"time": 0.5, "file": "a.png", "classes": {"1": "dog"}}
+    captions = [{"text": "a yard"}, {"text": "a dog barks", "source": 1, "start": 1}]
+    line = {"id": "a", "video": "a.mp4", "masks": [mask], "captions": captions}
+
+    def read():
+        (tmp_path / "m.jsonl").write_text(json.dumps(line))
+        return Manifest(tmp_path / "m.jsonl", splits=SplitOptions(allow_shared=True))
+
+    data = read()
+    assert [caption.source for caption in data.annotations[0].captions] == [None, 1]
+    assert data.item(0).targets["caption"] == ["a yard", "a yard and a dog barks"]
+    captions[1]["source"] = 2
+    with pytest.raises(DataError, match=r"'captions\[1\]\.source': 2 is no pixel value that 'classes' of a mask name"):
+        read()
+    captions[1] = {"text": "a dog", "source": 1}
+    captions.append({"text": "it barks", "source": 1, "start": 1})
+    with pytest.raises(DataError, match="one sentence of a source holds at a time"):
+        read()

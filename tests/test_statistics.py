@@ -60,8 +60,8 @@ def test_statistics_count_what_is_annotated(first, tmp_path, capsys):
     assert figures["types"] == {"dog": 2, "saw": 1}
     assert figures["seconds"]["mean"] == pytest.approx(3, abs=0.1)
     assert figures["sources"] == {"1": 1, "2": 1}
-    # one: "a dog barks" for two steps; two: that joined with the other sentence for a step, then alone
-    assert (figures["sentences"], figures["words"]["max"], figures["vocabulary"]) == (3, 7, 7)
+    # each source has its sentences by itself
+    assert (figures["sentences"], figures["words"]["max"], figures["vocabulary"]) == (3, 3, 6)
     assert (figures["masks"], figures["silent_masks"]) == (6, 2)
     area = square(0.5).mean()
     assert figures["areas"]["max"] == pytest.approx(area, abs=1e-4)

@@ -9,6 +9,8 @@ from typing import IO
 
 from avkit.annotation.store import Store
 from avkit.annotation.values import ClipShape
+from avkit.corpora.clips import read_rejected
+from avkit.corpora.plan import SPLITS
 from avkit.datasets.json_records import JsonRecord
 from avkit.errors import DataError
 from avkit.extraction.sources import videos_in
@@ -162,14 +164,17 @@ def _read_corpus(root: Path) -> Corpus | None:
 
 
 def _corpus_clips(root: Path) -> Mapping[str, tuple[Path, str]]:
-    """Video and split of each clip of the lists of splits."""
-    clips = {}
-    for split in ("train", "val", "test"):
+    """Video and split of each clip of the lists of splits, and of those that were rejected."""
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
         path = root / "splits" / f"{split}.txt"
         for name in read_text(path).split() if path.is_file() else ():
-            video = root / "clips" / name / "video.mp4"
-            if "/" not in name and video.is_file():
-                clips[name] = (video, split)
+            split_of[name] = split
+    clips = {}
+    for name, split in (split_of | read_rejected(root)).items():
+        video = root / "clips" / name / "video.mp4"
+        if "/" not in name and video.is_file():
+            clips[name] = (video, split)
     if not clips:
         raise DataError(f"{root} has a dataset.json, but no clip of splits/*.txt is in clips/. Run avkit build again.")
     return clips

@@ -122,7 +122,8 @@ def _line_changes(folder: Folder, clip: LabelledClip, line: Annotation) -> list[
         if event.modality != "visual":
             spans.setdefault(number_of[event.label], []).append([event.start, min(event.end, shape.duration)])
     changes = _object_changes(objects, owners, maps, spans, folder.hop, shape)
-    return [*changes, *_caption_changes(line, folder.hop, shape)]
+    sources = {value: owner for of_step in owners.values() for value, owner in of_step.items()}
+    return [*changes, *_caption_changes(line, sources, folder.hop, shape)]
 
 
 def _classes_of(mask: MaskAnnotation) -> Mapping[str, str | None]:
@@ -154,15 +155,16 @@ def _foreground(pixels: NDArray[np.int64], mask: MaskAnnotation) -> NDArray[np.i
     return (pixels != 0).astype(np.int64)
 
 
-def _caption_changes(line: Annotation, hop: float, shape: ClipShape) -> list[Change]:
-    """Sentences about all that sounds, each until its end."""
-    texts: dict[int, str] = {}
+def _caption_changes(line: Annotation, owners: Mapping[int, int], hop: float, shape: ClipShape) -> list[Change]:
+    """Sentences about all that sounds and about single sources, each until its end."""
+    texts: dict[tuple[int, int], str] = {}
     for caption in sorted(line.captions or (), key=lambda caption: caption.start):
-        texts[min(round(caption.start / hop), shape.steps - 1)] = caption.text
+        source = owners.get(caption.source, 0) if caption.source is not None else 0
+        texts[source, min(round(caption.start / hop), shape.steps - 1)] = caption.text
         after = round(min(caption.end, shape.duration) / hop)
         if after < shape.steps:
-            texts.setdefault(after, "")
-    return [Change(Key("sentence", 0, step), {"text": text}, None) for step, text in texts.items()]
+            texts.setdefault((source, after), "")
+    return [Change(Key("sentence", source, step), {"text": text}, None) for (source, step), text in texts.items()]
 
 
 def _object_changes(

@@ -63,6 +63,19 @@ class BuildSummary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+def read_rejected(out: Path) -> dict[str, str]:
+    """Split by clip of those whose sound and picture do not match, as `avkit annotate` notes them in `rejected.txt`."""
+    path = out / "rejected.txt"
+    if not path.is_file():
+        return {}
+    rejected = {}
+    for line in read_text(path).splitlines():
+        split, _, name = line.strip().partition(" ")
+        if name and split in SPLITS:
+            rejected[name] = split
+    return rejected
+
+
 def is_complete(out: Path, clip: PlannedClip) -> bool:
     """Whether a clip exists: its `meta.json`, which is written last, is there."""
     return (out / "clips" / clip.name / "meta.json").is_file()
@@ -110,6 +123,8 @@ def build_clips(
             on_clip(clip.name)
     complete = [clip for clip in plan.clips if clip.name not in summary.failed]
     summary.done = len(complete)
+    rejected = read_rejected(out)
+    complete = [clip for clip in complete if clip.name not in rejected]
     for split in SPLITS:
         lines = [f"{clip.name}\n" for clip in complete if clip.split == split]
         write_file(out / "splits" / f"{split}.txt", "".join(lines))

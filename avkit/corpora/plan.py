@@ -109,10 +109,10 @@ def make_plan(videos: Sequence[SourceVideo], recipe: CorpusRecipe, keywords: Seq
     usable = [video for video in videos if video.labels and set(video.labels) <= set(names)]
     if not usable:
         raise DataError(f"None of {len(videos)} videos has one of the keywords {', '.join(names[:5])}, ...")
-    split_of = assign_splits(usable, recipe)
     singles, notes = _choose_singles(usable, recipe, names)
     several = [video for video in usable if len(video.labels) > 1]
     multis = shuffle_videos(several, recipe.seed, "multi")[: recipe.multi]
+    split_of = assign_splits([*singles, *multis], recipe)  # of what is used alone, so that its shares are exact
     clips = []
     for kind, parts in (("single", singles), ("multi", multis)):
         for video in parts:
@@ -175,18 +175,40 @@ def _split_at(place: float, shares: tuple[float, float, float]) -> str:
 def _plan_pairs(
     singles: Sequence[SourceVideo], split_of: dict[str, str], kind: str, count: int, recipe: CorpusRecipe
 ) -> list[PlannedClip]:
-    """Pairs of clips of different keywords within a split, each clip first in one pair at most."""
+    """Pairs of clips of different keywords within a split, each clip first in one pair at most, keywords in turn."""
     pairs: list[PlannedClip] = []
     for split, share in zip(SPLITS, recipe.shares, strict=True):
-        group = shuffle_videos((video for video in singles if split_of[video.name] == split), recipe.seed, kind)
+        group = _take_turns(
+            [video for video in singles if split_of[video.name] == split], recipe.seed, f"{kind} {split}"
+        )
         limit = count - len(pairs)
         if split != SPLITS[-1]:
             limit = min(limit, round(count * share))
-        for first, second in zip(group, group[1:] + group[:1], strict=True):
-            if limit and first.labels != second.labels:
-                limit -= 1
+        for place, first in enumerate(group[:limit]):
+            second = _next_other(group, place)
+            if second is not None:
                 pairs.append(_plan_clip(kind, split, (first, second), recipe.seed))
     return pairs
+
+
+def _next_other(videos: Sequence[SourceVideo], place: int) -> SourceVideo | None:
+    """The next video of another keyword after a place, in a ring; None where all have one keyword."""
+    for step in range(1, len(videos)):
+        other = videos[(place + step) % len(videos)]
+        if other.labels != videos[place].labels:
+            return other
+    return None
+
+
+def _take_turns(videos: Sequence[SourceVideo], seed: int, purpose: str) -> list[SourceVideo]:
+    """Videos in rounds, one of each keyword that is left, each round in an order of its own: all come alike often."""
+    rounds: dict[tuple[str, ...], int] = defaultdict(int)
+    keys = {}
+    for video in shuffle_videos(videos, seed, purpose):
+        number = rounds[video.labels]
+        rounds[video.labels] += 1
+        keys[video.name] = (number, hash_uniform(seed, purpose, str(number), *video.labels), video.name)
+    return sorted(videos, key=lambda video: keys[video.name])
 
 
 def _plan_clip(kind: str, split: str, parts: tuple[SourceVideo, ...], seed: int) -> PlannedClip:

@@ -100,9 +100,15 @@ class BoxAnnotation(FrameAnnotation):
 
 @dataclass(slots=True, kw_only=True)
 class CaptionAnnotation(SpanAnnotation):
-    """A sentence and when it holds."""
+    """A sentence and when it holds.
+
+    Attributes:
+        text: The sentence.
+        source: Number of the source that it is about, its pixel value in masks; None for all that sounds.
+    """
 
     text: str
+    source: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

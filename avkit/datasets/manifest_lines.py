@@ -212,12 +212,24 @@ def _check_boxes(annotation: Annotation, faults: Faults) -> None:
 
 
 def _check_captions(annotation: Annotation, faults: Faults) -> None:
-    """Refuse captions that overlap."""
-    spans = sorted((caption.start, caption.end, k) for k, caption in enumerate(annotation.captions or ()))
-    for (_, end, i), (start, _, k) in pairwise(spans):
+    """Refuse captions of one source that overlap, and those of a source that no mask has."""
+    by_source: dict[int | None, list[tuple[float, float, int]]] = {}
+    values = {text for mask in annotation.masks or () for text, name in (mask.classes or {}).items() if name}
+    for k, caption in enumerate(annotation.captions or ()):
+        by_source.setdefault(caption.source, []).append((caption.start, caption.end, k))
         with faults:
-            if start < end:
+            if caption.source is not None and str(caption.source) not in values:
                 raise annotation.error(
-                    f"captions[{k}].start",
-                    f"{start} s lies within captions[{i}], which ends at {end} s; one sentence holds at a time.",
+                    f"captions[{k}].source",
+                    f"{caption.source} is no pixel value that 'classes' of a mask name. Name it there, or leave it out "
+                    "for a sentence about all that sounds.",
                 )
+    for spans in by_source.values():
+        for (_, end, i), (start, _, k) in pairwise(sorted(spans)):
+            with faults:
+                if start < end:
+                    raise annotation.error(
+                        f"captions[{k}].start",
+                        f"{start} s lies within captions[{i}], which ends at {end} s; one sentence of a source holds "
+                        "at a time.",
+                    )

@@ -65,7 +65,12 @@ _MASK = _object(
     ),
 )
 _CAPTION = _object(
-    "one sentence and when it holds", ("text",), start=_START, end=_END, text=_key("string", "the sentence")
+    "one sentence and when it holds",
+    ("text",),
+    start=_START,
+    end=_END,
+    text=_key("string", "the sentence"),
+    source=_key("integer", "the source that it is about: its pixel value in the masks of the line", minimum=1),
 )
 _QUESTION = _object(
     "a question and its answer",

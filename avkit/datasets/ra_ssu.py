@@ -170,7 +170,7 @@ class RASSU(Official):
             ends = [*(start for start, _ in sentences[1:]), grid.end]
             for (start, text), end in zip(sentences, ends, strict=True):
                 if start < end and text:
-                    captions.append(CaptionAnnotation(start=start, end=end, text=text))
+                    captions.append(CaptionAnnotation(start=start, end=end, text=text, source=source))
         return captions
 
 

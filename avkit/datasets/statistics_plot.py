@@ -24,6 +24,7 @@ _COLOUR = "#0b746c"
 def plot_statistics(statistics: DatasetStatistics) -> "Figure":
     """A figure of five panels: types, lengths, words of sentences, sources per clip, areas of masks."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12, 7), layout="constrained")
     grid = figure.add_gridspec(2, 4, height_ratios=(1.2, 1))
@@ -33,6 +34,7 @@ def plot_statistics(statistics: DatasetStatistics) -> "Figure":
     axes.set_xticks(range(len(types)), [_plain(name) for name, _ in types], rotation=60, ha="right", fontsize=8)
     more = f", the {_TYPES} most frequent of {len(statistics.types)}" if len(statistics.types) > _TYPES else ""
     axes.set_title(f"clips by type{more}")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _histogram(figure.add_subplot(grid[1, 0]), statistics.seconds, "length of a clip in seconds")
     _histogram(figure.add_subplot(grid[1, 1]), statistics.words, "words of a sentence")
     _bars(figure.add_subplot(grid[1, 2]), statistics.sources, "sources of a clip")
@@ -62,14 +64,20 @@ def _plain(name: str) -> str:
 
 
 def _histogram(axes: "Axes", values: Sequence[float], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, fontsize=10)
     if values:
         axes.hist(values, bins=min(30, max(5, len(set(values)))), color=_COLOUR)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
 
 
 def _bars(axes: "Axes", values: Sequence[int], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, fontsize=10)
     counts = sorted(Counter(values).items())
     axes.bar([str(value) for value, _ in counts], [count for _, count in counts], color=_COLOUR)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -104,6 +104,8 @@ class SmallAudio(AudioEncoder):
     def forward(self, waveform: Tensor, steps: int, hop: float) -> Tensor:
         """Encode waveforms (B, samples) at 16 kHz to (B, T, D)."""
         mel = per_second_mel(waveform, steps, hop, stride=320)  # a frame every 20 ms is enough here
+        if mel.shape[2] == 1:  # a step of one video frame has one frame of sound, and the first layer takes two
+            mel = mel.expand(-1, -1, 2, -1)
         x = (mel.flatten(0, 1)[:, None] + 2) / 3  # log-mel values range from ln 0.01 to about 4: centre them
         x = self.convs(x)
         x = torch.cat([x.mean(2), x.amax(2)], dim=1).flatten(1)

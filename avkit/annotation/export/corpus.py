@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from avkit.annotation.export import Exported, ExportOptions
-from avkit.annotation.export.parts import is_own, note_own, object_map
+from avkit.annotation.export.parts import is_own, note_own, object_map, source_texts
 from avkit.annotation.folder import Corpus, Folder
 from avkit.annotation.labels import ClipLabels
-from avkit.errors import DataError
+from avkit.corpora.plan import SPLITS
+from avkit.errors import DataError, count_of
 from avkit.files import cannot_write, temporary_folder, write_file
 from avkit.reading.text import read_json
 
@@ -27,8 +28,30 @@ def write_corpus(folder: Folder, clips: list[ClipLabels], options: ExportOptions
         _check(folder, folder.corpus, labels, overwrite=options.overwrite)
     for labels in clips:
         _write_clip(folder, folder.corpus, labels)
+    rejected = _write_lists(folder)
+    notes = [f"{count_of(rejected, 'clip')} in rejected.txt, and in no list of a split"] if rejected else []
     check = f"check it: avkit check {folder.corpus.name} --root {folder.root}"
-    return Exported(folder.root, len(clips), [check])
+    return Exported(folder.root, len(clips), [*notes, check])
+
+
+def _write_lists(folder: Folder) -> int:
+    """Leave clips whose sound and picture do not match out of the lists of splits, and note them; says how many.
+
+    The note comes first: a clip that is in both counts as rejected where `avkit build` writes the lists again.
+    """
+    rejected = []
+    kept: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for clip in folder.clips.values():
+        facts = [item.value for item in folder.store.items(clip.number, brief=True) if item.key.kind == "clip"]
+        if any(value is not None and value["match"] == "no" for value in facts):
+            rejected.append(f"{clip.split} {clip.name}\n")
+        else:
+            kept[clip.split].append(f"{clip.name}\n")
+    if rejected or (folder.root / "rejected.txt").exists():
+        write_file(folder.root / "rejected.txt", "".join(rejected))
+        for split, names in kept.items():
+            write_file(folder.root / "splits" / f"{split}.txt", "".join(names))
+    return len(rejected)
 
 
 def _check(folder: Folder, corpus: Corpus, labels: ClipLabels, *, overwrite: bool) -> None:
@@ -74,15 +97,8 @@ def _write_clip(folder: Folder, corpus: Corpus, labels: ClipLabels) -> None:
 
 def _sentences(corpus: Corpus, labels: ClipLabels) -> list[dict[str, Any]]:
     """Sentences by the frame from which they hold; empty ones end them where an object falls silent."""
-    sources: list[tuple[int | None, list[str]]] = []
-    steps = range(labels.shape.steps)
-    sources.append((None, [labels.sentence(labels.sentences, step) for step in steps]))
-    for entry in labels.objects:
-        sounding = labels.sounding(entry)
-        texts = [labels.sentence(entry.sentences, step) if sounding[step] else "" for step in steps]
-        sources.append((entry.number, texts))
     sentences = []
-    for source, texts in sources:
+    for source, texts in source_texts(labels):
         before = ""
         for step, text in enumerate(texts):
             if text != before:

@@ -16,7 +16,7 @@ from avkit.annotation.export.parts import (
     object_map,
     relative,
     seconds,
-    step_texts,
+    source_texts,
     stretches,
 )
 from avkit.annotation.folder import Folder
@@ -70,12 +70,16 @@ def _line(labels: ClipLabels, name: str, prefix: str, out: Path, options: Export
 
 
 def _captions(labels: ClipLabels) -> list[dict[str, Any]]:
+    """Sentences of each source by themselves, first those about all that sounds."""
     captions = []
-    for first, after, text in stretches(step_texts(labels)):
-        caption: dict[str, Any] = {"start": seconds(first, labels.hop), "text": text}
-        if after < labels.shape.steps:
-            caption["end"] = seconds(after, labels.hop)
-        captions.append(caption)
+    for source, texts in source_texts(labels):
+        for first, after, text in stretches(texts):
+            caption: dict[str, Any] = {"start": seconds(first, labels.hop), "text": text}
+            if after < labels.shape.steps:
+                caption["end"] = seconds(after, labels.hop)
+            if source is not None:
+                caption["source"] = source
+            captions.append(caption)
     return captions
 
 

@@ -36,16 +36,22 @@ def sounding_masks(labels: ClipLabels, entry: ObjectLabels) -> dict[int, NDArray
     return {step: mask for step, mask in masks.items() if mask.any()}
 
 
+def source_texts(labels: ClipLabels) -> list[tuple[int | None, list[str]]]:
+    """The sentence of each step about all that sounds (None), then about each object while it sounds; empty else."""
+    steps = range(labels.shape.steps)
+    sources: list[tuple[int | None, list[str]]] = [(None, [labels.sentence(labels.sentences, step) for step in steps])]
+    for entry in labels.objects:
+        sounding = labels.sounding(entry)
+        texts = [labels.sentence(entry.sentences, step) if sounding[step] else "" for step in steps]
+        sources.append((entry.number, texts))
+    return sources
+
+
 def step_texts(labels: ClipLabels) -> list[str]:
-    """The sentence of each step: that about all, then those of the objects that sound, joined by "and"."""
-    sounding = {entry.number: labels.sounding(entry) for entry in labels.objects}
+    """The sentences of each step joined by "and": that about all, then those of the objects that sound."""
     texts = []
-    for step in range(labels.shape.steps):
-        sentences = [labels.sentence(labels.sentences, step)]
-        sentences += [
-            labels.sentence(entry.sentences, step) for entry in labels.objects if sounding[entry.number][step]
-        ]
-        texts.append(" and ".join(text for text in sentences if text))
+    for together in zip(*(texts for _, texts in source_texts(labels)), strict=True):
+        texts.append(" and ".join(text for text in together if text))
     return texts
 
 

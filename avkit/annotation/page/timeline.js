@@ -36,7 +36,7 @@ export class Timeline {
     this.drag = null;
     this.peaks = null;
     this.#drawWaveform();
-    this.track.style.width = `${Math.max(100, 0)}%`;
+    this.track.style.width = "100%";
     this.track.style.minWidth = `${clip.steps * MIN_STEP}px`;
     this.steps.replaceChildren();
     for (let step = 0; step < clip.steps; step++) {
@@ -57,7 +57,7 @@ export class Timeline {
 
   #drawWaveform() {
     const canvas = this.waveform;
-    const width = Math.round(canvas.clientWidth * devicePixelRatio);
+    const width = Math.min(16000, Math.round(canvas.clientWidth * devicePixelRatio)); // canvases have a limit
     if (!width) return;
     canvas.width = width;
     canvas.height = Math.round(60 * devicePixelRatio);
