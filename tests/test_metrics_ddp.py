@@ -19,6 +19,7 @@ from avkit.metrics import (
     SegmentAccuracy,
     SemanticMask,
     SourceLocalization,
+    TaggingScores,
 )
 
 
@@ -34,12 +35,13 @@ def make_metrics():
         SourceLocalization(size=6, clean=True),
         EventRecall((0.0, 2.0, 6.0)),
         EventDetectionMAP(),
+        TaggingScores(6, (1, 3)),
     ]
 
 
 def update(metrics, clips, change=lambda x: x, named=False):
     """Score some of three clips, by their names if so; `change` is applied to every tensor of floats on its way in."""
-    iou, f, semantic, answers, captions, segments, parsing, places, recall, events = metrics
+    iou, f, semantic, answers, captions, segments, parsing, places, recall, events, tags = metrics
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(3, 2, 6, 6, generator=generator)
     logits, audible, visible = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
@@ -59,6 +61,7 @@ def update(metrics, clips, change=lambda x: x, named=False):
         guess = {"segments": spans, "labels": labels, "scores": change(torch.tensor([0.5, 0.5]))}
         for metric in (recall, events):
             metric.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
+        tags.update(logits[row, 0, 0], target[row, 0, 1] > 0, **clip)
         captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]], **clip, **({"places": [i]} if named else {}))
 
 

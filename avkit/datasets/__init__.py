@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from avkit.datasets.ref_avs import RefAVS
     from avkit.datasets.scenes import Scenes
     from avkit.datasets.unav100 import UnAV100
+    from avkit.datasets.vggsounder import VGGSounder
     from avkit.datasets.vggss import VGGSS
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RefAVS",
     "Scenes",
     "UnAV100",
+    "VGGSounder",
     "find_dataset",
     "list_datasets",
 ]
@@ -60,6 +62,7 @@ DATASETS: dict[str, str] = {
     "avsbench-ms3": "avkit.datasets.avsbench_ms3:AVSBenchMS3",
     "avsbench-avss": "avkit.datasets.avsbench_avss:AVSBenchAVSS",
     "vggss": "avkit.datasets.vggss:VGGSS",
+    "vggsounder": "avkit.datasets.vggsounder:VGGSounder",
     "flickr-soundnet": "avkit.datasets.flickr_soundnet:FlickrSoundNet",
     "music-avqa": "avkit.datasets.music_avqa:MusicAVQA",
     "avqa": "avkit.datasets.avqa:AVQA",

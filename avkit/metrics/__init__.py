@@ -33,6 +33,7 @@ METRICS: dict[str, str] = {
     "SegmentAccuracy": "avkit.metrics.ave:SegmentAccuracy",
     "SemanticMask": "avkit.metrics.avss:SemanticMask",
     "SourceLocalization": "avkit.metrics.ssl:SourceLocalization",
+    "TaggingScores": "avkit.metrics.tagging:TaggingScores",
 }
 
 

@@ -17,6 +17,8 @@ from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.event_recall import EventRecall
 from avkit.metrics.inputs import ArrayLike
 from avkit.metrics.ssl import SourceLocalization
+from avkit.metrics.tagging import TaggingScores
+from avkit.metrics.tagging import modality_confusion as modality_confusion
 
 __all__ = [
     "answer_accuracy",
@@ -25,11 +27,30 @@ __all__ = [
     "event_recall",
     "mask_f_score",
     "mask_iou",
+    "modality_confusion",
     "parsing_f1",
     "segment_accuracy",
     "semantic_mask",
     "source_localization",
+    "tagging_scores",
 ]
+
+
+def tagging_scores(scores: ArrayLike, target: ArrayLike, **options: Any) -> dict[str, float]:
+    """F-score, hit rate and others of the top classes of clips, as VGGSounder publishes them.
+
+    Examples:
+        >>> tagging_scores([[0.1, 0.7, 0.2]], [[0, 1, 1]], num_classes=3)["recall@1"]
+        0.5
+
+    Args:
+        scores: Score of each class, (B, K).
+        target: Classes of each clip in the modality that is scored, 0 or 1, (B, K).
+        **options: Of `TaggingScores`, such as `ks`, `(1,)` by default.
+    """
+    metric = TaggingScores(**options)
+    metric.update(scores, target)
+    return metric.compute()
 
 
 def mask_iou(scores: ArrayLike, target: ArrayLike, valid: ArrayLike | None = None, **options: Any) -> float:
