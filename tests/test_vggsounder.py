@@ -12,7 +12,7 @@ from test_fit import write_clip
 
 from avkit.cli import main
 from avkit.datasets import find_dataset
-from avkit.errors import DataError
+from avkit.errors import DataError, EmptySplitError
 from avkit.metrics import TaggingScores
 from avkit.metrics.functional import modality_confusion, tagging_scores
 from avkit.metrics.tagging import SCORES, top_classes
@@ -80,8 +80,10 @@ class TestDataset:
             find_dataset("vggsounder")(write_tables(tmp_path / "data", names=300), "test", find_media=False)
 
     def test_there_is_nothing_to_train_on(self, root):
-        with pytest.raises(ValueError, match="Unknown split of VGGSounder 'train'"):
+        with pytest.raises(EmptySplitError, match=r"VGGSounder has no split 'train', only test\. Train on other data"):
             find_dataset("vggsounder")(root, "train")
+        with pytest.raises(ValueError, match="Unknown split of VGGSounder 'tset'"):
+            find_dataset("vggsounder")(root, "tset")
 
     def test_missing_tables_are_named(self, tmp_path):
         if find_spec("vggsounder") is not None:

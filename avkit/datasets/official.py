@@ -16,6 +16,7 @@ from avkit.datasets.official_media import MediaFinder
 from avkit.datasets.recognition import other_dataset
 from avkit.datasets.release_check import ReleasePart, check_release
 from avkit.datasets.released import FeatureModality, ReleasedFeatures, open_path, open_released
+from avkit.datasets.split_names import check_split
 from avkit.datasets.stored_clips import check_clips_are_stored, lack_of_features
 from avkit.datasets.unreadable import unreadable_clips
 from avkit.errors import DataError, unknown_name
@@ -58,6 +59,7 @@ class Official(ClipDataset):
 
     Raises:
         ValueError: If split, release or the name of features is unknown.
+        EmptySplitError: If the dataset has no such split.
         DataError: If an annotation file is missing or damaged, or a clip is missing and `allow_missing` is False.
     """
 
@@ -100,8 +102,7 @@ class Official(ClipDataset):
         find_media: bool = True,
         silent_ok: bool = False,
     ) -> None:
-        if split not in self.splits:
-            raise unknown_name(f"split of {self.title}", split, self.splits)
+        check_split(self.title, split, self.splits)
         if release is not None and release not in self.releases:
             raise unknown_name(f"release of {self.title}", release, self.releases)
         if hop is not None and self.fixed_steps is not None and hop != self.default_hop:

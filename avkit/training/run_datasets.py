@@ -130,14 +130,16 @@ class RunDatasets:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Classes, answers and words of the datasets, as their training splits define them."""
+        """Classes, answers and words of the datasets, as their training splits define them, else those of the test."""
         if not self.benchmarks:
             return self.split("train").vocabulary
+        if self.missing_for_training is None and not self._has_training_clips():
+            self.reference = "test"  # whoever wants to train is refused when the clips are drawn
         return join_vocabularies({task: self._vocabulary_of(task) for task in self.specs})
 
     def _vocabulary_of(self, task: str) -> Vocabulary:
         names = self.benchmarks_of(task)
-        vocabularies = {self.benchmarks[name].dataset: self.split("train", name).vocabulary for name in names}
+        vocabularies = {self.benchmarks[name].dataset: self.split(self.reference, name).vocabulary for name in names}
         if len(vocabularies) == 1:
             return next(iter(vocabularies.values()))
         return shared_vocabulary(task, vocabularies)
