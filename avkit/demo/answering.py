@@ -108,8 +108,8 @@ class Answerer:
         clip = None
         finished = False
         try:
-            tasks, notes = self._choose(inquiry)
             clip = self.work.take_upload(inquiry.upload, inquiry.name, folder)
+            tasks, notes = self._choose(inquiry)
             yield from self._stages(inquiry, tasks, notes, clip, folder)
             finished = True
         except (AvkitError, ValueError) as error:
