@@ -3,12 +3,12 @@
 
 import argparse
 import secrets
-import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.listening import listen
 from avkit.errors import AvkitError, Stopped
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _serve(folder: "Folder", choices: "dict[str, HelperChoice]", host: str, port
 
     from avkit.annotation.server import Application
 
-    listener = _listen(host, port)
+    listener = listen(host, port, "Give another --port (0 for any that is free), or another --host.")
     port = listener.getsockname()[1]
     token = None if host in _LOOPBACK else secrets.token_urlsafe(24)
     application = Application(folder, choices)
@@ -141,18 +141,3 @@ def _serve(folder: "Folder", choices: "dict[str, HelperChoice]", host: str, port
         application.close()
         listener.close()
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address.
-
-    Raises:
-        AvkitError: If it is taken, or is not one of this machine.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise AvkitError(
-            f"{host}:{port} cannot be listened at: {error.strerror or error}. Give another --port (0 for any that is "
-            "free), or another --host."
-        ) from error

@@ -6,12 +6,13 @@ import socket
 from avkit.errors import AvkitError
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, advice: str = "Give another --port (0 for any that is free).") -> socket.socket:
     """A socket that listens at an address.
 
     Args:
         host: Name or number of the address.
         port: Its port; 0 for any that is free.
+        advice: What an error tells to do.
 
     Raises:
         ValueError: If the port is none.
@@ -22,7 +23,4 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise AvkitError(
-            f"{host}:{port} cannot be listened at: {error.strerror or error}. Give another --port (0 for any that is "
-            "free)."
-        ) from error
+        raise AvkitError(f"{host}:{port} cannot be listened at: {error.strerror or error}. {advice}") from error
