@@ -162,6 +162,35 @@ def test_bad_requests_are_answered_in_words(client):
         assert text in answer.json()["error"], body[:60]
 
 
+def test_a_disk_that_refuses_an_edit_has_it_sent_again(application, client, monkeypatch):
+    clip = numbers(client)["two.mp4"]
+    database = application.folder.store._db
+    (limit,) = database.execute("PRAGMA max_page_count").fetchone()
+    try:
+        database.execute("PRAGMA max_page_count = 1")  # as a full disk does
+        full = edit(client, clip, ["clip", 0, 0, {"match": None, "note": "x " * 900}, 0])
+        while full.status_code == 200:
+            (item,) = full.json()["items"]
+            note = {"match": None, "note": f"{item[4]} " * 300}
+            full = edit(client, clip, ["clip", 0, 0, note, item[4]])
+    finally:
+        database.execute(f"PRAGMA max_page_count = {limit}")
+    assert full.status_code == 507
+    assert "was not changed: database or disk is full. Free space" in full.json()["error"]
+
+
+def test_a_video_that_is_gone_is_said(client, media):
+    path = media / "gone.mp4"
+    (media / "two.mp4").rename(path)
+    try:
+        for name in ("", "/video", "/frames/0", "/peaks"):
+            gone = client.get(f"/api/clips/{numbers(client)['two.mp4']}{name}")
+            assert gone.status_code == 400
+            assert "two.mp4" in gone.json()["error"]
+    finally:
+        path.rename(media / "two.mp4")
+
+
 def test_other_sites_are_kept_out(application, client):
     url = f"/api/clips/{numbers(client)['one.mp4']}/undo"
     body = {"author": "ann"}

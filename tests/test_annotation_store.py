@@ -86,6 +86,7 @@ def test_undo_overwrites_nobody_else(store):
     with pytest.raises(StaleEdit, match="ben"):
         store.undo(1, "ann")
     assert values(store)[NAME] == thing("cat")
+    assert store.undo(1, "ann") == []  # that edit is no longer in the way of earlier ones
 
 
 def test_edits_of_a_job_are_undone_together(store):

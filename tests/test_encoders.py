@@ -122,3 +122,15 @@ def test_activations_are_recomputed_where_a_module_declares_that_it_can():
     assert network["block"].recompute
     assert network["nested"][0].recompute
     assert not network["cell"].recompute
+
+
+def test_small_audio_hears_steps_of_one_video_frame():
+    from avkit.encoders.small import SmallAudio
+
+    encoder = SmallAudio().eval()
+    tone = torch.sin(2 * torch.pi * 440 * torch.arange(16_000) / 16_000)[None]
+    with torch.no_grad():
+        features = encoder(tone, steps=30, hop=1 / 30)
+        assert features.shape == (1, 30, encoder.width)
+        assert features.isfinite().all()
+        assert (features - encoder(0 * tone, steps=30, hop=1 / 30)).abs().max() > 0.01

@@ -2,6 +2,7 @@
 """What the page shows of a clip: pictures of steps, waveform, spectrogram, and a copy that a browser can play."""
 
 import io
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -78,8 +79,14 @@ def step_picture(path: Path, step: int, hop: float, size: tuple[int, int], steps
     """
     first = step - step % _AT_ONCE
     facts = path.stat()
-    pictures = _pictures(path, first, min(_AT_ONCE, steps - first), hop, size, facts.st_mtime_ns)
+    with _lock_of(path):  # a page asks for all steps at once, and they are decoded together
+        pictures = _pictures(path, first, min(_AT_ONCE, steps - first), hop, size, facts.st_mtime_ns)
     return pictures[step - first]
+
+
+@lru_cache(maxsize=64)
+def _lock_of(path: Path) -> threading.Lock:
+    return threading.Lock()
 
 
 @lru_cache(maxsize=32)

@@ -22,7 +22,7 @@ from avkit.annotation.jobs import ProposalJobs
 from avkit.annotation.labels import read_labels
 from avkit.annotation.requests import author_of, changes_of, json_of, whole_of
 from avkit.annotation.security import Guard, TooLarge
-from avkit.annotation.store import Item, StaleEdit
+from avkit.annotation.store import Item, StaleEdit, StoreError
 from avkit.annotation.values import LabelError
 from avkit.errors import AvkitError
 
@@ -144,6 +144,7 @@ class Application:
 
     def _send_video(self, request: Request) -> Response:
         path = self.copies.path(self._clip(request))
+        path.stat()  # a file that is gone is said in words
         kind = "video/webm" if path.suffix.lower() == ".webm" else "video/mp4"
         return FileResponse(path, media_type=kind, headers={"cache-control": "no-cache"})
 
@@ -237,6 +238,8 @@ def _answer(answer: Callable[[], Response]) -> Response:
         return answer()
     except StaleEdit as error:
         return JSONResponse({"error": str(error), "items": _as_lists(error.items)}, 409)
+    except StoreError as error:  # the page keeps the edit and sends it again
+        return JSONResponse({"error": str(error)}, 507)
     except (LabelError, HelperError) as error:
         return JSONResponse({"error": str(error)}, 422)
     except (AvkitError, ValueError) as error:

@@ -74,6 +74,10 @@ class Change:
     base: int | None
 
 
+class StoreError(DataError):
+    """The disk refused an edit; nothing was changed, and it may be tried again."""
+
+
 class StaleEdit(AvkitError):
     """Somebody else has changed an item meanwhile.
 
@@ -135,21 +139,19 @@ class Store:
         """All or nothing; one at a time.
 
         Raises:
-            DataError: If the disk refuses it; nothing is changed then.
+            StoreError: If the disk refuses it; nothing is changed then.
         """
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                yield self._db
                 self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
+            except BaseException as error:
+                if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
                     self._db.execute("ROLLBACK")
-                raise DataError(f"{self.path} was not changed: {error}. Free space, or check the disk.") from error
+                if not isinstance(error, sqlite3.Error):
+                    raise
+                raise StoreError(f"{self.path} was not changed: {error}. Free space, or check the disk.") from error
 
     def add_clips(self, names: Sequence[str]) -> dict[str, int]:
         """Give each clip a number that stays; returns those of all clips by name."""
@@ -219,7 +221,7 @@ class Store:
         """Put back what somebody's last edit of a clip replaced; the items that this changes, none if there is no edit.
 
         Raises:
-            StaleEdit: If somebody else has changed them since.
+            StaleEdit: If somebody else has changed them since; the next call takes the edit before.
         """
         return self._reverse(clip, author, "done", "undone")
 
@@ -228,6 +230,13 @@ class Store:
         return self._reverse(clip, author, "undone", "done")
 
     def _reverse(self, clip: int, author: str, state: str, new_state: str) -> list[Item]:
+        stale, items = self._try_to_reverse(clip, author, state, new_state)
+        if stale:
+            raise StaleEdit(stale)
+        return items
+
+    def _try_to_reverse(self, clip: int, author: str, state: str, new_state: str) -> tuple[list[Item], list[Item]]:
+        """Items that others have changed, where an edit cannot be reversed and is dropped; else the changed items."""
         order = "DESC" if state == "done" else "ASC"
         with self._transaction() as db:
             row = db.execute(
@@ -235,18 +244,19 @@ class Store:
                 (clip, author, state),
             ).fetchone()
             if row is None:
-                return []
+                return [], []
             rows = db.execute("SELECT kind, object, step, before, after FROM changes WHERE edit = ?", row).fetchall()
             changes = [(Key(*fields[:3]), *(fields[3:] if state == "done" else fields[:2:-1])) for fields in rows]
-            stale = [key for key, _, current in changes if _value(db, clip, key) != current]
+            stale = [_read(db, clip, key) for key, _, current in changes if _value(db, clip, key) != current]
             if stale:
-                raise StaleEdit([_read(db, clip, key) for key in stale])
+                db.execute("UPDATE edits SET state = 'dropped' WHERE number = ?", row)
+                return stale, []
             # a row of its own, so that pages which ask what is new are told
             edit = _add_edit(db, clip, author, "reversal")
             for key, target, _ in changes:
                 _write(db, clip, key, target, author, edit)
             db.execute("UPDATE edits SET state = ? WHERE number = ?", (new_state, *row))
-            return [_read(db, clip, key) for key, _, _ in changes]
+            return [], [_read(db, clip, key) for key, _, _ in changes]
 
 
 _COLUMNS = "kind, object, step, value, revision, author, edit"

@@ -258,7 +258,7 @@ class Page extends Edits {
     const waits = this.clip?.waiting ?? 0;
     const trouble = this.clip?.trouble || this.offline;
     at("#saved").classList.toggle("trouble", Boolean(trouble));
-    at("#saved").textContent = trouble ? `no answer from the server; ${waits} edits wait` : waits ? "saving" : "saved";
+    at("#saved").textContent = trouble ? `${this.clip?.trouble || "no answer from the server"}; ${waits} edits wait` : waits ? "saving" : "saved";
     at("#author").textContent = this.author;
   }
 

@@ -135,7 +135,7 @@ export class Clip extends EventTarget {
           edit.resolve(null);
           this.dispatchEvent(new CustomEvent("refused", { detail: error.message }));
         } else {
-          this.trouble = true;
+          this.trouble = error instanceof Refused ? error.message : "no answer from the server";
           this.dispatchEvent(new Event("change"));
           await new Promise((done) => setTimeout(done, 1500));
         }
