@@ -155,3 +155,13 @@ def test_a_local_cluster(place, tmp_path, capsys):
     assert "2 of 3 clips predicted" in capsys.readouterr().out
     assert main(words(place, "index", tmp_path / "index", "--ray", "2")) == 1
     assert "2 videos, 2 of them new" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_two_networks_share_a_gpu(place, tmp_path, capsys):
+    pytest.importorskip("ray")
+    given = words(place, "predict", tmp_path / "ray", "--no_video", "--ray", "2", "--ray-gpus", "0.5")
+    given[given.index("cpu")] = "cuda"
+    assert main(given) == 1
+    assert "2 of 3 clips predicted" in capsys.readouterr().out
+    assert set(answers(tmp_path / "ray")) == {"a", "b"}
