@@ -118,6 +118,21 @@ def test_missing_places_are_one_line(roots, bucket, monkeypatch):
         kind("memory://bucket/llp", "test")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fit", "--tasks", "avs", "--out", "s3://bucket/runs"],
+        ["predict", "run", "clip.mp4", "--out=s3://bucket/out"],
+        ["get", "llp", "--annotations", "--root", "s3://bucket/llp"],
+    ],
+)
+def test_results_go_to_folders_of_this_machine(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert "folder of this machine. Name one" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_headers_are_read_where_they_are(roots, bucket, cache):
     upload(bucket, roots("llp"), "/bucket/llp")
     reader = find_dataset("llp")("memory://bucket/llp", "test", allow_missing=True)

@@ -113,6 +113,7 @@ def _call(name: str, rest: list[str]) -> int:
         if wants_help(name, rest):
             print(help_text(name))
             return 0
+        from avkit.cli.places import refuse_url_outputs
         from avkit.cli.renamed import refuse_renamed_options
         from avkit.cli.trust import command_policy
         from avkit.licences import commercial_only
@@ -120,6 +121,7 @@ def _call(name: str, rest: list[str]) -> int:
         from avkit.reading.hub import no_downloads
 
         refuse_renamed_options(name, rest)
+        refuse_url_outputs(rest)
         with (
             restricted(command_policy(rest)),
             commercial_only(wanted="--commercial_safe" in rest),

@@ -38,6 +38,7 @@ def run(args: list[str]) -> int:
     options = parser().parse_args(args)
     from avkit.datasets.get import GITHUB, find_answer, get_annotations
     from avkit.licences import check_licence
+    from avkit.reading.remote import url_of
 
     answer = find_answer(options.dataset, options.release)
     check_licence("data", answer.name)
@@ -56,6 +57,8 @@ def run(args: list[str]) -> int:
         _print_rest(answer, ())
         return 1 if answer.release else 0
     root = options.root or Path("data") / answer.name
+    if url_of(root) is not None:
+        raise ValueError(f"--root is {url_of(root)!r}, and files are downloaded to a folder of this machine. Name one.")
     missing = get_annotations(answer, root, mirror, _print_file)
     _print_rest(answer, missing)
     print(f"\nCheck them: avkit check {answer.name} --root {root} --release {answer.release} --quick")
@@ -81,4 +84,4 @@ def _print_rest(answer: "Answer", by_hand: "tuple[PublishedFile, ...] | list[Pub
         print("\nNot downloaded, since their authors state no licence; put them there yourself:")
         for file in by_hand:
             print(f"  {file.page}\n    digest {file.digest}")
-    print(f"\n{textwrap.fill(answer.how_to_get, _WIDTH)}")
+    print(f"\n{textwrap.fill(answer.how_to_get, _WIDTH, break_on_hyphens=False)}")
