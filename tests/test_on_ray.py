@@ -18,9 +18,18 @@ TINY += ["--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A run, and a folder with two videos and a file that is none."""
-    folder = tmp_path_factory.mktemp("place")
-    assert main(["fit", "--tasks", "ra_ssu", "--out", str(folder), "--name", "run", *TINY]) == 0
+    """A run that segments, and a folder with two videos and a file that is none."""
+    return make_place(tmp_path_factory.mktemp("place"), "avs")
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    """The same with a run that makes an index."""
+    return make_place(tmp_path_factory.mktemp("indexed"), "ra_ssu")
+
+
+def make_place(folder, task):
+    assert main(["fit", "--tasks", task, "--out", str(folder), "--name", "run", *TINY]) == 0
     videos = folder / "videos"
     videos.mkdir()
     for name, hertz in (("a", 440.0), ("b", 880.0)):
@@ -85,23 +94,23 @@ def test_predictions_are_those_of_one_process(place, without_ray, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_an_index_is_that_of_one_process(place, without_ray, tmp_path, capsys):
-    assert main(words(place, "index", tmp_path / "one")) == 1
+def test_an_index_is_that_of_one_process(indexed, without_ray, tmp_path, capsys):
+    assert main(words(indexed, "index", tmp_path / "one")) == 1
     without_ray.module = "avkit.cli.index"
-    assert main(words(place, "index", tmp_path / "ray", "--ray", "2")) == 1
+    assert main(words(indexed, "index", tmp_path / "ray", "--ray", "2")) == 1
     capsys.readouterr()
     names = [sorted(path.name for path in (tmp_path / part / "videos").iterdir()) for part in ("one", "ray")]
     assert names[0] == names[1]
     assert len(names[0]) == 2
-    assert main(words(place, "index", tmp_path / "ray", "--ray", "2")) == 1
+    assert main(words(indexed, "index", tmp_path / "ray", "--ray", "2")) == 1
     assert "2 videos, 0 of them new" in capsys.readouterr().out
 
 
 def test_what_ends_the_command_is_said_once(place, without_ray, tmp_path, capsys):
     without_ray.module = "avkit.cli.predict"
-    given = words(place, "predict", tmp_path / "ray", "--ray", "2", "--tasks", "avs")
+    given = words(place, "predict", tmp_path / "ray", "--ray", "2", "--tasks", "ave")
     assert main(given) == 2
-    assert "avs" in capsys.readouterr().err
+    assert "ave" in capsys.readouterr().err
     given[1] = str(tmp_path / "none")
     assert main(given) == 2
     lines = capsys.readouterr().err.strip().splitlines()
@@ -147,13 +156,13 @@ def test_an_actor_tells_why_it_cannot_begin(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_local_cluster(place, tmp_path, capsys):
+def test_a_local_cluster(place, indexed, tmp_path, capsys):
     pytest.importorskip("ray")
     assert main(words(place, "predict", tmp_path / "one", "--no_video")) == 1
     assert main(words(place, "predict", tmp_path / "ray", "--no_video", "--ray", "2")) == 1
     assert answers(tmp_path / "ray") == answers(tmp_path / "one")
     assert "2 of 3 clips predicted" in capsys.readouterr().out
-    assert main(words(place, "index", tmp_path / "index", "--ray", "2")) == 1
+    assert main(words(indexed, "index", tmp_path / "index", "--ray", "2")) == 1
     assert "2 videos, 2 of them new" in capsys.readouterr().out
 
 

@@ -17,6 +17,8 @@ from avkit.export import LAYOUTS, export
 from avkit.reading.copies import kept_copy, local_copy
 
 SMALL = {"train": 1, "val": 1, "test": 1}
+#: Layouts whose clips take long to write.
+LONG = ("ra-ssu", "unav100", "music-avqa")
 #: Dataset of a layout where that has another name.
 DATASETS = {"ra-ssu": "f-music"}
 TINY = ["--data.steps_per_epoch", "1", "--trainer.max_steps", "1", "--data.loader.workers", "0"]
@@ -64,7 +66,7 @@ def options_of(layout, root):
 
 
 @pytest.mark.parametrize(
-    "layout", [pytest.param(name, marks=[pytest.mark.slow] if name == "ra-ssu" else []) for name in LAYOUTS]
+    "layout", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in LAYOUTS]
 )
 def test_every_reader_reads_a_bucket_as_it_reads_a_folder(layout, roots, bucket):
     root = roots(layout)
