@@ -350,9 +350,11 @@ def test_what_is_no_video_gets_a_clear_line(tab, tmp_path):
 def test_a_recorded_video_is_answered(tab):
     tab.click("#avkit-clip button[aria-label='Capture from camera']")
     tab.get_by_text("Click to Access Webcam").click()
-    tab.wait_for_timeout(1500)
+    # a recorder that starts before the camera, or is stopped at once on a busy machine, gives an empty file
+    tab.wait_for_function("document.querySelector('#avkit-clip video')?.currentTime > 1")
     tab.locator("#avkit-clip button:has-text('Record')").first.click()
-    tab.wait_for_timeout(3000)
+    tab.wait_for_selector("#avkit-clip button:has-text('Stop')")
+    tab.wait_for_timeout(6000)
     tab.locator("#avkit-clip button:has-text('Stop')").first.click()
     tab.wait_for_selector("#avkit-clip button[aria-label=Clear]")
     press(tab)
