@@ -4,7 +4,7 @@
 import numpy as np
 
 from avkit.annotation.folder import Folder
-from avkit.annotation.store import Change
+from avkit.annotation.rows import Change
 from avkit.annotation.values import Key, mask_value
 from avkit.media.decode import write_video
 from avkit.media.write import write_wave

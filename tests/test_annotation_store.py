@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from avkit.annotation.store import Change, StaleEdit, Store
+from avkit.annotation.rows import Change
+from avkit.annotation.store import StaleEdit, Store
 from avkit.annotation.values import ClipShape, Key, LabelError, mask_value, read_mask
 from avkit.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import Any
 from avkit.annotation.folder import Folder
 from avkit.annotation.helpers import NONE, TASKS, HelperChoice, HelperError, Proposal, Request
 from avkit.annotation.labels import make_labels
-from avkit.annotation.store import Change, Item
+from avkit.annotation.rows import Change, Item
 from avkit.annotation.values import Key
 from avkit.annotation.worker import Job, Jobs
 from avkit.datasets.json_records import as_number

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.annotation.folder import Folder, LabelledClip
-from avkit.annotation.store import Item
+from avkit.annotation.rows import Item
 from avkit.annotation.values import ClipShape, read_mask
 from avkit.errors import count_of
 

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from avkit.annotation.store import Change
+from avkit.annotation.rows import Change
 from avkit.annotation.values import Key, LabelError
 from avkit.reading.text import parse_json
 

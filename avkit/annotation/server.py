@@ -21,8 +21,9 @@ from avkit.annotation.helpers import HelperChoice, HelperError
 from avkit.annotation.jobs import ProposalJobs
 from avkit.annotation.labels import read_labels
 from avkit.annotation.requests import author_of, changes_of, json_of, whole_of
+from avkit.annotation.rows import Item
 from avkit.annotation.security import Guard, TooLarge
-from avkit.annotation.store import Item, StaleEdit, StoreError
+from avkit.annotation.store import StaleEdit, StoreError
 from avkit.annotation.values import LabelError
 from avkit.errors import AvkitError
 

@@ -11,13 +11,23 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, LabelError, check_key, check_value
+from avkit.annotation.rows import (
+    COLUMNS,
+    Change,
+    Item,
+    add_edit,
+    check_changes,
+    group_of,
+    item_of,
+    read_item,
+    revision_of,
+    value_of,
+    write_item,
+)
+from avkit.annotation.values import ClipShape, Key, LabelError
 from avkit.errors import AvkitError, DataError
-from avkit.reading.text import parse_json
 
 #: Marks a file as ours: "avka" as a number, and the version of its tables.
 _APPLICATION = 0x61766B61
@@ -38,40 +48,6 @@ CREATE TABLE changes (
   before TEXT, after TEXT);
 CREATE INDEX of_edit ON changes (edit);
 """
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item of a clip.
-
-    Attributes:
-        key: What it is about.
-        value: What is said; None where it was deleted.
-        revision: Number of its changes.
-        author: Who changed it last.
-        edit: Number of the edit that changed it last.
-    """
-
-    key: Key
-    value: dict[str, Any] | None
-    revision: int
-    author: str
-    edit: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of one item.
-
-    Attributes:
-        key: The item; object -1 stands for a new object, the same one in all changes of an edit.
-        value: What it shall say; None deletes it.
-        base: Revision that it was made from, 0 for an item that never was; None overwrites whatever there is.
-    """
-
-    key: Key
-    value: dict[str, Any] | None
-    base: int | None
 
 
 class StoreError(DataError):
@@ -168,10 +144,10 @@ class Store:
             brief: Leave the runs of masks out.
         """
         condition = "edit > ?" if since else "edit > ? AND value IS NOT NULL"
-        columns = _COLUMNS.replace("value", "json_remove(value, '$.runs')") if brief else _COLUMNS
+        columns = COLUMNS.replace("value", "json_remove(value, '$.runs')") if brief else COLUMNS
         with self._transaction() as db:
             rows = db.execute(f"SELECT {columns} FROM items WHERE clip = ? AND {condition}", (clip, since)).fetchall()
-        return [_item(row) for row in rows]
+        return [item_of(row) for row in rows]
 
     def newest_of(self) -> dict[int, int]:
         """Number of the newest edit of each clip that has one."""
@@ -205,17 +181,17 @@ class Store:
         if not changes:
             raise LabelError("An edit has at least one change.")
         with self._transaction() as db:
-            checked = _check(db, clip, changes, shape)
-            stale = [change.key for change in checked if change.base not in (None, _revision(db, clip, change.key))]
+            checked = check_changes(db, clip, changes, shape)
+            stale = [change.key for change in checked if change.base not in (None, revision_of(db, clip, change.key))]
             if stale:
-                raise StaleEdit([_read(db, clip, key) for key in stale])
-            group = _group(db, clip, author, together_with)
-            edit = _add_edit(db, clip, author, "done" if group is None else "part")
+                raise StaleEdit([read_item(db, clip, key) for key in stale])
+            group = group_of(db, clip, author, together_with)
+            edit = add_edit(db, clip, author, "done" if group is None else "part")
             for change in checked:
                 after = None if change.value is None else json.dumps(change.value, ensure_ascii=False)
-                before = _write(db, clip, change.key, after, author, edit)
+                before = write_item(db, clip, change.key, after, author, edit)
                 db.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", (group or edit, *change.key, before, after))
-            return [_read(db, clip, change.key) for change in checked]
+            return [read_item(db, clip, change.key) for change in checked]
 
     def undo(self, clip: int, author: str) -> list[Item]:
         """Put back what somebody's last edit of a clip replaced; the items that this changes, none if there is no edit.
@@ -247,104 +223,13 @@ class Store:
                 return [], []
             rows = db.execute("SELECT kind, object, step, before, after FROM changes WHERE edit = ?", row).fetchall()
             changes = [(Key(*fields[:3]), *(fields[3:] if state == "done" else fields[:2:-1])) for fields in rows]
-            stale = [_read(db, clip, key) for key, _, current in changes if _value(db, clip, key) != current]
+            stale = [read_item(db, clip, key) for key, _, current in changes if value_of(db, clip, key) != current]
             if stale:
                 db.execute("UPDATE edits SET state = 'dropped' WHERE number = ?", row)
                 return stale, []
             # a row of its own, so that pages which ask what is new are told
-            edit = _add_edit(db, clip, author, "reversal")
+            edit = add_edit(db, clip, author, "reversal")
             for key, target, _ in changes:
-                _write(db, clip, key, target, author, edit)
+                write_item(db, clip, key, target, author, edit)
             db.execute("UPDATE edits SET state = ? WHERE number = ?", (new_state, *row))
-            return [], [_read(db, clip, key) for key, _, _ in changes]
-
-
-_COLUMNS = "kind, object, step, value, revision, author, edit"
-_OF_KEY = "clip = ? AND kind = ? AND object = ? AND step = ?"
-
-
-def _item(row: tuple[Any, ...]) -> Item:
-    kind, number, step, value, revision, author, edit = row
-    parsed = None if value is None else parse_json(value, "labels")
-    return Item(Key(kind, number, step), parsed, revision, author, edit)
-
-
-def _read(db: sqlite3.Connection, clip: int, key: Key) -> Item:
-    row = db.execute(f"SELECT {_COLUMNS} FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
-    return Item(key, None, 0, "nobody", 0) if row is None else _item(row)
-
-
-def _value(db: sqlite3.Connection, clip: int, key: Key) -> str | None:
-    row = db.execute(f"SELECT value FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
-    return None if row is None else row[0]
-
-
-def _revision(db: sqlite3.Connection, clip: int, key: Key) -> int:
-    row = db.execute(f"SELECT revision FROM items WHERE {_OF_KEY}", (clip, *key)).fetchone()
-    return 0 if row is None else row[0]
-
-
-def _write(db: sqlite3.Connection, clip: int, key: Key, value: str | None, author: str, edit: int) -> str | None:
-    """Write an item; returns the value that it had."""
-    before = _value(db, clip, key)
-    revision = _revision(db, clip, key) + 1
-    db.execute(
-        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (clip, *key, value, revision, author, edit)
-    )
-    return before
-
-
-def _add_edit(db: sqlite3.Connection, clip: int, author: str, state: str) -> int:
-    edit = db.execute("INSERT INTO edits (clip, author, state) VALUES (?, ?, ?)", (clip, author, state)).lastrowid
-    assert edit is not None
-    return edit
-
-
-def _group(db: sqlite3.Connection, clip: int, author: str, number: int | None) -> int | None:
-    """The edit that further changes go with, if it is done; else what was undone cannot be made again."""
-    row = (clip, author, number)
-    if db.execute(
-        "SELECT 1 FROM edits WHERE clip = ? AND author = ? AND number = ? AND state = 'done'", row
-    ).fetchone():
-        return number
-    db.execute("UPDATE edits SET state = 'dropped' WHERE clip = ? AND author = ? AND state = 'undone'", row[:2])
-    return None
-
-
-def _check(db: sqlite3.Connection, clip: int, changes: Sequence[Change], shape: ClipShape) -> list[Change]:
-    """Changes with checked values; a new object gets its number, what depends on a deleted object is deleted too."""
-    new = 0
-    checked: dict[Key, Change] = {}
-    for change in changes:
-        key = change.key
-        if key.object == -1:
-            new = new or _free_object(db, clip)
-            key = key._replace(object=new)
-        check_key(key, shape)
-        if key in checked:
-            raise LabelError(f"An edit changes {key.kind!r} of object {key.object} twice. Send one change of it.")
-        value = None if change.value is None else check_value(key, change.value, shape)
-        checked[key] = Change(key, value, change.base)
-    for key, change in list(checked.items()):
-        if key.kind == "object" and change.value is None:
-            rows = db.execute(
-                "SELECT kind, object, step FROM items WHERE clip = ? AND object = ? AND value IS NOT NULL",
-                (clip, key.object),
-            )
-            for row in rows.fetchall():
-                checked.setdefault(Key(*row), Change(Key(*row), None, None))
-    for key, change in checked.items():
-        owner = Key("object", key.object, 0)
-        if key.object and key != owner and change.value is not None:
-            is_there = checked[owner].value is not None if owner in checked else _value(db, clip, owner) is not None
-            if not is_there:
-                raise LabelError(f"There is no object {key.object} in this clip any more. Reload the clip.")
-    return list(checked.values())
-
-
-def _free_object(db: sqlite3.Connection, clip: int) -> int:
-    """Number of a new object: one that none has had."""
-    (last,) = db.execute("SELECT ifnull(max(object), 0) FROM items WHERE clip = ?", (clip,)).fetchone()
-    if last >= MAX_OBJECTS:
-        raise LabelError(f"A clip has up to {MAX_OBJECTS} objects, and this one has had them all.")
-    return int(last) + 1
+            return [], [read_item(db, clip, key) for key, _, _ in changes]

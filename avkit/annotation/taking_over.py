@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avkit.annotation.colours import colour_of
 from avkit.annotation.folder import Folder, LabelledClip
-from avkit.annotation.store import Change
+from avkit.annotation.rows import Change
 from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, join_spans, mask_value
 from avkit.datasets.annotations import Annotation, MaskAnnotation
 from avkit.datasets.json_records import JsonRecord
