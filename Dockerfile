@@ -6,6 +6,6 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN apt-get update && apt-get install -y --no-install-recommends default-jre-headless && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir torch torchvision --index-url "$TORCH_INDEX"
 COPY . /avkit
-RUN pip install --no-cache-dir "/avkit[pretrained,llava]"
+RUN pip install --no-cache-dir "/avkit[pretrained]"
 WORKDIR /work
 ENTRYPOINT ["avkit"]

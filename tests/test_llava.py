@@ -14,7 +14,7 @@ from avkit.extraction.sources import sources_in
 from avkit.features.store import Store
 from avkit.media.write import write_video
 
-transformers = pytest.importorskip("transformers", reason="pip install 'avkit[llava]'")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("torchvision", reason="the processor of Video-LLaVA needs it")
 SIDE, WIDTH = 28, 32
 

@@ -130,9 +130,10 @@ def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
     try:
         module = import_module(entry.module)
     except (ImportError, RuntimeError) as error:  # torchvision built for another torch raises RuntimeError
+        package = f"'avkit[{entry.extra}]'" if entry.extra else "avkit"
         raise AvkitError(
             f"{kind} encoder {name!r} needs a library that cannot be imported: {error}. Install it with "
-            f"pip install 'avkit[{entry.extra}]', and a torchvision built for torch {torch.__version__}."
+            f"pip install {package}, and a torchvision built for torch {torch.__version__}."
         ) from error
     part = vars(module)[entry.class_name]
     return part(entry.arguments["name"]) if entry.library else part

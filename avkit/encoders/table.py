@@ -19,7 +19,7 @@ class EncoderEntry:
         location: Module and class, `package.module:Class`; of a library, a function that gives the class by the name of
             the network.
         arguments: Arguments of the class that the name stands for.
-        extra: Optional dependency of avkit that the module needs.
+        extra: Optional dependency of avkit that the module needs; empty where an ordinary one is enough.
         library: Library of which `arguments` name a network; empty where the location is a class.
     """
 
@@ -60,7 +60,11 @@ def _clip_text(name: str) -> EncoderEntry:
 
 
 def _by_transformers(location: str) -> EncoderEntry:
-    return EncoderEntry(f"avkit.encoders.{location}", extra="zero_shot")
+    return EncoderEntry(f"avkit.encoders.{location}", extra="")
+
+
+def _pe_av(class_name: str) -> EncoderEntry:
+    return EncoderEntry(f"avkit.encoders.pe_av:{class_name}")  # its pictures are seen by a network of timm
 
 
 #: All encoders by kind and name.
@@ -83,18 +87,18 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
         "clip_vit_l14": _clip_image("ViT-L-14"),
         "clip_vit_l14_336": _clip_image("ViT-L-14-336"),
         "clip_vit_b32": _clip_image("ViT-B-32"),
-        "pe_av": _by_transformers("pe_av:PEAVImage"),
-        "llava": EncoderEntry("avkit.encoders.llava:LlavaFrames", extra="llava"),
+        "pe_av": _pe_av("PEAVImage"),
+        "llava": EncoderEntry("avkit.encoders.llava:LlavaFrames", extra=""),
     },
     "video": {
-        "video_llava": EncoderEntry("avkit.encoders.llava:VideoLlava", extra="llava"),
+        "video_llava": EncoderEntry("avkit.encoders.llava:VideoLlava", extra=""),
     },
     "window": {
         "i3d_rgb": EncoderEntry("avkit.encoders.i3d:I3DRGB"),
         "i3d_flow": EncoderEntry("avkit.encoders.i3d:I3DFlow"),
         "r2plus1d_18": EncoderEntry("avkit.encoders.r2plus1d:R2Plus1D"),
         "one_peace_video": EncoderEntry("avkit.encoders.one_peace_video:OnePeaceVideo"),
-        "pe_av": _by_transformers("pe_av:PEAVVideo"),
+        "pe_av": _pe_av("PEAVVideo"),
     },
     "audio": {
         "small": EncoderEntry("avkit.encoders.small:SmallAudio"),
@@ -107,7 +111,7 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
         "beats": EncoderEntry("avkit.encoders.beats:BEATsAudio"),
         "clap": _by_transformers("clap:CLAPAudio"),
         "htsat": _by_transformers("clap:HTSATAudio"),
-        "pe_av": _by_transformers("pe_av:PEAVAudio"),
+        "pe_av": _pe_av("PEAVAudio"),
     },
     "text": {
         "small": EncoderEntry("avkit.encoders.small:SmallText"),
@@ -115,7 +119,7 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
         "clip_vit_l14_336": _clip_text("ViT-L-14-336"),
         "clip_vit_b32": _clip_text("ViT-B-32"),
         "clap": _by_transformers("clap:CLAPText"),
-        "pe_av": _by_transformers("pe_av:PEAVText"),
+        "pe_av": _pe_av("PEAVText"),
         "minilm": _by_transformers("sentences:SentenceText"),
     },
 }
