@@ -12,7 +12,7 @@ FIT_TORCHVISION = $(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/py
 .PHONY: demo test lint docs format bench clean
 
 demo: $(VENV)/.demo
-	$(BIN)/avkit fit --tasks ra_ssu,avs,avqa
+	$(BIN)/avkit fit --config scenes --tasks ra_ssu,avs,avqa
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n auto --dist loadfile
