@@ -6,6 +6,7 @@ python benchmarks/demo.py CLIP [RUN] [options of avkit demo]
 Seconds on the clock, and of the server's processor, which other work on the machine does not lengthen.
 """
 
+import argparse
 import json
 import os
 import re
@@ -13,8 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import httpx
 
 ROUNDS = 3
 
@@ -61,7 +60,11 @@ def ask(client, pid, clip):
 
 
 def main():
-    clip, *words = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clip", type=Path, help="a video")
+    options, words = parser.parse_known_args()
+    import httpx
+
     command = [sys.executable, "-m", "avkit", "demo", *words, "--port", "0"]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -80,7 +83,7 @@ def main():
             client.get("/").raise_for_status()
             print(f"page         {watch.line()}")
             for _ in range(ROUNDS):
-                ask(client, server.pid, Path(clip))
+                ask(client, server.pid, options.clip)
         finally:
             server.terminate()
 
