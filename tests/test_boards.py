@@ -234,6 +234,7 @@ def test_a_task_lists_its_boards(capsys):
         "avsbench-s4",
         "avsbench-ms3",
         "avsbench-avss",
+        "scenes",
     }
 
 

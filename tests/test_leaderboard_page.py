@@ -147,10 +147,10 @@ def test_pages_go_where_they_are_told(capsys, tmp_path):
     assert main(["leaderboard", "avs", "--html", str(tmp_path / "many.html")]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert "is no page of a leaderboard" in errors[0]
-    assert "names one file for 3 boards" in errors[1]
+    assert "names one file for 4 boards" in errors[1]
     assert main(["leaderboard", "avs", "--html", str(tmp_path / "pages")]) == 0
     names = {path.name for path in (tmp_path / "pages").iterdir()}
-    assert names == {"avsbench-s4.html", "avsbench-ms3.html", "avsbench-avss.html", "index.html"}
+    assert names == {"avsbench-s4.html", "avsbench-ms3.html", "avsbench-avss.html", "scenes.html", "index.html"}
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------

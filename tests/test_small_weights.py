@@ -59,6 +59,15 @@ def test_a_text_file_of_another_width_is_refused(tmp_path):
         build_text_encoder("small", str(path), words=["b"], width=16)
 
 
+@pytest.mark.parametrize("words", ["[", "3", '["a", 4]', '["a"]', '["a", "b", "c"]'])
+def test_a_text_file_that_does_not_name_its_words_is_refused(tmp_path, words):
+    path = tmp_path / "text.safetensors"
+    encoder = build_text_encoder("small", words=["a", "b"], width=16)
+    write_tensors(path, encoder.state_dict(), {"words": words})
+    with pytest.raises(FileError, match=r"text\.safetensors"):
+        build_text_encoder("small", str(path), words=["b"], width=16)
+
+
 @pytest.mark.parametrize("name", ["scene", "hub"])
 def test_other_tags_are_refused_with_what_is_accepted(name):
     with pytest.raises(ValueError, match=r"takes 'scenes', weights that come with avkit, or a file of yours"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of the small encoders: files of a user's, and those of avkit, which were trained on its scenes."""
 
-import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from torch import nn
 
 from avkit.encoders.pretrained import check_weights, load_weights
 from avkit.encoders.small import SmallText
-from avkit.errors import unknown_name
+from avkit.errors import file_error, unknown_name
 from avkit.reading.tensors import read_tensors
+from avkit.reading.text import parse_json
 from avkit.text.tokenizer import UNKNOWN
 
 #: Value of `pretrained` that stands for the weights that come with avkit.
@@ -48,9 +49,18 @@ def load_small(encoder: nn.Module, path: Path) -> None:
     if isinstance(encoder, SmallText) and path.suffix == ".safetensors":
         facts, tensors = read_tensors(path)
         if "words" in facts:
-            _load_words(encoder, json.loads(facts["words"]), tensors, path)
+            _load_words(encoder, _stored_words(facts["words"], tensors, path), tensors, path)
             return
     load_weights(encoder, path)
+
+
+def _stored_words(text: str, tensors: Mapping[str, torch.Tensor], path: Path) -> list[str]:
+    """The words of a file, one for each row of its table behind the special ones."""
+    words = parse_json(text, f"{path}, fact 'words'")
+    rows = len(tensors.get("embed.weight", ())) - _SPECIAL
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(words) != rows:
+        raise file_error(path, f"does not name the words of its {max(0, rows)} rows", "Write it again, with all words.")
+    return words
 
 
 def _load_words(encoder: SmallText, words: list[str], tensors: dict[str, torch.Tensor], path: Path) -> None:
