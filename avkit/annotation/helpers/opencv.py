@@ -157,7 +157,7 @@ def carry(before: Picture, after: Picture, mask: NDArray[np.float32]) -> tuple[N
         The mask, and the share of its pixels whose motion there and back leads to where they were.
     """
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     back = flow.calc(grey[1], grey[0], None)
     there = flow.calc(grey[0], grey[1], None)
     height, width = mask.shape
