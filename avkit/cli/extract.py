@@ -2,12 +2,12 @@
 """`avkit extract DATASET --root R --recipe NAME`: features of videos, by pretrained encoders, in feature stores."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avkit.cli.threads import available_cores
 from avkit.cli.trust import add_switches
 
 if TYPE_CHECKING:
@@ -171,17 +171,11 @@ def _start_workers(options: argparse.Namespace, device: str) -> int:
     """The number of processes that decode; on a CPU the encoders get the remaining cores."""
     import torch
 
-    cores = _available_cores()
+    cores = available_cores()
     workers: int = cores if options.workers is None else options.workers
     if device == "cpu" and workers:
         torch.set_num_threads(max(1, cores - workers // 2))
     return workers
-
-
-def _available_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe") -> "Runner | None":

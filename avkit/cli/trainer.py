@@ -29,6 +29,7 @@ from avkit.cli.rank import process_rank
 from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
+from avkit.cli.threads import leave_cores_to_workers
 from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
 from avkit.files import write_file
@@ -204,6 +205,8 @@ class AVCLI(LightningCLI):
             if not given.callbacks:
                 use_lines(trainer)
             return
+        if trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu":
+            leave_cores_to_workers(self.datamodule.loader.workers)
         if given.default_root_dir is None:
             vars(trainer)["_default_root_dir"] = str(run.path)
         if given.logger:
