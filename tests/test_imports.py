@@ -45,8 +45,9 @@ MAY: dict[str, str] = {
     "scoring": "tasks datasets training answers metrics nn text batch collate errors files outside fields reading",
     "corpora": "datasets media batch errors files reading",
     "__init__": "heads systems tasks inference datasets encoders leaderboard",
-    "annotation": "corpora systems encoders extraction datasets media metrics text batch errors files reading",
-    "demo": "inference report answers media batch errors files",
+    "pages": "",
+    "annotation": "pages corpora systems encoders extraction datasets media metrics text batch errors files reading",
+    "demo": "pages inference report answers media batch errors files",
     "licences": "errors",
     "__main__": "cli outside",
 }

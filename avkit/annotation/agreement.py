@@ -103,14 +103,14 @@ def _compare_clip(
         index = next(i for i, sample in enumerate(reader.samples) if sample.clip == k and sample.question is None)
         targets.append(reader.target_item(index, _FIELDS & line.fields).targets)
     if all("mask" in side for side in targets):
-        known = targets[0]["mask_known"] & targets[1]["mask_known"]
-        ious = _ious(targets[0]["mask"][known], targets[1]["mask"][known], classes=1)
+        both_masked = targets[0]["mask_known"] & targets[1]["mask_known"]
+        ious = _ious(targets[0]["mask"][both_masked], targets[1]["mask"][both_masked], classes=1)
         if ious:
             agreement.mask_iou[name] = float(np.mean(ious))
-            agreement.steps += int(known.sum())
+            agreement.steps += int(both_masked.sum())
         if all("class_mask" in side for side in targets):
             count = len(readers[0].vocabulary.classes)
-            ious = _ious(targets[0]["class_mask"][known], targets[1]["class_mask"][known], classes=count)
+            ious = _ious(targets[0]["class_mask"][both_masked], targets[1]["class_mask"][both_masked], classes=count)
             if ious:
                 agreement.class_iou[name] = float(np.mean(ious))
     if all(line.events is not None for line in lines):
@@ -154,5 +154,5 @@ def _span_overlaps(first: Annotation, second: Annotation) -> list[float]:
 
 
 def _spans(line: Annotation, label: str) -> list[tuple[float, float]]:
-    heard = [event for event in line.events or () if event.label == label and event.modality != "visual"]
-    return [(event.start, min(event.end, 1e9)) for event in heard]
+    sounding = [event for event in line.events or () if event.label == label and event.modality != "visual"]
+    return [(event.start, min(event.end, 1e9)) for event in sounding]

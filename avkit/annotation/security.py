@@ -7,16 +7,10 @@ that no form can send and, where the browser says it, our own origin.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from avkit.pages.asgi import Application, Message, Receive, Scope, Send, answer, with_headers
 
 #: Header that every write carries.
 WRITE_HEADER = "x-avkit-annotate"
@@ -60,14 +54,14 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         refusal = self._refusal(scope["method"], headers, given)
         if refusal:
-            await _answer(send, 403, refusal, {})
+            await answer(send, 403, refusal, _HEADERS)
         elif given and self.token is not None and scope["path"] == "/":
             cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-            await _answer(send, 303, "", {"location": "/", "set-cookie": cookie})
+            await answer(send, 303, "", {**_HEADERS, "location": "/", "set-cookie": cookie})
         elif int(headers.get("content-length") or 0) > MAX_BODY:
-            await _answer(send, 413, f"A request is up to {MAX_BODY} bytes long.", {})
+            await answer(send, 413, f"A request is up to {MAX_BODY} bytes long.", _HEADERS)
         else:
-            await self.application(scope, _limited(receive), _with_headers(send))
+            await self.application(scope, _limited(receive), with_headers(send, _HEADERS))
 
     def _refusal(self, method: str, headers: dict[str, str], given: str) -> str:
         """Why a request is refused; empty where it is not."""
@@ -116,23 +110,3 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return limited
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message["headers"]}
-            added = [
-                (name.encode(), value.encode()) for name, value in _HEADERS.items() if name.encode() not in present
-            ]
-            message = {**message, "headers": [*message["headers"], *added]}
-        await send(message)
-
-    return sending
-
-
-async def _answer(send: Send, status: int, text: str, headers: dict[str, str]) -> None:
-    lines = {**_HEADERS, "content-type": "text/plain; charset=utf-8", "cache-control": "no-store", **headers}
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": text.encode()})

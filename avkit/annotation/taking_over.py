@@ -32,11 +32,11 @@ def take_over_corpus(folder: Folder) -> int:
     """
     if folder.corpus is None:
         return 0
-    known = folder.store.newest_of()
+    labelled = folder.store.newest_of()
     count = 0
     for clip in folder.clips.values():
         place = clip.path.parent
-        if clip.number in known or not ((place / "masks").is_dir() or (place / "captions.jsonl").is_file()):
+        if clip.number in labelled or not ((place / "masks").is_dir() or (place / "captions.jsonl").is_file()):
             continue
         _store(folder, clip, _corpus_changes(folder, clip))
         count += 1
@@ -82,7 +82,7 @@ def take_over_manifest(folder: Folder, path: Path) -> int:
     """
     lines = read_manifest(path, path.parent)
     clips = {clip.path.resolve(): clip for clip in folder.clips.values()}
-    known = folder.store.newest_of()
+    labelled = folder.store.newest_of()
     matching = 0
     count = 0
     for line in lines:
@@ -90,7 +90,7 @@ def take_over_manifest(folder: Folder, path: Path) -> int:
         if clip is None:
             continue
         matching += 1
-        if clip.number in known or line.start or line.end is not None:
+        if clip.number in labelled or line.start or line.end is not None:
             continue
         _store(folder, clip, _line_changes(folder, clip, line))
         count += 1

@@ -6,16 +6,10 @@ alone. Browsers are told to load nothing from other places.
 """
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from avkit.pages.asgi import Application, Message, Receive, Scope, Send, answer, with_headers
 
 _NAMES = ("127.0.0.1", "localhost")
 _HEADERS = {
@@ -56,15 +50,15 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal:
-            await _answer(send, 403, refusal)
+            await answer(send, 403, refusal, {})
             return
         if scope["method"] not in ("GET", "HEAD") and not scope["path"].startswith(_UPLOAD):
             body = await _read_body(receive)
             if body is None or not self._names_uploads_alone(body):
-                await _answer(send, 403, "Videos that were dropped here are answered about, and no other files.")
+                await answer(send, 403, "Videos that were dropped here are answered about, and no other files.", {})
                 return
             receive = _replay(body, receive)
-        await self.application(scope, receive, _with_headers(send))
+        await self.application(scope, receive, with_headers(send, _HEADERS))
 
     def _refusal(self, scope: Scope) -> str:
         """Why a request is not answered; empty if it is."""
@@ -134,22 +128,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replaying
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message["headers"]}
-            added = [
-                (name.encode(), value.encode()) for name, value in _HEADERS.items() if name.encode() not in present
-            ]
-            message = {**message, "headers": [*message["headers"], *added]}
-        await send(message)
-
-    return sending
-
-
-async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})

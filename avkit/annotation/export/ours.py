@@ -89,10 +89,10 @@ def _events(labels: ClipLabels) -> list[dict[str, Any]]:
     for entry in labels.objects:
         for start, end in entry.spans:
             events.append({"start": start, "end": end, "label": entry.name, "modality": "audio"})
-        seen = [
+        visible = [
             entry.name if step in entry.masks and entry.mask(step).any() else "" for step in range(labels.shape.steps)
         ]
-        for first, after, name in stretches(seen):
+        for first, after, name in stretches(visible):
             end = min(seconds(after, labels.hop), math.floor(labels.shape.duration * 1e3) / 1e3)
             events.append({"start": seconds(first, labels.hop), "end": end, "label": name, "modality": "visual"})
     return [event for event in events if event["start"] < event["end"]]

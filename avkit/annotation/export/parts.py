@@ -57,13 +57,13 @@ def step_texts(labels: ClipLabels) -> list[str]:
 
 def stretches(values: list[str]) -> list[tuple[int, int, str]]:
     """First step, step after the last, and value of stretches of equal values that are not empty."""
-    found: list[tuple[int, int, str]] = []
+    parts: list[tuple[int, int, str]] = []
     for step, value in enumerate(values):
-        if found and found[-1][1] == step and found[-1][2] == value:
-            found[-1] = (found[-1][0], step + 1, value)
+        if parts and parts[-1][1] == step and parts[-1][2] == value:
+            parts[-1] = (parts[-1][0], step + 1, value)
         elif value:
-            found.append((step, step + 1, value))
-    return found
+            parts.append((step, step + 1, value))
+    return parts
 
 
 def seconds(step: float, hop: float) -> float:

@@ -36,7 +36,7 @@ class Finder:
         left, top, right, bottom = (float(corner) for corner in boxes.corners[0])
         if request.outline_with not in self.outliners:
             self.outliners[request.outline_with] = make_helper(request.outline_with)
-        found = replace(request, box=(left, top, right, bottom), points=())
-        for proposal in self.outliners[request.outline_with].propose(found):
+        outlining = replace(request, box=(left, top, right, bottom), points=())
+        for proposal in self.outliners[request.outline_with].propose(outlining):
             note = f"{noun} found with probability {float(boxes.scores[0]):.2f}."
             yield replace(proposal, note=note)
