@@ -164,13 +164,14 @@ def _collate_target(field: Field, items: Sequence[Item]) -> Any:
 
 
 def _pad_axis(values: Sequence[Tensor], axis: int) -> list[Tensor]:
-    """Tensors padded with NaN to the same length along an axis."""
+    """Tensors padded to the same length along an axis, with NaN where they are floats, else with 0."""
     longest = max(value.shape[axis] for value in values)
     padded = []
     for value in values:
         missing = list(value.shape)
         missing[axis] = longest - value.shape[axis]
-        padded.append(torch.cat([value, value.new_full(missing, torch.nan)], axis))
+        filler = torch.nan if value.is_floating_point() else 0
+        padded.append(torch.cat([value, value.new_full(missing, filler)], axis))
     return padded
 
 

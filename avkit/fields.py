@@ -18,7 +18,8 @@ class Field:
         per_question: A clip with several questions has one value for each.
         spans: Rows are spans of time that begin with start and end in seconds: shifted with the clip, and kept as a
             list in a batch, because padding would be read as a span.
-        ragged_axis: An axis whose length differs from clip to clip, padded with NaN in a batch.
+        ragged_axis: An axis whose length differs from clip to clip, padded in a batch: with NaN where values are
+            floats, else with 0.
     """
 
     name: str
@@ -100,6 +101,32 @@ declare(
     Field(
         "caption",
         "T strings, which source sounds in each step and how; empty where the step has no caption",
+        rank=0,
+        per_step=True,
+    )
+)
+declare(
+    Field(
+        "source_mask",
+        "uint8 (T, K, H, W), 1 where source k of K is visible and sounds, else 0; `mask` is where any of them does",
+        rank=4,
+        per_step=True,
+        ragged_axis=1,
+    )
+)
+declare(
+    Field(
+        "source_known",
+        "bool (T, K), whether the step has an annotated mask of source k; False where a clip has fewer sources",
+        rank=2,
+        per_step=True,
+        ragged_axis=1,
+    )
+)
+declare(
+    Field(
+        "source_caption",
+        "T lists of K strings, what source k sounds like and does in each step; empty where nothing is said of it",
         rank=0,
         per_step=True,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from avkit.datasets.annotation_fields import FIELDS_BY_KEY
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY, SOURCE_FIELDS
 from avkit.datasets.annotations import (
     Annotation,
     BoxAnnotation,
@@ -95,7 +95,7 @@ def test_dictionaries_and_keywords_give_the_same_annotation():
     assert from_dict(**values) == built
     assert built.class_names == {"dog", "cat"}
     assert annotation_texts([built]) == ["what?", "a dog barks"]
-    assert built.fields == frozenset().union(*FIELDS_BY_KEY.values()) | {"choices"}
+    assert built.fields == frozenset().union(*FIELDS_BY_KEY.values()) | SOURCE_FIELDS | {"choices"}
     assert built.media == "a"
 
 

@@ -12,6 +12,8 @@ FIELDS_BY_KEY: dict[str, frozenset[str]] = {
     "labels": frozenset({"video_labels"}),
     "boxes": frozenset({"boxes", "source"}),
 }
+#: Targets of sources kept apart, of clips with captions whose masks all name their classes.
+SOURCE_FIELDS = frozenset({"source_mask", "source_known", "source_caption"})
 #: Targets of a question; a clip by itself has none of them.
 QUESTION_FIELDS = FIELDS_BY_KEY["questions"] | {"choices"}
 

@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from avkit.datasets.annotation_fields import provided_fields
+from avkit.datasets.annotation_fields import SOURCE_FIELDS, provided_fields
 from avkit.errors import DataError, unknown_name
 
 _Record = TypeVar("_Record", bound="AnnotationRecord")
@@ -125,6 +125,19 @@ class EventAnnotation(SpanAnnotation):
 
 
 @dataclass(slots=True, kw_only=True)
+class SourceAnnotation(AnnotationRecord):
+    """A source of sound that masks and sentences refer to.
+
+    Attributes:
+        source: Its number, which is its pixel value in masks.
+        label: Name of its class.
+    """
+
+    source: int
+    label: str
+
+
+@dataclass(slots=True, kw_only=True)
 class QuestionAnnotation(AnnotationRecord):
     """A question about the clip.
 
@@ -145,6 +158,7 @@ class QuestionAnnotation(AnnotationRecord):
 
 #: The record of each key whose value is a list of records.
 _RECORDS: dict[str, type[AnnotationRecord]] = {
+    "sources": SourceAnnotation,
     "masks": MaskAnnotation,
     "captions": CaptionAnnotation,
     "questions": QuestionAnnotation,
@@ -169,6 +183,7 @@ class Annotation(AnnotationRecord):
         frames: Paths of the pictures of all steps, or of a folder of pictures, used in place of the video.
         start: Second of the media file at which the clip starts.
         end: Second of the media file at which the clip ends.
+        sources: Sources that the pixel values of masks stand for; those of masks that say nothing of their values.
         masks: Masks of what sounds.
         captions: Sentences about the clip.
         questions: Questions with answers.
@@ -194,6 +209,7 @@ class Annotation(AnnotationRecord):
     frames: str | list[str] | None = None
     start: float | None = None
     end: float | None = None
+    sources: list[SourceAnnotation] | None = None
     masks: list[MaskAnnotation] | None = None
     captions: list[CaptionAnnotation] | None = None
     questions: list[QuestionAnnotation] | None = None
@@ -246,14 +262,17 @@ class Annotation(AnnotationRecord):
         names = provided_fields(values)
         if any(mask.classes is None for mask in self.masks or ()):
             names.discard("class_mask")
+        if {"class_mask", "caption"} <= names:
+            names |= SOURCE_FIELDS
         if self.questions and all(question.choices is not None for question in self.questions):
             names.add("choices")
         return frozenset(names)
 
     @property
     def class_names(self) -> set[str]:
-        """Names of classes that occur in masks, events and labels."""
+        """Names of classes that occur in sources, masks, events and labels."""
         names: set[str | None] = set(self.labels or ())
+        names.update(source.label for source in self.sources or ())
         for mask in self.masks or ():
             names.update((mask.classes or {}).values())
         for event in self.events or ():

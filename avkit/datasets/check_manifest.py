@@ -117,6 +117,7 @@ def _check_split(
     absent = [name for error in line_errors for name in _absent_files(error)]
     state.problems += item_problems(split, checks, absent)
     state.problems += _check_levels(split, reader.annotations)
+    state.problems += _check_sources(split, reader.annotations)
     return checks
 
 
@@ -142,6 +143,26 @@ def _check_levels(split: str, annotations: Sequence[Annotation]) -> list[Problem
     if not faults:
         return []
     what = "masks have several values and neither 'classes' nor 'foreground', so every value but 0 counts as sounding"
+    return [Problem(split, what, len(faults), fatal=False, faults=faults)]
+
+
+def _check_sources(split: str, annotations: Sequence[Annotation]) -> list[Problem]:
+    """Sources that no mask of their clip shows, in clips with masks."""
+    faults = []
+    for annotation in annotations:
+        if annotation.sources is None or not annotation.masks:
+            continue
+        drawn: set[int] = set()
+        for mask in annotation.masks:
+            drawn.update(mask_levels(annotation.root / mask.file))
+        for k, entry in enumerate(annotation.sources):
+            if entry.source not in drawn:
+                faults.append(
+                    f"{annotation.where}, field 'sources[{k}]': no mask has a pixel of {entry.source}, {entry.label!r}"
+                )
+    if not faults:
+        return []
+    what = "sources are in no mask of their clip, so nothing is learned about where they are"
     return [Problem(split, what, len(faults), fatal=False, faults=faults)]
 
 

@@ -19,6 +19,8 @@ def strip_names(line: Mapping[str, Any]) -> dict[str, Any]:
         values["events"] = [{**event, "label": event["label"].strip()} for event in values["events"]]
     if "questions" in values:
         values["questions"] = [{**entry, "answer": entry["answer"].strip()} for entry in values["questions"]]
+    if "sources" in values:
+        values["sources"] = [{**entry, "label": entry["label"].strip()} for entry in values["sources"]]
     if "masks" in values:
         values["masks"] = [_strip_classes(mask) for mask in values["masks"]]
     return values

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from avkit.batch import Item, Targets, Vocabulary
-from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY, QUESTION_FIELDS, SOURCE_FIELDS
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.base import Dataset
 from avkit.datasets.cache import TensorCache
@@ -87,14 +88,14 @@ class ClipDataset(Dataset):
 
     @cached_property
     def provides(self) -> frozenset[str]:
-        """Targets that some clip has; `class_mask` only if every clip with masks names their classes."""
+        """Targets that some clip has; classes and sources of masks only if every clip with masks names its classes."""
         fields: set[str] = set()
         unnamed_masks = False
         for annotation in self.annotations:
             fields |= annotation.fields
             unnamed_masks |= "mask" in annotation.fields and "class_mask" not in annotation.fields
         if unnamed_masks:
-            fields.discard("class_mask")
+            fields -= {"class_mask", *SOURCE_FIELDS}
         return frozenset(fields)
 
     def indices(self, fields: frozenset[str]) -> list[int]:
@@ -179,7 +180,7 @@ class ClipDataset(Dataset):
             fields = carried
         unknown = frozenset[str]()
         if "mask" not in carried:
-            unknown = (fields & FIELDS_BY_KEY["masks"]) - carried
+            unknown = (fields & (FIELDS_BY_KEY["masks"] | SOURCE_FIELDS)) - carried
         if not fields - unknown <= carried:
             raise annotation.error(
                 "",
@@ -267,8 +268,8 @@ class ClipDataset(Dataset):
         targets: Targets = {}
         if unknown:
             targets |= self.target_builder.unknown_masks(grid)
-        if annotation.masks is not None and wanted & FIELDS_BY_KEY["masks"]:
-            targets |= self._mask_targets(annotation, grid)
+        if annotation.masks is not None and wanted & (FIELDS_BY_KEY["masks"] | SOURCE_FIELDS):
+            targets |= self._mask_targets(annotation, grid, sources=bool(wanted & SOURCE_FIELDS))
         if wanted & FIELDS_BY_KEY["captions"]:
             targets |= self.target_builder.captions(annotation, grid)
         if wanted & FIELDS_BY_KEY["events"]:
@@ -278,11 +279,11 @@ class ClipDataset(Dataset):
             targets |= self.box_targets(annotation, grid)
         return targets
 
-    def _mask_targets(self, annotation: Annotation, grid: Grid) -> Targets:
+    def _mask_targets(self, annotation: Annotation, grid: Grid, *, sources: bool) -> Targets:
         masks = self._cache.get(
-            (annotation.id, "masks"),
-            lambda: self.target_builder.masks(annotation, grid),
-            lambda targets: targets.values(),
+            (annotation.id, "masks", sources),
+            lambda: self.target_builder.masks(annotation, grid, sources=sources),
+            lambda targets: [value for value in targets.values() if isinstance(value, Tensor)],
         )
         return {**masks, "source": masks["mask"].float()}
 

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotation_fields import FIELDS_BY_KEY
+from avkit.datasets.annotation_fields import FIELDS_BY_KEY, SOURCE_FIELDS
 from avkit.datasets.annotations import Annotation, annotation_texts
 from avkit.datasets.base import DatasetOptions
 from avkit.datasets.class_names import similar_names
@@ -176,6 +176,11 @@ class Manifest(ClipDataset):
         if not missing:
             return DataError(f"{where} gives {sorted(fields)} together. Put their keys on one line.")
         name = missing[0]
+        if name in SOURCE_FIELDS:
+            return DataError(
+                f"{where} has 'captions' and masks whose values all have a class, by 'sources' or 'classes', which "
+                f"give the field {name!r}. Add them to a line, or leave out the task that reads it."
+            )
         keys = [repr(key) for key, names in FIELDS_BY_KEY.items() if name in names]
         if not keys:
             return DataError(f"A manifest has no key that gives the field {name!r}. Leave out the task that reads it.")

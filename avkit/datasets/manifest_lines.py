@@ -115,6 +115,7 @@ def parse_line(
     for k, box in enumerate(annotation.boxes or ()):
         with faults:
             _check_place(annotation, box, f"boxes[{k}]")
+    _apply_sources(annotation, faults)
     _check_masks(annotation, faults, missing)
     _check_boxes(annotation, faults)
     _check_captions(annotation, faults)
@@ -179,6 +180,36 @@ def _check_place(annotation: Annotation, record: FrameAnnotation, field: str) ->
         raise annotation.error(field, "give either 'time' in seconds or 'step', one of the two.")
 
 
+def _apply_sources(annotation: Annotation, faults: Faults) -> None:
+    """Let `sources` name the values of masks that name none themselves; refuse masks that contradict them."""
+    if annotation.sources is None:
+        return
+    labels: dict[str, str] = {}
+    for k, entry in enumerate(annotation.sources):
+        with faults:
+            if str(entry.source) in labels:
+                raise annotation.error(
+                    f"sources[{k}].source", f"{entry.source} is there twice. Give each source its own number."
+                )
+        labels[str(entry.source)] = entry.label
+    for k, mask in enumerate(annotation.masks or ()):
+        with faults:
+            if mask.foreground is not None:
+                raise annotation.error(
+                    f"masks[{k}].foreground", "which source sounds is said by 'sources'; leave out one of the two."
+                )
+        if mask.classes is None and mask.foreground is None:
+            mask.classes = labels
+        for value, name in (mask.classes or {}).items():
+            with faults:
+                if name is not None and labels.get(value) != name:
+                    label = repr(labels[value]) if value in labels else "no source"
+                    raise annotation.error(
+                        f"masks[{k}].classes",
+                        f"{value} is {name!r} here, and {label} by 'sources'. Write them alike, or leave it out.",
+                    )
+
+
 def _check_masks(annotation: Annotation, faults: Faults, missing: dict[str, str] | None) -> None:
     numbers: dict[tuple[str, float], int] = {}
     for k, mask in enumerate(annotation.masks or ()):
@@ -215,15 +246,19 @@ def _check_captions(annotation: Annotation, faults: Faults) -> None:
     """Refuse captions of one source that overlap, and those of a source that no mask has."""
     by_source: dict[int | None, list[tuple[float, float, int]]] = {}
     values = {text for mask in annotation.masks or () for text, name in (mask.classes or {}).items() if name}
+    sources = [str(entry.source) for entry in annotation.sources or ()]
     for k, caption in enumerate(annotation.captions or ()):
         by_source.setdefault(caption.source, []).append((caption.start, caption.end, k))
         with faults:
-            if caption.source is not None and str(caption.source) not in values:
-                raise annotation.error(
-                    f"captions[{k}].source",
-                    f"{caption.source} is no pixel value that 'classes' of a mask name. Name it there, or leave it out "
-                    "for a sentence about all that sounds.",
-                )
+            if caption.source is None or str(caption.source) in (sources or values):
+                continue
+            problem = "no pixel value that 'classes' of a mask name"
+            if sources:
+                problem = f"none of 'sources', which are {', '.join(sources)}"
+            raise annotation.error(
+                f"captions[{k}].source",
+                f"{caption.source} is {problem}. Name it there, or leave it out for a sentence about all that sounds.",
+            )
     for spans in by_source.values():
         for (_, end, i), (start, _, k) in pairwise(sorted(spans)):
             with faults:

@@ -64,6 +64,12 @@ _MASK = _object(
         minProperties=1,
     ),
 )
+_SOURCE = _object(
+    "a source of sound that pixel values of masks and captions refer to",
+    ("source", "label"),
+    source=_key("integer", "its number: its pixel value in the masks of the line", minimum=1, maximum=65535),
+    label=_key("string", "name of its class"),
+)
 _CAPTION = _object(
     "one sentence and when it holds",
     ("text",),
@@ -112,6 +118,12 @@ SCHEMA: dict[str, Any] = _object(
     group=_key("string", "what the clip belongs to, such as a recording or a person; a group goes to one split"),
     start=_key("number", "second of the media file at which the clip starts", minimum=0),
     end=_key("number", "second of the media file at which the clip ends", minimum=0),
+    sources=_key(
+        "array",
+        "sources by their pixel values, for masks without 'classes' or 'foreground'",
+        items=_SOURCE,
+        minItems=1,
+    ),
     masks=_key("array", "masks of what sounds; steps without one count as not annotated", items=_MASK, minItems=1),
     captions={
         "description": "a sentence for the whole clip, or a list of sentences with their times",

@@ -2,12 +2,12 @@
 """f-Music and f-Lifescene: the region that sounds and a sentence about it, frame by frame."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from avkit.batch import Vocabulary
-from avkit.datasets.annotations import Annotation, CaptionAnnotation, MaskAnnotation
+from avkit.datasets.annotations import Annotation, CaptionAnnotation, MaskAnnotation, SourceAnnotation
 from avkit.datasets.folder import MediaPatterns
 from avkit.datasets.grid import Grid
 from avkit.datasets.json_records import JsonRecord
@@ -28,12 +28,10 @@ class RegionAnnotation(Annotation):
 
     Attributes:
         fps: Frames per second, by which masks and sentences are numbered.
-        sources: Class of each source by its number, which is its pixel value in masks.
         kind: One of `KINDS`; empty if the clip has no `meta.json`.
     """
 
     fps: float
-    sources: dict[int, str] = field(default_factory=dict)
     kind: str = ""
 
 
@@ -122,14 +120,16 @@ class RASSU(Official):
         if not is_file(path):
             return annotation
         meta = JsonRecord(read_json(path), str(path), "A clip has kind, num_frames, and sources of source and label")
+        sources = {}
         for k, values in enumerate(meta.items("sources")):
             entry = JsonRecord(values, f"{path}, source {k}", meta.form)
-            annotation.sources[entry.whole("source")] = entry.text("label")
+            sources[entry.whole("source")] = entry.text("label")
+        annotation.sources = [SourceAnnotation(source=number, label=label) for number, label in sources.items()]
         annotation.duration = meta.whole("num_frames") / annotation.fps
         annotation.kind = meta.text("kind")
         if annotation.kind not in KINDS:
             raise DataError(f"{path}: {unknown_name('kind', annotation.kind, KINDS)}")
-        annotation.labels = list(dict.fromkeys(annotation.sources.values()))
+        annotation.labels = list(dict.fromkeys(sources.values()))
         for label in annotation.labels:
             if label not in facts["classes"]:
                 raise DataError(f"{path}: {unknown_name('class', str(label), facts['classes'])}")
@@ -143,7 +143,7 @@ class RASSU(Official):
     def _list_masks(self, annotation: RegionAnnotation) -> list[MaskAnnotation]:
         """The masks of the labelled frames."""
         folder = f"clips/{annotation.id}/masks"
-        classes = {str(source): label for source, label in annotation.sources.items()}
+        classes = {str(entry.source): entry.label for entry in annotation.sources or ()}
         masks = []
         names = [name for name in list_names(self.root.path / folder) if name.endswith(".png")]
         for path in map(Path, sorted(names)):
@@ -158,10 +158,11 @@ class RASSU(Official):
 
     def _read_captions(self, annotation: RegionAnnotation, grid: Grid) -> list[CaptionAnnotation]:
         """Sentences with their times: each until the next one about its source, or the end."""
+        numbers = {entry.source for entry in annotation.sources or ()}
         by_source: dict[int | None, list[tuple[float, str]]] = {}
         for sentence in read_sentences(self._clip_folder(annotation.id)):
-            if sentence.source is not None and sentence.source not in annotation.sources:
-                raise annotation.error("captions", f"source {sentence.source} is none of {sorted(annotation.sources)}.")
+            if sentence.source is not None and sentence.source not in numbers:
+                raise annotation.error("captions", f"source {sentence.source} is none of {sorted(numbers)}.")
             start = sentence.frame / annotation.fps
             by_source.setdefault(sentence.source, []).append((start, sentence.text))
         captions = []

@@ -2,6 +2,7 @@
 """Targets by field name, made from the annotations of a clip."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,17 +10,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.batch import Targets
-from avkit.datasets.annotations import Annotation, EventAnnotation, MaskAnnotation
+from avkit.datasets.annotations import Annotation, CaptionAnnotation, EventAnnotation, MaskAnnotation
 from avkit.datasets.faults import RAISE, Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
 from avkit.datasets.pixels import pixel_number, pixel_text, read_pixels, resize_nearest
+from avkit.datasets.source_targets import source_targets, unknown_sources
 from avkit.errors import unknown_name
 from avkit.scenes.targets import box_maps
+from avkit.text.joining import join_sentences
 
 #: Classes that `class_mask` can hold, which is uint8 with 0 for background.
 _MAX_CLASSES = 255
 #: Difference of the logarithms of two aspect ratios from which a mask does not fit its picture.
 _ASPECT_TOLERANCE = 0.02
+
+
+class MaskPixels(NamedTuple):
+    """What a PNG says of each pixel of a picture.
+
+    Attributes:
+        mask: 1 where something sounds, uint8 (H, W).
+        classes: Class index + 1 or 0, uint8 (H, W).
+        values: Pixel values, int64 (H, W).
+    """
+
+    mask: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+    values: NDArray[np.int64]
 
 
 class TargetBuilder:
@@ -43,14 +60,20 @@ class TargetBuilder:
         return builder
 
     def captions(self, annotation: Annotation, grid: Grid) -> Targets:
-        """The field `caption`; sentences that hold at the same time are joined by "and"."""
-        captions = [""] * grid.steps
+        """The field `caption`; sentences that hold at the same time are joined, see `join_sentences`."""
+        captions = []
+        for holding in self._captions_by_step(annotation, grid):
+            captions.append(join_sentences(record.text for record in holding))
+        return {"caption": captions}
+
+    def _captions_by_step(self, annotation: Annotation, grid: Grid) -> list[list[CaptionAnnotation]]:
+        """The captions that hold in each step, in the order of the file."""
+        captions: list[list[CaptionAnnotation]] = [[] for _ in range(grid.steps)]
         for k, record in enumerate(annotation.captions or ()):
             with self.faults:
                 for step in np.flatnonzero(steps_of(record, grid, annotation, f"captions[{k}]")):
-                    before = captions[step]
-                    captions[step] = f"{before} and {record.text}" if before else record.text
-        return {"caption": captions}
+                    captions[step].append(record)
+        return captions
 
     def events(self, annotation: Annotation, grid: Grid) -> Targets:
         """The fields `audio_segments`, `visual_segments`, `video_labels` and `events`.
@@ -108,10 +131,15 @@ class TargetBuilder:
                 boxes[step, : len(row)] = torch.tensor(row, dtype=torch.float32)
         return {"boxes": boxes, "source": torch.from_numpy(box_maps(boxes.numpy(), self.image_size))}
 
-    def masks(self, annotation: Annotation, grid: Grid) -> Targets:
+    def masks(self, annotation: Annotation, grid: Grid, *, sources: bool = False) -> Targets:
         """The fields `mask`, `mask_known` and, if all masks name their classes, `class_mask`.
 
         Of several masks in a step the one nearest to its middle is used, where its picture is taken.
+
+        Args:
+            annotation: The clip.
+            grid: Its steps.
+            sources: Give also the fields of sources kept apart, see `source_targets`.
         """
         size = (grid.steps, self.image_size, self.image_size)
         targets: Targets = {
@@ -120,13 +148,18 @@ class TargetBuilder:
         }
         if "class_mask" in annotation.fields:
             targets["class_mask"] = torch.zeros(size, dtype=torch.uint8)
+        values = {}
         for step, k in self.nearest_masks(annotation, grid).items():
             with self.faults:
-                mask, classes = self.read_mask(annotation, grid, k)
-                targets["mask"][step] = torch.from_numpy(mask)
+                pixels = self.read_mask(annotation, grid, k)
+                targets["mask"][step] = torch.from_numpy(pixels.mask)
                 targets["mask_known"][step] = True
+                values[step] = pixels.values
                 if "class_mask" in targets:
-                    targets["class_mask"][step] = torch.from_numpy(classes)
+                    targets["class_mask"][step] = torch.from_numpy(pixels.classes)
+        if sources:
+            captions = self._captions_by_step(annotation, grid)
+            targets |= source_targets(annotation, grid, values, captions, self.image_size)
         return targets
 
     def nearest_masks(self, annotation: Annotation, grid: Grid) -> dict[int, int]:
@@ -144,10 +177,11 @@ class TargetBuilder:
         """The fields of masks for a clip of which no mask is known."""
         empty = torch.zeros(grid.steps, self.image_size, self.image_size, dtype=torch.uint8)
         mask_known = torch.zeros(grid.steps, dtype=torch.bool)
-        return {"mask": empty, "class_mask": empty, "mask_known": mask_known, "source": empty.float()}
+        targets: Targets = {"mask": empty, "class_mask": empty, "mask_known": mask_known, "source": empty.float()}
+        return targets | unknown_sources(grid, self.image_size)
 
-    def read_mask(self, annotation: Annotation, grid: Grid, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Sounding or not, and class index + 1 or 0, of the k-th mask, each (image_size, image_size)."""
+    def read_mask(self, annotation: Annotation, grid: Grid, k: int) -> MaskPixels:
+        """The pixels of the k-th mask, at (image_size, image_size)."""
         assert annotation.masks is not None
         record = annotation.masks[k]
         field = f"masks[{k}].file"
@@ -169,7 +203,7 @@ class TargetBuilder:
             if name is not None:
                 classes[values == value] = self._class_index(name, annotation, f"masks[{k}].classes") + 1
         mask = classes > 0 if names else _foreground(values, record)
-        return mask.astype(np.uint8), classes
+        return MaskPixels(mask.astype(np.uint8), classes, values)
 
     def _class_index(self, name: str, annotation: Annotation, field: str) -> int:
         if name not in self.class_indices:
@@ -220,6 +254,13 @@ def _check_values(values: NDArray[np.int64], names: dict[int, str | None], annot
     for value, count in zip(present.tolist(), counts.tolist(), strict=True):
         if value != 0 and value not in names:
             text = pixel_text(value)
+            if annotation.sources is not None:
+                listed = ", ".join(str(entry.source) for entry in annotation.sources) or "none"
+                raise annotation.error(
+                    field,
+                    f"{count} pixels have the value {text}, and the sources of the clip are {listed}. Add it to "
+                    "'sources' with its label, or draw the mask again.",
+                )
             raise annotation.error(
                 field,
                 f"{count} pixels have the value {text}, which 'classes' does not name. "

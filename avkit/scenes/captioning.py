@@ -34,7 +34,8 @@ PLACES = (
 _TREND = 0.2
 
 _PATTERNS = {
-    "sounding": "{thing} {verb} {place}{company}{unseen}",
+    "own": "{thing} {verb} {place}",
+    "sounding": "{own}{company}{unseen}",
     "relation": " {side} something silent",
     "alone": " with nothing else in view",
     "while": " while {other} {verb}",
@@ -83,6 +84,26 @@ def scene_captions(scene: Scene, hop: float = 1.0, state: Track | None = None) -
         state: `track(scene, hop)`, if it is computed already.
     """
     return _Narrator(scene, hop, track(scene, hop) if state is None else state).sentences()
+
+
+def source_captions(scene: Scene, hop: float = 1.0, state: Track | None = None) -> list[list[str]]:
+    """A sentence about each source of `Track.sources` in each step, T lists of K.
+
+    It is empty where the source is silent or out of view.
+
+    Args:
+        scene: The scene to describe.
+        hop: Seconds per step.
+        state: `track(scene, hop)`, if it is computed already.
+    """
+    state = track(scene, hop) if state is None else state
+    narrator = _Narrator(scene, hop, state)
+    sources = state.sources.tolist()
+    sounds_in_view = (state.visible & state.sounding).tolist()
+    captions = []
+    for t in range(narrator.steps):
+        captions.append([narrator.own_sentence(t, i) if sounds_in_view[i][t] else "" for i in sources])
+    return captions
 
 
 def with_article(words: str) -> str:
@@ -141,7 +162,6 @@ class _Narrator:
 
     def sounding_in_view(self, t: int, visible: list[int], sounding: list[int], off_screen: list[Thing]) -> str:
         first = sounding[0]
-        thing = self.things[first]
         company = ""
         unseen = ""
         if off_screen:
@@ -153,12 +173,15 @@ class _Narrator:
         elif not off_screen:
             company = self.relation(t, first, visible) if len(visible) > 1 else _PATTERNS["alone"]
         return _PATTERNS["sounding"].format(
-            thing=_full(thing),
-            verb=sounding_verb(thing),
-            place=self.place(t, first),
+            own=self.own_sentence(t, first),
             company=company,
             unseen=unseen,
         )
+
+    def own_sentence(self, t: int, i: int) -> str:
+        """What is said of one thing that sounds in view; a sentence about several begins with that of the leftmost."""
+        thing = self.things[i]
+        return _PATTERNS["own"].format(thing=_full(thing), verb=sounding_verb(thing), place=self.place(t, i))
 
     def sounding_off_screen(self, off_screen: list[Thing]) -> str:
         thing = off_screen[0]

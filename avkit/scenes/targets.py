@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avkit.errors import unknown_name
-from avkit.scenes.captioning import scene_captions
+from avkit.scenes.captioning import scene_captions, source_captions
 from avkit.scenes.picture import Painting, paint
 from avkit.scenes.sound import render_sound
 from avkit.scenes.world import CLASSES, Scene, Track, overlap, track
@@ -17,7 +17,7 @@ from avkit.scenes.world import CLASSES, Scene, Track, overlap, track
 #: Minimum number of rows of `boxes`, so that ten-second scenes of one to four things have equal shapes.
 BOXES = 4
 #: Fields that are computed from painted pixels.
-PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes", "source"})
+PIXEL_FIELDS = frozenset({"mask", "class_mask", "instance_mask", "boxes", "source", "source_mask"})
 
 
 def scene_targets(
@@ -134,6 +134,20 @@ def _captions(rendering: _Rendering) -> list[str]:
     return scene_captions(rendering.scene, rendering.hop, rendering.state)
 
 
+def _source_mask(rendering: _Rendering) -> NDArray[np.uint8]:
+    painting = rendering.pixels
+    own = painting.instance[:, None] == (rendering.state.sources + 1)[:, None, None]  # (T, K, H, W)
+    return (own & (painting.sounding > 0)[:, None]).view(np.uint8)
+
+
+def _source_known(rendering: _Rendering) -> NDArray[np.bool_]:
+    return np.ones((rendering.state.visible.shape[1], len(rendering.state.sources)), bool)
+
+
+def _source_captions(rendering: _Rendering) -> list[list[str]]:
+    return source_captions(rendering.scene, rendering.hop, rendering.state)
+
+
 def _audio_segments(rendering: _Rendering) -> NDArray[np.uint8]:
     return _segments(rendering.scene, rendering.state.sounding)
 
@@ -171,6 +185,9 @@ TARGET_FIELDS: dict[str, Callable[[_Rendering], Any]] = {
     "boxes": _boxes,
     "source": _source,
     "caption": _captions,
+    "source_mask": _source_mask,
+    "source_known": _source_known,
+    "source_caption": _source_captions,
     "audio_segments": _audio_segments,
     "visual_segments": _visual_segments,
     "video_labels": _video_labels,

@@ -137,6 +137,11 @@ class Track:
     visible: NDArray[np.bool_]
     sounding: NDArray[np.bool_]
 
+    @property
+    def sources(self) -> NDArray[np.int64]:
+        """Numbers of the things that sound in view in some step, (K,), in drawing order."""
+        return np.flatnonzero((self.visible & self.sounding).any(1))
+
 
 def track(scene: Scene, hop: float = 1.0) -> Track:
     """State of every thing in the middle of each step of `hop` seconds."""

@@ -36,7 +36,7 @@ class RegionAwareUnderstanding(Task):
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     targets = ("mask", "mask_known", "caption")
     required_for_training = ("caption",)
-    optional: ClassVar[tuple[str, ...]] = ("class_mask",)
+    optional: ClassVar[tuple[str, ...]] = ("class_mask", "source_mask", "source_known", "source_caption")
     stepwise = True
     sampling_weight = 2.0
     benchmark = "f-music"

@@ -15,6 +15,7 @@ from avkit.annotation.folder import Folder
 from avkit.annotation.labels import ClipLabels, ObjectLabels
 from avkit.errors import DataError
 from avkit.files import cannot_write, temporary_folder, write_file
+from avkit.text.joining import join_sentences
 
 #: File in the work folder with the digests of what was written.
 _LEDGER = "exported.txt"
@@ -51,7 +52,7 @@ def step_texts(labels: ClipLabels) -> list[str]:
     """The sentences of each step joined by "and": that about all, then those of the objects that sound."""
     texts = []
     for together in zip(*(texts for _, texts in source_texts(labels)), strict=True):
-        texts.append(" and ".join(text for text in together if text))
+        texts.append(join_sentences(together))
     return texts
 
 

@@ -17,6 +17,7 @@ from avkit.scoring.formats.listed import sample_ids
 from avkit.scoring.formats.tables import COLUMN_NAMES, read_table, table_columns
 from avkit.scoring.predictions import PlacedRecord
 from avkit.scoring.truth import Truth
+from avkit.text.joining import join_sentences
 
 _FORM = "An entry has image_id (the clip, or CLIP_k for its k-th step or frame) and caption"
 _ID_KEYS = ("image_id", "id", "clip", "clip_id", "video", "video_id", "filename", "name", "sample_id")
@@ -191,7 +192,7 @@ def _caption_at(mark: float, entries: list[_Entry], *, holds: bool) -> str | Non
     texts = [by_source[source].text for source in sorted(by_source)]
     if not texts:
         return None
-    return " and ".join(text for text in texts if text)
+    return join_sentences(texts)
 
 
 def _order(entry: _Entry) -> int:
