@@ -15,6 +15,7 @@ from avkit.metrics import (
     EventRecall,
     MaskFScore,
     MaskIoU,
+    PairingAccuracy,
     ParsingF1,
     SegmentAccuracy,
     SemanticMask,
@@ -36,12 +37,13 @@ def make_metrics():
         EventRecall((0.0, 2.0, 6.0)),
         EventDetectionMAP(),
         TaggingScores(6, (1, 3)),
+        PairingAccuracy(),
     ]
 
 
 def update(metrics, clips, change=lambda x: x, named=False):
     """Score some of three clips, by their names if so; `change` is applied to every tensor of floats on its way in."""
-    iou, f, semantic, answers, captions, segments, parsing, places, recall, events, tags = metrics
+    iou, f, semantic, answers, captions, segments, parsing, places, recall, events, tags, pairing = metrics
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(3, 2, 6, 6, generator=generator)
     logits, audible, visible = change(raw), change(raw[:, 0].sigmoid()), change(1 - raw[:, 0].sigmoid())
@@ -62,6 +64,9 @@ def update(metrics, clips, change=lambda x: x, named=False):
         for metric in (recall, events):
             metric.update([f"clip {i}"], [guess], [{"segments": spans + 0.5 * i, "labels": labels}])
         tags.update(logits[row, 0, 0], target[row, 0, 1] > 0, **clip)
+        sounds = torch.stack([target[row] == 1, target[row] == 2], 2)
+        about = [[["a dog barks", texts[i]]] * 2]
+        pairing.update(logits[row, :, None], [[[texts[i]]] * 2], sounds, about, **clip)
         captions.update([texts[i]], [["a dog barks", texts[(i + 1) % 3]]], **clip, **({"places": [i]} if named else {}))
 
 

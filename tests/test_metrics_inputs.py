@@ -14,6 +14,7 @@ from avkit.metrics import (
     EventDetectionMAP,
     MaskFScore,
     MaskIoU,
+    PairingAccuracy,
     ParsingF1,
     SegmentAccuracy,
     SemanticMask,
@@ -315,6 +316,9 @@ def right_updates():
     masks = [uniform((2, 3, 4, 4)), uniform((2, 3, 4, 4)) > 0.5, None, ["a", "b"]]
     steps = uniform((2, 3, 3))
     labels = np.ones((2, 3, 4, 4), np.int64)
+    regions = uniform((2, 3, 2, 4, 4))
+    texts = [[["a dog", "a cat"]] * 3] * 2
+    known = np.ones((2, 3, 2), bool)
     return [
         (lambda: MaskIoU(form="probabilities"), masks),
         (lambda: MaskFScore(variant="clean", form="probabilities"), masks),
@@ -323,6 +327,7 @@ def right_updates():
         (AnswerAccuracy, [uniform((2, 3)), [0, 2], ["Audio Counting"] * 2, ["a", "b"]]),
         (lambda: ParsingF1(3), [steps, steps, steps > 0.5, steps > 0.5, uniform((2, 3)), None, ["a", "b"]]),
         (lambda: SourceLocalization(size=8), [uniform((2, 5, 5)), np.ones((2, 8, 8)), ["a", "b"]]),
+        (lambda: PairingAccuracy(form="probabilities"), [regions, texts, regions > 0.5, texts, known, ["a", "b"]]),
         (lambda: CaptionScores("plain", meteor=False), [["a dog", "a cat"], ["a dog", ["a cow"]], ["a", "b"], [0, 1]]),
     ]
 

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.batch import FeatureWidths, Vocabulary
 from avkit.metrics import EventDetectionMAP
+from avkit.nn.assignment import assign
 from avkit.systems import create_system
 from avkit.systems.base import RunContext
-from avkit.systems.tadtr.assignment import assign
 from avkit.systems.tadtr.attention import sample
 from avkit.systems.tadtr.criterion import overlap
 from avkit.systems.tadtr.network import EventSet, TadTR, TadTROptions

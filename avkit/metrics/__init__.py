@@ -29,6 +29,7 @@ METRICS: dict[str, str] = {
     "EventRecall": "avkit.metrics.event_recall:EventRecall",
     "MaskFScore": "avkit.metrics.avs:MaskFScore",
     "MaskIoU": "avkit.metrics.avs:MaskIoU",
+    "PairingAccuracy": "avkit.metrics.pairing:PairingAccuracy",
     "ParsingF1": "avkit.metrics.avvp:ParsingF1",
     "SegmentAccuracy": "avkit.metrics.ave:SegmentAccuracy",
     "SemanticMask": "avkit.metrics.avss:SemanticMask",

@@ -31,6 +31,8 @@ class ScoreMetric(Metric):  # type: ignore[misc]
 
     #: What `ScoreRow.n` counts.
     counted: str = "clips"
+    #: Whether reports leave its scores out where no clip had what it scores, in place of NaN.
+    omitted_without_data: ClassVar[bool] = False
     #: Names of scores that have no upper end; all others lie in [0, 1].
     unbounded: ClassVar[tuple[str, ...]] = ()
     #: Sums of each block of clips, float64 (BLOCKS, 1 + S), the number of clips first.

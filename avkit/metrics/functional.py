@@ -16,6 +16,7 @@ from avkit.metrics.avvp import ParsingF1
 from avkit.metrics.davel import EventDetectionMAP
 from avkit.metrics.event_recall import EventRecall
 from avkit.metrics.inputs import ArrayLike
+from avkit.metrics.pairing import PairingAccuracy, Sentences
 from avkit.metrics.ssl import SourceLocalization
 from avkit.metrics.tagging import TaggingScores
 from avkit.metrics.tagging import modality_confusion as modality_confusion
@@ -28,6 +29,7 @@ __all__ = [
     "mask_f_score",
     "mask_iou",
     "modality_confusion",
+    "pairing_accuracy",
     "parsing_f1",
     "segment_accuracy",
     "semantic_mask",
@@ -152,6 +154,34 @@ def parsing_f1(
     """
     metric = ParsingF1(**options)
     metric.update(audio, visual, target_audio, target_visual, video)
+    return metric.compute()
+
+
+def pairing_accuracy(
+    masks: ArrayLike,
+    sentences: Sentences,
+    target_masks: ArrayLike,
+    target_sentences: Sentences,
+    valid: ArrayLike | None = None,
+    **options: Any,
+) -> dict[str, float]:
+    """Whether each source that sounds has the sentence that is about it, its chance level, and the IoU of its mask.
+
+    Examples:
+        >>> masks = [[[[[1, 0]], [[0, 1]]]]]  # one clip, one step, two sources, 1 x 2 pixels
+        >>> pairing_accuracy(masks, [[["a bell rings", "a dog barks"]]], masks, [[["a dog barks", "a bell rings"]]])
+        {'accuracy': 0.0, 'chance': 0.5, 'IoU': 1.0}
+
+    Args:
+        masks: Scores of every pixel of J predicted masks, float (B, T, J, H, W), or labels of 0 and 1.
+        sentences: The sentence of each predicted mask, B lists of T lists of J texts.
+        target_masks: 1 where each of K sources is in view and sounds, else 0, (B, T, K, H, W).
+        target_sentences: What is true of each source, B lists of T lists of K texts.
+        valid: bool (B, T, K), False where the mask of a source is not annotated.
+        **options: Of `PairingAccuracy`, such as `form="probabilities"`.
+    """
+    metric = PairingAccuracy(**options)
+    metric.update(masks, sentences, target_masks, target_sentences, valid)
     return metric.compute()
 
 

@@ -97,7 +97,7 @@ class Evaluator:
         if contestant == MODEL:
             self._metrics(task, contestant)
         scores: dict[str, float] = {}
-        for name, metric in self.metrics.get((task, contestant), {}).items():
+        for name, metric in self._scored_metrics(task, contestant):
             for part, score in _parts(metric).items():
                 scores[f"{name} {part}".strip()] = score
         return scores
@@ -112,7 +112,7 @@ class Evaluator:
         if contestant == MODEL:
             self._metrics(task, contestant)
         rows: dict[str, ScoreRow] = {}
-        for name, metric in self.metrics.get((task, contestant), {}).items():
+        for name, metric in self._scored_metrics(task, contestant):
             if isinstance(metric, ScoreMetric):
                 parts = metric.compute_rows()
             else:
@@ -135,6 +135,15 @@ class Evaluator:
         for metric in self.metrics.get((task, MODEL), {}).values():
             notes |= getattr(metric, "notes", {})
         return notes
+
+    def _scored_metrics(self, task: str, contestant: str) -> list[tuple[str, Metric]]:
+        """The metrics by name, without those that say nothing where they had nothing to score."""
+        metrics = []
+        for name, metric in self.metrics.get((task, contestant), {}).items():
+            omitted = isinstance(metric, ScoreMetric) and metric.omitted_without_data and not len(metric.units())
+            if not omitted:
+                metrics.append((name, metric))
+        return metrics
 
     def _metrics(self, task: str, contestant: str) -> dict[str, Metric]:
         key = (task, contestant)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses
+from avkit.nn.assignment import assign
 from avkit.nn.losses import mean_of, sigmoid_focal_loss
-from avkit.systems.tadtr.assignment import assign
 from avkit.systems.tadtr.network import EventSet
 
 
