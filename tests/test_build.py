@@ -4,6 +4,8 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import clips as media
@@ -12,7 +14,7 @@ import pytest
 
 from avkit.cli import main
 from avkit.corpora.clips import ClipFormat, build_clips, mix
-from avkit.corpora.plan import CorpusRecipe, make_plan
+from avkit.corpora.plan import CorpusRecipe, make_plan, shuffle_videos
 from avkit.corpora.videos import INSTRUMENTS, SourceVideo, music_videos
 from avkit.datasets import find_dataset
 from avkit.errors import DataError
@@ -182,6 +184,27 @@ def test_stitched_and_overlaid(music, tmp_path):
     assert {s["label"] for s in meta["sources"]} == {"violin", "flute"}
 
 
+def test_clips_of_one_video_do_not_overlap(music, tmp_path):
+    words = ["build", "f-music", "--root", str(music), "--out", str(tmp_path / "f"), "--side", "32", "--fps", "10"]
+    words += ["--seconds", "1", "--overlay", "0", "--stitched", "0", "--fill", "7"]
+    assert main(words) == 0
+    starts, splits = {}, {}
+    for split in ("train", "val", "test"):
+        for name in (tmp_path / f"f/splits/{split}.txt").read_text().split():
+            meta = json.loads((tmp_path / "f/clips" / name / "meta.json").read_text())
+            if meta["kind"] == "single":
+                starts.setdefault(meta["origin"][0], []).append((meta["starts"][0], name))
+                assert splits.setdefault(meta["origin"][0], split) == split
+    assert Counter(len(places) for places in starts.values()) == {2: 4, 3: 2}, "7 clips of 3 videos each, twice"
+    for places in starts.values():
+        times = [start for start, _ in sorted(places)]
+        assert all(after - before >= 1 - 1e-6 for before, after in pairwise(times))
+        assert times[-1] <= 2 + 0.1
+        for start, name in places:  # pictures grow greener by 8 in a tenth of a second
+            frames = decode.read_frames(tmp_path / "f/clips" / name / "video.mp4", rate=10)
+            assert frames[0, 1].float().mean() == pytest.approx(80 * start, abs=10)
+
+
 def test_mixed_sounds_are_equally_loud_and_never_clip():
     loud, quiet = (media.tone(1, 16_000, 440, a) for a in (0.9, 0.05))
     out = mix([loud, quiet])
@@ -220,6 +243,36 @@ class TestPlan:
                 assert len(first) == 3
                 assert max(first.values()) - min(first.values()) <= (0 if count else 1)
                 assert not count or set(first.values()) == {count}
+
+    def test_few_videos_give_several_clips_each_in_one_split(self):
+        videos = [replace(video, seconds=60.0) for video in self.videos(30, ("a",))]
+        plan = make_plan(videos, CorpusRecipe(overlay=0, stitched=0), ["a"])
+        assert len(plan.clips) == len({clip.name for clip in plan.clips}) == 50
+        split_of = {}
+        for clip in plan.clips:
+            assert split_of.setdefault(clip.parts[0].name, clip.split) == clip.split
+            assert clip.windows == sum(other.parts == clip.parts for other in plan.clips)
+        assert len(split_of) == 30
+        counts = Counter(clip.split for clip in plan.clips)
+        assert [counts[split] for split in ("train", "val", "test")] == pytest.approx([37.5, 5, 7.5], abs=1)
+        assert max(clip.windows for clip in plan.clips) <= 3
+
+    def test_no_clip_is_made_where_there_is_no_room(self):
+        videos = [replace(video, seconds=25.0) for video in self.videos(4, ("a",))]
+        plan = make_plan([*videos, *self.videos(60, ("b",))], CorpusRecipe(overlay=0, stitched=0), ["a", "b"])
+        counts = Counter(clip.labels[0] for clip in plan.clips)
+        assert counts == {"a": 8, "b": 60}
+        assert plan.notes == ["fewer than 50 clips fit into the videos of a (8)"]
+        unknown = make_plan(self.videos(4, ("a",)), CorpusRecipe(overlay=0, stitched=0), ["a"])
+        assert [clip.name for clip in unknown.clips] == [
+            v.name for v in shuffle_videos(self.videos(4, ("a",)), 0, "single")
+        ]
+
+    def test_one_clip_of_a_video_is_what_it_was_where_there_are_enough(self):
+        videos = [replace(video, seconds=60.0) for video in self.videos(180)]
+        plan = make_plan(videos, CorpusRecipe(), ["a", "b", "c"])
+        before = make_plan(videos, CorpusRecipe(fill=0), ["a", "b", "c"])
+        assert plan.clips == before.clips
 
     def test_no_more_than_asked_for(self):
         plan = make_plan(

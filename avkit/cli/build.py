@@ -32,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
         "--keywords", help="separated by commas; the instruments, or VGGSound's 61 largest labels by default"
     )
     p.add_argument("--single", type=int, default=100, help="maximum number of clips per keyword")
+    p.add_argument(
+        "--fill",
+        type=int,
+        default=50,
+        help="number of clips of a keyword with fewer videos: several of a video where they fit; 0 for one of each",
+    )
     p.add_argument("--min-clips", type=int, default=1, help="leave out keywords with fewer clips")
     p.add_argument("--multi", type=int, default=1000, help="maximum number of clips of several keywords")
     p.add_argument("--overlay", type=int, default=400, help="number of clips with another's sound laid over")
@@ -68,6 +74,7 @@ def run(args: list[str]) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     counts = {
         "single": options.single,
+        "fill": options.fill,
         "multi": options.multi,
         "overlay": options.overlay,
         "stitched": options.stitched,
@@ -82,7 +89,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _make_plan(options: argparse.Namespace) -> "CorpusPlan":
     from avkit.corpora.plan import CorpusRecipe, make_plan
-    from avkit.corpora.videos import choose_keywords, music_videos, vggsound_videos
+    from avkit.corpora.videos import choose_keywords, measure_rare, music_videos, vggsound_videos
 
     if options.dataset == "f-music":
         videos = music_videos(options.root, options.release)
@@ -90,14 +97,18 @@ def _make_plan(options: argparse.Namespace) -> "CorpusPlan":
         videos = vggsound_videos(options.root)
     recipe = CorpusRecipe(
         single=options.single,
+        fill=options.fill,
         min_clips=options.min_clips,
         multi=options.multi,
         overlay=options.overlay,
         stitched=options.stitched,
         shares=_SHARES[options.dataset],
+        seconds=options.seconds,
         seed=options.seed,
     )
-    return make_plan(videos, recipe, choose_keywords(videos, options.dataset, options.keywords))
+    keywords = choose_keywords(videos, options.dataset, options.keywords)
+    videos = measure_rare(videos, keywords, min(recipe.fill, recipe.single))
+    return make_plan(videos, recipe, keywords)
 
 
 def _show_plan(plan: "CorpusPlan") -> None:

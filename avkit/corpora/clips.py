@@ -159,7 +159,7 @@ def make_clip(clip: PlannedClip, out: Path, form: ClipFormat) -> None:
     """
     folder = out / "clips" / clip.name
     videos = [decode.open_clip(part.path) for part in clip.parts]
-    starts = [_start_of(video, clip.position, form) for video in videos]
+    starts = [_start_of(video, clip, form) for video in videos]
     waveforms = [_read_sound(video, start, form) for video, start in zip(videos, starts, strict=True)]
     write_wave(folder / "audio.wav", mix(waveforms))
     frames = _iter_frames(clip.kind, videos, starts, form)
@@ -195,13 +195,14 @@ def mix(waveforms: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.asarray(total / max(1.0, peak), np.float32)
 
 
-def _start_of(video: decode.Clip, position: float, form: ClipFormat) -> float:
+def _start_of(video: decode.Clip, clip: PlannedClip, form: ClipFormat) -> float:
     """Second of the video at which the clip begins."""
     video.info.require(video=True, audio=True)
     duration = video.info.duration
     if duration < form.seconds - 1:
         raise DataError(f"{video.path} lasts {duration:.2f} s; a clip lasts {form.seconds:g} s.")
-    return position * max(0.0, duration - form.seconds)
+    window = duration / clip.windows
+    return clip.window * window + clip.position * max(0.0, window - form.seconds)
 
 
 def _read_sound(video: decode.Clip, start: float, form: ClipFormat) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ Source:
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from avkit.corpora.filling import count_windows, room_of
 from avkit.corpora.videos import SourceVideo
 from avkit.errors import DataError
 
@@ -27,7 +28,9 @@ class PlannedClip:
         kind: `single`, `multi`, `overlay` (the picture of the first, the sound of both) or `stitched` (side by side).
         split: `train`, `val` or `test`.
         parts: The videos that it is made of.
-        position: A number in [0, 1) that places the ten seconds within each video.
+        position: A number in [0, 1) that places the ten seconds within each video, or within the part of it.
+        window: Which of the equal parts of its video the clip lies in, from 0.
+        windows: Number of these parts.
     """
 
     name: str
@@ -35,6 +38,8 @@ class PlannedClip:
     split: str
     parts: tuple[SourceVideo, ...]
     position: float
+    window: int = 0
+    windows: int = 1
 
     @property
     def labels(self) -> list[str]:
@@ -51,20 +56,24 @@ class CorpusRecipe:
 
     Attributes:
         single: Maximum number of clips per keyword.
+        fill: A keyword with fewer videos gives this many clips, or as many as fit: several of a video, in one split.
         min_clips: Keywords with fewer clips are left out.
         multi: Maximum number of clips of several keywords.
         overlay: Number of clips with the sound of another laid over.
         stitched: Number of clips of two side by side.
         shares: Shares of train, val and test.
+        seconds: Length of a clip, which says how many fit into a video.
         seed: Seed of all choices.
     """
 
     single: int = 100
+    fill: int = 50
     min_clips: int = 1
     multi: int = 1000
     overlay: int = 400
     stitched: int = 400
     shares: tuple[float, float, float] = (0.75, 0.10, 0.15)
+    seconds: float = 10.0
     seed: int = 0
 
 
@@ -113,10 +122,10 @@ def make_plan(videos: Sequence[SourceVideo], recipe: CorpusRecipe, keywords: Seq
     several = [video for video in usable if len(video.labels) > 1]
     multis = shuffle_videos(several, recipe.seed, "multi")[: recipe.multi]
     split_of = assign_splits([*singles, *multis], recipe)  # of what is used alone, so that its shares are exact
-    clips = []
-    for kind, parts in (("single", singles), ("multi", multis)):
-        for video in parts:
-            clips.append(_plan_clip(kind, split_of[video.name], (video,), recipe.seed))
+    clips, short = _plan_singles(singles, split_of, recipe)
+    notes += short
+    for video in multis:
+        clips.append(_plan_clip("multi", split_of[video.name], (video,), recipe.seed))
     for kind, count in (("overlay", recipe.overlay), ("stitched", recipe.stitched)):
         pairs = _plan_pairs(singles, split_of, kind, count, recipe)
         if len(pairs) < count:
@@ -142,11 +151,43 @@ def _choose_singles(
     singles = []
     for keyword in keywords:
         own = [video for video in videos if video.labels == (keyword,)]
-        if len(own) >= recipe.min_clips:
+        room = sum(room_of(video, recipe.seconds) for video in own)
+        count = max(len(own), min(room, recipe.fill, recipe.single))
+        if count >= recipe.min_clips:
             singles += shuffle_videos(own, recipe.seed, "single")[: recipe.single]
         elif keyword not in absent:
-            notes.append(f"{keyword}: {len(own)} clips, fewer than {recipe.min_clips}; left out")
+            notes.append(f"{keyword}: {count} clips, fewer than {recipe.min_clips}; left out")
     return singles, notes
+
+
+def _plan_singles(
+    singles: Sequence[SourceVideo], split_of: dict[str, str], recipe: CorpusRecipe
+) -> tuple[list[PlannedClip], list[str]]:
+    """Clips of one keyword each, several of a video where a keyword has few; and a note of what fell short."""
+    wanted = min(recipe.fill, recipe.single)
+    shares = {split: max(share, 1e-9) for split, share in zip(SPLITS, recipe.shares, strict=True)}
+    by_keyword: dict[tuple[str, ...], list[SourceVideo]] = defaultdict(list)
+    for video in singles:
+        by_keyword[video.labels].append(video)
+    clips = []
+    short = []
+    for labels, videos in by_keyword.items():
+        windows = count_windows(videos, split_of, shares, wanted, recipe.seconds)
+        if sum(windows.values()) < wanted:
+            short.append(f"{labels[0]} ({sum(windows.values())})")
+        for video in videos:
+            for window in range(windows[video.name]):
+                clip = _plan_clip("single", split_of[video.name], (video,), recipe.seed)
+                clips.append(_in_window(clip, window, windows[video.name], recipe.seed))
+    return clips, [f"fewer than {wanted} clips fit into the videos of {', '.join(short)}"] if short else []
+
+
+def _in_window(clip: PlannedClip, window: int, windows: int, seed: int) -> PlannedClip:
+    """A clip in one of several parts of its video; unchanged where it is the only one."""
+    if windows == 1:
+        return clip
+    name = f"{clip.name}_{window + 1}of{windows}"
+    return replace(clip, name=name, position=hash_uniform(seed, clip.kind, name), window=window, windows=windows)
 
 
 def assign_splits(videos: Sequence[SourceVideo], recipe: CorpusRecipe) -> dict[str, str]:

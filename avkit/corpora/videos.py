@@ -3,14 +3,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avkit.datasets.annotations import QuestionAnnotation
 from avkit.datasets.folder import Folder
 from avkit.datasets.music_avqa import MusicAVQA
 from avkit.datasets.tables import parse_number, read_cells, safe_id
-from avkit.errors import DataError, unknown_name
+from avkit.errors import DataError, MediaError, unknown_name
+from avkit.media.probe import probe
 
 #: The instruments of MUSIC-AVQA, which are the keywords of f-Music.
 INSTRUMENTS = [
@@ -23,6 +25,8 @@ INSTRUMENTS = [
 _ABSENT_ANSWERS = ("no", "zero")
 #: Number of scene types of f-Lifescene, whose list is not published: the labels of VGGSound with most clips are taken.
 LIFESCENES = 61
+#: Files whose length is read at the same time.
+_THREADS = 8
 #: Where videos may lie below the root.
 _PATTERNS = (
     "{name}.mp4",
@@ -41,11 +45,34 @@ class SourceVideo:
         name: Its id.
         path: The file.
         labels: Keywords that it is known to have, sorted.
+        seconds: Its length; None where nobody looked.
     """
 
     name: str
     path: Path
     labels: tuple[str, ...]
+    seconds: float | None = None
+
+
+def measure_rare(videos: Sequence[SourceVideo], keywords: Sequence[str], enough: int) -> list[SourceVideo]:
+    """The videos, with the length of those whose keyword has fewer than `enough`; unreadable ones stay without.
+
+    Args:
+        videos: The videos on disk.
+        keywords: Keywords of the dataset.
+        enough: Number of videos from which a keyword needs no second clip of one.
+    """
+    counts = Counter(video.labels for video in videos)
+    rare = {(keyword,) for keyword in keywords if counts[keyword,] < enough}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(lambda video: _measured(video) if video.labels in rare else video, videos))
+
+
+def _measured(video: SourceVideo) -> SourceVideo:
+    try:
+        return replace(video, seconds=probe(video.path).duration)
+    except MediaError:
+        return video
 
 
 def music_videos(root: str | Path, release: str | None = None) -> list[SourceVideo]:
