@@ -267,8 +267,8 @@ class Prediction:
         task: Name of the task.
         id: Ids of the samples, B of them.
         values: By name, with B in front. `avkit.answers` says which names each kind of answer reads; metrics read them
-            too. A name that ends in `_logits` holds scores before the softmax, of which only the order counts; `mask`
-            and all names that end in `_scores` hold probabilities; `heat` may have any range.
+            too. A name that ends in `_logits` holds scores before the softmax, of which only the order counts; `mask`,
+            `source_mask` and all names that end in `_scores` hold probabilities; `heat` may have any range.
     """
 
     task: str

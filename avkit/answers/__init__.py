@@ -9,6 +9,7 @@ from avkit.answers.events import Event, Events, ModalityLabels, StepLabels, Time
 from avkit.answers.gates import Gates
 from avkit.answers.maps import ClassMask, Heat, Mask, StepMaps
 from avkit.answers.prompt_heat import PromptHeat
+from avkit.answers.sources import Sources
 from avkit.answers.texts import Caption, Choice, ChosenStep, Number, Text
 from avkit.answers.values import Values
 
@@ -28,6 +29,7 @@ __all__ = [
     "PromptHeat",
     "RowsByName",
     "Scope",
+    "Sources",
     "StepGrid",
     "StepLabels",
     "StepMaps",

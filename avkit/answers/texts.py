@@ -64,16 +64,21 @@ class Caption(Answer):
 
     def spans(self) -> list[tuple[float, float, str]]:
         """Start and end in seconds, and text, of each caption; equal neighbours as one, empty ones left out."""
-        spans: list[tuple[float, float, str]] = []
-        previous = ""
-        for step, text in enumerate(self.texts):
-            start, end = self.grid.span(step)
-            if text and text == previous:
-                spans[-1] = (spans[-1][0], end, text)
-            elif text:
-                spans.append((start, end, text))
-            previous = text
-        return spans
+        return text_spans(self.texts, self.grid)
+
+
+def text_spans(texts: Sequence[str], grid: StepGrid) -> list[tuple[float, float, str]]:
+    """Start and end in seconds, and text, of the texts of steps; equal neighbours as one, empty ones left out."""
+    spans: list[tuple[float, float, str]] = []
+    previous = ""
+    for step, text in enumerate(texts):
+        start, end = grid.span(step)
+        if text and text == previous:
+            spans[-1] = (spans[-1][0], end, text)
+        elif text:
+            spans.append((start, end, text))
+        previous = text
+    return spans
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ Sentences = Sequence[Sequence[Sequence[str]]]
 
 #: Steps whose pixels are compared at a time.
 _CHUNK = 64
-#: What a clip adds: right pairs, sources to pair, steps with some, overlap of matched masks, sources with a mask.
-_WIDTH = 5
+#: What a step adds: right pairs, sources to pair, whether there are some, overlap of matched masks, sources in view.
+_STEP_WIDTH = 5
+#: What a clip adds: the sums of its steps, and whether it has sources to pair.
+_WIDTH = _STEP_WIDTH + 1
 
 
 class Match(NamedTuple):
@@ -195,7 +197,9 @@ class PairingAccuracy(ScoreMetric):
         is_source = sounding[scored].cpu().numpy()
         sums = torch.zeros(count, _WIDTH, dtype=torch.double)
         for number, (clip, step) in enumerate(scored.nonzero().tolist()):
-            sums[clip] += _step_sums(overlaps[number], is_source[number], written[clip][step], references[clip][step])
+            of_step = _step_sums(overlaps[number], is_source[number], written[clip][step], references[clip][step])
+            sums[clip, :_STEP_WIDTH] += of_step
+        sums[:, -1] = sums[:, 1] > 0
         self.sums += sums.sum(0).to(self.sums.device)
         self.add_clips(sums, names, scored.any(1))
 
@@ -206,9 +210,15 @@ class PairingAccuracy(ScoreMetric):
 
     def scores_of_sums(self, sums: Floats) -> Mapping[str, Floats]:
         """The figures of sums of clips."""
-        right, paired, steps, overlap, masked = sums[:, 1:].T
+        right, paired, steps, overlap, masked = sums[:, 1:-1].T
         with np.errstate(invalid="ignore", divide="ignore"):
             return dict(zip(self.names, (right / paired, steps / paired, overlap / masked), strict=True))
+
+    def sizes(self) -> Mapping[str, int]:
+        """Clips with sources to pair, and for `IoU` clips with sources."""
+        units = self.units()
+        pairs = round(float(units[:, -1].sum()))
+        return {"": round(float(units[:, 0].sum())), "accuracy": pairs, "chance": pairs}
 
     def _masks(self, masks: ArrayLike, target: ArrayLike) -> tuple[Tensor, Tensor]:
         """Predicted and true masks, bool."""
@@ -229,7 +239,7 @@ class PairingAccuracy(ScoreMetric):
 def _step_sums(
     overlap: Floats, is_source: NDArray[np.bool_], sentences: Sequence[str], references: Sequence[str]
 ) -> Tensor:
-    """What a step adds: see `_WIDTH`."""
+    """What a step adds: see `_STEP_WIDTH`."""
     sounding = np.flatnonzero(is_source).tolist()
     matches = match_sources(overlap[sounding])
     shared = sum(match.iou for match in matches)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from avkit.report.images import Layer, Pixels, glow, palette, tint
 from avkit.report.records import Result
-from avkit.report.renderers.base import WHITE, ColoredLine
+from avkit.report.renderers.base import WHITE, Color, ColoredLine
 from avkit.report.renderers.table import Regions, group_answers, step_glow, step_regions, step_subtitle
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -32,8 +32,9 @@ def overlay_frames(frames: Iterable[tuple[float, Pixels]], result: Result) -> It
 
     Yields:
         uint8 (H, W, 3), the frame with the heat of its step glowing, its mask tinted and bordered, the classes and the
-        caption of the step at the bottom, questions and answers at the top. Text covers no more than a third of a
-        picture, and is left out where it would have to. A frame without anything to draw is unchanged.
+        caption of the step at the bottom, or what is said of each source in its colour, questions and answers at the
+        top. Text covers no more than a third of a picture, and is left out where it would have to. A frame
+        without anything to draw is unchanged.
     """
 
     @lru_cache(maxsize=4)
@@ -53,12 +54,14 @@ def step_layer(result: Result, step: int, size: tuple[int, int]) -> Layer:
     if heat is not None:
         canvas.alpha_composite(Image.fromarray(glow(heat, size)))
     regions = step_regions(result, step, size)
-    names: ColoredLine = []
+    lines: list[ColoredLine] = []
     if regions is not None:
         canvas.alpha_composite(Image.fromarray(tint(regions.labels, line=max(1, size[0] // 180))))
-        names = _class_names(regions)
+        lines = [_class_names(regions), *_sentences(regions)]
+    if regions is None or not any(regions.sentences):  # else they say what the caption says
+        lines.append([(step_subtitle(result, step), WHITE)])
     _write(canvas, _headlines(result), top=True)
-    _write(canvas, [names, [(step_subtitle(result, step), WHITE)]], top=False)
+    _write(canvas, lines, top=False)
     return Layer.of(np.asarray(canvas))
 
 
@@ -155,8 +158,15 @@ def _fits_behind(line: ColoredLine, text: str, font: Font, width: float) -> bool
 
 def _class_names(regions: Regions) -> ColoredLine:
     """The name of each region that is there, in a light shade of its colour."""
-    line: ColoredLine = []
-    for k in regions.present():
-        red, green, blue = ((palette()[k].astype(int) + 255) // 2).tolist()
-        line.append((regions.names[k - 1], (red, green, blue)))
-    return line
+    return [(regions.names[k - 1], _light(k)) for k in regions.present()]
+
+
+def _sentences(regions: Regions) -> list[ColoredLine]:
+    """What is said of each region, a line each in a light shade of its colour."""
+    return [[(text, _light(k))] for k, text in enumerate(regions.sentences, 1) if text]
+
+
+def _light(label: int) -> Color:
+    """A light shade of a label's colour."""
+    red, green, blue = ((palette()[label].astype(int) + 255) // 2).tolist()
+    return red, green, blue

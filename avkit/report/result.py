@@ -47,6 +47,7 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     |---|---|
     | `masks/00000.png` ... | one per step, at source size, 8 bit: 255 where something visible sounds, else 0 |
     | `class_masks/00000.png` ... | one per step, at source size, 8 bit: 0 background, k + 1 for class k |
+    | `sources/00000.png` ... | one per step, at source size, 8 bit: 0 background, k for source k |
     | `heat/00000.png` ... | one per step, at source size, 8 bit: from 0 to 255 at the likeliest source of the sound |
     | `prompt_heat/0_plain/00000.png` ... | per question and step, 8 bit: the sound's attention |
     | `prompt_heat/0_prompted/00000.png` ... | the same weighed by the question |
@@ -61,6 +62,8 @@ def save_result(folder: Path, result: Result) -> dict[str, Path]:
     - `steps`: for each step `start` and `end` in seconds; `caption` or null; `mask` or null, with `file`, `area` (share
       of the picture) and `box` [x1, y1, x2, y2] in [0, 1] around all that sounds, null where nothing does; `classes`,
       null or a list with `name`, `area` and `box` of each class present, and `class_file`;
+      `sources`, only where a model keeps them apart, a list with `source` (its number), `caption`, `area` and `box`
+      of each, and `source_file`, a PNG of their numbers;
       `source`, [x, y] in [0, 1], the likeliest place that the sound comes from, or null, and `heat_file`.
     - `sounding`: [start, end] of each stretch of steps where something visible sounds.
     - `captions`: `start`, `end` and `text`, equal neighbours joined.

@@ -61,7 +61,8 @@ def score(
     truth = open_truth(task or _text(first, "task"), dataset, _with_size(options, first))
     truth = truth.with_options(task_options or {})
     form = find_format(format) if format else detect_format(path, truth)
-    truth = truth.with_options({**form.task_options(truth), **(task_options or {})})
+    of_file = {**truth.task.options_of_record(first), **form.task_options(truth)}
+    truth = truth.with_options({**of_file, **(task_options or {})})
     result = score_records(form.read(path, truth), truth, dataset, allow_partial=allow_partial, path=path)
     result.format = form.name
     return result

@@ -89,6 +89,11 @@ class Task(ABC):
         """
         return {}
 
+    @classmethod
+    def options_of_record(cls, record: Record) -> dict[str, object]:
+        """Options with which records like this one of a file of predictions are scored; by default it has none."""
+        return {}
+
     def metric_protocol(self) -> dict[str, str]:
         """How the official metrics are set where they leave a choice, by name, as records of measurements state it."""
         return {"metric": "official"}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -70,15 +71,7 @@ def stored_masks(records: Sequence[Record], batch: Batch) -> Tensor:
 
     def read(record: Record, row: int) -> None:
         steps = steps_entry(record, known[row].nonzero()[:, 0].tolist())
-        entries = list_entry(record, "masks", len(steps), "one for each of 'steps'")
-        maps = np.zeros((len(steps), height, width), np.bool_)
-        for number, entry in enumerate(entries):
-            mask = decode_rle(entry)
-            if mask.shape != (height, width):
-                raise ValueError(
-                    f"a mask has {mask.shape[0]} x {mask.shape[1]} pixels, the true one {height} x {width}"
-                )
-            maps[number] = mask
+        maps = read_masks(record, len(steps), (height, width))
         values = torch.from_numpy(maps)
         if "levels" in record:
             levels = torch.from_numpy(array_entry(record, "levels", "u", maps.shape))
@@ -89,6 +82,18 @@ def stored_masks(records: Sequence[Record], batch: Batch) -> Tensor:
 
     read_each(records, read)
     return masks
+
+
+def read_masks(record: Record, count: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The `masks` of a record, one for each of `count` steps and of the size of the true ones, (N, H, W)."""
+    height, width = size
+    maps = np.zeros((count, height, width), np.bool_)
+    for number, entry in enumerate(list_entry(record, "masks", count, "one for each of 'steps'")):
+        mask = decode_rle(entry)
+        if mask.shape != size:
+            raise ValueError(f"a mask has {mask.shape[0]} x {mask.shape[1]} pixels, the true one {height} x {width}")
+        maps[number] = mask
+    return maps
 
 
 def empty_masks(batch: Batch) -> list[Record]:

@@ -8,13 +8,15 @@ from typing import ClassVar
 from torch import Tensor
 from torchmetrics import Metric
 
-from avkit.answers import Answer, Caption, ClassMask, Mask
+from avkit.answers import Answer, Caption, ClassMask, Mask, Sources
 from avkit.answers.encoding import Record
 from avkit.batch import Batch, Prediction, Vocabulary
 from avkit.metrics.captions import CaptionScores
+from avkit.metrics.pairing import PairingAccuracy
 from avkit.tasks.base import Baseline, Task
 from avkit.tasks.masks import constant_masks, empty_masks, mask_metrics, mask_records, score_masks, stored_masks
-from avkit.tasks.stored import list_entry, read_each, show
+from avkit.tasks.sources import add_source_records, score_sources, stored_sources
+from avkit.tasks.stored import read_each, texts_entry
 from avkit.text.tokenizer import split_words
 
 
@@ -25,6 +27,7 @@ class RegionAwareUnderstanding(Task):
         vocabulary: The dataset's words.
         masks: Whether masks are asked for.
         captions: Whether captions are asked for.
+        sources: Whether samples without a prediction have no source kept apart either, where others have some.
 
     Raises:
         ValueError: If captions are asked for and the dataset has no words.
@@ -32,7 +35,7 @@ class RegionAwareUnderstanding(Task):
 
     name = "ra_ssu"
     default_head = "avkit.heads.regions:RegionHead"
-    answers: ClassVar[tuple[type[Answer], ...]] = (Caption, Mask, ClassMask)
+    answers: ClassVar[tuple[type[Answer], ...]] = (Caption, Mask, ClassMask, Sources)
     sequence_forms: ClassVar[tuple[str, ...]] = ("masks", "caption")
     targets = ("mask", "mask_known", "caption")
     required_for_training = ("caption",)
@@ -45,7 +48,9 @@ class RegionAwareUnderstanding(Task):
     monitor = "BLEU-4"
     headline = ("mIoU", "BLEU-4")
 
-    def __init__(self, vocabulary: Vocabulary, masks: bool = True, captions: bool = True) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, masks: bool = True, captions: bool = True, sources: bool = False
+    ) -> None:
         super().__init__(vocabulary)
         if not vocabulary.words:
             raise ValueError(
@@ -53,6 +58,7 @@ class RegionAwareUnderstanding(Task):
             )
         self.masks = masks
         self.captions = captions
+        self.sources = sources
         if not masks:
             self.headline = ("BLEU-4", "ROUGE-L")
         if not captions:
@@ -60,8 +66,13 @@ class RegionAwareUnderstanding(Task):
             self.monitor = "mIoU"
 
     def metrics(self, quick: bool = False) -> dict[str, Metric]:
-        """MIoU and F of masks, and pycocoevalcap's scores of captions; `quick` has BLEU alone."""
+        """MIoU and F of masks, pycocoevalcap's scores of captions, and pairing of sources; `quick` has BLEU alone.
+
+        Pairing says nothing where a model keeps no sources apart, see `PairingAccuracy`.
+        """
         metrics = mask_metrics() if self.masks else {}
+        if self.masks:
+            metrics["pairing"] = PairingAccuracy(form="probabilities")
         if self.captions and quick:
             metrics[""] = CaptionScores("plain", meteor=False, rouge=False, cider=False)
         elif self.captions:
@@ -73,37 +84,51 @@ class RegionAwareUnderstanding(Task):
         """Which of masks and captions were scored."""
         return {"masks": "mIoU" in figures, "captions": any(name.startswith("BLEU") for name in figures)}
 
+    @classmethod
+    def options_of_record(cls, record: Record) -> dict[str, object]:
+        """Whether sources are kept apart."""
+        return {"sources": True} if "sources" in record else {}
+
     def metric_protocol(self) -> dict[str, str]:
         """The evaluation batch, on which mIoU and F of masks depend."""
         return {"metric": "official", "evaluation batch": "1"}
 
     def score(self, metrics: dict[str, Metric], prediction: Prediction, batch: Batch) -> None:
-        """Score annotated masks and written captions."""
+        """Score annotated masks, written captions, and sources where they are kept apart."""
         if self.masks:
             score_masks(metrics, prediction, batch)
+            score_sources(metrics["pairing"], prediction, batch)
         if self.captions:
             score_captions(metrics[""], prediction, batch)
 
     def records(self, prediction: Prediction, batch: Batch) -> list[Record]:
-        """`masks` and `levels` as in `mask_records`, `captions` of all steps."""
+        """`masks` and `levels` as in `mask_records`, `captions` of all steps, `sources` as in `add_source_records`."""
         records = mask_records(prediction, batch) if self.masks else [{"id": name} for name in batch.id]
+        if self.masks:
+            add_source_records(records, prediction, batch)
         if self.captions:
             for record, captions, valid in zip(records, prediction["caption"], batch.valid, strict=True):
                 record["captions"] = list(captions[: int(valid.sum())])
         return records
 
     def prediction(self, records: Sequence[Record], batch: Batch) -> Prediction:
-        """The masks and captions."""
+        """The masks and captions, and sources where they are kept apart."""
         values: dict[str, object] = {}
         if self.masks:
             values["mask"] = stored_masks(records, batch)
+            values |= stored_sources(records, batch)
         if self.captions:
-            values["caption"] = read_each(records, lambda record, row: _captions(record, int(batch.valid[row].sum())))
+            values["caption"] = read_each(
+                records, lambda record, row: texts_entry(record, "captions", int(batch.valid[row].sum()))
+            )
         return Prediction(self.name, batch.id, values)
 
     def absent(self, batch: Batch) -> list[Record]:
         """Empty masks and empty captions."""
-        records = empty_masks(batch) if self.masks else [{"id": name} for name in batch.id]
+        records: list[Record] = empty_masks(batch) if self.masks else [{"id": name} for name in batch.id]
+        if self.masks and self.sources:
+            for record in records:
+                record["sources"] = []
         if self.captions:
             for record, valid in zip(records, batch.valid, strict=True):
                 record["captions"] = [""] * int(valid.sum())
@@ -131,15 +156,6 @@ class RegionAwareUnderstanding(Task):
             return Prediction(self.name, batch.id, {"mask": maps, "caption": captions})
 
         return answer
-
-
-def _captions(record: Record, steps: int) -> list[str]:
-    """The caption of each step of a record."""
-    captions = list_entry(record, "captions", steps, "one for each step")
-    for caption in captions:
-        if not isinstance(caption, str):
-            raise ValueError(f"'captions' holds {show(caption)}; give texts")
-    return captions
 
 
 def score_captions(metric: Metric, prediction: Prediction, batch: Batch) -> None:

@@ -86,6 +86,15 @@ def list_entry(record: Record, key: str, length: int | None = None, of: str = ""
     return value
 
 
+def texts_entry(record: Record, key: str, steps: int) -> list[str]:
+    """A text for each step."""
+    texts = list_entry(record, key, steps, "one for each step")
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{key!r} holds {show(text)}; give texts")
+    return texts
+
+
 def steps_entry(record: Record, wanted: Iterable[int]) -> list[int]:
     """The numbers of the steps that a record is about; all of `wanted` are among them."""
     steps = list_entry(record, "steps")

@@ -73,6 +73,10 @@ class Renderer(Generic[A]):
         """Names of the regions 1, 2, ...; empty if they have none."""
         return ()
 
+    def region_sentences(self, answer: A, step: int) -> Sequence[str]:
+        """What is said of the regions 1, 2, ... in a step; empty if nothing is said of regions."""
+        return ()
+
     def area(self, answer: A) -> NDArray[np.float64] | None:
         """Share of the picture that sounds in each step, (T,) in [0, 1]; None if the answer has no regions."""
         return None

@@ -229,15 +229,18 @@ def step_edges(result: Result) -> NDArray[np.float64]:
 
 def _class_bars(answer: ClassMask, present: Sequence[int], result: Result) -> list[Bar]:
     """The steps in which each class is visible."""
-    edges = step_edges(result)
     bars = []
     for line, k in enumerate(present):
-        visible = (answer.maps == k).any(axis=(1, 2))
-        steps = np.flatnonzero(visible)
-        starts = edges[steps]
-        spans = list(zip(starts.tolist(), (edges[steps + 1] - starts).tolist(), strict=True))
-        bars.append(Bar(line, spans, k))
+        bars.append(Bar(line, step_bars((answer.maps == k).any(axis=(1, 2)), result), k))
     return bars
+
+
+def step_bars(present: NDArray[np.bool_], result: Result) -> list[tuple[float, float]]:
+    """Start and length in seconds of each step in which something is present, bool (T,)."""
+    edges = step_edges(result)
+    steps = np.flatnonzero(present)
+    starts = edges[steps]
+    return list(zip(starts.tolist(), (edges[steps + 1] - starts).tolist(), strict=True))
 
 
 def remove_pictures(folder: Path, first: int) -> None:

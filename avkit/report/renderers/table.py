@@ -7,7 +7,20 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avkit.answers import Answer, Caption, Choice, ClassMask, Gates, Heat, Mask, Number, PromptHeat, Text, TimedAnswer
+from avkit.answers import (
+    Answer,
+    Caption,
+    Choice,
+    ClassMask,
+    Gates,
+    Heat,
+    Mask,
+    Number,
+    PromptHeat,
+    Sources,
+    Text,
+    TimedAnswer,
+)
 from avkit.report.images import Labels
 from avkit.report.records import Result
 from avkit.report.renderers.base import Renderer
@@ -16,6 +29,7 @@ from avkit.report.renderers.fallback import JSONRenderer
 from avkit.report.renderers.gates import GatesRenderer
 from avkit.report.renderers.maps import ClassMaskRenderer, HeatRenderer, MaskRenderer
 from avkit.report.renderers.prompt_heat import PromptHeatRenderer
+from avkit.report.renderers.sources import SourcesRenderer
 from avkit.report.renderers.texts import CaptionRenderer, ChoiceRenderer, PlainRenderer
 
 A = TypeVar("A", bound=Answer)
@@ -28,6 +42,7 @@ _DEFAULT: JSONRenderer[Answer] = JSONRenderer()
 RENDERERS: dict[type, Renderer[Any]] = {
     Mask: MASKS,
     ClassMask: ClassMaskRenderer(),
+    Sources: SourcesRenderer(),
     Heat: HeatRenderer(),
     TimedAnswer: EventsRenderer(),
     Gates: GatesRenderer(),
@@ -72,10 +87,12 @@ class Regions(NamedTuple):
     Attributes:
         labels: Integers (H, W), 0 for none.
         names: Names of the regions 1, 2, ...; empty if they have none.
+        sentences: What is said of each of them; empty if nothing is said of regions.
     """
 
     labels: Labels
     names: Sequence[str]
+    sentences: Sequence[str] = ()
 
     def present(self) -> list[int]:
         """The named regions that the frame has."""
@@ -90,7 +107,7 @@ def step_regions(result: Result, step: int, size: tuple[int, int]) -> Regions | 
         for answer in answers:
             labels = renderer.regions(answer, step, size)
             if labels is not None:
-                return Regions(labels, renderer.region_names(answer))
+                return Regions(labels, renderer.region_names(answer), renderer.region_sentences(answer, step))
     return None
 
 
