@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from avkit.encoders.small import SmallText
-from avkit.encoders.small_weights import SCENE_KINDS, scene_weights
+from avkit.encoders.small_weights import scene_weights
 from avkit.files import atomic
 from avkit.inference.run_model import load_model
 from avkit.reading.tensors import write_tensors
@@ -32,7 +32,7 @@ def main() -> None:
     provenance = json.loads((args.run / "report.json").read_text(encoding="utf-8"))["facts"]["provenance"]
     recipe = {name: str(provenance[name]) for name in ("seed", "checkpoint", "versions")}
     recipe["command"] = re.sub(r" --out \S+", "", str(provenance["command"]))
-    for kind in SCENE_KINDS:
+    for kind in ("visual", "audio", "text"):
         encoder = system.get_submodule(kind)
         facts = {"encoder": f"small {kind}", **recipe}
         if isinstance(encoder, SmallText):

@@ -2,7 +2,7 @@
 """The contracts of encoders and the features that they return."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -252,3 +252,23 @@ class TextEncoder(Encoder, ABC):
     @abstractmethod
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences."""
+
+
+class SoftTextEncoder(TextEncoder, ABC):
+    """A text encoder that also encodes sentences of embedded words, so that a gradient reaches who chose the words."""
+
+    @abstractmethod
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Embeddings of W words, (W, E); where the encoder has several tokens for a word, their mean."""
+
+    @abstractmethod
+    def encode_embeddings(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Encode N sentences of embedded words.
+
+        Args:
+            words: Embeddings of the words, without start and end, (N, L, E).
+            lengths: Number of words of each sentence, int64 (N,), from 0 to L; what follows is not read.
+
+        Returns:
+            What `pooled` is for the same sentences in letters, (N, D).
+        """

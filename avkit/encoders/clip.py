@@ -5,6 +5,7 @@ Source:
     Radford et al., Learning transferable visual models from natural language supervision, ICML 2021.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from avkit.encoders.base import TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
+from avkit.encoders.base import SoftTextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.encoders.pretrained import HUB, ImagePreprocessor, count_parameters, give_file, load_weights
 from avkit.reading.hub import from_hub, hugging_face
 
@@ -66,7 +68,7 @@ class ClipImage(VisualEncoder):
         return VisualFeatures(frame, patches, (rows, columns))
 
 
-class ClipText(TextEncoder):
+class ClipText(SoftTextEncoder):
     """CLIP's text encoder: one projected vector per token; the pooled vector is that of the end-of-text token.
 
     `pooled` equals open_clip's `encode_text`. Sentences are cut at the network's length, 77 tokens.
@@ -106,6 +108,29 @@ class ClipText(TextEncoder):
         valid = torch.arange(length, device=ids.device) <= end[:, None]
         rows = torch.arange(len(x), device=ids.device)
         return TextFeatures(x, valid, pooled=x[rows, end])
+
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Embeddings of W words, (W, E), the mean over the tokens of each."""
+        ids = self.tokenizer(list(words)).to(self.embed.weight.device)
+        position = torch.arange(ids.shape[1], device=ids.device)
+        within = (position > 0) & (position < ids.argmax(1, keepdim=True))
+        weights = F.normalize(within.to(self.embed.weight), p=1, dim=1)
+        return torch.einsum("wle,wl->we", self.embed(ids), weights)
+
+    def encode_embeddings(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Encode sentences of embedded words, see `SoftTextEncoder`; they are cut at the network's length."""
+        most = len(self.position) - 2
+        words = words[:, :most]
+        end = lengths.clamp(max=most) + 1
+        start_id, end_id = self.tokenizer([""])[0, :2].tolist()
+        start = self.embed.weight[start_id].expand(len(words), 1, -1)
+        rows = torch.cat([start, words, torch.zeros_like(start)], 1)
+        length = rows.shape[1]
+        is_end = torch.arange(length, device=rows.device) == end[:, None]
+        rows = torch.where(is_end[..., None], self.embed.weight[end_id], rows) + self.position[:length]
+        x = self.norm(self.transformer(rows, attn_mask=self.mask[:length, :length])) @ self.projection
+        pooled: Tensor = x[torch.arange(len(x), device=x.device), end]
+        return pooled
 
 
 def model_config(name: str) -> dict[str, Any]:

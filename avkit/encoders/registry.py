@@ -141,13 +141,14 @@ def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
 
 def _own_file(kind: Kind, name: str, pretrained: str) -> Path:
     """The weight file of an encoder that is trained from scratch: a user's, or the one that comes with avkit."""
-    from avkit.encoders.small_weights import SCENES, scene_weights
+    from avkit.encoders.small_weights import SCENE_FILES, SCENES, scene_weights
 
-    if name == "small" and pretrained == SCENES:
-        return scene_weights(kind)
+    have_weights = (kind, name) in SCENE_FILES
+    if have_weights and pretrained == SCENES:
+        return scene_weights(kind, name)
     if Path(pretrained).is_file():
         return Path(pretrained)
-    ours = f"{SCENES!r}, weights that come with avkit, or " if name == "small" else ""
+    ours = f"{SCENES!r}, weights that come with avkit, or " if have_weights else ""
     others = [other for other, entry in ENCODERS[kind].items() if entry.module != _FROM_SCRATCH]
     raise ValueError(
         f"{kind} encoder {name!r} has no pretrained weights {pretrained!r}; it takes {ours}a file of yours. "

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avkit.encoders.base import AudioEncoder, TextEncoder, TextFeatures, VisualEncoder, VisualFeatures
+from avkit.encoders.base import AudioEncoder, SoftTextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.media.mel import per_second_mel
-from avkit.text.tokenizer import END, PAD, START, WordTokenizer
+from avkit.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer
 
 
 def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -59,7 +59,8 @@ class SmallVisual(VisualEncoder):
 class SmallEmbedding(VisualEncoder):
     """One vector per image, to be compared with other images or with sentences: a small counterpart of `ClipImage`.
 
-    Its vectors are meaningful only after such training, see `benchmarks/ssuformer.py`; its weights come from a file.
+    Its vectors are meaningful only after such training, see `scripts/write_region_weights.py`; `scenes` names weights
+    that come with avkit, with those of `SmallSentence`.
 
     Args:
         width: Width of the vector.
@@ -112,7 +113,7 @@ class SmallAudio(AudioEncoder):
         return self.out(x).unflatten(0, mel.shape[:2])
 
 
-class SmallText(TextEncoder):
+class SmallText(SoftTextEncoder):
     """Word vectors and a bidirectional GRU.
 
     Args:
@@ -136,13 +137,67 @@ class SmallText(TextEncoder):
         """
         ids = self.tokenizer.encode(texts)
         lengths = (ids != PAD).sum(1)
-        x = self.embed(ids.to(self.embed.weight.device))
+        return self._encode(self.embed(ids.to(self.embed.weight.device)), lengths)
+
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Embeddings of W words, (W, E)."""
+        ids = [self.tokenizer.index.get(word, UNKNOWN) for word in words]
+        vectors: Tensor = self.embed(torch.tensor(ids, device=self.embed.weight.device))
+        return vectors
+
+    def encode_embeddings(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Encode sentences of embedded words, see `SoftTextEncoder`."""
+        start = self.embed.weight[START].expand(len(words), 1, -1)
+        rows = torch.cat([start, words, torch.zeros_like(start)], 1)
+        end = (torch.arange(rows.shape[1], device=words.device) == lengths[:, None] + 1)[..., None]
+        rows = torch.where(end, self.embed.weight[END], rows)
+        return self._encode(rows, lengths.cpu() + 2).pooled
+
+    def _encode(self, rows: Tensor, lengths: Tensor) -> TextFeatures:
+        """Encode embedded tokens (N, L, E), of which start and end are the first and the last of each length."""
+        longest = int(lengths.max())
+        x = rows[:, :longest]
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         context, _ = nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)
         tokens = x + context
-        valid = (ids != PAD).to(tokens.device)
-        is_word = valid & ((ids != START) & (ids != END)).to(tokens.device)
-        has_no_word = ~is_word.any(1, keepdim=True)
-        pooled_over = is_word | (has_no_word & valid)
-        weights = F.normalize(pooled_over.to(tokens.dtype), p=1, dim=1)
-        return TextFeatures(tokens, valid, torch.einsum("nld,nl->nd", tokens, weights))
+        position = torch.arange(longest)
+        valid = position < lengths[:, None]
+        is_word = (position > 0) & (position < lengths[:, None] - 1)
+        pooled_over = is_word | (valid & ~is_word.any(1, keepdim=True))
+        weights = F.normalize(pooled_over.to(tokens), p=1, dim=1)
+        return TextFeatures(tokens, valid.to(tokens.device), torch.einsum("nld,nl->nd", tokens, weights))
+
+
+class SmallSentence(SoftTextEncoder):
+    """One vector per sentence in the space of `SmallEmbedding`: a small counterpart of CLIP's text encoder.
+
+    Args:
+        words: The vocabulary; all other words share one vector.
+        width: Width of the vector.
+    """
+
+    from_scratch = True
+
+    def __init__(self, words: Sequence[str], width: int = 64) -> None:
+        super().__init__()
+        self.tower = SmallText(words)
+        self.norm = nn.LayerNorm(self.tower.width)
+        self.out = nn.Linear(self.tower.width, width)
+        self.width = width
+
+    def forward(self, texts: list[str]) -> TextFeatures:
+        """Encode N sentences; tokens are projected as the sentence is."""
+        features = self.tower(texts)
+        return TextFeatures(self._project(features.tokens), features.valid, self._project(features.pooled))
+
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Embeddings of W words, (W, E)."""
+        return self.tower.embed_words(words)
+
+    def encode_embeddings(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Encode sentences of embedded words, see `SoftTextEncoder`."""
+        return self._project(self.tower.encode_embeddings(words, lengths))
+
+    def _project(self, vectors: Tensor) -> Tensor:
+        projected: Tensor = self.out(self.norm(vectors))
+        return projected

@@ -115,6 +115,7 @@ ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
     },
     "text": {
         "small": EncoderEntry("avkit.encoders.small:SmallText"),
+        "small_sentence": EncoderEntry("avkit.encoders.small:SmallSentence"),
         "clip_vit_l14": _clip_text("ViT-L-14"),
         "clip_vit_l14_336": _clip_text("ViT-L-14-336"),
         "clip_vit_b32": _clip_text("ViT-B-32"),
