@@ -7,24 +7,31 @@ import pytest
 import torch
 
 from avkit.encoders import build_audio_encoder, build_text_encoder, build_visual_encoder
-from avkit.encoders.small_weights import SCENE_KINDS, scene_weights
+from avkit.encoders.small_weights import SCENE_FILES, scene_weights
 from avkit.errors import FileError
 from avkit.reading.tensors import read_tensors, write_tensors
 
 
 def test_weights_of_scenes_are_small_and_say_how_they_were_made():
-    sizes = [scene_weights(kind).stat().st_size for kind in SCENE_KINDS]
+    sizes = [scene_weights(kind, name).stat().st_size for kind, name in SCENE_FILES]
     assert sum(sizes) < 3e6
-    for kind in SCENE_KINDS:
-        facts, _ = read_tensors(scene_weights(kind))
-        assert facts["command"].startswith("avkit fit --tasks all ")
-        assert "/" not in facts["command"]
+    for kind, name in SCENE_FILES:
+        facts, _ = read_tensors(scene_weights(kind, name))
+        assert facts["command"].startswith(("avkit fit --tasks all ", "python scripts/write_region_weights.py "))
+        assert "/root" not in facts["command"]
 
 
-@pytest.mark.parametrize(("kind", "build"), [("visual", build_visual_encoder), ("audio", build_audio_encoder)])
-def test_encoders_get_the_weights_of_scenes(kind, build):
-    encoder = build("small", "scenes")
-    _, tensors = read_tensors(scene_weights(kind))
+@pytest.mark.parametrize(
+    ("kind", "name", "build"),
+    [
+        ("visual", "small", build_visual_encoder),
+        ("audio", "small", build_audio_encoder),
+        ("visual", "small_embedding", build_visual_encoder),
+    ],
+)
+def test_encoders_get_the_weights_of_scenes(kind, name, build):
+    encoder = build(name, "scenes")
+    _, tensors = read_tensors(scene_weights(kind, name))
     state = encoder.state_dict()
     assert state.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -46,6 +53,15 @@ def test_words_of_scenes_keep_their_vectors_in_another_vocabulary():
     assert torch.equal(table[6], tensors["embed.weight"][4 + 2])
     assert torch.equal(table[4], fresh.embed.weight[4])  # a word that is not stored stays as it was
     assert torch.equal(encoder.mix.weight_hh_l0, tensors["mix.weight_hh_l0"])
+
+
+def test_words_of_captions_keep_their_vectors_in_another_vocabulary():
+    facts, tensors = read_tensors(scene_weights("text", "small_sentence"))
+    stored = json.loads(facts["words"])
+    encoder = build_text_encoder("small_sentence", "scenes", words=["accordion", stored[7]])
+    table = tensors["tower.embed.weight"]
+    assert torch.equal(encoder.tower.embed.weight[5], table[4 + 7])
+    assert torch.equal(encoder.out.weight, tensors["out.weight"])
 
 
 def test_a_text_file_of_another_width_is_refused(tmp_path):
@@ -72,5 +88,5 @@ def test_a_text_file_that_does_not_name_its_words_is_refused(tmp_path, words):
 def test_other_tags_are_refused_with_what_is_accepted(name):
     with pytest.raises(ValueError, match=r"takes 'scenes', weights that come with avkit, or a file of yours"):
         build_visual_encoder("small", name)
-    with pytest.raises(ValueError, match=r"it takes a file of yours"):
-        build_visual_encoder("small_embedding", "scenes")
+    with pytest.raises(ValueError, match=r"takes 'scenes', weights that come with avkit, or a file of yours"):
+        build_visual_encoder("small_embedding", name)

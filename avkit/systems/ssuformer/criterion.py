@@ -13,12 +13,15 @@ from avkit.systems.ssuformer.output import TaughtCaptions, UnderstandingOutput
 
 #: Exponent of the focal loss.
 GAMMA = 2.0
+#: Share of the way to equal contributions that a learned weight goes in a step.
+FOLLOWING = 0.01
 
 
 class AdaptiveWeight(nn.Module):
-    """`a L_seg + (1 - a) L_tex` with a weight a that is fixed, or learned between a floor and one minus it.
+    """`a L_seg + (1 - a) L_tex` with a weight a that is fixed, or that lets both parts contribute equally.
 
-    A learned weight moves towards the smaller loss, as far as the floor allows.
+    The learned weight follows `L_tex / (L_seg + L_tex)` of the last hundred or so training steps, between a floor and
+    one minus it. A weight that is trained by the sum itself moves towards the smaller loss until it meets the floor.
 
     Args:
         initial: Weight a at the beginning.
@@ -29,8 +32,11 @@ class AdaptiveWeight(nn.Module):
         ValueError: If the initial weight lies outside of the floor and one minus it.
 
     Source:
-        RA-SSU (arXiv 2603.09809), Eq. 4: a = 0.25 "in practice", and "adaptive".
+        RA-SSU (arXiv 2603.09809), Eq. 4: a = 0.25 "in practice", and "adaptive"; the rule, which it leaves open, is
+        ours. It is where weights by uncertainty come to rest (Kendall et al., CVPR 2018): each loss over itself.
     """
+
+    logit: Tensor
 
     def __init__(self, initial: float = 0.25, learned: bool = False, floor: float = 0.05) -> None:
         super().__init__()
@@ -38,20 +44,34 @@ class AdaptiveWeight(nn.Module):
             raise ValueError(f"a starts at {initial}; it lies between the floor {floor} and {1 - floor}.")
         self.floor = floor
         self.fixed = initial
-        position = (initial - floor) / (1 - 2 * floor)
-        self.logit = nn.Parameter(torch.logit(torch.tensor(position))) if learned else None
+        self.learned = learned
+        if learned:
+            self.register_buffer("logit", torch.logit(self._position(torch.tensor(initial))))
 
     @property
     def value(self) -> Tensor | float:
         """The weight a."""
-        if self.logit is None:
+        if not self.learned:
             return self.fixed
         return self.floor + (1 - 2 * self.floor) * self.logit.sigmoid()
 
     def forward(self, masks: Tensor, text: Tensor) -> Tensor:
-        """The weighted sum of both losses."""
+        """The weighted sum of both losses; in training the learned weight moves before."""
+        if self.learned and self.training:
+            self._follow(masks.detach(), text.detach())
         value = self.value
         return value * masks + (1 - value) * text
+
+    def _follow(self, masks: Tensor, text: Tensor) -> None:
+        """Move towards the weight with which both losses contribute equally."""
+        wanted = text / (masks + text).clamp(min=1e-6)
+        value = torch.lerp(torch.as_tensor(self.value), wanted.clamp(self.floor, 1 - self.floor), FOLLOWING)
+        inside = self._position(value).clamp(1e-4, 1 - 1e-4)
+        self.logit.copy_(torch.logit(inside))
+
+    def _position(self, value: Tensor) -> Tensor:
+        """Where a weight lies between the floor and one minus it, in [0, 1]."""
+        return (value - self.floor) / (1 - 2 * self.floor)
 
 
 class UnderstandingCriterion(nn.Module):

@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
-from avkit.encoders.base import TextEncoder
+from avkit.encoders.base import SoftTextEncoder
 from avkit.heads.base import HeadInputs
 from avkit.nn.captions import WrittenCaptions, written_captions
 from avkit.nn.mask_losses import known_steps
 from avkit.systems.ssuformer.caption_changes import changed_steps
 from avkit.systems.ssuformer.caption_context import CaptionContext, CaptionContextEncoder
 from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
-from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration
+from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, PredictedCaptions
 from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
 from avkit.systems.ssuformer.options import AnsweringOptions
 from avkit.systems.ssuformer.output import ExpertShare, GeneratedCaptions, TaughtCaptions
@@ -30,8 +30,8 @@ class RegionDescription(nn.Module):
         tokenizer: Word pieces of captions.
         decoder: The text decoder.
         regions: Embedding of masked regions; None without mask collaboration and consistency.
-        caption_encoder: Text encoder in the same space, for regional consistency with the true caption; frozen here.
-            None where the states of the text decoder are used instead.
+        caption_encoder: Text encoder in the same space, for regional consistency; frozen here. None where the states
+            of the text decoder are used instead.
 
     Source:
         RA-SSU (arXiv 2603.09809), section IV-B.4.
@@ -44,16 +44,16 @@ class RegionDescription(nn.Module):
         tokenizer: CaptionTokenizer,
         decoder: TextDecoder,
         regions: RegionEmbedding | None,
-        caption_encoder: TextEncoder | None,
+        caption_encoder: SoftTextEncoder | None,
     ) -> None:
         super().__init__()
         self.options = options
         self.tokenizer = tokenizer
         self.decoder = decoder
         self.regions = regions
-        self.caption_encoder = caption_encoder
+        self.captions: PredictedCaptions | None = None
         if caption_encoder is not None:
-            caption_encoder.requires_grad_(False).eval()
+            self.captions = PredictedCaptions(caption_encoder, tokenizer.pieces.pieces)
         width = options.text_width
         self.context = CaptionContextEncoder(inputs.width, width, options.pooled_grid, regions=options.mcm)
         self.router: ExpertRouter | None = None
@@ -90,7 +90,7 @@ class RegionDescription(nn.Module):
         output = TaughtCaptions(self.decoder.logits(mixed), pieces, expert=expert)
         if self.options.rcc and regions is not None and len(regions):
             output.regions = regions
-            output.captions = self._embed_captions(states, valid, written)
+            output.captions = self._embed_captions(output, states, written)
         return output
 
     def generate(self, tokens: Tokens, masks: Tensor | None, threshold: float) -> GeneratedCaptions:
@@ -114,13 +114,6 @@ class RegionDescription(nn.Module):
         pieces = _scatter_rows(pieces[repeated], rows, self.decoder.pad)
         return GeneratedCaptions(pieces, new, ExpertShare(shares, available))
 
-    def train(self, mode: bool = True) -> "RegionDescription":
-        """Set training mode; the frozen text encoder stays in evaluation mode."""
-        super().train(mode)
-        if self.caption_encoder is not None:
-            self.caption_encoder.eval()
-        return self
-
     def _embed_regions(self, tokens: Tokens, cover: Tensor | None, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Region tokens (N, 1, E) and embeddings (N, C) of masks (B, T, h, w) in the steps `rows`, if they are used."""
         if self.regions is None or cover is None:
@@ -131,14 +124,19 @@ class RegionDescription(nn.Module):
         region_tokens = None if self.collaboration is None else self.collaboration(regions)
         return region_tokens, regions
 
-    def _embed_captions(self, states: Tensor, valid: Tensor, written: WrittenCaptions) -> Tensor:
+    def _embed_captions(self, taught: TaughtCaptions, states: Tensor, written: WrittenCaptions) -> Tensor:
         """Captions in the space of region embeddings, (N, C)."""
-        if self.projection is not None:
-            projected: Tensor = self.projection(states, valid)
+        if self.captions is None:
+            assert self.projection is not None
+            projected: Tensor = self.projection(states, taught.pieces[:, :-1] != self.decoder.pad)
             return projected
-        assert self.caption_encoder is not None
-        with torch.no_grad():
-            return self.caption_encoder(written.texts).pooled
+        if self.options.rcc_text == "reference":
+            with torch.no_grad():
+                return self.captions.encoder(written.texts).pooled
+        special = torch.tensor([self.decoder.pad, self.decoder.end], device=states.device)
+        lengths = torch.isin(taught.pieces[:, 1:], special, invert=True).sum(1)
+        predicted: Tensor = self.captions(taught.logits, lengths)
+        return predicted
 
     def _mix_expert(
         self, states: Tensor, valid: Tensor, context: CaptionContext, tokens: Tokens, rows: Tensor

@@ -63,6 +63,20 @@ class ExpertRouter(nn.Module):
         self.router = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 2))
         self.norm_expert = nn.LayerNorm(width)
         self.norm = nn.LayerNorm(width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Let the expert say nothing and the router weigh both alike at first.
+
+        What an expert with random layers says only disturbs captions: the router would learn within a few steps to keep
+        it out, and what has no weight never learns. An expert that says nothing disturbs nobody, whatever its weight,
+        and learns to say what helps.
+        """
+        nn.init.zeros_(self.attention.out.weight)
+        nn.init.zeros_(self.attention.out.bias)
+        last = self.router[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def select(self, tokens: Tokens, rows: Tensor) -> ExpertFeatures:
         """The batch's features for the steps `rows`, bool (B T,); one unknown feature where the batch has none."""

@@ -17,16 +17,13 @@ class SSUFormerHeadOptions(AnsweringOptions):
     """Options of the head; the defaults train from scratch in minutes on two CPU cores.
 
     Attributes:
-        mask_loss: With binary cross-entropy, which learns where nothing sounds.
-        rcc_weight: A tenth of the paper's, so that it does not dominate both other losses.
-        region: The backbone's own features under the mask; an image encoder with random weights says little.
-        tied_embedding: With an output layer of its own the text decoder learns sooner.
+        region: The backbone's own features under the mask, which suit any pictures.
+        rcc: Off, since there is no text encoder of these features; it needs a `region` that has one.
     """
 
-    mask_loss: str = "dice+bce"
-    rcc_weight: float = 0.1
     region: str = "pooled"
-    tied_embedding: bool = False
+    region_weights: str | None = None
+    rcc: bool = False
 
 
 class SSUFormerHead(Head):

@@ -4,15 +4,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from avkit.encoders.table import ENCODERS
 from avkit.errors import unknown_name
 
 #: Value of `region` for the model's own features.
 POOLED = "pooled"
+#: Text encoders whose vectors lie in the space of an image encoder of another name.
+_TEXT_OF = {"small_embedding": "small_sentence"}
 #: Accepted values of options that are a choice.
 _CHOICES = {
     "text_loss": ("focal", "ce"),
     "mask_loss": ("dice", "dice+bce"),
-    "rcc_text": ("states", "clip"),
+    "rcc_text": ("predicted", "reference", "states"),
     "balance": ("fixed", "learned"),
 }
 
@@ -31,24 +34,28 @@ class AnsweringOptions:
         text_width: Width of the text decoder.
         text_heads: Attention heads of the text decoder.
         text_layers: Layers of the text decoder.
-        tied_embedding: Use the weights of the text decoder's embedding as its output layer too.
+        tied_embedding: Use the weights of the text decoder's embedding as its output layer too; a decoder with an
+            output layer of its own learns sooner.
         positions: Longest caption in word pieces, start and end included.
         pooled_grid: Rows and columns that a picture's patches are averaged to before a caption reads them.
         dropout: Dropout rate in training.
         recompute: Recompute activations in the backward pass: less memory, more time.
-        mask_loss: `dice` as in the paper, which has no gradient where nothing sounds, or `dice+bce`.
+        mask_loss: `dice` as in the paper, which has no gradient where nothing sounds, or `dice+bce`, with binary
+            cross-entropy.
         text_loss: `focal` as in the paper, or `ce`, the paper's baseline.
-        balance: `fixed` or `learned` weight of the mask loss.
+        balance: `fixed` weight of the mask loss, or `learned`: both losses come to contribute equally.
         mask_weight: Weight a of the mask loss, the caption loss has 1 - a; the initial one where it is learned.
         min_weight: Least weight of either loss where it is learned.
         region: Image encoder of masked regions, a name of `list_encoders("visual")`, which is frozen; or `pooled` for
             means of the model's own features under the mask.
-        region_weights: Weights of that encoder: empty, `hub`, a tag, or a path.
+        region_weights: Weights of that encoder and of the text encoder that belongs to it: empty, `hub`, a tag, or a
+            path (of the image encoder); `scenes` for those of `small_embedding` that come with avkit.
         mcm: Mask Collaboration Module: captions read the embedding of the masked region.
         mcm_teacher: Epochs at the beginning in which that region is the true mask's.
         rcc: Regional Consistency Constraint: the embeddings of a masked region and of its caption are drawn together.
-        rcc_text: Embedding of a caption: `states` of the text decoder, or `clip`, the true caption encoded by the text
-            encoder that belongs to the image encoder.
+        rcc_text: Embedding of a caption: `predicted`, the predicted words through the frozen text encoder that belongs
+            to `region`; `reference`, the true caption through it, which trains masks alone; or `states` of the text
+            decoder through a layer that is trained, which any mask can satisfy.
         rcc_weight: Weight of the regional consistency loss.
         mohe: Mixture of Hierarchical-prompted Experts: a router between the text decoder and a vision-language model.
         expert_width: Width of the vision-language model's features; 0 for that of the data.
@@ -69,22 +76,22 @@ class AnsweringOptions:
     text_width: int = 96
     text_heads: int = 4
     text_layers: int = 2
-    tied_embedding: bool = True
+    tied_embedding: bool = False
     positions: int = 64
     pooled_grid: int = 7
     dropout: float = 0.0
     recompute: bool = False
-    mask_loss: str = "dice"
+    mask_loss: str = "dice+bce"
     text_loss: str = "focal"
     balance: str = "fixed"
     mask_weight: float = 0.25
     min_weight: float = 0.05
-    region: str = "small"
-    region_weights: str | None = None
+    region: str = "small_embedding"
+    region_weights: str | None = "scenes"
     mcm: bool = True
     mcm_teacher: int = 0
     rcc: bool = True
-    rcc_text: str = "states"
+    rcc_text: str = "predicted"
     rcc_weight: float = 1.0
     mohe: bool = True
     expert_width: int = 0
@@ -98,6 +105,8 @@ class AnsweringOptions:
         Raises:
             ValueError: If a choice is unknown, or two options contradict each other.
         """
+        if self.rcc_text == "clip":  # what `reference` was called
+            self.rcc_text = "reference"
         for name, accepted in _CHOICES.items():
             if vars(self)[name] not in accepted:
                 raise unknown_name(f"{self.group}.{name}", vars(self)[name], accepted)
@@ -105,10 +114,31 @@ class AnsweringOptions:
             raise ValueError(
                 f"{self.group}.max_pieces is {self.max_pieces}; {self.positions} positions leave room for fewer."
             )
-        if self.rcc_text == "clip" and not self.region.startswith("clip"):
+        if self.rcc and self.reads_text and self.caption_encoder is None:
             raise ValueError(
-                f"{self.group}.rcc_text 'clip' needs a CLIP as {self.group}.region, which is {self.region!r}."
+                f"{self.group}.rcc_text {self.rcc_text!r} needs the text encoder that belongs to {self.group}.region, and "
+                f"{self.region!r} has none. Choose a region of {', '.join(self.paired_regions())}, set "
+                f"{self.group}.rcc_text to 'states', or {self.group}.rcc to false."
             )
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether regional consistency reads captions by a text encoder."""
+        return self.rcc_text != "states"
+
+    @property
+    def caption_encoder(self) -> str | None:
+        """Name of the text encoder whose vectors lie in the space of `region`; None where there is none."""
+        if self.region in _TEXT_OF:
+            return _TEXT_OF[self.region]
+        in_both = self.region in ENCODERS["text"] or self.region.startswith("open_clip:")
+        return self.region if in_both and self.region != "small" else None
+
+    @staticmethod
+    def paired_regions() -> list[str]:
+        """Names of image encoders that have a text encoder of the same space."""
+        both = ENCODERS["visual"].keys() & ENCODERS["text"].keys() - {"small"}
+        return sorted({*_TEXT_OF, *both})
 
     @property
     def reads_regions(self) -> bool:

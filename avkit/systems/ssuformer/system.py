@@ -143,6 +143,11 @@ class SSUFormerSystem(System):
         """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
         return self.decoders.set_caption_change_threshold(threshold)
 
+    def modules_of(self, task: str) -> list[nn.Module]:
+        """All but what is for training alone."""
+        others = [part for name, part in self.named_children() if name != "decoders"]
+        return [*others, *self.decoders.answering_modules()]
+
     def encoders(self) -> list[nn.Module]:
         """The audio encoder, which may be frozen."""
         return [] if self.audio is None else [self.audio]

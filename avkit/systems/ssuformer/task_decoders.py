@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer's answering part: masks of what sounds and captions of it, which its system and its head both use."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
 from avkit.encoders import build_text_encoder, build_visual_encoder
-from avkit.encoders.base import TextEncoder, VisualEncoder
+from avkit.encoders.base import SoftTextEncoder, VisualEncoder
 from avkit.heads.base import HeadInputs
 from avkit.nn.captions import group_by_clip
 from avkit.nn.mask_losses import image_size_of, upsample
@@ -48,12 +50,12 @@ class TaskDecoders(nn.Module):
         # all decoders and encoders come before the layers that connect them: the order decides the initial weights
         mask_decoder = make_mask_decoder(options, inputs) if masks else None
         regions: RegionEmbedding | None = None
-        caption_encoder: TextEncoder | None = None
+        caption_encoder: SoftTextEncoder | None = None
         text_decoder: TextDecoder | None = None
         if options.reads_regions:
             regions = make_regions(options, inputs)
-        if options.rcc and options.rcc_text == "clip":
-            caption_encoder = build_text_encoder(options.region, options.region_weights)
+        if options.rcc and captions and options.reads_text:
+            caption_encoder = make_caption_encoder(options, inputs.vocabulary.words)
         if captions:
             self.tokenizer = CaptionTokenizer(inputs.vocabulary, options.positions, options.group)
             text_decoder = make_text_decoder(options, self.tokenizer)
@@ -118,6 +120,15 @@ class TaskDecoders(nn.Module):
         notes = [] if self.tokenizer is None else self.tokenizer.notes()
         return [*notes, *self.expert_usage.notes()]
 
+    def answering_modules(self) -> list[nn.Module]:
+        """The modules that an answer takes; the text encoder of regional consistency is for training alone."""
+        modules: list[nn.Module] = [self.criterion]
+        if self.segmentation is not None:
+            modules.append(self.segmentation)
+        if self.description is not None:
+            modules += [part for name, part in self.description.named_children() if name != "captions"]
+        return modules
+
     def region_encoder(self) -> VisualEncoder | None:
         """The image encoder of regions, where mask collaboration or regional consistency has one."""
         if self.description is None or not isinstance(self.description.regions, ImageRegions):
@@ -135,6 +146,23 @@ def make_regions(options: AnsweringOptions, inputs: HeadInputs) -> RegionEmbeddi
     if options.region == POOLED:
         return PooledRegions(inputs)
     return ImageRegions(build_visual_encoder(options.region, options.region_weights), options.group)
+
+
+def make_caption_encoder(options: AnsweringOptions, words: Sequence[str]) -> SoftTextEncoder:
+    """The text encoder that belongs to the image encoder of regions, with weights from where that has its own.
+
+    Raises:
+        ValueError: If that encoder reads no embedded words.
+    """
+    name = options.caption_encoder
+    assert name is not None  # the options have been checked
+    encoder = build_text_encoder(name, options.region_weights, words)
+    if not isinstance(encoder, SoftTextEncoder):
+        raise ValueError(
+            f"{options.group}.rcc reads predicted captions by the text encoder {name!r}, which takes no embedded words. "
+            f"Choose a {options.group}.region of {', '.join(options.paired_regions())}."
+        )
+    return encoder
 
 
 def make_text_decoder(options: AnsweringOptions, tokenizer: CaptionTokenizer) -> TextDecoder:
