@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSUFormer's ablation on scenes, in the order of the paper's Table V, and its joint rows beside SSU-S and SSU-D.
 
-Each row is a recipe `ssuformer/...`, trained with several seeds from scratch at a size for a CPU. Two things
-that the paper takes from large pretrained models are stood in for, and every row that uses them uses the same:
+Each row is a recipe `ssuformer/...` after `ssuformer/scenes`, trained with several seeds at a size for a CPU. What the
+paper takes from large pretrained models is stood in for, and every row that uses it uses the same:
 
-- the frozen CLIP image encoder: a small network trained before, on true regions and their captions, by CLIP's loss;
+- encoders of pictures and sound, and the frozen CLIP: small encoders that were trained on scenes, which come with avkit;
 - the vision-language expert: for each step, random vectors of class, colour and place of all that is in view, summed,
   with noise. Like a large vision-language model it knows what is seen and where, and hears nothing.
 
@@ -22,19 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
 
-from avkit.collate import crop
-from avkit.datasets.scenes import Scenes
-from avkit.encoders.small import SmallEmbedding, SmallText
 from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
-from avkit.nn.region_crop import cut_out
 from avkit.scenes import CLASSES, COLOURS, sample_scene, track
 
-CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 #: Rows in the paper's order: Table V, then Tables II and III.
 ROWS = {
     "baseline": "baseline",
@@ -46,40 +38,8 @@ ROWS = {
     "ssu_d": "SSU-D",
 }
 METRICS = ("mIoU", "F", "BLEU-4", "ROUGE-L", "METEOR")
-SIZES = {"train": 20_000, "val": 32, "test": 96}
-PICTURE = 48
-
-
-def learn_regions(path: Path, count: int, steps: int) -> None:
-    """Train the image encoder: regions cut out by true masks against the captions of their steps."""
-    torch.manual_seed(0)
-    scenes = Scenes("train", count, image_size=PICTURE)
-    image, text = SmallEmbedding(), SmallText(scenes.vocabulary.words)
-    caption_projection = torch.nn.Sequential(torch.nn.BatchNorm1d(text.width), torch.nn.Linear(text.width, image.width))
-    scale = torch.nn.Parameter(torch.tensor(2.6))
-    parts = [*image.parameters(), *text.parameters(), *caption_projection.parameters(), scale]
-    optimizer = torch.optim.AdamW(parts, lr=1.5e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    right = []
-    for step in range(steps):
-        every = [scenes.item(-(step * 64 + i) % len(scenes), {"mask", "caption"}) for i in range(64)]
-        items = [crop(item, i % item.steps, 1) for i, item in enumerate(every)]
-        pictures, masks = torch.cat([i.frames for i in items]), torch.cat([i.targets["mask"] for i in items]).float()
-        regions = F.normalize(image(cut_out(pictures, masks)).frame, dim=-1)
-        captions = F.normalize(
-            caption_projection(text([c for i in items for c in i.targets["caption"]]).pooled), dim=-1
-        )
-        logits = scale.exp() * regions @ captions.T
-        pairs = torch.arange(len(regions))
-        loss = (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        right.append(float((logits.argmax(1) == pairs).float().mean()))
-    print(f"image encoder: of 64 captions the right one first for {statistics.mean(right[-30:]):.2f} of the regions")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(image.state_dict(), path)
+SIZES = {"train": 20_000, "val": 32, "test": 128}
+PICTURE = 64
 
 
 def write_expert(path: Path, seed: int, sizes: Mapping[str, int], width: int = 64, noise: float = 0.5) -> None:
@@ -117,13 +77,11 @@ def fit(out: Path, row: str, seed: int, steps: int, sizes: Mapping[str, int], ex
             "data.steps_per_epoch": steps,
             "data.features.expert": out / f"expert-{seed}.h5",
             "data.loader.workers": 0,
-            "model.system.region": "small_embedding",
-            "model.system.region_weights": out / "region.safetensors",
-            "model.system.mask_loss": "dice+bce",
             "trainer.max_epochs": 1,
             "trainer.enable_progress_bar": "false",
         }
-        words = ["fit", "--config", CONFIGS / f"{row}.yaml", *(w for k, v in options.items() for w in (f"--{k}", v))]
+        configs = ["--config", "ssuformer/scenes", "--config", f"ssuformer/{row}"]
+        words = ["fit", *configs, *(w for k, v in options.items() for w in (f"--{k}", v))]
         with (out / f"{name}.log").open("w") as log:
             command = [sys.executable, "-m", "avkit", *map(str, words), *extra]
             subprocess.run(command, check=True, stdout=log, stderr=log)
@@ -159,8 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=420)
-    parser.add_argument("--region_steps", type=int, default=300, help="steps of the image encoder's training")
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--train", type=int, default=SIZES["train"], help="scenes to train on")
     parser.add_argument("--test", type=int, default=SIZES["test"], help="scenes to test on")
     parser.add_argument("--together", type=int, default=1, help="runs at a time")
@@ -168,8 +125,6 @@ def main() -> None:
     args, extra = parser.parse_known_args()
     sizes = {**SIZES, "train": args.train, "test": args.test}
     args.out.mkdir(parents=True, exist_ok=True)
-    if not (args.out / "region.safetensors").exists():
-        learn_regions(args.out / "region.safetensors", sizes["train"], args.region_steps)
     for seed in range(args.seeds):  # each has a world of its own
         if not (args.out / f"expert-{seed}.h5").exists():
             write_expert(args.out / f"expert-{seed}.h5", seed, sizes)

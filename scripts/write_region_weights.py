@@ -74,7 +74,9 @@ def main() -> None:
         schedule.step()
         right.append(float((logits.argmax(1) == pairs).float().mean()))
         if step % 100 == 99:
-            print(f"step {step + 1}: {statistics.mean(right[-100:]):.3f} of regions have their caption first", flush=True)
+            print(
+                f"step {step + 1}: {statistics.mean(right[-100:]):.3f} of regions have their caption first", flush=True
+            )
     facts = {
         "command": f"python scripts/write_region_weights.py --steps {args.steps} --lr {args.lr}",
         "right first of 64": f"{statistics.mean(right[-100:]):.3f}",

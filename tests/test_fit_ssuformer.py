@@ -2,6 +2,7 @@
 """SSUFormer from the command line: fit, report, resume, predict, streams of long videos, an index and searches."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import avkit
 from avkit.answers import Caption, Mask
 from avkit.cli import main
 from avkit.datasets.scenes import Scenes
+from avkit.errors import DataError
 from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
 from avkit.inference.caption_index import stems_of as stems
 from avkit.inference.embedding import embed_audio, index_video
+from avkit.inference.expert_inputs import make_expert
 from avkit.inference.index import IndexedVideo, IndexFolder
 from avkit.inference.search import Index, search
-from avkit.media.decode import read_clip
+from avkit.media.decode import open_clip, read_clip
 from avkit.media.stream import iter_clips
 from avkit.media.write import write_video, write_wave
 from avkit.report import StreamWriter
@@ -43,7 +46,7 @@ def fit(out, name, *extra, row="ssu"):
 
 def expert(path, names=("train", "val", "test")):
     rng = np.random.default_rng(0)
-    clips = [(f"scenes-{s}-{i:06d}", rng.standard_normal((10, 6))) for s in names for i in range(8)]
+    clips = [(f"scenes-{s}-{i:06d}", rng.standard_normal((10, 64))) for s in names for i in range(8)]
     return write_store(path, clips, FeatureFacts("made up", hop=1.0))
 
 
@@ -73,11 +76,16 @@ def test_the_report_tells_of_the_expert_and_what_an_answer_costs(whole):
     assert {row["metric"] for row in report["rows"]} >= {"mIoU", "F", "BLEU-4", "ROUGE-L"}
     (cost,) = report["efficiency"]
     weights = load_file(whole.weights)
-    assert cost["params"] == sum(x.numel() for x in weights.values())
+    parameters = {
+        name: x for name, x in weights.items() if not re.search(r"\.(running_\w+|num_batches_tracked)$", name)
+    }
+    answering = {name: x for name, x in parameters.items() if ".description.captions." not in name}
+    assert len(answering) < len(parameters)
+    assert cost["params"] == sum(x.numel() for x in answering.values())
     assert cost["flops"] > 1e7
     assert cost["fps"] > 0
     assert any("The expert's share of captions was" in note and "100 % of the" in note for note in report["notes"])
-    assert json.loads(whole.facts.read_text())["expert"] == 6
+    assert json.loads(whole.facts.read_text())["expert"] == 64
 
 
 @pytest.mark.slow
@@ -115,6 +123,49 @@ def test_predict_says_that_there_is_no_expert(whole, videos, tmp_path):
     assert len(result.first(Caption).texts) == 3
     assert any("No clip had features of an expert" in note for note in result.notes)
     assert result.save(tmp_path / "out")["overlay"].exists()
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe of features as wide as those of the run's expert, in place of a large model's."""
+    path = tmp_path_factory.mktemp("recipe") / "stand_in.yaml"
+    path.write_text("about: stands in for an expert\nstreams:\n  looks: {of: pictures, encoder: small, keep: frame}\n")
+    return str(path)
+
+
+def test_an_experts_features_are_made_on_the_way(whole, videos, recipe, tmp_path, capsys):
+    predictor = avkit.load(whole.path, device="cpu", expert=recipe, weights="looks=scenes")
+    result = predictor.predict(videos / "clip0.mp4")
+    assert any("The expert's share of captions was" in note and "100 % of the steps" in note for note in result.notes)
+    assert result.provenance["features of the expert"] == "looks (small, weights scenes)"
+    rows = predictor.expert.read(open_clip(videos / "clip0.mp4"))
+    assert rows.shape == (3, 64)
+    half = predictor.predict(videos / "clip0.mp4", hop=0.5)  # a row for each second serves both halves of it
+    assert len(half.first(Caption).texts) == 6
+    windows = list(predictor.stream(videos / "clip1.mp4", window=2))
+    assert [part.first(Caption).grid.steps for _, part in windows] == [2, 2, 1]
+    command = ["predict", str(whole.path), str(videos / "clip0.mp4"), "--expert", recipe, "--weights", "none"]
+    assert main([*command, "--device", "cpu", "--out", str(tmp_path), "--no_video"]) == 0
+    (written,) = tmp_path.glob("clip0*/answers.json")
+    assert "weights random" in written.read_text()
+
+
+def test_an_expert_that_does_not_fit_is_refused(whole, recipe, tmp_path, capsys):
+    clip = str(tmp_path / "clip.mp4")
+    assert main(["predict", str(whole.path), clip, "--expert", "llava"]) == 2
+    assert "name its weights, such as 'hub'" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"features of width 63; recipe .* makes 64"):
+        make_expert("runs/one", recipe, 63, None, torch.device("cpu"))
+    with pytest.raises(DataError, match="trained without features of an expert"):
+        make_expert("runs/one", recipe, None, None, torch.device("cpu"))
+    assert main(["predict", str(whole.path), clip, "--expert", "lava"]) == 2
+    assert "llava" in capsys.readouterr().err
+    assert main(["predict", str(whole.path), clip, "--expert", "vggish"]) == 2
+    assert "streams of pictures" in capsys.readouterr().err
+    assert main(["predict", str(whole.path), clip, "--expert", recipe, "--weights", "sees=x"]) == 2
+    assert "reads pictures and sound and no stored features" in capsys.readouterr().err
+    assert main(["predict", "zero_shot", clip, "--expert", "llava"]) == 2
+    assert "Leave --features and --expert out" in capsys.readouterr().err
 
 
 def test_windows_of_a_video_are_the_video(videos):

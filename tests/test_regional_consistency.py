@@ -31,7 +31,9 @@ def test_sentences_of_embedded_words_are_encoded_as_their_letters(name):
         pytest.importorskip("open_clip")
         pytest.importorskip("torchvision")
     torch.manual_seed(0)
-    encoder = build_text_encoder(name, words=["a", "red", "blue", "bell", "drum", "rings", "rolls", "on", "the", "left"])
+    encoder = build_text_encoder(
+        name, words=["a", "red", "blue", "bell", "drum", "rings", "rolls", "on", "the", "left"]
+    )
     encoder.eval()
     with torch.no_grad():
         words, lengths = embedded(encoder, TEXTS)

@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
         "the run or the system names them",
     )
     p.add_argument(
+        "--expert",
+        metavar="RECIPE",
+        help="recipe that makes the features of the vision-language model that an SSUFormer was trained with, such as "
+        "llava; without it captions are written without them",
+    )
+    p.add_argument(
         "--weights",
         metavar="STREAM=PATH",
         help="weights of the recipes' encoders, as in avkit extract, and text=PATH of a converted checkpoint's "
@@ -181,6 +187,7 @@ class PredictWork:
             options.device,
             trust=options.trust,
             features=options.features,
+            expert=options.expert,
             weights=options.weights,
             names=options.names,
             parts=options.parts,
@@ -231,7 +238,9 @@ def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) ->
     }
     if options.parts:
         dependent["parts"] = options.parts
-    if options.beside:  # absent otherwise, so that folders of results without it are found again
+    if options.expert:  # absent otherwise, so that folders of results without it are found again
+        dependent["expert"] = options.expert
+    if options.beside:
         dependent["beside"] = options.beside
     return Request.of(clip, predictor.provenance, dependent)
 

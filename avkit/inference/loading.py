@@ -16,6 +16,7 @@ from avkit.errors import RunError
 from avkit.hub.run_files import PATTERNS, check_run_files
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.converted import load_converted
+from avkit.inference.expert_inputs import make_expert, split_expert_weights
 from avkit.inference.index import FEATURES
 from avkit.inference.predictor import Predictor
 from avkit.inference.run_model import describe_weights, load_model
@@ -52,6 +53,7 @@ def load(
     offline: bool = False,
     accept_licence: str = "",
     revision: str | None = None,
+    expert: str | None = None,
 ) -> Predictor:
     """A trained run, from its folder or from a hub, a converted checkpoint, or `zero_shot`, which was not trained.
 
@@ -71,6 +73,9 @@ def load(
         offline: Download nothing.
         accept_licence: Of `zero_shot`: licences that you accept, separated by commas.
         revision: Of a repository: branch, tag or commit; its main branch where None.
+        expert: Recipe, a name or a file, that makes the features of the large vision-language model that the run was
+            trained with (`data.features.expert`); without it captions are written without them. `weights` may name
+            those of its stream.
 
     Raises:
         RunError: If it is no run, or its weights do not fit its config.
@@ -78,8 +83,10 @@ def load(
         DataError: If no recipe makes the stored features that it reads.
     """
     if is_zero_shot(run):
-        if features is not None:
-            raise ValueError("zero_shot reads pictures and sound and no stored features. Leave --features out.")
+        if features is not None or expert is not None:
+            raise ValueError(
+                "zero_shot reads pictures and sound and no stored features. Leave --features and --expert out."
+            )
         return load_zero_shot(
             device, weights=weights, names=names, parts=parts, offline=offline, accept_licence=accept_licence
         )
@@ -100,6 +107,8 @@ def load(
             folder = _find_run(str(run), revision)
         with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {run}")):
             predictor, stored = _load_run(str(run), folder, device)
+    if expert is not None:
+        own_weights = _add_expert(predictor, expert, own_weights)
     config = predictor.model.system.config
     chooser = StreamChooser(str(run), recipes, own_weights, config.published_inputs)
     with no_downloads(wanted=offline):
@@ -145,6 +154,15 @@ def _add_stored_inputs(predictor: Predictor, chooser: StreamChooser, parts: dict
         raise ValueError(
             f"{chooser.run} reads pictures and sound and no stored features. Leave --features and --weights out."
         )
+
+
+def _add_expert(predictor: Predictor, recipe: str, weights: str | None) -> str | None:
+    """Give a predictor what makes the features of its expert; returns the weights that are left for other streams."""
+    reads_features = any(visual or audio for visual, audio in predictor.model.features.values())
+    own, others = split_expert_weights(weights, recipe, others_exist=reads_features)
+    predictor.expert = make_expert(predictor.source, recipe, predictor.model.expert, own, predictor.device)
+    predictor.provenance[FEATURES + "the expert"] = predictor.expert.description
+    return others
 
 
 def _make_inputs(predictor: Predictor, task: str, plan: FeaturePlan) -> StoredInputs:

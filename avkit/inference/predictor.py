@@ -13,6 +13,7 @@ from avkit.errors import RunError
 from avkit.hub.run_files import save_run
 from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
+from avkit.inference.expert_inputs import ExpertInputs
 from avkit.inference.run_inputs import RunInputs
 from avkit.inference.run_notes import notes_of
 from avkit.inference.shown_steps import first_steps, picture_place
@@ -51,6 +52,8 @@ class Predictor:
         self.domains: dict[str, str] = {}
         #: What makes the stored features of tasks that read some.
         self.stored = RunInputs()
+        #: What makes the features of a large vision-language model, where the run reads some and a recipe is named.
+        self.expert: ExpertInputs | None = None
         #: Its files; None for a converted checkpoint.
         self.folder: RunFolder | None = None
         #: Sentences for every result, such as that classes have no names.
@@ -125,6 +128,8 @@ class Predictor:
             clip = self._read_shown(media, item, silent_ok)
         else:
             clip = read_clip(media, hop or 1.0, self.picture_size(media, hop or 1.0), silent_ok=silent_ok)
+        if self.expert is not None:
+            item = self.expert.add(item or _as_item(clip), self.expert.read(media))
         self.model.system.on_evaluation_start()
         result = self.predict_clip(clip, names, media, questions, item)
         result.notes = list(dict.fromkeys(notes + self.notes + notes_of(self.model, names, questions)))
@@ -152,6 +157,8 @@ class Predictor:
         stored = self.stored.of(names, hop)
         if stored is not None:
             _ = stored.extractor
+        if self.expert is not None:
+            _ = self.expert.extractor
 
     def _check_steps(self, tasks: Sequence[str], steps: int | None) -> None:
         if steps is None:
@@ -214,6 +221,16 @@ class Predictor:
         Yields:
             Seconds from the start of the video, pictures and sound, and what the model reads where that is not these.
         """
+        expert = None if self.expert is None else self.expert.read(media)
+        for start, clip, item in self._windows(media, tasks, hop, silent_ok, window):
+            if self.expert is not None and expert is not None:
+                item = self.expert.add(item or _as_item(clip), expert, start)
+            yield start, clip, item
+
+    def _windows(
+        self, media: Clip, tasks: Sequence[str], hop: float | None, silent_ok: bool, window: int
+    ) -> Iterator[tuple[float, DecodedClip, Item | None]]:
+        """Windows without the features of an expert."""
         stored = self.stored.of(tasks, hop)
         if stored is None:
             start = 0.0
@@ -250,8 +267,7 @@ class Predictor:
             questions: For tasks that answer questions.
             item: What the model reads where that is not pictures and sound alone.
         """
-        if item is None:
-            item = Item(_NAME, clip.steps * clip.hop, clip.hop, clip.frames, clip.waveform)
+        item = item or _as_item(clip)
         result = ClipResult(
             source=source.path if isinstance(source, Clip) else Path(source),
             duration=clip.duration or clip.steps * clip.hop,
@@ -289,3 +305,8 @@ class Predictor:
                 f"Run {self.source} writes the caption of every step anew: only SSUFormer can repeat one. Leave "
                 "caption_change_threshold out."
             )
+
+
+def _as_item(clip: DecodedClip) -> Item:
+    """Pictures and sound as the model reads them."""
+    return Item(_NAME, clip.steps * clip.hop, clip.hop, clip.frames, clip.waveform)
