@@ -4,7 +4,8 @@
 Each row is a recipe `ssuformer/...` after `ssuformer/scenes`, trained with several seeds at a size for a CPU. What the
 paper takes from large pretrained models is stood in for, and every row that uses it uses the same:
 
-- encoders of pictures and sound, and the frozen CLIP: small encoders that were trained on scenes, which come with avkit;
+- encoders of pictures and sound, and the frozen CLIP: small encoders that were trained on scenes and come
+  with avkit;
 - the vision-language expert: for each step, random vectors of class, colour and place of all that is in view, summed,
   with noise. Like a large vision-language model it knows what is seen and where, and hears nothing.
 

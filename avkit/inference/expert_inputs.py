@@ -105,8 +105,8 @@ def make_expert(run: str, recipe: str, width: int | None, weights: str | None, d
     made = stream_width(streams[0])
     if made != width:
         raise DataError(
-            f"{run} was trained with an expert's features of width {width}; recipe {recipe} makes {made}. Name the recipe "
-            "that its features were made by."
+            f"{run} was trained with an expert's features of width {width}; recipe {recipe} makes {made}. Name "
+            "the recipe that its features were made by."
         )
     return ExpertInputs(streams[0], device)
 

@@ -72,11 +72,9 @@ class ExpertRouter(nn.Module):
         it out, and what has no weight never learns. An expert that says nothing disturbs nobody, whatever its weight,
         and learns to say what helps.
         """
-        nn.init.zeros_(self.attention.out.weight)
-        nn.init.zeros_(self.attention.out.bias)
-        last = self.router[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for part in (self.attention.out, self.router[-1]):
+            for parameter in part.parameters():
+                nn.init.zeros_(parameter)
 
     def select(self, tokens: Tokens, rows: Tensor) -> ExpertFeatures:
         """The batch's features for the steps `rows`, bool (B T,); one unknown feature where the batch has none."""

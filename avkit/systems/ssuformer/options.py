@@ -116,8 +116,8 @@ class AnsweringOptions:
             )
         if self.rcc and self.reads_text and self.caption_encoder is None:
             raise ValueError(
-                f"{self.group}.rcc_text {self.rcc_text!r} needs the text encoder that belongs to {self.group}.region, and "
-                f"{self.region!r} has none. Choose a region of {', '.join(self.paired_regions())}, set "
+                f"{self.group}.rcc_text {self.rcc_text!r} needs the text encoder that belongs to {self.group}.region, "
+                f"and {self.region!r} has none. Choose a region of {', '.join(self.paired_regions())}, set "
                 f"{self.group}.rcc_text to 'states', or {self.group}.rcc to false."
             )
 

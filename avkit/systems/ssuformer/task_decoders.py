@@ -159,8 +159,8 @@ def make_caption_encoder(options: AnsweringOptions, words: Sequence[str]) -> Sof
     encoder = build_text_encoder(name, options.region_weights, words)
     if not isinstance(encoder, SoftTextEncoder):
         raise ValueError(
-            f"{options.group}.rcc reads predicted captions by the text encoder {name!r}, which takes no embedded words. "
-            f"Choose a {options.group}.region of {', '.join(options.paired_regions())}."
+            f"{options.group}.rcc reads predicted captions by the text encoder {name!r}, which takes no embedded "
+            f"words. Choose a {options.group}.region of {', '.join(options.paired_regions())}."
         )
     return encoder
 
