@@ -103,7 +103,7 @@ SYSTEMS = [
     ("pstp", "avqa", {"width": 16, "segments": 5, "topm": 4}, ("visual", "audio", "text")),
     ("avsegformer", "avs", {"width": 32, "layers": 1, "audio_layers": 1, "queries": 4}, ("audio",)),
     ("tpavi", "avs", {"width": 16}, ("audio",)),
-    ("ssuformer", "ra_ssu", {"width": 32}, ("audio", "region")),
+    ("ssuformer", "ra_ssu", {"width": 32, "rcc": False}, ("audio", "region")),
 ]
 
 

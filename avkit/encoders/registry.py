@@ -11,8 +11,8 @@ import torch
 
 from avkit.encoders.base import AudioEncoder, TextEncoder, VideoEncoder, VisualEncoder, WindowEncoder
 from avkit.encoders.table import ENCODERS as ENCODERS
+from avkit.encoders.table import SCENES, Kind, find_entry
 from avkit.encoders.table import EncoderEntry as EncoderEntry
-from avkit.encoders.table import Kind, find_entry
 from avkit.errors import AvkitError
 from avkit.licences import check_licence, find_licence
 from avkit.outside import building, import_part, is_outside
@@ -141,7 +141,7 @@ def _import_class(kind: Kind, name: str, entry: EncoderEntry) -> Any:
 
 def _own_file(kind: Kind, name: str, pretrained: str) -> Path:
     """The weight file of an encoder that is trained from scratch: a user's, or the one that comes with avkit."""
-    from avkit.encoders.small_weights import SCENE_FILES, SCENES, scene_weights
+    from avkit.encoders.small_weights import SCENE_FILES, scene_weights
 
     have_weights = (kind, name) in SCENE_FILES
     if have_weights and pretrained == SCENES:

@@ -14,8 +14,6 @@ from avkit.reading.tensors import read_tensors
 from avkit.reading.text import parse_json
 from avkit.text.tokenizer import UNKNOWN
 
-#: Value of `pretrained` that stands for the weights that come with avkit.
-SCENES = "scenes"
 #: Encoders of which there are such weights, by kind and name, with the name of the file.
 SCENE_FILES = {
     ("visual", "small"): "visual",

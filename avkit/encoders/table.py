@@ -67,6 +67,8 @@ def _pe_av(class_name: str) -> EncoderEntry:
     return EncoderEntry(f"avkit.encoders.pe_av:{class_name}")  # its pictures are seen by a network of timm
 
 
+#: Value of weights that stands for those of small encoders that come with avkit.
+SCENES = "scenes"
 #: All encoders by kind and name.
 ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
     "visual": {

@@ -22,7 +22,6 @@ class SSUFormerHeadOptions(AnsweringOptions):
     """
 
     region: str = "pooled"
-    region_weights: str | None = None
     rcc: bool = False
 
 

@@ -4,13 +4,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from avkit.encoders.table import ENCODERS
+from avkit.encoders.table import ENCODERS, SCENES
 from avkit.errors import unknown_name
 
 #: Value of `region` for the model's own features.
 POOLED = "pooled"
+#: The image encoder of regions that is always trained before: with random weights it says nothing.
+_SMALL = "small_embedding"
 #: Text encoders whose vectors lie in the space of an image encoder of another name.
-_TEXT_OF = {"small_embedding": "small_sentence"}
+_TEXT_OF = {_SMALL: "small_sentence"}
 #: Accepted values of options that are a choice.
 _CHOICES = {
     "text_loss": ("focal", "ce"),
@@ -49,7 +51,7 @@ class AnsweringOptions:
         region: Image encoder of masked regions, a name of `list_encoders("visual")`, which is frozen; or `pooled` for
             means of the model's own features under the mask.
         region_weights: Weights of that encoder and of the text encoder that belongs to it: empty, `hub`, a tag, or a
-            path (of the image encoder); `scenes` for those of `small_embedding` that come with avkit.
+            path. Empty stands for random ones, but for those that come with avkit where `region` is `small_embedding`.
         mcm: Mask Collaboration Module: captions read the embedding of the masked region.
         mcm_teacher: Epochs at the beginning in which that region is the true mask's.
         rcc: Regional Consistency Constraint: the embeddings of a masked region and of its caption are drawn together.
@@ -86,8 +88,8 @@ class AnsweringOptions:
     balance: str = "fixed"
     mask_weight: float = 0.25
     min_weight: float = 0.05
-    region: str = "small_embedding"
-    region_weights: str | None = "scenes"
+    region: str = _SMALL
+    region_weights: str | None = None
     mcm: bool = True
     mcm_teacher: int = 0
     rcc: bool = True
@@ -120,6 +122,13 @@ class AnsweringOptions:
                 f"and {self.region!r} has none. Choose a region of {', '.join(self.paired_regions())}, set "
                 f"{self.group}.rcc_text to 'states', or {self.group}.rcc to false."
             )
+
+    @property
+    def frozen_weights(self) -> str | None:
+        """Where the weights of the encoders of regions and captions come from."""
+        if self.region == _SMALL and self.region_weights is None:
+            return SCENES
+        return self.region_weights
 
     @property
     def reads_text(self) -> bool:

@@ -145,7 +145,7 @@ def make_regions(options: AnsweringOptions, inputs: HeadInputs) -> RegionEmbeddi
     """The embedding of masked regions: a frozen image encoder, or the model's own features."""
     if options.region == POOLED:
         return PooledRegions(inputs)
-    return ImageRegions(build_visual_encoder(options.region, options.region_weights), options.group)
+    return ImageRegions(build_visual_encoder(options.region, options.frozen_weights), options.group)
 
 
 def make_caption_encoder(options: AnsweringOptions, words: Sequence[str]) -> SoftTextEncoder:
@@ -156,7 +156,7 @@ def make_caption_encoder(options: AnsweringOptions, words: Sequence[str]) -> Sof
     """
     name = options.caption_encoder
     assert name is not None  # the options have been checked
-    encoder = build_text_encoder(name, options.region_weights, words)
+    encoder = build_text_encoder(name, options.frozen_weights, words)
     if not isinstance(encoder, SoftTextEncoder):
         raise ValueError(
             f"{options.group}.rcc reads predicted captions by the text encoder {name!r}, which takes no embedded "
