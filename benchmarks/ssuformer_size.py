@@ -64,14 +64,15 @@ def count(model: AVModel) -> None:
         "integration": system.integration,
         "mask decoder": system.decoders.segmentation,
         "text decoder": description.decoder,
-        "CLIP ViT-B/32, pictures": description.region_encoder,
+        "CLIP ViT-B/32, pictures": description.regions,
         "router of experts": description.router,
+        "CLIP ViT-B/32, predicted captions, for training alone": description.captions,
     }
-    total = sum(p.numel() for p in model.parameters())
+    total = sum(p.numel() for part in system.modules_of("ra_ssu") for p in part.parameters())
     for name, part in parts.items():
-        print(f"{name:26} {sum(p.numel() for p in part.parameters()) / 1e6:8.2f} M")
+        print(f"{name:54} {sum(p.numel() for p in part.parameters()) / 1e6:8.2f} M")
     ratio = total / PAPER["parameters"]
-    print(f"{'all':26} {total / 1e6:8.2f} M, {ratio:.4f} of the paper's {PAPER['parameters'] / 1e6:.2f} M")
+    print(f"{'all of an answer':54} {total / 1e6:8.2f} M, {ratio:.4f} of the paper's {PAPER['parameters'] / 1e6:.2f} M")
 
 
 def loss_of(model: AVModel, given: Batch) -> torch.Tensor:

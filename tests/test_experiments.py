@@ -141,7 +141,8 @@ def test_an_experiment_is_built_at_official_size(experiment, pieces):
         if "pip install" in str(error):
             pytest.skip(f"an encoder is not installed: {error}")
         raise
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    answering = {id(part): part for name in model.tasks for part in model.system.modules_of(name)}
+    parameters = sum(parameter.numel() for part in answering.values() for parameter in part.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert trained > 0
     if experiment.parameters_m is not None:
