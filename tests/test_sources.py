@@ -148,7 +148,7 @@ def test_sources_are_read_only_where_they_are_asked_for(root):
     ("change", "message"),
     [
         ({"sources": [SOURCES[0], SOURCES[0]]}, r"'sources\[1\].source': 1 is there twice"),
-        ({"sources": []}, "sources"),
+        ({"sources": []}, "2 is no pixel value"),
         ({"sources": [{"source": 0, "label": "dog"}]}, r"sources\[0\].source"),
         ({"sources": SOURCES[:1]}, "2 is none of 'sources', which are 1"),
         (
@@ -165,6 +165,16 @@ def test_sources_are_read_only_where_they_are_asked_for(root):
 def test_sources_that_contradict_themselves_are_refused(root, change, message):
     with pytest.raises(DataError, match=message):
         manifest(root, {**LINE, **change})
+
+
+def test_a_clip_in_which_nothing_sounds_has_an_empty_list_of_sources(root):
+    line = {**LINE, "sources": [], "captions": "it is quiet"}
+    draw(root / "empty.png")
+    targets = manifest(root, {**line, "masks": [{"step": 0, "file": "empty.png"}]}).item(0).targets
+    assert targets["source_mask"].shape == (3, 0, SIDE, SIDE)
+    assert targets["class_mask"].max() == 0
+    with pytest.raises(DataError, match="have the value 1, and the sources of the clip are none"):
+        manifest(root, {**line, "masks": [{"step": 0, "file": "both.png"}]}).item(0)
 
 
 def test_masks_that_contradict_sources_are_found_by_the_check(root, capsys):

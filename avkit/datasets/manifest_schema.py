@@ -120,9 +120,8 @@ SCHEMA: dict[str, Any] = _object(
     end=_key("number", "second of the media file at which the clip ends", minimum=0),
     sources=_key(
         "array",
-        "sources by their pixel values, for masks without 'classes' or 'foreground'",
+        "sources by their pixel values, for masks without 'classes' or 'foreground'; empty where masks show none",
         items=_SOURCE,
-        minItems=1,
     ),
     masks=_key("array", "masks of what sounds; steps without one count as not annotated", items=_MASK, minItems=1),
     captions={

@@ -194,7 +194,7 @@ class TargetBuilder:
                 f"{len(self.class_indices)} classes do not fit into 'class_mask', which takes {_MAX_CLASSES}. Use "
                 "fewer names.",
             )
-        if names:
+        if record.classes is not None:
             _check_values(values, names, annotation, field)
         values = resize_nearest(values, self.image_size)
         classes = np.zeros(values.shape, np.uint8)
@@ -202,7 +202,7 @@ class TargetBuilder:
             name = names.get(value)
             if name is not None:
                 classes[values == value] = self._class_index(name, annotation, f"masks[{k}].classes") + 1
-        mask = classes > 0 if names else _foreground(values, record)
+        mask = classes > 0 if record.classes is not None else _foreground(values, record)
         return MaskPixels(mask.astype(np.uint8), classes, values)
 
     def _class_index(self, name: str, annotation: Annotation, field: str) -> int:

@@ -51,12 +51,11 @@ def _line(labels: ClipLabels, name: str, prefix: str, out: Path, options: Export
     split = options.split or labels.clip.split
     if split:
         line["split"] = split
-    classes = {str(entry.number): entry.name for entry in labels.objects}
     masks = []
     for step in labels.known_steps():
-        file = mask_name(prefix, name, step)
-        masks.append({"time": seconds(step + 0.5, labels.hop), "file": file, "classes": classes})
+        masks.append({"time": seconds(step + 0.5, labels.hop), "file": mask_name(prefix, name, step)})
     if masks:
+        line["sources"] = [{"source": entry.number, "label": entry.name} for entry in labels.objects]
         line["masks"] = masks
     captions = _captions(labels)
     if captions:
