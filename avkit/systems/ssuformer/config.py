@@ -76,7 +76,16 @@ class SSUFormerConfig(AnsweringOptions, SystemConfig):
                 )
         if self.mohe and self.answers == "masks":
             raise ValueError("system.mohe mixes experts of captions, and there are none. Set system.mohe to false.")
+        if self.sources > 1 and self.answers == "captions":
+            raise ValueError(
+                f"system.sources is {self.sources}, and system.answers 'captions' makes no masks. Set answers to both."
+            )
         super().__post_init__()
+
+    @property
+    def writes_captions(self) -> bool:
+        """Whether captions are asked for."""
+        return self.answers != "masks"
 
     def build(self, context: RunContext) -> "SSUFormerSystem":
         """The system for a run's data."""

@@ -94,7 +94,7 @@ class UnderstandingCriterion(nn.Module):
         self.weight = AdaptiveWeight(options.mask_weight, options.balance == "learned", options.min_weight)
 
     def forward(self, output: UnderstandingOutput, batch: Batch) -> Losses:
-        """The total `loss`, and `mask`, `words` and `consistency` where there are any.
+        """The total `loss`, and `mask`, `words`, `consistency` and `sources` where there are any.
 
         Not part of the total, but worth watching: `mask_weight` where it is learned, and `expert_share`, the mean
         weight of the vision-language model where it has features.
@@ -117,6 +117,9 @@ class UnderstandingCriterion(nn.Module):
             distance = region_consistency(output.taught.regions, output.taught.captions)
             parts["consistency"] = mean_of(distance.sum(), len(distance))
             total = total + self.options.rcc_weight * parts["consistency"]
+        if output.slot_targets is not None:
+            parts["sources"] = output.slot_targets.loss()
+            total = total + self.options.source_weight * parts["sources"]
         return {"loss": total, **parts, **self.watched(output)}
 
     def mask_loss(self, logits: Tensor, batch: Batch) -> Tensor:

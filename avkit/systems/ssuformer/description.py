@@ -2,22 +2,23 @@
 """Sound region description: a caption per step from picture, sound and masked region."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
 from avkit.encoders.base import SoftTextEncoder
 from avkit.heads.base import HeadInputs
-from avkit.nn.captions import WrittenCaptions, written_captions
+from avkit.nn.captions import written_captions
 from avkit.nn.mask_losses import known_steps
 from avkit.systems.ssuformer.caption_changes import changed_steps
-from avkit.systems.ssuformer.caption_context import CaptionContext, CaptionContextEncoder
+from avkit.systems.ssuformer.caption_context import CaptionContextEncoder
+from avkit.systems.ssuformer.caption_rows import CaptionRows, join_rows
 from avkit.systems.ssuformer.caption_tokenizer import CaptionTokenizer
 from avkit.systems.ssuformer.collaboration import CaptionProjection, MaskCollaboration, PredictedCaptions
 from avkit.systems.ssuformer.experts import ExpertFeatures, ExpertRouter
 from avkit.systems.ssuformer.options import AnsweringOptions
-from avkit.systems.ssuformer.output import ExpertShare, GeneratedCaptions, TaughtCaptions
+from avkit.systems.ssuformer.output import ExpertShare, GeneratedCaptions, GeneratedSources, TaughtCaptions
 from avkit.systems.ssuformer.regions import RegionEmbedding
+from avkit.systems.ssuformer.slots import SlotRegions, with_true_masks
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 
 
@@ -65,54 +66,94 @@ class RegionDescription(nn.Module):
             self.projection = CaptionProjection(width, regions.width)
         if regions is not None and options.mcm:
             self.collaboration = MaskCollaboration(regions.width, width)
+        #: Marks the region of one source among several.
+        self.of_source: nn.Parameter | None = None
+        if options.sources > 1:
+            self.of_source = nn.Parameter(torch.randn(width) * 0.02)
 
-    def teach(self, tokens: Tokens, masks: Tensor | None, batch: Batch, *, true_masks: bool) -> TaughtCaptions:
-        """Logits of the batch's captions.
+    def teach(
+        self,
+        tokens: Tokens,
+        masks: Tensor | None,
+        batch: Batch,
+        *,
+        true_masks: bool,
+        slots: SlotRegions | None = None,
+    ) -> TaughtCaptions:
+        """Logits of the batch's captions, and behind them of those of single sources.
 
         Args:
             tokens: Tokens of the batch.
             masks: Mask logits (B, T, 1, H, W), or None.
             batch: The batch, with captions.
             true_masks: Let captions read the regions of the true masks, where these are annotated.
+            slots: Where each source is, where sources are kept apart.
         """
         written = written_captions(batch)
-        pieces = self.tokenizer.encode(written.texts).to(batch.valid.device)
-        rows = written.steps.flatten()
+        texts = list(written.texts)
         cover = None if masks is None else masks[:, :, 0].sigmoid()
         if cover is not None and true_masks:
-            cover = _with_true_masks(cover, batch)
-        region_tokens, regions = self._embed_regions(tokens, cover, rows)
-        context = self.context(tokens, rows, region_tokens)
+            cover = with_true_masks(cover, batch.targets["mask"], known_steps(batch))
+        parts = [self._rows(tokens, cover, written.steps.flatten())]
+        if slots is not None:
+            for slot in range(slots.masks.shape[2]):
+                of_source = slots.written(slot, batch)
+                shown = slots.shown(slot, batch, true=true_masks)
+                parts.append(self._rows(tokens, shown, of_source.steps.flatten(), of_source=True))
+                texts += of_source.texts
+        rows = join_rows(parts)
+        pieces = self.tokenizer.encode(texts).to(batch.valid.device)
         inputs = pieces[:, :-1]
-        states = self.decoder(context.memory, inputs, context.topic)
+        states = self.decoder(rows.context.memory, inputs, rows.context.topic)
         valid = inputs != self.decoder.pad
-        mixed, expert = self._mix_expert(states, valid, context, tokens, rows)
+        mixed, expert = self._mix_expert(states, valid, rows)
         output = TaughtCaptions(self.decoder.logits(mixed), pieces, expert=expert)
-        if self.options.rcc and regions is not None and len(regions):
-            output.regions = regions
-            output.captions = self._embed_captions(output, states, written)
+        if self.options.rcc and rows.regions is not None and len(rows.regions):
+            output.regions = rows.regions
+            output.captions = self._embed_captions(output, states, texts)
         return output
 
     def generate(self, tokens: Tokens, masks: Tensor | None, threshold: float) -> GeneratedCaptions:
         """Captions of all valid steps; those whose source changed by less than `threshold` repeat the one before."""
-        rows = tokens.valid.flatten()
+        valid = tokens.valid.flatten()
         cover = None if masks is None else masks[:, :, 0].sigmoid()
-        region_tokens, regions = self._embed_regions(tokens, cover, rows)
-        context = self.context(tokens, rows, region_tokens)
-        new = changed_steps(tokens, masks, regions, threshold) if threshold else tokens.valid
-        chosen = new.flatten()[rows]
+        rows = self._rows(tokens, cover, valid)
+        new = changed_steps(tokens, masks, rows.regions, threshold) if threshold else tokens.valid
+        chosen = new.flatten()[valid]
         repeated = chosen.cumsum(0) - 1  # the generated caption that each valid step has
-        context = context.rows(chosen)
-        if self.router is None:
-            pieces = self._write(context)
-            return GeneratedCaptions(_scatter_rows(pieces[repeated], rows, self.decoder.pad), new)
-        expert = self.router.select(tokens, rows)
-        mixing = ExpertMixing(self.router, context.frame, expert.rows(chosen))
-        pieces = self._write(context, mixing)
-        shares = _scatter_rows(mixing.first_share[repeated], rows).view(new.shape)
-        available = _scatter_rows(expert.any_available, rows).view(new.shape)
-        pieces = _scatter_rows(pieces[repeated], rows, self.decoder.pad)
+        pieces, shares = self._write(rows.chosen(chosen))
+        pieces = _scatter_rows(pieces[repeated], valid, self.decoder.pad)
+        if rows.expert is None or shares is None:
+            return GeneratedCaptions(pieces, new)
+        shares = _scatter_rows(shares[repeated], valid).view(new.shape)
+        available = _scatter_rows(rows.expert.any_available, valid).view(new.shape)
         return GeneratedCaptions(pieces, new, ExpertShare(shares, available))
+
+    def generate_sources(self, tokens: Tokens, masks: Tensor, new: Tensor) -> GeneratedSources:
+        """Captions of each source in the steps in which it has a mask.
+
+        Args:
+            tokens: Tokens of the batch.
+            masks: Probabilities of the mask of each source, (B, T, K, H, W).
+            new: Steps whose caption is not that of the step before, bool (B, T). In the others a source has the caption
+                of before too, if it had a mask there.
+        """
+        present = (masks > 0.5).flatten(3).any(3) & tokens.valid[..., None]
+        before = torch.cat([torch.zeros_like(present[:, :1]), present[:, :-1]], 1)
+        written = (present & (new[..., None] | ~before)).permute(2, 0, 1)
+        parts = []
+        for slot, steps in enumerate(written):
+            parts.append(self._rows(tokens, masks[:, :, slot], steps.flatten(), of_source=True))
+        pieces, _ = self._write(join_rows(parts))
+        return GeneratedSources(pieces, written, present.permute(2, 0, 1))
+
+    def _rows(self, tokens: Tokens, cover: Tensor | None, rows: Tensor, *, of_source: bool = False) -> CaptionRows:
+        """What captions of the steps `rows` are written from; masks (B, T, h, w) are of all that sounds or a source."""
+        region_tokens, regions = self._embed_regions(tokens, cover, rows)
+        if of_source and region_tokens is not None and self.of_source is not None:
+            region_tokens = region_tokens + self.of_source
+        expert = None if self.router is None else self.router.select(tokens, rows)
+        return CaptionRows(self.context(tokens, rows, region_tokens), regions, expert)
 
     def _embed_regions(self, tokens: Tokens, cover: Tensor | None, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Region tokens (N, 1, E) and embeddings (N, C) of masks (B, T, h, w) in the steps `rows`, if they are used."""
@@ -124,7 +165,7 @@ class RegionDescription(nn.Module):
         region_tokens = None if self.collaboration is None else self.collaboration(regions)
         return region_tokens, regions
 
-    def _embed_captions(self, taught: TaughtCaptions, states: Tensor, written: WrittenCaptions) -> Tensor:
+    def _embed_captions(self, taught: TaughtCaptions, states: Tensor, texts: list[str]) -> Tensor:
         """Captions in the space of region embeddings, (N, C)."""
         if self.captions is None:
             assert self.projection is not None
@@ -132,28 +173,31 @@ class RegionDescription(nn.Module):
             return projected
         if self.options.rcc_text == "reference":
             with torch.no_grad():
-                return self.captions.encoder(written.texts).pooled
+                return self.captions.encoder(texts).pooled
         special = torch.tensor([self.decoder.pad, self.decoder.end], device=states.device)
         lengths = torch.isin(taught.pieces[:, 1:], special, invert=True).sum(1)
         predicted: Tensor = self.captions(taught.logits, lengths)
         return predicted
 
-    def _mix_expert(
-        self, states: Tensor, valid: Tensor, context: CaptionContext, tokens: Tokens, rows: Tensor
-    ) -> tuple[Tensor, ExpertShare | None]:
+    def _mix_expert(self, states: Tensor, valid: Tensor, rows: CaptionRows) -> tuple[Tensor, ExpertShare | None]:
         """States with the expert's part, and its share, where there is a router."""
-        if self.router is None:
+        if self.router is None or rows.expert is None:
             return states, None
-        expert = self.router.select(tokens, rows)
-        mixed, weights = self.router(states, context.frame, expert)
+        mixed, weights = self.router(states, rows.context.frame, rows.expert)
         share = (weights * valid).sum(1) / valid.sum(1).clamp(min=1)
-        return mixed, ExpertShare(share, expert.any_available)
+        return mixed, ExpertShare(share, rows.expert.any_available)
 
-    def _write(self, context: CaptionContext, mixing: "ExpertMixing | None" = None) -> Tensor:
+    def _write(self, rows: CaptionRows) -> tuple[Tensor, Tensor | None]:
+        """Pieces of the captions (N, L), and with a router the expert's share in the first word of each (N,)."""
         options = self.options
-        return self.decoder.generate(
+        context = rows.context
+        mixing: ExpertMixing | None = None
+        if self.router is not None and rows.expert is not None:
+            mixing = ExpertMixing(self.router, context.frame, rows.expert)
+        pieces = self.decoder.generate(
             context.memory, options.max_pieces, options.beams, transform=mixing, topic=context.topic
         )
+        return pieces, None if mixing is None else mixing.first_share
 
 
 class ExpertMixing:
@@ -183,13 +227,6 @@ class ExpertMixing:
             self.first_share = weights[::beams, 0]  # all beams begin alike
             self._started = True
         return mixed
-
-
-def _with_true_masks(cover: Tensor, batch: Batch) -> Tensor:
-    """Masks (B, T, h, w) in [0, 1], with the true ones where these are annotated."""
-    true = batch.targets["mask"].float().masked_fill(~known_steps(batch)[..., None, None], torch.nan)
-    true = F.interpolate(true, cover.shape[-2:], mode="nearest-exact")
-    return torch.where(true.isnan(), cover, true)
 
 
 def _scatter_rows(values: Tensor, rows: Tensor, fill: int = 0) -> Tensor:

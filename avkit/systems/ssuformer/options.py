@@ -7,6 +7,8 @@ from typing import ClassVar
 from avkit.encoders.table import ENCODERS, SCENES
 from avkit.errors import unknown_name
 
+#: Most sources that can be kept apart; their order is found by trying all.
+MAX_SOURCES = 4
 #: Value of `region` for the model's own features.
 POOLED = "pooled"
 #: The image encoder of regions that is always trained before: with random weights it says nothing.
@@ -64,6 +66,8 @@ class AnsweringOptions:
         beams: Beams of the search for a caption; 1 is greedy.
         max_pieces: Longest generated caption in word pieces.
         caption_change_threshold: Repeat a caption while its source has changed by less than this; 0 generates all.
+        sources: Sources of a clip that are kept apart, each with a mask and a sentence of its own, up to 4; 1 for none.
+        source_weight: Weight of the loss by which pixels are dealt out to sources.
     """
 
     #: Name of the group of these options on the command line, for messages.
@@ -100,6 +104,8 @@ class AnsweringOptions:
     beams: int = 1
     max_pieces: int = 40
     caption_change_threshold: float = 0.0
+    sources: int = 1
+    source_weight: float = 0.25
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -112,6 +118,13 @@ class AnsweringOptions:
         for name, accepted in _CHOICES.items():
             if vars(self)[name] not in accepted:
                 raise unknown_name(f"{self.group}.{name}", vars(self)[name], accepted)
+        if not 1 <= self.sources <= MAX_SOURCES:
+            raise ValueError(f"{self.group}.sources is {self.sources}; give 1 to {MAX_SOURCES}.")
+        if self.sources > 1 and self.writes_captions and not self.mcm:
+            raise ValueError(
+                f"{self.group}.sources is {self.sources}, and a sentence about one source reads its masked region. Set "
+                f"{self.group}.mcm to true, or sources to 1."
+            )
         if self.max_pieces >= self.positions:
             raise ValueError(
                 f"{self.group}.max_pieces is {self.max_pieces}; {self.positions} positions leave room for fewer."
@@ -148,6 +161,11 @@ class AnsweringOptions:
         """Names of image encoders that have a text encoder of the same space."""
         both = ENCODERS["visual"].keys() & ENCODERS["text"].keys() - {"small"}
         return sorted({*_TEXT_OF, *both})
+
+    @property
+    def writes_captions(self) -> bool:
+        """Whether captions are asked for."""
+        return True
 
     @property
     def reads_regions(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from avkit.batch import exportable
+from avkit.systems.ssuformer.slots import SlotTargets
 
 
 @exportable
@@ -60,6 +61,22 @@ class GeneratedCaptions:
 
 @exportable
 @dataclass
+class GeneratedSources:
+    """Captions of single sources.
+
+    Attributes:
+        pieces: int64 (N, L), of the N sources and steps in `written`, in its order.
+        written: bool (K, B, T), where a caption was generated.
+        present: bool (K, B, T), where a source has a mask; without a new caption it has that of the step before.
+    """
+
+    pieces: Tensor
+    written: Tensor
+    present: Tensor
+
+
+@exportable
+@dataclass
 class UnderstandingOutput:
     """Masks and captions.
 
@@ -67,8 +84,14 @@ class UnderstandingOutput:
         masks: Logits (B, T, 1, H, W); None where only captions are asked for.
         taught: Logits of true captions, in training.
         generated: Generated captions, outside of training.
+        slots: Logits of the source that each pixel belongs to, (B, T, K, h, w); None where they are not kept apart.
+        slot_targets: What each slot is to be, in training.
+        generated_sources: Generated captions of each source, outside of training.
     """
 
     masks: Tensor | None = None
     taught: TaughtCaptions | None = None
     generated: GeneratedCaptions | None = None
+    slots: Tensor | None = None
+    slot_targets: SlotTargets | None = None
+    generated_sources: GeneratedSources | None = None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.heads.base import HeadInputs
-from avkit.nn.query_mask import QueryMaskDecoder
+from avkit.nn.query_mask import QueryMaskDecoder, QueryMasks
 from avkit.systems.ssuformer.options import AnsweringOptions
 
 
@@ -28,11 +28,15 @@ class SourceSegmentation(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Logits (B, T, 1, H, W)."""
+        return self.decode(tokens).logits.unflatten(0, tokens.valid.shape)
+
+    def decode(self, tokens: Tokens) -> QueryMasks:
+        """All that the mask decoder makes of the B T steps."""
         coarsest = rearrange(tokens.patches, "b t (h w) d -> (b t) d h w", h=tokens.grid[0])
         maps = [level.flatten(0, 1) for level in tokens.pyramid]
         audio = self.audio_in(rearrange(tokens.audio, "b t d -> (b t) 1 d"))
-        logits: Tensor = self.decoder([*maps, coarsest], audio).logits
-        return logits.unflatten(0, tokens.valid.shape)
+        masks: QueryMasks = self.decoder([*maps, coarsest], audio)
+        return masks
 
 
 def make_mask_decoder(options: AnsweringOptions, inputs: HeadInputs) -> QueryMaskDecoder:

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avkit.batch import Batch, Losses, Prediction, Tokens
 from avkit.encoders import build_text_encoder, build_visual_encoder
@@ -17,9 +17,10 @@ from avkit.systems.ssuformer.criterion import UnderstandingCriterion
 from avkit.systems.ssuformer.description import RegionDescription
 from avkit.systems.ssuformer.experts import ExpertUsage
 from avkit.systems.ssuformer.options import POOLED, AnsweringOptions
-from avkit.systems.ssuformer.output import UnderstandingOutput
+from avkit.systems.ssuformer.output import GeneratedSources, UnderstandingOutput
 from avkit.systems.ssuformer.regions import ImageRegions, PooledRegions, RegionEmbedding
 from avkit.systems.ssuformer.segmentation import SourceSegmentation, make_mask_decoder
+from avkit.systems.ssuformer.slots import SlotRegions, SourceSlots, match_slots, slot_masks
 from avkit.systems.ssuformer.text_decoder import TextDecoder
 
 
@@ -66,6 +67,9 @@ class TaskDecoders(nn.Module):
             self.description = RegionDescription(
                 options, inputs, self.tokenizer, text_decoder, regions, caption_encoder
             )
+        self.slots: SourceSlots | None = None
+        if masks and options.sources > 1:
+            self.slots = SourceSlots(options.mask_width, options.sources)
 
     def forward(self, tokens: Tokens, batch: Batch) -> UnderstandingOutput:
         """Masks, and logits of the batch's captions in training, generated captions else.
@@ -73,15 +77,35 @@ class TaskDecoders(nn.Module):
         A graph that is being traced has masks alone: how many captions are written is known only as they are.
         """
         output = UnderstandingOutput()
+        regions: SlotRegions | None = None
         if self.segmentation is not None:
-            output.masks = self.segmentation(tokens)
+            masks = self.segmentation.decode(tokens)
+            output.masks = masks.logits.unflatten(0, tokens.valid.shape)
+            if self.slots is not None and not torch.compiler.is_compiling():
+                regions = self._find_sources(output, masks.features, tokens, batch)
         if self.description is None or torch.compiler.is_compiling():
             return output
         if self.training and "caption" in batch.targets:
-            output.taught = self.description.teach(tokens, output.masks, batch, true_masks=self.shows_true_masks)
+            shown = self.shows_true_masks
+            output.taught = self.description.teach(tokens, output.masks, batch, true_masks=shown, slots=regions)
         else:
             output.generated = self.description.generate(tokens, output.masks, self.threshold)
+            if regions is not None:
+                new = output.generated.new
+                output.generated_sources = self.description.generate_sources(tokens, regions.masks, new)
         return output
+
+    def _find_sources(self, output: UnderstandingOutput, features: Tensor, tokens: Tokens, batch: Batch) -> SlotRegions:
+        """Deal the pixels that sound out to slots; in training each slot is given its true source."""
+        assert self.slots is not None
+        assert output.masks is not None
+        sounding = output.masks[:, :, 0].sigmoid() * tokens.valid[..., None, None]
+        output.slots = self.slots(features.unflatten(0, tokens.valid.shape), sounding)
+        regions = SlotRegions(slot_masks(output.masks, output.slots))
+        if self.training and "mask" in batch.targets:
+            output.slot_targets = match_slots(output.slots, batch)
+            regions.source = output.slot_targets.source
+        return regions
 
     @property
     def shows_true_masks(self) -> bool:
@@ -94,11 +118,16 @@ class TaskDecoders(nn.Module):
         return losses
 
     def predict(self, output: UnderstandingOutput, batch: Batch) -> Prediction:
-        """`mask`, `caption` and `caption_written`, as far as they are asked for."""
+        """`mask`, `caption` and `caption_written`, `source_mask` and `source_caption`, as far as they are asked for."""
         prediction = Prediction(batch.task, batch.id, {})
         if output.masks is not None:
-            logits = upsample(output.masks, image_size_of(batch, output.masks))[:, :, 0].float()
-            prediction.values["mask"] = logits.sigmoid()
+            logits = upsample(output.masks, image_size_of(batch, output.masks)).float()
+            prediction.values["mask"] = logits[:, :, 0].sigmoid()
+            if output.slots is not None:
+                prediction.values["source_mask"] = slot_masks(logits, output.slots.float())
+        if output.generated_sources is not None and self.tokenizer is not None:
+            texts = self.tokenizer.decode(output.generated_sources.pieces)
+            prediction.values["source_caption"] = _by_step(texts, output.generated_sources)
         if output.generated is not None and self.tokenizer is not None:
             texts = self.tokenizer.decode(output.generated.pieces)
             prediction.values["caption"] = group_by_clip(texts, batch)
@@ -127,6 +156,8 @@ class TaskDecoders(nn.Module):
             modules.append(self.segmentation)
         if self.description is not None:
             modules += [part for name, part in self.description.named_children() if name != "captions"]
+        if self.slots is not None:
+            modules.append(self.slots)
         return modules
 
     def region_encoder(self) -> VisualEncoder | None:
@@ -139,6 +170,18 @@ class TaskDecoders(nn.Module):
         """Repeat a caption while its source changes by less than `threshold`; returns whether there are captions."""
         self.threshold = threshold
         return self.description is not None
+
+
+def _by_step(texts: Sequence[str], sources: GeneratedSources) -> list[list[list[str]]]:
+    """The captions that were generated, as B lists of T lists of K; empty where a source has no mask."""
+    count, clips, steps = sources.written.shape
+    captions = [[[""] * count for _ in range(steps)] for _ in range(clips)]
+    remaining = iter(texts)
+    is_written = sources.written.tolist()
+    for slot, clip, step in sources.present.nonzero().tolist():
+        new = is_written[slot][clip][step]
+        captions[clip][step][slot] = next(remaining) if new else captions[clip][step - 1][slot]
+    return captions
 
 
 def make_regions(options: AnsweringOptions, inputs: HeadInputs) -> RegionEmbedding:
