@@ -93,6 +93,23 @@ def test_other_launchers_give_the_same_weights(pair, launcher, tmp_path, kind):
     assert len(list(tmp_path.glob("*/run.json"))) == 1
 
 
+def test_fsdp2_trains_as_copies_of_the_model_do(pair, launcher, tmp_path, capsys):
+    """Each process keeps half of the weights; files are whole, and are gone on from and tested as others are."""
+    run, _ = pair
+    spread = ("--trainer.strategy", "fsdp2", "--report", "false")
+    codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "run", *spread), tmp_path)
+    assert codes == [0, 0], logs
+    own = RunFolder(tmp_path / "run")
+    assert weights(own).keys() == weights(run).keys()
+    for name, tensor in weights(own).items():
+        torch.testing.assert_close(tensor, weights(run)[name], atol=1e-4, rtol=1e-4)
+    more = ("--trainer.max_epochs", "2", "--ckpt_path", "last")
+    codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "run", *spread, *more), tmp_path)
+    assert codes == [0, 0], logs
+    assert [row["step"] for row in read_history(own.history) if "task" in row] == [1, 2, 3, 4, 5, 6]
+    assert main(["test", str(own.path), "--trainer.enable_progress_bar", "false"]) == 0
+
+
 def test_a_run_goes_on_with_other_numbers_of_processes(pair, launcher, tmp_path):
     run, _ = pair
     more = ("--trainer.max_epochs", "2", "--model.system.dropout", "0", "--report", "false", "--ckpt_path", "last")
@@ -134,6 +151,8 @@ def test_a_strategy_that_needs_every_gradient_says_so(launcher, tmp_path):
         (["--trainer.num_nodes", "2"], "NODE_RANK, MASTER_ADDR, MASTER_PORT are not in the environment"),
         (["--trainer.strategy", "fsdp"], "trainer.strategy is 'fsdp', which needs a GPU"),
         (["--trainer.strategy", "deepspeed"], "needs the package deepspeed, and it is not installed"),
+        (["--trainer.strategy", "fsdp2", "--model.surgery", "true"], "--model.surgery true reads whole ones"),
+        (["--trainer.strategy", "fsdp2", "--model.balance", "uncertainty"], "balance uncertainty reads whole ones"),
         (["--trainer.strategy", "ddp_spawn"], "use --trainer.strategy ddp"),
         (["--trainer.strategy", "ddpp"], "invalid strategy name"),
     ],
@@ -157,14 +176,14 @@ def test_a_model_that_is_spread_over_devices_is_tested_by_a_command_of_its_own(t
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2", "deepspeed_stage_2"])
 def test_lightnings_strategies_train_and_are_tested_later(tmp_path, strategy):
     if strategy.startswith("deepspeed"):
         pytest.importorskip("deepspeed")
     options = ["--trainer.accelerator", "gpu", "--trainer.strategy", strategy, "--report", "false"]
     options += ["--trainer.gradient_clip_val", "null"]
     assert main(words(tmp_path, "x", *options, tasks="avs")) == 0
-    if strategy == "fsdp":
+    if strategy.startswith("fsdp"):
         assert main(["test", str(tmp_path / "x"), "--trainer.enable_progress_bar", "false"]) == 0
 
 

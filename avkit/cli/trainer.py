@@ -30,7 +30,7 @@ from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
 from avkit.cli.threads import leave_cores_to_workers
-from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
+from avkit.cli.trainer_options import FSDP2, check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
 from avkit.files import write_file
 from avkit.systems.encoder_weights import weights_facts
@@ -159,7 +159,8 @@ class AVCLI(LightningCLI):
         if self.training:
             own_schedule = self.config.optimizer is not None
             set_epochs(trainer, self.args, own_schedule=own_schedule)
-            check_trainer_options(trainer, report=self.config.report, surgery=self.config.model.surgery)
+            model = self.config.model
+            check_trainer_options(trainer, report=self.config.report, surgery=model.surgery, balance=model.balance)
         reason = no_gpu(str(trainer.accelerator))
         if reason is not None:
             raise ValueError(reason)
@@ -180,6 +181,10 @@ class AVCLI(LightningCLI):
             check_validations(given, self.datamodule.steps)
         all_batches = {"limit_train_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
         no_validation = given.limit_val_batches == 0 and not given.overfit_batches
+        if given.strategy == FSDP2:
+            from avkit.training.fsdp2 import register_fsdp2
+
+            register_fsdp2()
         trainer = super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
         if given.strategy == "auto" and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._ddp_kwargs["find_unused_parameters"] = True  # a step's gradients reach one task's head

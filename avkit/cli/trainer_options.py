@@ -22,8 +22,12 @@ _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
 }
 #: How strategies begin whose processes are copies of this one.
 _IN_PYTHON = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+#: The strategy of `avkit.training.fsdp2`.
+FSDP2 = "fsdp2"
 #: How strategies begin that have each device hold a part of the model.
-_SPREADING = ("deepspeed", "fsdp")
+_SPREADING = ("deepspeed", "fsdp", FSDP2)
+#: Of these, those that run on GPUs alone.
+_NEED_GPU = ("deepspeed", "fsdp")
 #: Precisions that were tried; weights stay at 32 bits.
 _PRECISIONS = (None, 32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed")
 #: Callbacks that contradict what avkit does, and what to use instead.
@@ -43,13 +47,14 @@ _LOGGER_PACKAGES = {
 _NEED_LOGGER = ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
 
 
-def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
+def check_trainer_options(trainer: Any, *, report: bool, surgery: bool, balance: str) -> None:
     """Refuse options of the trainer that avkit cannot give their meaning.
 
     Args:
         trainer: The parsed options, by name.
         report: Whether the run is tested after training.
         surgery: Whether gradients are projected, see `--model.surgery`.
+        balance: How tasks are weighted, see `--model.balance`.
 
     Raises:
         ValueError: With the option, its value, and what to use instead.
@@ -70,6 +75,12 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool) -> None:
         )
     _check_loggers(trainer)
     _check_callbacks(trainer)
+    if trainer.strategy == FSDP2 and (surgery or balance != "fixed"):
+        option = "surgery true" if surgery else f"balance {balance}"
+        raise ValueError(
+            f"trainer.strategy is {FSDP2!r}, which spreads gradients over processes, and --model.{option} reads whole "
+            "ones. Use --trainer.strategy auto."
+        )
     if surgery and trainer.accumulate_grad_batches > 1:
         raise ValueError("model.surgery works on single steps; set --trainer.accumulate_grad_batches 1.")
     if report and trainer.limit_test_batches == 0:
@@ -89,7 +100,7 @@ def _check_strategy(trainer: Any, *, report: bool) -> None:
         reason = "starts processes inside of Python, and avkit starts them as commands: use --trainer.strategy ddp"
     elif start == "deepspeed" and not find_spec("deepspeed"):
         reason = "needs the package deepspeed, and it is not installed. Leave it out for DistributedDataParallel"
-    elif start in _SPREADING and not has_gpu(str(trainer.accelerator)):
+    elif start in _NEED_GPU and not has_gpu(str(trainer.accelerator)):
         reason = "needs a GPU, and this run has none. Leave it out for DistributedDataParallel"
     elif start == "fsdp" and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
         reason = "cannot clip gradients by their norm: add --trainer.gradient_clip_val null"

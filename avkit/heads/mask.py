@@ -13,6 +13,7 @@ from avkit.batch import Batch, Losses, Prediction, Tokens
 from avkit.heads.base import Head, HeadInputs
 from avkit.nn.decoder_layer import DecoderLayer, mlp
 from avkit.nn.mask_losses import MaskOutput, image_size_of, mask_losses, upsample
+from avkit.nn.scalars import learned_number
 
 
 class PixelDecoder(nn.Module):
@@ -104,7 +105,7 @@ class MaskDecoder(nn.Module):
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "patches")})
         if classes:  # most pixels are background, so training starts from nearly empty masks
             nn.init.constant_(self.audio_bias.bias[1], 5.0)
-            self.rare = nn.Parameter(torch.tensor(-2.0))
+            self.rare = learned_number(self, "rare", -2.0)
         self.fold = nn.ModuleList(nn.Conv2d(4 * w, channels // 2, 1) for w in fine)
         self.combine = nn.Sequential(
             nn.Conv2d(queries + channels + len(fine) * (channels // 2), channels, 3, padding=1),

@@ -16,6 +16,7 @@ from avkit.heads.mentions import Mentions
 from avkit.heads.question import QuestionReader
 from avkit.nn.decoder_layer import mlp
 from avkit.nn.position import grid_code, time_code
+from avkit.nn.scalars import learned_number
 
 #: Cells along the side of a picture from which blocks of masks are read, at least.
 _CELLS = 32
@@ -83,7 +84,7 @@ class MemoryReader(nn.Module):
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in ("audio", "frame", "patches")})
         self.kind = nn.Parameter(torch.randn(4, width) * 0.5)
         self.rare = nn.Parameter(torch.full((2,), -2.0))  # most classes are absent from most steps
-        self.fit = nn.Parameter(torch.ones(()))
+        self.fit = learned_number(self, "fit", 1.0)
         self.mentions = Mentions(width, words) if words else None
         self.question = QuestionReader(width) if whole_clips else None
         self.opening = mlp(4 * width, 2 * width, width) if whole_clips else None

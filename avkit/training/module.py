@@ -116,6 +116,16 @@ class AVModel(ScoredModule):
         with building("system", type(config)):
             self.system = config.build(context)
         self._random_state: dict[str, torch.Tensor] | None = None
+        self._sharded = False
+
+    def configure_model(self) -> None:
+        """Spread the weights over processes, where the strategy asks for it."""
+        if self.device_mesh is None or self._sharded:
+            return
+        from avkit.training.fsdp2 import shard_system
+
+        shard_system(self.system, self.device_mesh["data_parallel"])
+        self._sharded = True
 
     def _all_words(self) -> list[str]:
         """The dataset's words and those of the prompts."""
