@@ -30,7 +30,7 @@ from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
 from avkit.cli.threads import leave_cores_to_workers
-from avkit.cli.trainer_options import FSDP2, check_trainer_options, check_validations, set_epochs
+from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
 from avkit.cli.trust import without_switches
 from avkit.files import write_file
 from avkit.systems.encoder_weights import weights_facts
@@ -38,6 +38,7 @@ from avkit.tasks import split_names
 from avkit.training.callbacks import AtomicCheckpointIO, training_callbacks
 from avkit.training.datamodule import AVDataModule
 from avkit.training.domain import domains_of
+from avkit.training.fsdp2 import FSDP2, register_fsdp2
 from avkit.training.lightning_signals import SignalConnector
 from avkit.training.limits import BatchLimits
 from avkit.training.module import AVModel
@@ -182,8 +183,6 @@ class AVCLI(LightningCLI):
         all_batches = {"limit_train_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
         no_validation = given.limit_val_batches == 0 and not given.overfit_batches
         if given.strategy == FSDP2:
-            from avkit.training.fsdp2 import register_fsdp2
-
             register_fsdp2()
         trainer = super().instantiate_trainer(**all_batches, limit_val_batches=0 if no_validation else None, **kwargs)
         if given.strategy == "auto" and isinstance(trainer.strategy, DDPStrategy):

@@ -7,6 +7,7 @@ from typing import Any
 
 from avkit.cli.given_options import last_value
 from avkit.cli.launched import has_gpu
+from avkit.training.fsdp2 import FSDP2
 
 #: Options that avkit does not take, with the values that change nothing and what to use instead.
 _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -22,8 +23,6 @@ _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
 }
 #: How strategies begin whose processes are copies of this one.
 _IN_PYTHON = ("ddp_spawn", "ddp_fork", "ddp_notebook")
-#: The strategy of `avkit.training.fsdp2`.
-FSDP2 = "fsdp2"
 #: How strategies begin that have each device hold a part of the model.
 _SPREADING = ("deepspeed", "fsdp", FSDP2)
 #: Of these, those that run on GPUs alone.

@@ -7,11 +7,12 @@ from typing import Any
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
 
-from avkit.cli.trainer_options import FSDP2
 from avkit.encoders.base import Encoder
 from avkit.systems.base import System
+
+#: Value of `--trainer.strategy`.
+FSDP2 = "fsdp2"
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -53,6 +54,8 @@ def shard_system(system: System, mesh: DeviceMesh) -> None:
     Raises:
         ValueError: If a weight has no dimension.
     """
+    from torch.distributed.fsdp import fully_shard
+
     scalars = [name for name, parameter in system.named_parameters() if not parameter.ndim]
     if scalars:
         raise ValueError(
