@@ -5,10 +5,8 @@ import warnings
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
-from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from avkit.encoders.base import Encoder
 from avkit.systems.base import System
 
 #: Value of `--trainer.strategy`.
@@ -63,17 +61,7 @@ def shard_system(system: System, mesh: DeviceMesh) -> None:
             f"{system.config.name} has none. Use --trainer.strategy auto."
         )
     warnings.filterwarnings("ignore", message=".*returned a view tensor")  # nothing is changed in place
-    for encoder in _encoders(system):
-        fully_shard(encoder, mesh=mesh)
+    for encoder in system.encoders():
+        if any(True for _ in encoder.parameters()):
+            fully_shard(encoder, mesh=mesh)
     fully_shard(system, mesh=mesh, reshard_after_forward=False)  # the loss reads weights after it
-
-
-def _encoders(system: System) -> list[nn.Module]:
-    """The encoders of a system that lie in no other, and have weights."""
-    found: list[nn.Module] = []
-    within: set[int] = set()
-    for module in system.modules():
-        if isinstance(module, Encoder) and id(module) not in within and any(True for _ in module.parameters()):
-            found.append(module)
-            within.update(id(part) for part in module.modules())
-    return found
