@@ -2,7 +2,7 @@
 """What `avkit fit --dry_run` says of memory and time beside what steps with whole batches take on a CPU.
 
 Memory is that of the process at its peak, with Python and libraries. Each measurement has a process of its own.
-With `--root DIR`, where `scenes_board.py` has exported scenes, systems on stored features and the others of the board
+With `--root DIR`, where the stores of `scenes_board.py` are, systems on stored features and the others of the board
 are measured too.
 
     python benchmarks/dry_run.py [--root DIR]
@@ -34,10 +34,10 @@ def trainings(root):
     rows = {name: words.split() for name, words in TRAININGS.items()}
     if root is None:
         return rows
-    for entry in scenes_board.entries(root):
+    for entry in scenes_board.entries():
         if entry.key in BOARD:
-            name = f"{entry.method}, {entry.row.task}, {entry.budget.batch} clips"
-            rows[name] = scenes_board.command(entry, Path("unused"), 0)[1:]
+            name = f"{entry.method}, {entry.task}, {entry.budget.batch} clips"
+            rows[name] = scenes_board.command(entry, root, Path("unused"), 0)[1:]
     return rows
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avkit extract DATASET --root R --recipe NAME`: features of videos, by pretrained encoders, in feature stores."""
+"""`avkit extract DATASET --root R --recipe NAME`: features of videos or of built-in scenes in feature stores."""
 
 import argparse
 import sys
@@ -25,11 +25,11 @@ def parser() -> argparse.ArgumentParser:
         description="Videos through networks into feature stores, one per stream. Start it again after a stop of any "
         "kind: what is done stays done.",
     )
-    p.add_argument("dataset", nargs="?", help="name of a dataset, or a folder of videos")
+    p.add_argument("dataset", nargs="?", help="name of a dataset, a folder of videos, or scenes, the built-in ones")
     p.add_argument("--root", type=Path, help="folder of the dataset")
     p.add_argument("--recipe", default="av_unified", help="name of a recipe, or a YAML file of yours")
     p.add_argument("--list", action="store_true", help="print the recipes")
-    p.add_argument("--out", type=Path, help="folder of the stores; ROOT/features by default")
+    p.add_argument("--out", type=Path, help="folder of the stores; ROOT/features by default, of scenes scenes_features")
     p.add_argument("--release", help="release of the annotations, which say what clips there are")
     p.add_argument("--weights", help="'none' for random weights, or stream=PATH,...; the recipe's by default")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
@@ -47,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--ray-gpus", type=float, metavar="X", help="GPUs for each of Ray's networks, such as 0.5; 1 by default"
     )
+    scenes = p.add_argument_group("of scenes")
+    scenes.add_argument("--tasks", default="ave,avqa,davel", help="tasks whose scenes are drawn; %(default)s by default")
+    scenes.add_argument("--train", type=int, default=4000, help="scenes of the train split; %(default)s by default")
+    scenes.add_argument("--val", type=int, default=64, help="scenes of the val split; %(default)s by default")
+    scenes.add_argument("--test", type=int, default=256, help="scenes of the test split; %(default)s by default")
     add_switches(p)
     return p
 
@@ -78,7 +83,8 @@ def run(args: list[str]) -> int:
 def _check(options: argparse.Namespace) -> None:
     if options.dataset is None:
         raise ValueError("Name a dataset or a folder of videos: avkit extract llp --root R --recipe llp.")
-    for name, minimum in (("workers", 0), ("batch", 1), ("limit", 1), ("ray", 1)):
+    least = {"workers": 0, "batch": 1, "limit": 1, "ray": 1, "train": 0, "val": 0, "test": 0}
+    for name, minimum in least.items():
         value = vars(options)[name]
         if value is not None and value < minimum:
             raise ValueError(f"--{name} is {value}; give a number above 0.")
@@ -107,19 +113,34 @@ def _sources(options: argparse.Namespace) -> "tuple[list[MediaSource], int, Path
     """The clips, the number of clips without media, and the folder of the stores."""
     from avkit.datasets import find_dataset
     from avkit.datasets.official import Official
+    from avkit.datasets.scenes import Scenes
     from avkit.extraction.sources import sources_in, sources_of
 
     if Path(options.dataset).is_dir() and options.root is None:
         return sources_in(options.dataset), 0, options.out or Path(options.dataset) / "features"
     dataset = find_dataset(options.dataset)
+    if issubclass(dataset, Scenes):
+        return _scenes(options), 0, options.out or Path("scenes_features")
     if not issubclass(dataset, Official):
         raise ValueError(
-            f"{options.dataset!r} has no media of its own. Name an official dataset, or a folder of videos."
+            f"{options.dataset!r} has no media of its own. Name an official dataset, scenes, or a folder of videos."
         )
     if options.root is None:
         raise ValueError(f"Name the folder of {dataset.title} with --root.")
     sources, missing = sources_of(dataset, options.root, options.release)
     return sources, missing, options.out or options.root / "features"
+
+
+def _scenes(options: argparse.Namespace) -> "list[MediaSource]":
+    """The built-in scenes that some tasks are trained and tested on."""
+    from avkit.datasets.scene_names import kind_for
+    from avkit.extraction.sources import sources_of_scenes
+    from avkit.tasks import find_task, split_names
+
+    if options.root is not None:
+        raise ValueError(f"--root is {options.root}; scenes are built in. Name the folder of the stores with --out.")
+    kinds = dict.fromkeys(kind_for(find_task(name).targets) for name in split_names(options.tasks))
+    return sources_of_scenes({split: vars(options)[split] for split in ("train", "val", "test")}, kinds)
 
 
 def _extract_media(

@@ -77,7 +77,8 @@ def make_records(tested: TestedRun) -> list[Record]:
         dataset = cli.datamodule.split("test", name)
         tested_clips = _tested_clips(cli, name)
         item = dataset.item(tested_clips[0], frozenset())
-        features = _digest_features(dataset, tested_clips)
+        fields = cli.datamodule.specs[benchmark.task].targets_of("test")
+        features = _digest_features(dataset, tested_clips, fields)
         records.append(
             Record(
                 task=benchmark.task,
@@ -262,11 +263,13 @@ def _hashes_of_data(dataset: Dataset) -> dict[str, str]:
     return hashes
 
 
-def _digest_features(dataset: Dataset, samples: Sequence[int]) -> dict[FeatureModality, FeaturesDigest]:
+def _digest_features(
+    dataset: Dataset, samples: Sequence[int], fields: frozenset[str]
+) -> dict[FeatureModality, FeaturesDigest]:
     """The stored features of the tested samples, by modality."""
     digests = {}
     for modality, features in _stored(dataset).items():
-        names = [dataset.stored_name(index, features) for index in samples]
+        names = [dataset.stored_name(index, features, fields) for index in samples]
         digests[modality] = digest_features(features, names)
     return digests
 

@@ -205,6 +205,12 @@ class Dataset(ABC):
         nothing = torch.zeros(item.steps, 0)
         return replace(item, frames=None, waveform=None, visual=None, audio=nothing, expert=None)
 
-    def stored_name(self, index: int, features: Features) -> str:
-        """Name under which some features of a sample's clip are stored; by default that of its media."""
+    def stored_name(self, index: int, features: Features, fields: frozenset[str] = frozenset()) -> str:
+        """Name under which some features of a sample's clip are stored; by default that of its media.
+
+        Args:
+            index: Number of the sample.
+            features: The stored features.
+            fields: Targets that are asked for, for datasets whose clips depend on them.
+        """
         return self.media(index)

@@ -146,7 +146,7 @@ class ClipDataset(Dataset):
         """Name under which features of a sample's clip are stored."""
         return self.annotations[self.samples[index].clip].media
 
-    def stored_name(self, index: int, features: Features) -> str:
+    def stored_name(self, index: int, features: Features, fields: frozenset[str] = frozenset()) -> str:
         """Name under which some features of a sample's clip are stored: its own where they have a row for each."""
         return feature_name(features, self.annotations[self.samples[index].clip])
 

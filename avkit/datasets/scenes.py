@@ -3,15 +3,19 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from avkit.batch import SAMPLE_RATE, Item, Targets, Vocabulary
-from avkit.datasets.annotation_fields import FIELDS_BY_KEY
+from avkit.batch import Item, Targets, Vocabulary
 from avkit.datasets.base import Dataset, DatasetOptions
+from avkit.datasets.scene_features import open_scene_features
+from avkit.datasets.scene_names import KINDS, QUESTION_FIELDS, draw_scene, kind_for, scene_name
 from avkit.errors import unknown_name
+from avkit.features.base import Features
 from avkit.scenes import (
     ANSWERS,
     CLASSES,
@@ -20,17 +24,15 @@ from avkit.scenes import (
     WORDS,
     Question,
     Scene,
-    render,
-    sample_question,
-    sample_scene,
+    render_frames,
+    render_sound,
     scene_questions,
+    scene_targets,
 )
 from avkit.scenes.draws import Draws
 
 #: File that marks a folder of scenes that were written in the layout of another dataset.
 MARKER = "avkit-scenes.json"
-#: Targets of a question about a scene; all answers are possible, so there are no `choices`.
-_QUESTION_FIELDS = FIELDS_BY_KEY["questions"]
 #: Maximum number of questions of one type about a training scene, so that types with many forms do not dominate.
 MAX_PER_TYPE = 2
 
@@ -58,9 +60,14 @@ class Scenes(Dataset):
         hop: Seconds per step.
         all_questions: Give all questions that the scene admits, up to `MAX_PER_TYPE`, for training; only the first
             question is balanced.
+        visual: Stored features to read instead of pictures: paths of stores joined by `+`, or the features. They are of
+            scenes of seed 0, as `avkit extract scenes` makes them.
+        audio: Stored features to read instead of sound, likewise.
+        root: Folder from which paths of features are looked for too.
 
     Raises:
-        ValueError: If the split is unknown, or a size is not positive.
+        ValueError: If the split is unknown, a size is not positive, or features are named with another seed than 0.
+        DataError: If features are missing, or of fewer scenes than the split has.
     """
 
     name = "scenes"
@@ -78,6 +85,9 @@ class Scenes(Dataset):
         untrimmed: bool = False,
         hop: float = 1.0,
         all_questions: bool = False,
+        visual: str | Features | None = None,
+        audio: str | Features | None = None,
+        root: Path | None = None,
     ) -> None:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
@@ -90,25 +100,45 @@ class Scenes(Dataset):
         self.untrimmed = untrimmed
         self.hop = hop
         self.all_questions = all_questions
+        self.features = open_scene_features(visual, audio, root, hop)
+        if self.features is not None:
+            if seed:
+                raise ValueError(f"seed={seed}: stored features are of scenes of seed 0. Leave it out.")
+            self.visual = self.features.visual
+            self.audio = self.features.audio
+            self.features.check_holds(split, self.size, ["untrimmed"] if untrimmed else KINDS)
 
     @classmethod
     def open(cls, split: str, options: DatasetOptions) -> "Scenes":
         """Open a split; clips of the train split come with all of their questions.
 
+        Training scenes are those of the run's seed, and of seed 0 where stored features are read.
+
         Raises:
             ValueError: If another hop than that of scenes is asked for.
+            DataError: If stored features are missing.
         """
         if options.hop not in (None, 1.0):
             raise ValueError(f"data.hop is {options.hop}; scenes have steps of 1 s. Name other datasets, as llp=0.5.")
         # one world for validation and test, whatever the seed, so that scores of several seeds compare
-        seed = options.seed if split == "train" else 0
-        return cls(split, options.size, seed, options.image_size, all_questions=split == "train")
+        stored = bool(options.visual or options.audio)
+        seed = options.seed if split == "train" and not stored else 0
+        return cls(
+            split,
+            options.size,
+            seed,
+            options.image_size,
+            all_questions=split == "train",
+            visual=options.visual,
+            audio=options.audio,
+            root=options.root,
+        )
 
     @cached_property
     def provides(self) -> frozenset[str]:
         """Names of the targets an item may carry."""
         fields = frozenset(TARGET_FIELDS)
-        return fields if self.untrimmed else fields | _QUESTION_FIELDS
+        return fields if self.untrimmed else fields | QUESTION_FIELDS
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -131,13 +161,16 @@ class Scenes(Dataset):
         """
         if not 0 <= index < self.size:
             raise IndexError(f"index={index}: the {self.split} split has clips 0 to {self.size - 1}.")
-        if question:
-            return sample_question(index, self.split, self.seed)
-        return sample_scene(index, self.split, self.seed, self.untrimmed), None
+        kind = "untrimmed" if self.untrimmed else "trimmed"
+        return draw_scene("question" if question else kind, self.split, index, self.seed)
 
     def media(self, index: int) -> str:
-        """Name of a clip, under which features of it are stored."""
-        return f"scenes-{self.split}-{index:06d}"
+        """Name of a clip, whatever its kind."""
+        return scene_name(self.split, index)
+
+    def stored_name(self, index: int, features: Features, fields: frozenset[str] = frozenset()) -> str:
+        """Name under which features of the scene that suits the fields are stored."""
+        return scene_name(self.split, index, self._kind(fields))
 
     def sample_id(self, index: int) -> str:
         """Id of a clip."""
@@ -156,23 +189,39 @@ class Scenes(Dataset):
         names = self.provides if fields is None else frozenset(fields)
         self._check_fields(names)
         scene, question = self._scene_for(index, names)
-        frames, waveform, arrays = render(scene, self.image_size, self.hop, sorted(names - _QUESTION_FIELDS))
+        frames, waveform, arrays = self._read(scene, sorted(names - QUESTION_FIELDS))
         targets: Targets = {}
         for name, array in arrays.items():
             targets[name] = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
         text: str | list[str] | None = None
         if question is not None:
             text, question_targets = self._question_texts(scene, question)
-            targets |= {name: question_targets[name] for name in names & _QUESTION_FIELDS}
-        return Item(
+            targets |= {name: question_targets[name] for name in names & QUESTION_FIELDS}
+        item = Item(
             id=self.media(index),
-            duration=len(waveform) / SAMPLE_RATE,
+            duration=scene.duration,
             hop=self.hop,
-            frames=torch.from_numpy(frames),
-            waveform=torch.from_numpy(waveform),
+            frames=None if frames is None else torch.from_numpy(frames),
+            waveform=None if waveform is None else torch.from_numpy(waveform),
             text=text,
             targets=targets,
         )
+        if self.features is not None:
+            stored = scene_name(self.split, index, self._kind(names))
+            steps = len(scene.times(self.hop))
+            item.visual = self.features.read_visual(stored, steps)
+            item.audio = self.features.read_audio(stored, steps)
+        return item
+
+    def _read(
+        self, scene: Scene, fields: list[str]
+    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None, dict[str, Any]]:
+        """Pictures, sound and targets of a scene; None in place of what is read as stored features."""
+        if self.features is None:
+            return render(scene, self.image_size, self.hop, fields)
+        frames = render_frames(scene, self.image_size, self.hop) if self.visual is None else None
+        waveform = render_sound(scene) if self.audio is None else None
+        return frames, waveform, scene_targets(scene, self.image_size, self.hop, fields)
 
     def _check_fields(self, names: frozenset[str]) -> None:
         kind = "untrimmed scenes" if self.untrimmed else "scenes"
@@ -182,11 +231,15 @@ class Scenes(Dataset):
 
     def _scene_for(self, index: int, names: frozenset[str]) -> tuple[Scene, Question | None]:
         """The scene of an index that suits the fields asked for."""
-        if not self.untrimmed and names == {"events"}:
-            return sample_scene(index, self.split, self.seed, untrimmed=True), None
-        if not self.untrimmed and names == {"source"}:
-            return sample_scene(index, self.split, self.seed, close=True), None
-        return self.scene(index, question=bool(names & _QUESTION_FIELDS))
+        return draw_scene(self._kind(names), self.split, index, self.seed)
+
+    def _kind(self, names: frozenset[str]) -> str:
+        """The kind of scene that suits the fields; without any, one of which features are stored."""
+        if self.untrimmed:
+            return "untrimmed"
+        if not names and self.features is not None:
+            return self.features.kind(self.split)
+        return kind_for(names)
 
     def _question_texts(self, scene: Scene, first: Question) -> tuple[str | list[str], Targets]:
         """Text and targets of the question `first`, or lists of those of all questions about the scene."""

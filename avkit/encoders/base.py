@@ -176,9 +176,11 @@ class AudioEncoder(Encoder, ABC):
 
     Attributes:
         width: Width D of the vectors.
+        by_rows: Whether each step's vector depends on the sound of that step alone, so that recipes may extract with it.
     """
 
     width: int
+    by_rows: bool = False
 
     if TYPE_CHECKING:
 
@@ -202,7 +204,6 @@ class RowAudioEncoder(AudioEncoder, ABC):
     takes_samples: ClassVar[bool] = False
 
     network: nn.Module
-    by_rows: bool
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from avkit.text.tokenizer import UNKNOWN
 #: Encoders of which there are such weights, by kind and name, with the name of the file.
 SCENE_FILES = {
     ("visual", "small"): "visual",
+    ("visual", "small_tome14"): "visual",
     ("audio", "small"): "audio",
     ("text", "small"): "text",
     ("visual", "small_embedding"): "region_image",

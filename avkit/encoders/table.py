@@ -73,6 +73,7 @@ SCENES = "scenes"
 ENCODERS: dict[Kind, dict[str, EncoderEntry]] = {
     "visual": {
         "small": EncoderEntry("avkit.encoders.small:SmallVisual"),
+        "small_tome14": EncoderEntry("avkit.encoders.small:SmallMerging", {"tokens": 14}),
         "small_embedding": EncoderEntry("avkit.encoders.small:SmallEmbedding"),
         "pvt_v2_b5": _timm_pyramid("pvt_v2_b5"),
         "pvt_v2_b2": _timm_pyramid("pvt_v2_b2"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding of clips into the inputs of encoders, once for all streams."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from avkit.batch import SAMPLE_RATE
 from avkit.datasets.media_reader import crop_middle
+from avkit.datasets.scene_names import pictures_named, sound_named
 from avkit.errors import AvkitError, DataError
 from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.sources import MediaSource
@@ -89,21 +91,21 @@ class SourceDataset(Dataset[EncoderInputs]):
         Raises:
             AvkitError: If the clip's files are missing or damaged.
         """
-        files = _OpenSource(source)
+        clip = _OpenScene(source) if source.drawn else _OpenFiles(source)
         inputs: dict[str, Tensor] = {}
         inputs_by_key: dict[Hashable, Tensor] = {}
         for stream in self.streams:
             key = self._input_key(stream)
             if key not in inputs_by_key:
-                inputs_by_key[key] = self._read_stream(files, stream)
+                inputs_by_key[key] = self._read_stream(clip, stream)
             inputs[stream.name] = inputs_by_key[key]
         return inputs
 
-    def _read_stream(self, files: "_OpenSource", stream: FeatureStream) -> Tensor:
+    def _read_stream(self, clip: "_OpenClip", stream: FeatureStream) -> Tensor:
         form = self.forms[stream.name]
         if stream.of == "sound":
-            return files.read_samples(stream) if form.takes_samples else files.read_mel_examples(stream)
-        return files.read_frames(stream, form)
+            return clip.read_samples(stream) if form.takes_samples else clip.read_mel_examples(stream)
+        return clip.read_frames(stream, form)
 
     def _input_key(self, stream: FeatureStream) -> Hashable:
         """A key that two streams share if they take the same input."""
@@ -117,11 +119,74 @@ class SourceDataset(Dataset[EncoderInputs]):
         return stream.of, size, stream.hop
 
 
-class _OpenSource:
-    """The files of one clip, each opened once."""
+class _OpenClip(ABC):
+    """One clip, whose parts are read once."""
 
     def __init__(self, source: MediaSource) -> None:
         self.source = source
+
+    @property
+    @abstractmethod
+    def waveform(self) -> Tensor:
+        """Audio of the clip, (samples,), 16 kHz."""
+
+    def read_frames(self, stream: FeatureStream, form: InputForm) -> Tensor:
+        """Frames of a stream, uint8 (T, 3, H, W): one per step, or, for windows, as many per second as it says."""
+        hop = stream.hop
+        least = 1
+        if stream.keep == "window":
+            hop = 1 / stream.fps
+            least = stream.window_frames + form.spare_frames
+        frames = self._frames(stream, form.side, hop, least)
+        return _crop_centre(frames, stream.crop) if stream.crop else frames
+
+    @abstractmethod
+    def _frames(self, stream: FeatureStream, side: int, hop: float, least: int) -> Tensor:
+        """A frame every `hop` seconds, `least` at least, before they are cropped, (T, 3, H, W)."""
+
+    def read_mel_examples(self, stream: FeatureStream) -> Tensor:
+        """Log-mel examples of VGGish, one per step, (T, 96, 64)."""
+        waveform = self.waveform
+        frames_per_hop = round(stream.hop * SAMPLE_RATE / STRIDE)
+        steps = self._count_sound_steps(stream)
+        samples = (steps - 1) * frames_per_hop * STRIDE + EXAMPLE_SAMPLES
+        mel = log_mel(decode.pad_or_trim(waveform, samples))
+        rows = torch.arange(steps)[:, None] * frames_per_hop + torch.arange(EXAMPLE_FRAMES)
+        return mel[rows]
+
+    def read_samples(self, stream: FeatureStream) -> Tensor:
+        """Samples of each step's window, (T, n)."""
+        steps = self._count_sound_steps(stream)
+        window = round(stream.window * SAMPLE_RATE)
+        starts = (torch.arange(steps, dtype=torch.float64) * stream.hop * SAMPLE_RATE).round().long()
+        waveform = decode.pad_or_trim(self.waveform, int(starts[-1]) + window)
+        return waveform[starts[:, None] + torch.arange(window)]
+
+    def _count_sound_steps(self, stream: FeatureStream) -> int:
+        """Steps of a stream of sound: those of the clip where its length is fixed, else the windows that fit."""
+        if self.source.seconds:
+            return decode.count_steps(self.source.seconds, stream.hop)
+        if self.source.drawn:
+            return decode.count_steps(len(self.waveform) / SAMPLE_RATE, stream.hop)
+        seconds = len(self.waveform) / SAMPLE_RATE
+        return max(1, int((seconds - stream.window) / stream.hop + 1e-6) + 1)
+
+
+class _OpenScene(_OpenClip):
+    """A built-in scene, which is drawn in the size that a stream asks for."""
+
+    @cached_property
+    def waveform(self) -> Tensor:
+        return torch.from_numpy(sound_named(self.source.name))
+
+    def _frames(self, stream: FeatureStream, side: int, hop: float, least: int) -> Tensor:
+        frames = torch.from_numpy(pictures_named(self.source.name, stream.resize or side, hop))
+        missing = least - len(frames)
+        return torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else frames
+
+
+class _OpenFiles(_OpenClip):
+    """A clip in files, each opened once."""
 
     @cached_property
     def video(self) -> decode.Clip:
@@ -152,18 +217,10 @@ class _OpenSource:
                 return decode.pad_or_trim(waveform, samples)
         return waveform
 
-    def read_frames(self, stream: FeatureStream, form: InputForm) -> Tensor:
-        """Frames of a stream, uint8 (T, 3, H, W): one per step, or, for windows, as many per second as it says."""
-        hop = stream.hop
-        least = 1
-        if stream.keep == "window":
-            hop = 1 / stream.fps
-            least = stream.window_frames + form.spare_frames
+    def _frames(self, stream: FeatureStream, side: int, hop: float, least: int) -> Tensor:
         if self.source.frames is not None:
-            frames = self._frames_of_images(self.source.frames, stream, form.side, hop, least)
-        else:
-            frames = self._frames_of_video(stream, form.side, hop, least)
-        return _crop_centre(frames, stream.crop) if stream.crop else frames
+            return self._frames_of_images(self.source.frames, stream, side, hop, least)
+        return self._frames_of_video(stream, side, hop, least)
 
     def _frames_of_images(
         self, listed: str | Sequence[str], stream: FeatureStream, side: int, hop: float, least: int
@@ -188,31 +245,6 @@ class _OpenSource:
         times = [start + (step + source.offset) * hop for step in range(count)]
         size = _target_size(info.size or (side, side), stream, side)
         return decode.read_frames(self.video, times, size=size)
-
-    def read_mel_examples(self, stream: FeatureStream) -> Tensor:
-        """Log-mel examples of VGGish, one per step, (T, 96, 64)."""
-        waveform = self.waveform
-        frames_per_hop = round(stream.hop * SAMPLE_RATE / STRIDE)
-        steps = self._count_sound_steps(stream)
-        samples = (steps - 1) * frames_per_hop * STRIDE + EXAMPLE_SAMPLES
-        mel = log_mel(decode.pad_or_trim(waveform, samples))
-        rows = torch.arange(steps)[:, None] * frames_per_hop + torch.arange(EXAMPLE_FRAMES)
-        return mel[rows]
-
-    def read_samples(self, stream: FeatureStream) -> Tensor:
-        """Samples of each step's window, (T, n)."""
-        steps = self._count_sound_steps(stream)
-        window = round(stream.window * SAMPLE_RATE)
-        starts = (torch.arange(steps, dtype=torch.float64) * stream.hop * SAMPLE_RATE).round().long()
-        waveform = decode.pad_or_trim(self.waveform, int(starts[-1]) + window)
-        return waveform[starts[:, None] + torch.arange(window)]
-
-    def _count_sound_steps(self, stream: FeatureStream) -> int:
-        """Steps of a stream of sound: those of the clip where its length is fixed, else the windows that fit."""
-        if self.source.seconds:
-            return decode.count_steps(self.source.seconds, stream.hop)
-        seconds = len(self.waveform) / SAMPLE_RATE
-        return max(1, int((seconds - stream.window) / stream.hop + 1e-6) + 1)
 
 
 def _target_size(size: tuple[int, int], stream: FeatureStream, side: int) -> tuple[int, int]:

@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avkit import __version__
+from avkit.batch import SAMPLE_RATE
 from avkit.encoders import build_audio_encoder, build_video_encoder, build_visual_encoder, build_window_encoder
-from avkit.encoders.base import Encoder, RowAudioEncoder, VideoEncoder, VisualEncoder, VisualFeatures, WindowEncoder
+from avkit.encoders.base import (
+    AudioEncoder,
+    Encoder,
+    RowAudioEncoder,
+    VideoEncoder,
+    VisualEncoder,
+    VisualFeatures,
+    WindowEncoder,
+)
 from avkit.errors import DataError
 from avkit.extraction.decoding import EncoderInputs, InputForm
 from avkit.extraction.recipe import FeatureStream
@@ -63,8 +72,15 @@ class StreamGroup:
 
     @property
     def network(self) -> nn.Module:
-        """What encodes a batch of inputs: of encoders of sound, the network that takes one row per step."""
+        """What encodes a batch of inputs: of encoders of sound that have one, the network that takes a row per step."""
         return self.encoder.network if isinstance(self.encoder, RowAudioEncoder) else self.encoder
+
+    def encode(self, batch: Tensor) -> Tensor | VisualFeatures:
+        """Encode a batch of inputs, one step each."""
+        if isinstance(self.encoder, AudioEncoder) and not isinstance(self.encoder, RowAudioEncoder):
+            return self.encoder(batch, 1, batch.shape[1] / SAMPLE_RATE)[:, 0]
+        output: Tensor | VisualFeatures = self.network(batch)
+        return output
 
 
 class FeatureExtractor:
@@ -166,7 +182,7 @@ class FeatureExtractor:
         for start in range(0, len(rows), self.batch_size):
             batch = rows[start : start + self.batch_size].to(self.device, non_blocking=True)
             with self._autocast():
-                output = group.network(batch)
+                output = group.encode(batch)
             for stream in group.streams:
                 outputs[stream.name].append(to_float32(_output_of(stream, output)))
         for stream in group.streams:
@@ -202,7 +218,7 @@ def build_encoder(stream: FeatureStream) -> Encoder:
     """
     if stream.of == "sound":
         audio = build_audio_encoder(stream.encoder, stream.weights)
-        if not isinstance(audio, RowAudioEncoder) or not audio.by_rows:
+        if not audio.by_rows:
             raise DataError(
                 f"Stream {stream.name!r}: sound is extracted window by window, with vggish, yamnet, clap or another, "
                 f"not {stream.encoder!r}."
@@ -226,6 +242,8 @@ def stream_width(stream: FeatureStream) -> int:
 def _input_form(encoder: Encoder) -> InputForm:
     if isinstance(encoder, RowAudioEncoder):
         return InputForm(takes_samples=encoder.takes_samples)
+    if isinstance(encoder, AudioEncoder):
+        return InputForm(takes_samples=True)
     if isinstance(encoder, WindowEncoder):
         return InputForm(_USUAL_SIDE, spare_frames=encoder.spare_frames)
     if isinstance(encoder, VisualEncoder) and encoder.input_size is not None:

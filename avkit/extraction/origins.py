@@ -40,6 +40,8 @@ def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[st
     others = []
     changed = False
     for source in sources:
+        if source.drawn:  # its name tells what it is
+            continue
         path = _first_file(source)
         earlier = origins.get(source.name)
         if earlier is not None and earlier[0] == str(path):

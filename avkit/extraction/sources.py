@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs of an extraction: media of a dataset's clips, videos of a folder, and sentences of a dataset."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from avkit.datasets.annotations import Annotation
 from avkit.datasets.clips import ClipDataset
 from avkit.datasets.official import Official
+from avkit.datasets.scene_names import scene_name
 from avkit.errors import DataError
 from avkit.extraction.recipe import FeatureStream
 
@@ -31,6 +33,7 @@ class MediaSource:
         centred: Whether the clip's audio is the middle of its file.
         silent_ok: Use silence where the video has no sound.
         fit_sound: Cut sound, or pad it with silence, where it ends more than a second after or before the pictures.
+        drawn: Whether it is a built-in scene, which has no files and is drawn by its name.
     """
 
     name: str
@@ -45,6 +48,7 @@ class MediaSource:
     centred: bool = False
     silent_ok: bool = False
     fit_sound: bool = False
+    drawn: bool = False
 
 
 def sources_of(dataset: type[Official], root: str | Path, release: str | None = None) -> tuple[list[MediaSource], int]:
@@ -80,6 +84,20 @@ def sources_of(dataset: type[Official], root: str | Path, release: str | None = 
     if not sources and not missing:
         raise errors[0]
     return list(sources.values()), len(missing - sources.keys())
+
+
+def sources_of_scenes(counts: Mapping[str, int], kinds: Iterable[str]) -> list[MediaSource]:
+    """List built-in scenes.
+
+    Args:
+        counts: Number of scenes of each kind, by split.
+        kinds: Kinds of scenes, see `avkit.datasets.scene_names.KINDS`.
+    """
+    sources = []
+    for kind, (split, count) in product(kinds, counts.items()):
+        for index in range(count):
+            sources.append(MediaSource(scene_name(split, index, kind), Path(), drawn=True))
+    return sources
 
 
 def source_of(reader: ClipDataset, annotation: Annotation) -> MediaSource:

@@ -14,6 +14,7 @@ from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.weights_hash import weights_hash
 from avkit.features.base import FeatureFacts
 from avkit.features.store import write_store
+from avkit.text.tokenizer import unique_words
 
 _BATCH_SIZE = 64
 
@@ -33,7 +34,10 @@ def extract_sentences(
     Returns:
         The store; each sentence has one row, its pooled vector.
     """
-    encoder = build_text_encoder(stream.encoder, stream.weights).eval().to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # words that trained weights lack get the same vectors in every run
+        encoder = build_text_encoder(stream.encoder, stream.weights, unique_words(sentences.values()))
+    encoder = encoder.eval().to(device)
     names = list(sentences)
     rows: list[tuple[str, NDArray[np.float32]]] = []
     with torch.inference_mode():
