@@ -54,11 +54,11 @@ SMALL = {"data.image_size": 64, "data.scenes.val_size": 16, "data.scenes.test_si
 TRIMMED = {"data.crop.trimmed": 0, "data.scenes.train_size": 4000}
 UNTRIMMED = {"data.crop.untrimmed": 64, "data.scenes.train_size": 1500, "data.scenes.test_size": 128}
 BUDGETS = {
-    "ave": Budget(300, 16, TRIMMED),
-    "ave_weak": Budget(300, 16, TRIMMED),
-    "avvp": Budget(300, 16, TRIMMED),
-    "davel": Budget(300, 8, UNTRIMMED),
-    "avqa": Budget(600, 16, TRIMMED),
+    "ave": Budget(200, 16, TRIMMED),
+    "ave_weak": Budget(200, 16, TRIMMED),
+    "avvp": Budget(200, 16, TRIMMED),
+    "davel": Budget(160, 8, UNTRIMMED),
+    "avqa": Budget(500, 8, TRIMMED),
     "ssl": Budget(100, 8, SMALL),
     "avs": Budget(100, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
