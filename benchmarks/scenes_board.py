@@ -51,14 +51,19 @@ class Budget:
 
 
 SMALL = {"data.image_size": 64, "data.scenes.val_size": 16, "data.scenes.test_size": 64}
-TRIMMED = {"data.crop.trimmed": 0, "data.scenes.train_size": 4000}
-UNTRIMMED = {"data.crop.untrimmed": 64, "data.scenes.train_size": 1500, "data.scenes.test_size": 128}
+TRIMMED = {"data.crop.trimmed": 0, "data.scenes.train_size": 4000, "data.scenes.val_size": 32}
+UNTRIMMED = {
+    "data.crop.untrimmed": 32,
+    "data.scenes.train_size": 1500,
+    "data.scenes.val_size": 32,
+    "data.scenes.test_size": 128,
+}
 BUDGETS = {
-    "ave": Budget(200, 16, TRIMMED),
-    "ave_weak": Budget(200, 16, TRIMMED),
-    "avvp": Budget(200, 16, TRIMMED),
-    "davel": Budget(160, 8, UNTRIMMED),
-    "avqa": Budget(500, 8, TRIMMED),
+    "ave": Budget(120, 16, TRIMMED),
+    "ave_weak": Budget(120, 16, TRIMMED),
+    "avvp": Budget(120, 16, TRIMMED),
+    "davel": Budget(100, 8, UNTRIMMED),
+    "avqa": Budget(400, 8, TRIMMED),
     "ssl": Budget(100, 8, SMALL),
     "avs": Budget(100, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
@@ -206,21 +211,21 @@ def main() -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(PRELOADED)
     runs: list[tuple[Path, str]] = []
-    for task in tasks:
-        of_task = [entry for entry in chosen if entry.task == task]
-        for seed, entry in product(range(args.seeds), of_task):
-            run = args.out / f"{entry.key}-{seed}"
-            if not (run / "records.json").exists():
-                shutil.rmtree(run, ignore_errors=True)  # cut short before
-                log = args.out / f"{run.name}.log"
-                process = processes.Process(target=train, args=(command(entry, args.root, args.out, seed), log))
-                process.start()
-                process.join()
-                if process.exitcode:
-                    print(f"{run} failed: see {log}", file=sys.stderr, flush=True)
-                    continue
-                print(f"{run.name}: {json.loads((run / 'report.json').read_text())['facts']['speed']}", flush=True)
-            runs.append((run, entry.method))
+    for seed, task, entry in product(range(args.seeds), tasks, chosen):
+        if entry.task != task:
+            continue
+        run = args.out / f"{entry.key}-{seed}"
+        if not (run / "records.json").exists():
+            shutil.rmtree(run, ignore_errors=True)  # cut short before
+            log = args.out / f"{run.name}.log"
+            process = processes.Process(target=train, args=(command(entry, args.root, args.out, seed), log))
+            process.start()
+            process.join()
+            if process.exitcode:
+                print(f"{run} failed: see {log}", file=sys.stderr, flush=True)
+                continue
+            print(f"{run.name}: {json.loads((run / 'report.json').read_text())['facts']['speed']}", flush=True)
+        runs.append((run, entry.method))
     for run, method in runs:
         if avkit(["leaderboard", "add", str(run), "--as", method, "--results", str(args.results), "--gzip"]):
             print(f"{run} was not added", file=sys.stderr, flush=True)

@@ -29,7 +29,8 @@ MAY: dict[str, str] = {
     "heads": "nn text batch errors outside encoders reading",  # encoders: the contract, for annotations
     "features": "errors files reading",
     "datasets": "features media scenes text batch errors outside files fields collate reading",
-    "extraction": "media encoders datasets features text batch errors files avkit fields collate reading",  # avkit: version
+    # avkit: version
+    "extraction": "media encoders datasets features text batch errors files avkit fields collate reading",
     "tasks": "answers nn metrics text batch errors outside fields reading",
     "systems": "answers licences encoders backbone heads nn tasks media metrics text batch errors outside files fields "
     "reading",

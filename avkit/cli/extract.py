@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--ray-gpus", type=float, metavar="X", help="GPUs for each of Ray's networks, such as 0.5; 1 by default"
     )
     scenes = p.add_argument_group("of scenes")
-    scenes.add_argument("--tasks", default="ave,avqa,davel", help="tasks whose scenes are drawn; %(default)s by default")
+    scenes.add_argument("--tasks", default="ave,avqa,davel", help="tasks that will read them; %(default)s by default")
     scenes.add_argument("--train", type=int, default=4000, help="scenes of the train split; %(default)s by default")
     scenes.add_argument("--val", type=int, default=64, help="scenes of the val split; %(default)s by default")
     scenes.add_argument("--test", type=int, default=256, help="scenes of the test split; %(default)s by default")

@@ -49,7 +49,9 @@ def scene_named(name: str) -> Scene:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise ValueError(f"{name!r} is no name of a scene; one is 'scenes-train-000000' or 'scenes-val-000007-question'.")
+        raise ValueError(
+            f"{name!r} is no name of a scene, which is such as 'scenes-train-000000' or 'scenes-val-000007-close'."
+        )
     split, index, kind = match.groups()
     return draw_scene(kind or "trimmed", split, int(index))[0]
 

@@ -24,6 +24,7 @@ from avkit.scenes import (
     WORDS,
     Question,
     Scene,
+    render,
     render_frames,
     render_sound,
     scene_questions,

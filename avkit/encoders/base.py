@@ -176,7 +176,7 @@ class AudioEncoder(Encoder, ABC):
 
     Attributes:
         width: Width D of the vectors.
-        by_rows: Whether each step's vector depends on the sound of that step alone, so that recipes may extract with it.
+        by_rows: Whether each step's vector depends on the sound of that step alone, so that recipes can extract it.
     """
 
     width: int

@@ -9,7 +9,7 @@ from avkit.reading.text import read_yaml
 from avkit.training.run_folder import RunFolder
 
 #: Encoders that have no published weights, so that a path names a file of the user's own.
-_OWN = ("small", "small_embedding", "small_sentence")
+_OWN = ("small", "small_tome14", "small_embedding", "small_sentence")
 
 
 def ingredients_of(run: RunFolder) -> list[tuple[LicensedKind, str]]:
