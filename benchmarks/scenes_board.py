@@ -122,9 +122,9 @@ STORED = [
     Entry("AVST", "avst", "avqa", "patches", {"name": "avst"}),
     Entry("PSTP-Net", "pstp", "avqa", "patches", PSTP),
     Entry("TSPM", "tspm", "avqa", "tome14+frame", TSPM),
-    Entry("TSPM, chosen seconds", "tspm_index", "avqa", "tome14+frame", {**TSPM, "patch_select": "index"}),
+    Entry("TSPM (chosen seconds)", "tspm_index", "avqa", "tome14+frame", {**TSPM, "patch_select": "index"}),
     Entry(
-        "TSPM, learnt choice",
+        "TSPM (learnt choice)",
         "tspm_learnt",
         "avqa",
         "tome14+frame",

@@ -27,17 +27,16 @@ INTRODUCTION = """\
 # The board of scenes
 
 Our own benchmark: systems that we train ourselves on generated scenes, each on the same budget for all of a task.
-Scenes are not the data of any paper, networks are small and trainings last some minutes at most, so no figure here
-says which method is better where it was published. What the board says: each system learns, tests, records and is
-scored again on any machine. Budgets are what busy cores had time for: where a system is below the best constant rule,
-it was trained too little. The layout of music-avqa has 300 training questions, from which no system learns to answer:
-all are within their spread of the rule. Figures are percent, mean ± standard deviation over seeds; `in silence` is the
-first figure with the sound replaced by silence.
+Scenes are not the data of any paper, networks are small and trainings last a minute or two of one core, so no figure
+here says which method is better where it was published. What the board says: each system learns, records and is
+scored again on any machine, and how much of its first figure is left with the sound replaced by silence and by that
+of another clip (`in silence`, `another sound`). Systems on stored features read those of small encoders that were
+trained on scenes. Figures are percent, mean ± standard deviation over seeds; without ± they are of one seed.
 
 ```
 avkit leaderboard scenes                       # the same figures
-avkit leaderboard verify results --root DIR    # score all predictions again; DIR holds the exported scenes
-python benchmarks/scenes_board.py --root DIR   # train all of it again; its head says how DIR is made
+avkit leaderboard verify results               # score all predictions again
+python benchmarks/scenes_board.py --root DIR   # train all of it again; its head says how the stores in DIR are made
 ```
 
 This page is written by `scripts/write_scenes_board.py` from `results/`.
@@ -88,14 +87,15 @@ def _table(task: str, rows: Sequence[Measurement]) -> str:
     layout = "the built-in scenes" if record.dataset == SCENES else f"scenes in the layout of {record.dataset}"
     batch = options["data.batch_size.whole"]
     lines = [f"## {task}\n\n{steps} steps of {batch} clips on {layout}; {record.n:,} test samples.\n"]
-    heads = ["system", *metrics, "in silence", "seeds", "features"]
-    lines.append(f"| {' | '.join(heads)} |\n|---|{'--:|' * (len(metrics) + 2)}---|")
+    heads = ["system", *metrics, "in silence", "another sound", "seeds", "features"]
+    lines.append(f"| {' | '.join(heads)} |\n|---|{'--:|' * (len(metrics) + 3)}---|")
     for row in rows:
         features = "; ".join(text.partition(" (")[0] for text in row.records[0].features.values())
         cells = [row.records[0].method, *(_figure(row, metric) for metric in metrics)]
-        cells += [_silence(row, metrics[0]), str(len(row.records)), features or "pictures and sound"]
+        cells += [_silence(row, metrics[0]), _swapped(row, metrics[0]), str(len(row.records))]
+        cells.append(features or "pictures and sound")
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| best constant rule | {' | '.join(_baseline(rows[0], metric) for metric in metrics)} | | | |\n")
+    lines.append(f"| best constant rule | {' | '.join(_baseline(rows[0], metric) for metric in metrics)} | | | | |\n")
     return "\n".join(lines)
 
 
@@ -121,6 +121,10 @@ def _figure(row: Measurement, metric: str) -> str:
 
 def _silence(row: Measurement, metric: str) -> str:
     return _spread(record.figures[metric].silence for record in row.records)
+
+
+def _swapped(row: Measurement, metric: str) -> str:
+    return _spread(record.figures[metric].swapped for record in row.records)
 
 
 def _baseline(row: Measurement, metric: str) -> str:
