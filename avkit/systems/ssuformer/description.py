@@ -2,6 +2,7 @@
 """Sound region description: a caption per step from picture, sound and masked region."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avkit.batch import Batch, Tokens
@@ -188,7 +189,7 @@ class RegionDescription(nn.Module):
         return mixed, ExpertShare(share, rows.expert.any_available)
 
     def _write(self, rows: CaptionRows) -> tuple[Tensor, Tensor | None]:
-        """Pieces of the captions (N, L), and with a router the expert's share in the first word of each (N,)."""
+        """Pieces of the captions (N, L), and with a router the expert's share in the words of each (N,)."""
         options = self.options
         context = rows.context
         mixing: ExpertMixing | None = None
@@ -197,7 +198,11 @@ class RegionDescription(nn.Module):
         pieces = self.decoder.generate(
             context.memory, options.max_pieces, options.beams, transform=mixing, topic=context.topic
         )
-        return pieces, None if mixing is None else mixing.first_share
+        if mixing is None:
+            return pieces, None
+        read = F.pad(pieces, (1, 0), value=self.decoder.start)[:, :-1]
+        _, share = self._mix_expert(self.decoder(context.memory, read, context.topic), pieces != self.decoder.pad, rows)
+        return pieces, None if share is None else share.share
 
 
 class ExpertMixing:
@@ -207,25 +212,16 @@ class ExpertMixing:
         router: The router.
         frame: The picture's token of each of N captions, (N, E).
         expert: Features of the expert for each caption.
-
-    Attributes:
-        first_share: Expert's weight in the first word of each caption, (N,); zeros before a word was generated.
     """
 
     def __init__(self, router: ExpertRouter, frame: Tensor, expert: ExpertFeatures) -> None:
         self.router = router
         self.frame = frame
         self.expert = expert
-        self.first_share = frame.new_zeros(len(frame))
-        self._started = False
 
     def __call__(self, states: Tensor, captions: Tensor) -> Tensor:
         """Mixed states of rows (N beams, 1, E); `captions` are the numbers of their captions, in order."""
-        mixed, weights = self.router(states, self.frame[captions], self.expert.rows(captions))
-        if not self._started:
-            beams = len(captions) // len(self.frame)
-            self.first_share = weights[::beams, 0]  # all beams begin alike
-            self._started = True
+        mixed, _ = self.router(states, self.frame[captions], self.expert.rows(captions))
         return mixed
 
 

@@ -51,7 +51,7 @@ class GeneratedCaptions:
     Attributes:
         pieces: int64 (B T, L), padding where a step is not valid.
         new: bool (B, T), steps whose caption was generated; the others repeat the one before.
-        expert: Expert's share in the first word of each caption, (B, T); None without a router.
+        expert: Expert's share in the words of each caption, (B, T); None without a router.
     """
 
     pieces: Tensor
