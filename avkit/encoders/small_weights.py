@@ -44,7 +44,7 @@ def scene_weights(kind: str, name: str = "small") -> Path:
 
 
 def load_small(encoder: nn.Module, path: Path) -> None:
-    """Load a weight file into a small encoder.
+    """Load a weight file into a small encoder, unless it has sizes alone (device `meta`).
 
     A file of a text encoder that names its words is read word by word: words that it lacks keep their random vectors.
 
@@ -52,6 +52,8 @@ def load_small(encoder: nn.Module, path: Path) -> None:
         FileError: If the file is damaged.
         ValueError: If the weights do not fit.
     """
+    if any(parameter.is_meta for parameter in encoder.parameters()):
+        return
     if isinstance(encoder, SmallText | SmallSentence) and path.suffix == ".safetensors":
         facts, tensors = read_tensors(path)
         if "words" in facts:
