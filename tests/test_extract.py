@@ -373,7 +373,8 @@ def test_what_cannot_be_extracted(tmp_path, capsys):
     for words, message in (
         (["extract"], "Name a dataset or a folder"),
         (["extract", "llp"], "Name the folder of LLP with --root"),
-        (["extract", "scenes", "--root", str(tmp_path)], "has no media of its own"),
+        (["extract", "manifest", "--root", str(tmp_path)], "has no media of its own"),
+        (["extract", "scenes", "--root", str(tmp_path)], "scenes are built in"),
         (["extract", "lpl", "--root", str(tmp_path)], "Did you mean 'llp'"),
         (["extract", str(tmp_path)], "is no folder with videos"),
         (["extract", str(tmp_path), "--recipe", str(bring)], "Bring the authors' own"),
