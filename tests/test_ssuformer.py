@@ -91,7 +91,7 @@ def test_rows_differ_by_the_switches_of_the_paper_alone():
 def test_total_loss_is_equation_four_and_six():
     net = model(text_loss="focal", mask_weight=0.3).train()
     parts = losses_of(net, batch())
-    total = 0.3 * parts["mask"] + 0.7 * parts["words"] + parts["consistency"]
+    total = 0.3 * parts["mask"] + 0.7 * parts["words"] + 0.1 * parts["consistency"]
     torch.testing.assert_close(parts["loss"], total)
 
 
@@ -174,7 +174,8 @@ def test_learned_weight_starts_where_the_paper_sets_it():
     net = model(balance="learned").train()
     parts = losses_of(net, batch())
     assert float(parts["mask_weight"]) == pytest.approx(0.25, abs=0.01)
-    total = parts["mask_weight"] * parts["mask"] + (1 - parts["mask_weight"]) * parts["words"] + parts["consistency"]
+    weight = parts["mask_weight"]
+    total = weight * parts["mask"] + (1 - weight) * parts["words"] + 0.1 * parts["consistency"]
     torch.testing.assert_close(parts["loss"], total)
 
 
@@ -356,4 +357,5 @@ def test_the_published_epochs_are_passes_over_f_music(monkeypatch):
     clips = 2982  # three quarters of 3,976
     monkeypatch.setattr(data, "indices", lambda split, benchmark: list(range(clips)))
     assert data.steps == math.ceil(clips / 4) == 746
+    assert published["model"]["system"]["rcc_weight"] == 1
     assert published["trainer"]["max_epochs"] == 60

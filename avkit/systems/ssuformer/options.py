@@ -60,7 +60,7 @@ class AnsweringOptions:
         rcc_text: Embedding of a caption: `predicted`, the predicted words through the frozen text encoder that belongs
             to `region`; `reference`, the true caption through it, which trains masks alone; or `states` of the text
             decoder through a layer that is trained, which any mask can satisfy.
-        rcc_weight: Weight of the regional consistency loss.
+        rcc_weight: Weight of the regional consistency loss, 1 in the paper, where it leads a short training.
         mohe: Mixture of Hierarchical-prompted Experts: a router between the text decoder and a vision-language model.
         expert_width: Width of the vision-language model's features; 0 for that of the data.
         beams: Beams of the search for a caption; 1 is greedy.
@@ -98,7 +98,7 @@ class AnsweringOptions:
     mcm_teacher: int = 0
     rcc: bool = True
     rcc_text: str = "predicted"
-    rcc_weight: float = 1.0
+    rcc_weight: float = 0.1
     mohe: bool = True
     expert_width: int = 0
     beams: int = 1
