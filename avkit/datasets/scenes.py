@@ -160,10 +160,8 @@ class Scenes(Dataset):
         Raises:
             IndexError: If there is no such clip.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"index={index}: the {self.split} split has clips 0 to {self.size - 1}.")
         kind = "untrimmed" if self.untrimmed else "trimmed"
-        return draw_scene("question" if question else kind, self.split, index, self.seed)
+        return self._draw("question" if question else kind, index)
 
     def media(self, index: int) -> str:
         """Name of a clip, whatever its kind."""
@@ -186,6 +184,7 @@ class Scenes(Dataset):
 
         Raises:
             ValueError: If a field is not provided.
+            IndexError: If there is no such clip.
         """
         names = self.provides if fields is None else frozenset(fields)
         self._check_fields(names)
@@ -232,7 +231,13 @@ class Scenes(Dataset):
 
     def _scene_for(self, index: int, names: frozenset[str]) -> tuple[Scene, Question | None]:
         """The scene of an index that suits the fields asked for."""
-        return draw_scene(self._kind(names), self.split, index, self.seed)
+        return self._draw(self._kind(names), index)
+
+    def _draw(self, kind: str, index: int) -> tuple[Scene, Question | None]:
+        """The scene of a kind, and its question if it has one."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"index={index}: the {self.split} split has clips 0 to {self.size - 1}.")
+        return draw_scene(kind, self.split, index, self.seed)
 
     def _kind(self, names: frozenset[str]) -> str:
         """The kind of scene that suits the fields; without any, one of which features are stored."""
