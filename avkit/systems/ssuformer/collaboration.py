@@ -61,7 +61,7 @@ class PredictedCaptions(nn.Module):
 
     The encoder reads the likeliest word of each place; the gradient is that of the expected word embedding
     (straight-through), and reaches the decoder's logits. Neither encoder can move, so captions and regions come close
-    only where the caption says what the mask covers: an empty mask is close to no caption.
+    only where the caption says what the mask covers: an empty mask is close to captions of silence alone.
 
     Args:
         encoder: Text encoder of the region encoder's space; frozen here.
@@ -79,7 +79,7 @@ class PredictedCaptions(nn.Module):
         self._embeddings: Tensor | None = None
 
     def forward(self, logits: Tensor, lengths: Tensor) -> Tensor:
-        """From logits (N, L, pieces) of captions of `lengths` pieces, int64 (N,), to unit-free vectors (N, C)."""
+        """From logits (N, L, pieces) of captions of `lengths` pieces, int64 (N,), to vectors (N, C) of any length."""
         table = self._table(logits)
         expected = logits.float().softmax(-1) @ table
         likeliest = table[logits.argmax(-1)]
