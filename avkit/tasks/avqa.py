@@ -36,7 +36,7 @@ class QuestionAnswering(Task):
     sequence_forms: ClassVar[tuple[str, ...]] = ("answer",)
     targets = ("answer", "question_type")
     optional = ("choices",)
-    sampling_weight = 2.5
+    sampling_weight = 2.6
     benchmark = "music-avqa"
     prompt = "answer the question about what is seen and heard"
     if_absent = "wrong"

@@ -36,7 +36,7 @@ class Segmentation(Task):
     targets = ("mask", "mask_known")
     optional = ("class_mask",)
     stepwise = True
-    sampling_weight = 1.5
+    sampling_weight = 1.0
     benchmark = "avsbench-s4"
     prompt = "segment everything in the picture that makes a sound"
     if_absent = "with an empty mask"

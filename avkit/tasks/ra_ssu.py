@@ -41,7 +41,7 @@ class RegionAwareUnderstanding(Task):
     required_for_training = ("caption",)
     optional: ClassVar[tuple[str, ...]] = ("class_mask", "source_mask", "source_known", "source_caption")
     stepwise = True
-    sampling_weight = 2.0
+    sampling_weight = 2.6
     benchmark = "f-music"
     prompt = "segment what makes a sound and say what it is and does"
     if_absent = "with an empty mask and no caption"

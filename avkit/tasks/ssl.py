@@ -37,7 +37,7 @@ class SoundLocalization(Task):
     targets = ("source",)
     evaluation_only = targets
     stepwise = True
-    sampling_weight = 2.0
+    sampling_weight = 1.6
     benchmark = "vggss"
     prompt = "find where in the picture the sound comes from"
     monitor = "cIoU@0.5"
