@@ -24,6 +24,7 @@ from avkit.files import WriteError, atomic, remove_leftovers
 from avkit.reading.tensors import read_tensors
 from avkit.training.callbacks import AtomicCheckpointIO
 from avkit.training.history import read_history
+from avkit.training.last_checkpoint import LastCheckpoint
 from avkit.training.run_folder import RunFolder, new_run
 from avkit.training.run_lock import locked
 from avkit.training.stop_signals import STOP_SIGNALS
@@ -97,6 +98,22 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code, words):
     steps = torch.load(run.last, weights_only=True)["global_step"]
     assert [row["step"] for row in read_history(run.history)] == list(range(1, steps + 1))
     assert not (run.path / "lock.json").exists()
+
+
+def test_a_signal_after_the_last_save_stops_before_the_test(tmp_path, monkeypatch, capsys):
+    save = LastCheckpoint.on_train_epoch_end
+
+    def save_then_signal(self, trainer, *args):
+        save(self, trainer, *args)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", save_then_signal)
+    assert fit(tmp_path, "run") == 143
+    run = RunFolder(tmp_path / "run")
+    assert f"--ckpt_path {run.last}" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert fit(tmp_path, "run", "--ckpt_path", "last") == 0
+    assert [row["step"] for row in read_history(run.history) if "task" in row] == [1, 2, 3]
 
 
 def test_a_command_that_is_stopped_says_so(capsys, monkeypatch):

@@ -106,9 +106,11 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
         _stop_if_asked(number)
 
-    def on_train_end(self, *args: object) -> None:
-        """From now on a signal ends the process at once."""
+    def on_train_end(self, trainer: L.Trainer, *args: object) -> None:
+        """From now on a signal ends the process at once, as does one that came after the last save."""
         STOP_SIGNALS.training = False
+        _, number = _decided_together(trainer, False, _received())
+        _stop_if_asked(number)
 
     def on_exception(self, *args: object) -> None:
         """From now on a signal ends the process at once."""
