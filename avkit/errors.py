@@ -27,6 +27,10 @@ class FileError(DataError):
     """A file cannot be read: it is missing, damaged, changed, or not what it should be; see `file_error`."""
 
 
+class UnreachableError(FileError):
+    """The place of a file cannot be reached now, such as a bucket."""
+
+
 class RunError(AvkitError):
     """A run folder or checkpoint does not fit the wanted tasks, system or data."""
 

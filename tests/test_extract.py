@@ -2,6 +2,7 @@
 """`avkit extract`: features of every clip once, whatever stops it on the way."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import PIL
 import pytest
 import torch
 import yaml
@@ -22,14 +25,15 @@ from avkit.cli import main
 from avkit.datasets import find_dataset
 from avkit.encoders import build_visual_encoder
 from avkit.encoders.base import VisualEncoder, VisualFeatures
-from avkit.errors import DataError
+from avkit.errors import DataError, MediaError, UnreachableError
 from avkit.export import export
 from avkit.extraction import prefetch
-from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset
+from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset, is_failure_of_storage
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
 from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress
+from avkit.extraction.ray_passes import Cluster, Share, ray_started, share_of
 from avkit.extraction.recipe import FeatureStream, list_recipes, read_recipe
 from avkit.extraction.sources import MediaSource, sources_in, sources_of
 from avkit.features.shards import ShardedStore
@@ -38,6 +42,7 @@ from avkit.files import is_running
 from avkit.media import decode
 from avkit.media.mel import EXAMPLE_SAMPLES, cut_steps, log_mel
 from avkit.nn.token_merging import choose_pairs, merge_pairs, merge_tokens
+from avkit.reading.boundary import file_errors
 
 TINY = {
     "about": "small networks with random weights",
@@ -380,6 +385,9 @@ def test_what_cannot_be_extracted(tmp_path, capsys):
         (["extract", str(tmp_path), "--recipe", str(bring)], "Bring the authors' own"),
         (["extract", "llp", "--recipe", "av_unifed"], "Did you mean 'av_unified'"),
         (["extract", "llp", "--batch", "0"], "--batch is 0"),
+        (["extract", "llp", "--ray-gpus", "0.5"], "nothing is asked of Ray. Add --ray N."),
+        (["extract", "llp", "--ray", "2", "--workers", "3"], "--workers is 3, and on Ray each CPU of the cluster"),
+        (["extract", "llp", "--root", "memory://bucket/llp"], "to a folder of this machine. Name it with --out."),
         (["extract", "llp", "--recipe", "llp", "--weights", "re152=none"], "Did you mean 'res152'"),
     ):
         assert main(words) == 2
@@ -593,6 +601,116 @@ class TestCluster:
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(AvkitError, match=r"pip install 'avkit\[ray\]'"):
             ray_runner(read_recipe(tiny), Cluster(2, device="cpu"), 5)
+
+
+class TestReadingAgain:
+    """Clips are read again where storage failed, and are set aside at once where they are damaged."""
+
+    @pytest.mark.parametrize(
+        ("errors", "reads", "pauses"),
+        [
+            ([OSError(errno.EIO, "Input/output error")] * 2, 3, [0.5, 1.0]),
+            ([UnreachableError("s3://x cannot be reached.")] * 9, 3, [0.5, 1.0]),
+            ([MediaError("no media file")] * 9, 1, []),
+            ([FileNotFoundError(errno.ENOENT, "No such file")] * 9, 1, []),
+            ([PIL.UnidentifiedImageError("cannot identify image file")] * 9, 1, []),
+        ],
+    )
+    def test_of_a_cluster(self, monkeypatch, errors, reads, pauses):
+        from avkit.extraction.cluster import _to_json, decode_row
+
+        left, read, slept = list(errors), [], []
+
+        def fail(dataset, source):
+            read.append(source.name)
+            if left:
+                raise left.pop()
+            return {"x": torch.zeros(1)}
+
+        monkeypatch.setattr(SourceDataset, "read", fail)
+        monkeypatch.setattr("avkit.extraction.cluster.time.sleep", slept.append)
+        row = decode_row({"name": "a", "source": _to_json(MediaSource("a", Path()))}, [], {}, ["x"])
+        assert (len(read), slept) == (reads, pauses)
+        assert bool(row["error"]) == bool(left)
+
+    def test_of_a_connection_that_failed(self):
+        with pytest.raises(DataError) as raised, file_errors("s3://x/y", "cannot be read"):
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+        assert is_failure_of_storage(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "asked"),
+    [(None, None, "local"), (None, "h:1", "h:1"), ("auto", "h:1", "auto"), (None, "local", "local")],
+)
+def test_the_cluster_that_is_asked_for(monkeypatch, address, environment, asked):
+    """Ray refuses to be told the CPUs of a cluster that exists; one of its own is not to be another's."""
+    ray = pytest.importorskip("ray")
+    given = {}
+    monkeypatch.setattr(ray, "init", lambda **options: given.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+    with ray_started(Cluster(2, address)):
+        assert given["address"] == asked
+        assert (given["num_cpus"] is None) == (asked != "local")
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "share"),
+    [
+        ({"CPU": 8}, Cluster(), Share("cpu", 0.0, 0.9)),
+        ({"CPU": 1}, Cluster(), Share("cpu", 0.0, 0.0)),
+        ({"CPU": 8, "GPU": 2}, Cluster(), Share("cuda", 1.0, 0.0)),
+        ({"CPU": 8, "GPU": 2}, Cluster(gpus=0.5), Share("cuda", 0.5, 0.0)),
+        ({"CPU": 8, "GPU": 2}, Cluster(device="cpu"), Share("cpu", 0.0, 0.9)),
+        ({"CPU": 8}, Cluster(device="cuda"), None),
+    ],
+)
+def test_what_each_network_gets_is_asked_of_the_cluster(monkeypatch, resources, cluster, share):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    if share is None:
+        with pytest.raises(ValueError, match="--device is cuda, and no machine of the Ray cluster has a GPU"):
+            share_of(cluster)
+    else:
+        assert share_of(cluster) == share
+
+
+def test_texts_are_made_on_this_machine(monkeypatch, tmp_path):
+    """The device of a cluster need not be here; what is here need not be asked for."""
+    from avkit.cli import extract as command
+
+    devices = []
+    monkeypatch.setattr(
+        "avkit.extraction.text_features.extract_sentences", lambda *words: devices.append(words[-1]) or tmp_path
+    )
+    monkeypatch.setattr("avkit.extraction.sources.sentences_of", lambda *words: {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    recipe = tmp_path / "r.yaml"
+    stream = {"of": "text", "encoder": "clip_vit_b32", "weights": None, "texts": "questions"}
+    recipe.write_text(yaml.safe_dump({"streams": {"questions": stream}}))
+    options = command.parser().parse_args(["avqa", "--root", str(tmp_path), "--device", "cuda"])
+    command._extract_texts(options, read_recipe(recipe), tmp_path, Cluster())
+    assert devices == [torch.device("cpu")]
+    with pytest.raises(ValueError, match="--device cuda"):
+        command._extract_texts(options, read_recipe(recipe), tmp_path, None)
+
+
+def test_a_folder_of_videos_in_a_bucket(root, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVKIT_CACHE", str(tmp_path / "cache"))
+    system = fsspec.filesystem("memory")
+    videos = sorted((root / "video").iterdir())[:2]
+    for path in videos:
+        system.pipe_file(f"/films/{path.name}", path.read_bytes())
+    try:
+        words = ["memory://films", "--recipe", str(tiny), "--workers", "0"]
+        assert main(["extract", *words, "--out", str(tmp_path / "out")]) == 0
+        assert sorted(Store(tmp_path / "out" / "frame.h5").names) == [path.stem for path in videos]
+        assert main(["extract", *words]) == 2
+        assert not (tmp_path / "memory:").exists()
+    finally:
+        system.store.clear()
 
 
 def test_shards_of_two_processes_are_one(root, tiny, whole, tmp_path):

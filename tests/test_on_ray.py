@@ -5,6 +5,7 @@ import json
 
 import clips
 import pytest
+import torch
 
 from avkit.cli import main
 from avkit.cli.on_ray import ClipActor
@@ -167,6 +168,7 @@ def test_a_local_cluster(place, indexed, tmp_path, capsys):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_two_networks_share_a_gpu(place, tmp_path, capsys):
     pytest.importorskip("ray")
     given = words(place, "predict", tmp_path / "ray", "--no_video", "--ray", "2", "--ray-gpus", "0.5")

@@ -13,7 +13,8 @@ from avkit.cli.trust import add_switches
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from avkit.extraction.extract import ExtractionSummary, OnClip, Runner
+    from avkit.extraction.extract import ExtractionSummary, OnClip
+    from avkit.extraction.ray_passes import Cluster
     from avkit.extraction.recipe import ExtractionRecipe
     from avkit.extraction.sources import MediaSource
 
@@ -25,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
         description="Videos through networks into feature stores, one per stream. Start it again after a stop of any "
         "kind: what is done stays done.",
     )
-    p.add_argument("dataset", nargs="?", help="name of a dataset, a folder of videos, or scenes, the built-in ones")
+    p.add_argument(
+        "dataset", nargs="?", help="name of a dataset, folder or URL of videos, or scenes, the built-in ones"
+    )
     p.add_argument("--root", type=Path, help="folder of the dataset")
     p.add_argument("--recipe", default="av_unified", help="name of a recipe, or a YAML file of yours")
     p.add_argument("--list", action="store_true", help="print the recipes")
@@ -33,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--release", help="release of the annotations, which say what clips there are")
     p.add_argument("--weights", help="'none' for random weights, or stream=PATH,...; the recipe's by default")
     p.add_argument("--device", help="such as cpu or cuda; the GPU if there is one")
-    p.add_argument("--workers", type=int, help="processes that decode; the cores by default")
+    p.add_argument("--workers", type=int, help="processes that decode, without --ray; the cores by default")
     p.add_argument("--batch", type=int, default=64, help="pictures at a time")
     p.add_argument("--limit", type=int, help="stop after so many clips")
     p.add_argument(
@@ -64,7 +67,7 @@ def run(args: list[str]) -> int:
 
     if options.list:
         return _list()
-    _check(options)
+    cluster = _check(options)
     recipe = read_recipe(options.recipe).with_weights(options.weights)
     media_streams = recipe.media_streams
     sources, missing, out = _sources(options)
@@ -75,21 +78,26 @@ def run(args: list[str]) -> int:
     remove_leftovers(out)
     failed = 0
     if media_streams:
-        failed = _extract_media(options, recipe, sources[: options.limit], out)
-    _extract_texts(options, recipe, out)
+        failed = _extract_media(options, recipe, sources[: options.limit], out, cluster)
+    _extract_texts(options, recipe, out, cluster)
     return 1 if failed else 0
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> "Cluster | None":
+    """Refuse options that contradict each other; returns the Ray cluster that is asked for."""
+    from avkit.cli.on_ray import cluster_of
+
     if options.dataset is None:
         raise ValueError("Name a dataset or a folder of videos: avkit extract llp --root R --recipe llp.")
-    least = {"workers": 0, "batch": 1, "limit": 1, "ray": 1, "train": 0, "val": 0, "test": 0}
+    least = {"workers": 0, "batch": 1, "limit": 1, "train": 0, "val": 0, "test": 0}
     for name, minimum in least.items():
         value = vars(options)[name]
         if value is not None and value < minimum:
             raise ValueError(f"--{name} is {value}; give a number above 0.")
-    if options.ray_gpus is not None and not options.ray_gpus > 0:
-        raise ValueError(f"--ray-gpus is {options.ray_gpus:g}; give a number above 0, or --device cpu.")
+    cluster = cluster_of(options)
+    if cluster is not None and options.workers is not None:
+        raise ValueError(f"--workers is {options.workers}, and on Ray each CPU of the cluster decodes. Leave it out.")
+    return cluster
 
 
 def _list() -> int:
@@ -115,9 +123,10 @@ def _sources(options: argparse.Namespace) -> "tuple[list[MediaSource], int, Path
     from avkit.datasets.official import Official
     from avkit.datasets.scenes import Scenes
     from avkit.extraction.sources import sources_in, sources_of
+    from avkit.reading.remote import is_folder
 
-    if Path(options.dataset).is_dir() and options.root is None:
-        return sources_in(options.dataset), 0, options.out or Path(options.dataset) / "features"
+    if options.root is None and is_folder(options.dataset):
+        return sources_in(options.dataset), 0, _folder_of_stores(options, Path(options.dataset))
     dataset = find_dataset(options.dataset)
     if issubclass(dataset, Scenes):
         return _scenes(options), 0, options.out or Path("scenes_features")
@@ -127,8 +136,27 @@ def _sources(options: argparse.Namespace) -> "tuple[list[MediaSource], int, Path
         )
     if options.root is None:
         raise ValueError(f"Name the folder of {dataset.title} with --root.")
+    out = _folder_of_stores(options, options.root)
     sources, missing = sources_of(dataset, options.root, options.release)
-    return sources, missing, options.out or options.root / "features"
+    return sources, missing, out
+
+
+def _folder_of_stores(options: argparse.Namespace, root: Path) -> Path:
+    """The folder of the stores, beside the media by default.
+
+    Raises:
+        ValueError: If the media are in a bucket, where no stores are written.
+    """
+    from avkit.reading.remote import url_of
+
+    if options.out is not None:
+        return Path(options.out)
+    url = url_of(root)
+    if url is not None:
+        raise ValueError(
+            f"The media are at {url}, and stores are written to a folder of this machine. Name it with --out."
+        )
+    return root / "features"
 
 
 def _scenes(options: argparse.Namespace) -> "list[MediaSource]":
@@ -144,12 +172,20 @@ def _scenes(options: argparse.Namespace) -> "list[MediaSource]":
 
 
 def _extract_media(
-    options: argparse.Namespace, recipe: "ExtractionRecipe", sources: "Sequence[MediaSource]", out: Path
+    options: argparse.Namespace,
+    recipe: "ExtractionRecipe",
+    sources: "Sequence[MediaSource]",
+    out: Path,
+    cluster: "Cluster | None",
 ) -> int:
     """Extract features of frames and audio; returns the number of clips set aside."""
     from avkit.extraction.extract import extract
 
-    runner = _ray_runner(options, recipe)
+    runner = None
+    if cluster is not None:
+        from avkit.extraction.cluster import ray_runner
+
+        runner = ray_runner(recipe, cluster, options.batch)
     device = "cpu" if runner is not None else _device(options)
     workers = _start_workers(options, device)
     with _progress_bar() as bar:
@@ -199,16 +235,6 @@ def _start_workers(options: argparse.Namespace, device: str) -> int:
     return workers
 
 
-def _ray_runner(options: argparse.Namespace, recipe: "ExtractionRecipe") -> "Runner | None":
-    """What extracts on a Ray cluster, whose machines have devices of their own; None without one."""
-    if not options.ray and not options.ray_address:
-        return None
-    from avkit.extraction.cluster import Cluster, ray_runner
-
-    cluster = Cluster(options.ray or 2, options.ray_address, options.device, options.ray_gpus)
-    return ray_runner(recipe, cluster, options.batch)
-
-
 def _advance(bar: "Progress", task: "TaskID") -> "OnClip":
     """A function that shows one more clip as decoded, and prints why it cannot be read."""
 
@@ -230,8 +256,10 @@ def _print_summary(summary: "ExtractionSummary") -> None:
         print("  mend them and start again with --retry", file=sys.stderr)
 
 
-def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out: Path) -> None:
-    """Extract features of text, where the recipe has some and the clips are of a dataset."""
+def _extract_texts(
+    options: argparse.Namespace, recipe: "ExtractionRecipe", out: Path, cluster: "Cluster | None"
+) -> None:
+    """Extract features of text on this machine, where the recipe has some and the clips are of a dataset."""
     streams = recipe.text_streams
     if not streams:
         return
@@ -249,7 +277,8 @@ def _extract_texts(options: argparse.Namespace, recipe: "ExtractionRecipe", out:
             file=sys.stderr,
         )
         return
-    device = torch.device(options.device or _usual_device())
+    on_cluster = cluster is not None and options.device != "cpu"  # then --device is of the cluster's machines
+    device = torch.device(_usual_device() if on_cluster else _device(options))
     dataset = find_dataset(options.dataset)
     assert issubclass(dataset, Official)  # checked when its clips were listed
     for stream in streams:

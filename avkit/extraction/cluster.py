@@ -30,9 +30,8 @@ from avkit.reading.remote import whole_path
 
 #: Clips given to a network at a time.
 _CLIPS_PER_CALL = 4
-#: Times that a clip is read before it is set aside, and seconds between them: storage on a network fails now and then.
-_READS = 3
-_PAUSE = 0.5
+#: Seconds before a clip is read again where storage failed, as that on a network does now and then.
+_PAUSES = (0.5, 1.0)
 
 
 class NetworkActor:
@@ -78,11 +77,12 @@ def decode_row(row: Row, streams: Sequence[FeatureStream], forms: dict[str, Inpu
         The `name`; the `inputs` as safetensors; `error`, why it cannot be read, or the empty string.
     """
     dataset = SourceDataset([_from_json(row["source"])], streams, forms)
-    for number in range(_READS):
-        clip = dataset[0]
-        if not clip.error:
+    clip = dataset[0]
+    for pause in _PAUSES:
+        if not clip.may_pass:
             break
-        time.sleep(_PAUSE * number)
+        time.sleep(pause)
+        clip = dataset[0]
     tensors: dict[str, Tensor] = {}
     if not clip.error:
         tensors = {name: clip.inputs[name].clone(memory_format=torch.contiguous_format) for name in names}

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from avkit.batch import SAMPLE_RATE
 from avkit.datasets.media_reader import crop_middle
 from avkit.datasets.scene_names import pictures_named, sound_named
-from avkit.errors import AvkitError, DataError
+from avkit.errors import AvkitError, DataError, UnreachableError
 from avkit.extraction.recipe import FeatureStream
 from avkit.extraction.sources import MediaSource
 from avkit.media import decode, image_files
@@ -29,11 +29,13 @@ class EncoderInputs:
         name: Name of the clip in the store.
         inputs: By stream: frames, uint8 (T, 3, H, W), log-mel examples (T, 96, 64), or windows of samples (T, n).
         error: Why the clip cannot be read; empty where it can.
+        may_pass: Whether that was a failure of storage, so that reading it again may help.
     """
 
     name: str
     inputs: dict[str, Tensor] = field(default_factory=dict)
     error: str = ""
+    may_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class InputForm:
     side: int = 0
     takes_samples: bool = False
     spare_frames: int = 0
+
+
+def is_failure_of_storage(error: BaseException | None) -> bool:
+    """Whether reading again may help: a disk or network failed, and the file is not known to be missing or damaged."""
+    while error is not None:
+        if isinstance(error, UnreachableError):
+            return True
+        if isinstance(error, OSError) and error.errno is not None:  # those of decoders have no number
+            return not isinstance(error, FileNotFoundError)
+        error = error.__cause__
+    return False
 
 
 class SourceDataset(Dataset[EncoderInputs]):
@@ -74,7 +87,7 @@ class SourceDataset(Dataset[EncoderInputs]):
         try:
             return self.decode(index)
         except (AvkitError, OSError, ValueError) as error:
-            return EncoderInputs(self.sources[index].name, error=str(error))
+            return EncoderInputs(self.sources[index].name, error=str(error), may_pass=is_failure_of_storage(error))
 
     def decode(self, index: int) -> EncoderInputs:
         """A clip by its number.

@@ -12,6 +12,8 @@ from avkit.errors import AvkitError
 
 #: Clips of a task of Ray's first pass. In the second each clip that was lost, with its task, is alone.
 CLIPS_PER_TASK = 8
+#: Ray's word for a cluster of its own on this machine, even where another runs.
+_LOCAL = "local"
 #: Why a clip has no result after both passes.
 LOST = "its process ended twice: the file crashes it, or memory is short."
 
@@ -25,7 +27,7 @@ class Cluster:
 
     Attributes:
         workers: Networks that run at the same time, at most; there are fewer while there is less to do.
-        address: Of an existing cluster; a local one is started where None.
+        address: Of an existing cluster; where None, that of `RAY_ADDRESS`, and without it a local one is started.
         device: Where networks run; None for GPUs where the cluster has some.
         gpus: GPUs, or a part of one, for each network; None for a whole one.
     """
@@ -77,8 +79,9 @@ def ray_started(cluster: Cluster) -> Iterator[None]:
     context.max_errored_blocks = -1  # a clip that ends its process is tried again alone, see `in_two_passes`
     starts_ray = not ray.is_initialized()
     if starts_ray:
-        cpus = None if cluster.address else cluster.workers + (os.cpu_count() or 1)
-        ray.init(address=cluster.address, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
+        address = cluster.address or os.environ.get("RAY_ADDRESS") or _LOCAL
+        cpus = cluster.workers + (os.cpu_count() or 1) if address == _LOCAL else None
+        ray.init(address=address, num_cpus=cpus, log_to_driver=False, include_dashboard=False)
     try:
         yield
     finally:

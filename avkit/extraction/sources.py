@@ -12,6 +12,7 @@ from avkit.datasets.official import Official
 from avkit.datasets.scene_names import scene_name
 from avkit.errors import DataError
 from avkit.extraction.recipe import FeatureStream
+from avkit.reading.remote import list_names
 
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".m4v")
 
@@ -118,15 +119,13 @@ def source_of(reader: ClipDataset, annotation: Annotation) -> MediaSource:
 
 
 def sources_in(folder: str | Path) -> list[MediaSource]:
-    """List the videos of a folder, named by their files.
+    """List the videos of a folder, here or at a URL, named by their files.
 
     Raises:
         DataError: If the folder holds no video, or two of one name.
     """
     root = Path(folder)
-    paths: list[Path] = []
-    if root.is_dir():
-        paths = sorted(filter(_is_video, root.iterdir()))
+    paths = sorted(Path(name) for name in list_names(root) if is_video_name(name))
     if not paths:
         raise DataError(f"{folder} is no folder with videos ({', '.join(_VIDEO_ENDINGS)}).")
     names: set[str] = set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from avkit.errors import FileError
+from avkit.errors import FileError, UnreachableError
 from avkit.reading.reasons import reason_of
 
 #: A URL, also where `Path` has taken one of its slashes; a drive of Windows has one letter.
@@ -241,7 +241,7 @@ def find_system(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise FileError(f"{url} cannot be opened: {reason_of(error)}. Give s3://, gs://, hf:// or file://.") from error
     except Exception as error:
-        raise FileError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
+        raise UnreachableError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
     return system, path
 
 
@@ -257,4 +257,4 @@ def reaching(url: str) -> Iterator[None]:
             raise
         if isinstance(error, FileNotFoundError):
             raise FileError(f"{url} does not exist. Check the spelling of the URL.") from error
-        raise FileError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
+        raise UnreachableError(f"{url} cannot be reached ({reason_of(error)}). {_ADVICE}") from error
