@@ -125,6 +125,32 @@ def test_a_run_goes_on_with_other_numbers_of_processes(pair, launcher, tmp_path)
     assert tasks[1] == tasks[3]
 
 
+def test_one_of_several_processes_prints_what_a_training_needs(launcher, tmp_path):
+    codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "run", "--dry_run", tasks="avs"), tmp_path)
+    assert codes == [0, 0], logs
+    assert "parameters" in logs[0]
+    assert logs[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run is True, which avkit does not take"),
+        (["--trainer.plugins", "MixedPrecision"], "trainer.plugins"),
+        (["--trainer.strategy", "deepspeed"], "each process of a test holds the whole model. Leave it out"),
+        (["--trainer.strategy", "ddp_spawn"], "each process of a test holds the whole model. Leave it out"),
+        (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true'; avkit takes"),
+    ],
+)
+def test_what_a_test_cannot_give_its_meaning_is_refused(pair, capsys, options, message):
+    before = (pair[0].path / "report.json").read_bytes()
+    assert main(["test", str(pair[0].path), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert (pair[0].path / "report.json").read_bytes() == before
+
+
 def test_options_that_contradict_the_launcher_are_one_line(launcher, tmp_path):
     codes, logs = launcher.run(torchrun(1, 2), words(tmp_path, "run", "--trainer.devices", "3"), tmp_path)
     assert codes == [2, 2]

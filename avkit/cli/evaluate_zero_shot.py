@@ -29,7 +29,7 @@ def evaluate_zero_shot(args: Sequence[str]) -> None:
         ValueError: If no dataset is named, or it does not tell the task.
     """
     words = zero_shot_words(args)
-    cli = make_cli(words)
+    cli = make_cli(words, testing=True)
     check_samples(cli, ["test"])
     run = new_run(Path(cli.config.out), f"zero_shot-{run_name(cli)}")
     run.create()

@@ -43,8 +43,10 @@ def run(args: list[str]) -> int:
 
 
 def _dry_run(args: list[str]) -> int:
-    """Check a training, and print what it needs."""
+    """Check a training, and print what it needs; the first of several processes does it for all."""
     cli = make_cli(args, training=True)
+    if not cli.trainer.is_global_zero:
+        return 0
     check_before_training(cli, None)
     print_needs(cli)
     return 0

@@ -34,7 +34,7 @@ def open_run(command: str, args: Sequence[str]) -> tuple[AVCLI, RunFolder]:
             "--ckpt_path out; it names the checkpoint that 'avkit fit' goes on from."
         )
     words = [*evaluation_words(run, trust="--trust" in options), *options]
-    cli = make_cli(words, run_vocabulary=Vocabulary(**facts["vocabulary"]))
+    cli = make_cli(words, testing=True, run_vocabulary=Vocabulary(**facts["vocabulary"]))
     check_same(facts, list(cli.model.tasks), cli.model.vocabulary)
     check_drawn_splits(facts, cli.datamodule)
     cli.attach(run, training=False)

@@ -30,7 +30,12 @@ from avkit.cli.recipe_files import recipe_files
 from avkit.cli.renamed import refuse_renamed_fit_options
 from avkit.cli.run_config import EVALUATION, check_config_files, with_recipe_files
 from avkit.cli.threads import leave_cores_to_workers
-from avkit.cli.trainer_options import check_trainer_options, check_validations, set_epochs
+from avkit.cli.trainer_options import (
+    check_evaluation_options,
+    check_trainer_options,
+    check_validations,
+    set_epochs,
+)
 from avkit.cli.trust import without_switches
 from avkit.files import write_file
 from avkit.systems.encoder_weights import weights_facts
@@ -77,6 +82,7 @@ class AVCLI(LightningCLI):
     Args:
         args: Words of the command.
         training: Whether the options are those of a training.
+        testing: Whether they are those of a test or a validation.
         run_vocabulary: Vocabulary of the run that is tested.
     """
 
@@ -88,11 +94,13 @@ class AVCLI(LightningCLI):
         args: Sequence[str],
         *,
         training: bool = False,
+        testing: bool = False,
         run_vocabulary: Vocabulary | None = None,
     ) -> None:
         self.args = args
         self.run_vocabulary = run_vocabulary
         self.training = training
+        self.testing = testing
         try:
             super().__init__(
                 model_class(chosen_system(args)),
@@ -162,6 +170,8 @@ class AVCLI(LightningCLI):
             set_epochs(trainer, self.args, own_schedule=own_schedule)
             model = self.config.model
             check_trainer_options(trainer, report=self.config.report, surgery=model.surgery, balance=model.balance)
+        if self.testing:
+            check_evaluation_options(trainer)
         reason = no_gpu(str(trainer.accelerator))
         if reason is not None:
             raise ValueError(reason)
@@ -263,12 +273,19 @@ class AVCLI(LightningCLI):
         write_file(run.facts, json.dumps(facts, indent=1))
 
 
-def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Vocabulary | None = None) -> AVCLI:
+def make_cli(
+    args: Sequence[str],
+    *,
+    training: bool = False,
+    testing: bool = False,
+    run_vocabulary: Vocabulary | None = None,
+) -> AVCLI:
     """Parse options, and build trainer, model and data.
 
     Args:
         args: Words of the command.
         training: Whether the options are those of a training.
+        testing: Whether they are those of a test or a validation.
         run_vocabulary: Vocabulary of the run that is tested.
 
     Raises:
@@ -281,7 +298,7 @@ def make_cli(args: Sequence[str], *, training: bool = False, run_vocabulary: Voc
     words = with_logger_folder(without_switches(check_config_files(args)))
     refuse_renamed_fit_options(words)
     check_dataset_option(args)
-    return AVCLI(words, training=training, run_vocabulary=run_vocabulary)
+    return AVCLI(words, training=training, testing=testing, run_vocabulary=run_vocabulary)
 
 
 def run_name(cli: AVCLI) -> str:

@@ -15,7 +15,7 @@ _REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
         (False, 0),
         "give --trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.limit_test_batches 1",
     ),
-    "limit_predict_batches": ((None, 1.0), "training predicts nothing"),
+    "limit_predict_batches": ((None, 1.0), "'avkit predict' takes the clips that it is given"),
     "use_distributed_sampler": ((False,), "avkit shares each batch between its processes itself"),
     "barebones": ((False,), "avkit needs its history and checkpoints"),
     "plugins": ((None, []), "avkit writes checkpoints itself; --trainer.precision chooses a precision"),
@@ -58,20 +58,8 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool, balance:
     Raises:
         ValueError: With the option, its value, and what to use instead.
     """
-    for name, (accepted, advice) in _REFUSED.items():
-        if trainer[name] not in accepted:
-            raise ValueError(f"trainer.{name} is {_shown(trainer[name])}, which avkit does not take: {advice}.")
+    _check_all(trainer)
     _check_strategy(trainer, report=report)
-    if trainer.precision not in _PRECISIONS:
-        raise ValueError(
-            f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
-            "weights at 32 bits."
-        )
-    if str(trainer.precision) in ("16", "16-mixed") and not has_gpu(str(trainer.accelerator)):
-        raise ValueError(
-            f"trainer.precision is {trainer.precision!r}, which needs a GPU, and this run has none. Use "
-            "--trainer.precision bf16-mixed, which a CPU has too, or leave it out."
-        )
     _check_loggers(trainer)
     _check_callbacks(trainer)
     if trainer.strategy == FSDP2 and (surgery or balance != "fixed"):
@@ -87,6 +75,43 @@ def check_trainer_options(trainer: Any, *, report: bool, surgery: bool, balance:
     if report and not trainer.enable_checkpointing:
         raise ValueError(
             "trainer.enable_checkpointing is false, so no weights are kept that could be tested. Add --report false."
+        )
+
+
+def check_evaluation_options(trainer: Any) -> None:
+    """Refuse options of the trainer that a test or a validation cannot give their meaning.
+
+    Args:
+        trainer: The parsed options, by name.
+
+    Raises:
+        ValueError: With the option, its value, and what to use instead.
+    """
+    _check_all(trainer)
+    strategy = str(trainer.strategy)
+    if strategy.startswith(_IN_PYTHON) or strategy.partition("_")[0] in _SPREADING:
+        raise ValueError(
+            f"trainer.strategy is {strategy!r}, and each process of a test holds the whole model. Leave it out, or use "
+            "--trainer.strategy ddp."
+        )
+    _check_loggers(trainer)
+    _check_callbacks(trainer)
+
+
+def _check_all(trainer: Any) -> None:
+    """Refuse what neither a training nor a test takes."""
+    for name, (accepted, advice) in _REFUSED.items():
+        if trainer[name] not in accepted:
+            raise ValueError(f"trainer.{name} is {_shown(trainer[name])}, which avkit does not take: {advice}.")
+    if trainer.precision not in _PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision!r}; avkit takes 32-true, 16-mixed and bf16-mixed, which keep "
+            "weights at 32 bits."
+        )
+    if str(trainer.precision) in ("16", "16-mixed") and not has_gpu(str(trainer.accelerator)):
+        raise ValueError(
+            f"trainer.precision is {trainer.precision!r}, which needs a GPU, and this run has none. Use "
+            "--trainer.precision bf16-mixed, which a CPU has too, or leave it out."
         )
 
 
