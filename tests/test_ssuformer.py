@@ -89,7 +89,7 @@ def test_rows_differ_by_the_switches_of_the_paper_alone():
 
 
 def test_total_loss_is_equation_four_and_six():
-    net = model(text_loss="focal", mask_weight=0.3).train()
+    net = model(text_loss="focal", mask_weight=0.3, rcc=True).train()
     parts = losses_of(net, batch())
     total = 0.3 * parts["mask"] + 0.7 * parts["words"] + 0.1 * parts["consistency"]
     torch.testing.assert_close(parts["loss"], total)
@@ -297,7 +297,7 @@ def test_a_tokenizer_that_differs_from_the_checkpoints_is_refused():
         ({"answers": "captions"}, "Set system.mcm to false"),
         ({"answers": "masks", "mcm": False, "rcc": False}, "Set system.mohe to false"),
         ({"max_pieces": 64}, "64 positions leave room"),
-        ({"region": "small"}, "'small' has none. Choose a region of clip_vit_b32, .*small_embedding"),
+        ({"region": "small", "rcc": True}, "'small' has none. Choose a region of clip_vit_b32, .*small_embedding"),
         ({"text_loss": "foucal"}, "focal"),
     ],
 )

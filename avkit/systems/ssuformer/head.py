@@ -18,11 +18,9 @@ class SSUFormerHeadOptions(AnsweringOptions):
 
     Attributes:
         region: The backbone's own features under the mask, which suit any pictures.
-        rcc: Off, since there is no text encoder of these features; it needs a `region` that has one.
     """
 
     region: str = "pooled"
-    rcc: bool = False
 
 
 class SSUFormerHead(Head):

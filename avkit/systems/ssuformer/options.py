@@ -46,7 +46,7 @@ class AnsweringOptions:
         recompute: Recompute activations in the backward pass: less memory, more time.
         mask_loss: `dice` as in the paper, which has no gradient where nothing sounds, or `dice+bce`, with binary
             cross-entropy.
-        text_loss: `focal` as in the paper, or `ce`, the paper's baseline.
+        text_loss: `ce`, the paper's baseline, or `focal` as in its other rows.
         balance: `fixed` weight of the mask loss, or `learned`: both losses come to contribute equally.
         mask_weight: Weight a of the mask loss, the caption loss has 1 - a; the initial one where it is learned.
         min_weight: Least weight of either loss where it is learned.
@@ -57,6 +57,7 @@ class AnsweringOptions:
         mcm: Mask Collaboration Module: captions read the embedding of the masked region.
         mcm_teacher: Epochs at the beginning in which that region is the true mask's.
         rcc: Regional Consistency Constraint: the embeddings of a masked region and of its caption are drawn together.
+            It needs a `region` that has a text encoder.
         rcc_text: Embedding of a caption: `predicted`, the predicted words through the frozen text encoder that belongs
             to `region`; `reference`, the true caption through it, which trains masks alone; or `states` of the text
             decoder through a layer that is trained, which any mask can satisfy.
@@ -88,7 +89,7 @@ class AnsweringOptions:
     dropout: float = 0.0
     recompute: bool = False
     mask_loss: str = "dice+bce"
-    text_loss: str = "focal"
+    text_loss: str = "ce"
     balance: str = "fixed"
     mask_weight: float = 0.25
     min_weight: float = 0.05
@@ -96,7 +97,7 @@ class AnsweringOptions:
     region_weights: str | None = None
     mcm: bool = True
     mcm_teacher: int = 0
-    rcc: bool = True
+    rcc: bool = False
     rcc_text: str = "predicted"
     rcc_weight: float = 0.1
     mohe: bool = True
