@@ -3,6 +3,9 @@
 
 Each way runs in a process of its own, so that its peak of memory is its own. Usage: python benchmarks/search.py
 [--steps 100000] [--words 5000] [--ways postings dense bm25s]
+
+With --folder an index of so many steps is written, of videos of 100 steps with masks of 64 x 64 and vectors of 256
+numbers, and a text is searched in it, from the files to the hits: with all files read whole, and with captions alone.
 """
 
 import argparse
@@ -117,6 +120,53 @@ def measure_vectors(rows: int, width: int) -> None:
     print(f"| {rows:,} rows of {width} | first {taken[0]:.2f} s | then {min(taken[1:]):.3f} s |", flush=True)
 
 
+def write_index(folder: Path, captions: list[str]) -> None:
+    """Write an index whose captions are indexed, as `avkit index` does."""
+    import torch
+
+    from avkit.inference.index import VECTOR_KINDS, IndexedVideo, IndexFolder
+
+    each = 100
+    index = IndexFolder(folder)
+    index.create({"run": "r", "weights": "w", "avkit": "0"})
+    times = torch.arange(each).float()
+    masks = (torch.arange(each * 64 * 64).reshape(each, 64, 64) % 7 == 0).to(torch.uint8)
+    vectors = dict.fromkeys(VECTOR_KINDS, torch.randn(each, 256, generator=torch.manual_seed(0)))
+    vectors = {kind: tensor.clone() for kind, tensor in vectors.items()}
+    for first in range(0, len(captions), each):
+        index.add(IndexedVideo(f"{first}.mp4", times, times + 1, captions[first : first + each], masks, vectors))
+    index.caption_index(index.stored())
+
+
+def megabytes(kind: str) -> float:
+    """Memory of this process: `VmRSS` now, `VmHWM` at the peak; Linux alone tells."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
+
+
+def measure_folder(folder: Path, way: str) -> None:
+    """Print time and memory of one search for words, from the files to the hits."""
+    from avkit.inference.index import IndexFolder
+    from avkit.inference.search import Index, search
+
+    before = megabytes("VmRSS")
+    start = time.perf_counter()
+    index = IndexFolder(folder)
+    stored = index.stored()
+    hits = search(Index(index.read() if way == "whole" else stored, index.caption_index(stored)), QUERY)
+    taken = time.perf_counter() - start
+    memory = megabytes("VmHWM") - before
+    print(f"| {way} | {taken:.2f} s | {memory:.0f} MB | {[hit.video for hit in hits]} |", flush=True)
+
+
+def compare_folder(captions: list[str]) -> None:
+    """Print a row for each way to read an index, each of a process of its own, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_index(Path(folder), captions)
+        for way in ("whole", "captions") * 2:
+            subprocess.run([sys.executable, __file__, "--folder", folder, "--way", way], check=False)
+
+
 WAYS = {"postings": postings, "dense": dense, "bm25s": bm25s}
 
 
@@ -146,10 +196,18 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=5000)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--vectors", type=int, nargs="*", default=[], help="numbers of rows to search by a clip")
+    parser.add_argument("--folder", nargs="?", const="", help="search in an index on disk")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         measure(options.one, options.steps, options.words)
+        return
+    if options.folder:
+        measure_folder(Path(options.folder), options.way)
+        return
+    if options.folder is not None:
+        compare_folder(make_captions(options.steps, options.words))
         return
     for rows in options.vectors:
         measure_vectors(rows, 256)

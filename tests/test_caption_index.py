@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from avkit.errors import FileError
 from avkit.inference.caption_index import index_captions, read_captions, stems_of, write_captions
 from avkit.inference.index import VECTOR_KINDS, IndexedVideo, IndexFolder
-from avkit.inference.search import Index
-from avkit.reading.tensors import write_tensors
+from avkit.inference.search import Index, search
+from avkit.reading.tensors import read_tensors, write_tensors
 
 CAPTIONS = ["a dog barks", "a dog barks", "the cat, the cat", "", "a white dog and a bell!", "rain"]
 
@@ -67,16 +68,52 @@ def test_a_folder_keeps_captions_and_masks(tmp_path, monkeypatch):
     videos = folder.read()
     for read, captions in zip(videos, (CAPTIONS[:3], CAPTIONS[3:]), strict=True):
         assert torch.equal(read.masks, video("", captions).masks)
-    first = folder.caption_index(videos)
+    first = folder.caption_index(folder.stored())
     made = []
     monkeypatch.setattr("avkit.inference.index.index_captions", made.append)
-    again = folder.caption_index(folder.read())
+    again = folder.caption_index(folder.stored())
     assert made == []
     assert again.scores(["dog"]).tolist() == first.scores(["dog"]).tolist()
     monkeypatch.undo()
     folder.add(video("c.mp4", ["a zebra"]))
-    index = Index(folder.read(), folder.caption_index(folder.read()))
+    index = Index(folder.stored(), folder.caption_index(folder.stored()))
     assert index.best_hits(index.score_text("zebra"))[0].caption == "a zebra"
+
+
+def test_a_search_for_words_reads_the_files_of_hits_alone(tmp_path, monkeypatch):
+    folder = IndexFolder(tmp_path / "index")
+    folder.create({"run": "r", "weights": "w", "avkit": "0"})
+    for number, caption in enumerate(["a dog", "a cat", "a zebra", "a dog and a zebra"]):
+        folder.add(video(f"{number}.mp4", [caption] * (number + 1)))
+    text = "a zebra"
+    whole = Index(folder.read())
+    expected = search(whole, text, count=2)
+    folder.caption_index(folder.stored())
+    opened = []
+    monkeypatch.setattr("avkit.inference.index.read_tensors", lambda path: opened.append(path) or read_tensors(path))
+    index = Index(folder.stored(), folder.caption_index(folder.stored()))
+    hits = search(index, text, count=2)
+    assert [hit.video for hit in hits] == [hit.video for hit in expected]
+    assert all(np.array_equal(hit.mask, other.mask) for hit, other in zip(hits, expected, strict=True))
+    assert [hit.moment for hit in hits] == [hit.moment for hit in expected]
+    assert sorted(opened) == sorted(folder.file_of(hit.video) for hit in hits)
+    example = {"sound": torch.ones(1, 4)}
+    assert [h.score for h in search(index, examples=[example])] == [h.score for h in search(whole, examples=[example])]
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_damaged_file_is_named_where_it_is_indexed_or_hit(tmp_path, indexed):
+    folder = IndexFolder(tmp_path / "index")
+    folder.create({"run": "r", "weights": "w", "avkit": "0"})
+    folder.add(video("a.mp4", ["a dog"]))
+    if indexed:
+        folder.caption_index(folder.stored())
+    path = folder.file_of("a.mp4")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="has changed since"):
+        search(Index(folder.stored(), folder.caption_index(folder.stored())), "dog")
 
 
 def test_masks_of_an_earlier_version_are_read(tmp_path):

@@ -70,7 +70,7 @@ def run(args: list[str]) -> int:
     failures = len(errors) + len(problems)
     added = len(fresh) - len(problems)
     warning = folder.facts.get("warning", "")
-    videos = folder.read()
+    videos = folder.stored()
     folder.caption_index(videos)
     steps = sum(len(video) for video in videos)
     print(f"{len(videos)} videos, {added} of them new, {steps} steps in {options.out}")

@@ -49,7 +49,7 @@ def run(args: list[str]) -> int:
     if options.k < 1:
         raise ValueError(f"-k is {options.k}; give 1 or more.")
     folder = IndexFolder(options.index)
-    videos = folder.read()
+    videos = folder.stored()
     index = Index(videos, folder.caption_index(videos) if options.text else None)
     examples = _embed_examples(folder, options) if options.sound or options.clip else []
     hits = [hit for hit in search(index, options.text, examples, options.k) if hit.score > MIN_SCORE]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from avkit.errors import AvkitError
 from avkit.files import atomic
 from avkit.reading.checksums import crc32
+from avkit.reading.remote import is_there
 from avkit.reading.tensors import read_tensors, write_tensors
 from avkit.reading.text import parse_json
 from avkit.text.tokenizer import split_words
@@ -118,7 +119,7 @@ def write_captions(path: Path, index: CaptionIndex, captions: Sequence[str]) -> 
 
 def read_captions(path: Path, captions: Sequence[str]) -> CaptionIndex | None:
     """A stored index; None where there is none, or it is of other captions or damaged, so that it is made again."""
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         facts, tensors = read_tensors(path)

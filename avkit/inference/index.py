@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -18,8 +19,8 @@ from avkit.files import WriteError, atomic, write_file
 from avkit.inference.caption_index import CaptionIndex, index_captions, read_captions, write_captions
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import check_record, with_checksum
-from avkit.reading.remote import state_of, whole_path
-from avkit.reading.tensors import read_tensors, write_tensors
+from avkit.reading.remote import list_names, state_of, url_of, whole_path
+from avkit.reading.tensors import read_facts, read_tensors, write_tensors
 from avkit.reading.text import parse_json, read_json
 
 #: Version of the folder's layout.
@@ -33,6 +34,10 @@ _CAPTIONS = "captions.safetensors"
 _PACKED = "mask bits"
 #: What begins the names of facts about the stored features of a task.
 FEATURES = "features of "
+
+
+#: What is wrong with a file of a video, and what to do.
+_DAMAGED = ("is damaged", "Delete it and index the video again.")
 
 
 class AddedIndexFacts(TypedDict, total=False):
@@ -88,6 +93,41 @@ class IndexedVideo:
     def __len__(self) -> int:
         """Number of steps."""
         return len(self.captions)
+
+
+class StoredVideo:
+    """Steps of one video in an index, N of them: captions in memory, all else in the file until it is asked for.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        facts = read_facts(path)
+        with file_errors(path, *_DAMAGED):
+            self.video = facts["video"]
+            self.captions: list[str] = parse_json(facts["captions"], str(path))
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.captions)
+
+    def read(self) -> IndexedVideo:
+        """The whole video, checked.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        return _read_video(self.path)
+
+    @cached_property
+    def vectors(self) -> dict[str, Tensor]:
+        """By kind (`region`, `frame`, `sound`), float32 (N, width)."""
+        return self.read().vectors
 
 
 def join_windows(video: str, windows: Sequence[IndexedVideo]) -> IndexedVideo:
@@ -180,33 +220,48 @@ class IndexFolder:
         with atomic(self.file_of(video.video)) as part:
             write_tensors(part, tensors, facts)
 
-    def caption_index(self, videos: Sequence[IndexedVideo]) -> CaptionIndex:
+    def caption_index(self, videos: Sequence[StoredVideo]) -> CaptionIndex:
         """Captions of all videos by their words; made and stored where they are not stored yet, or others are.
 
+        Captions that are stored have a checksum; those that are not come of files that are read whole and checked.
+
         Args:
-            videos: What `read` gave.
+            videos: What `stored` gave.
+
+        Raises:
+            DataError: If a file is damaged.
         """
         path = self.folder / _CAPTIONS
-        captions = [caption for video in videos for caption in video.captions]
-        stored = read_captions(path, captions)
+        stored = read_captions(path, [caption for video in videos for caption in video.captions])
         if stored is not None:
             return stored
+        captions = [caption for video in videos for caption in video.read().captions]
         made = index_captions(captions)
-        with suppress(WriteError):  # a folder that cannot be written to is searched too
-            write_captions(path, made, captions)
+        if url_of(path) is None:
+            with suppress(WriteError):  # a folder that cannot be written to is searched too
+                write_captions(path, made, captions)
         return made
 
+    def stored(self) -> list[StoredVideo]:
+        """All videos, of which captions alone are read.
+
+        Raises:
+            DataError: If there is no index, it is empty, or a file cannot be read.
+        """
+        _ = self.facts
+        folder = self.folder / "videos"
+        videos = [StoredVideo(folder / name) for name in sorted(list_names(folder)) if name.endswith(".safetensors")]
+        if not videos:
+            raise DataError(f"{self.folder} has no videos. Add some with 'avkit index RUN VIDEOS --out {self.folder}'.")
+        return videos
+
     def read(self) -> list[IndexedVideo]:
-        """All videos.
+        """All videos, whole and checked.
 
         Raises:
             DataError: If there is no index, it is empty, or a file is damaged.
         """
-        _ = self.facts
-        videos = [_read_video(path) for path in sorted((self.folder / "videos").glob("*.safetensors"))]
-        if not videos:
-            raise DataError(f"{self.folder} has no videos. Add some with 'avkit index RUN VIDEOS --out {self.folder}'.")
-        return videos
+        return [video.read() for video in self.stored()]
 
 
 def _read_masks(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tensor:
@@ -220,7 +275,7 @@ def _read_masks(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Tens
 
 def _read_video(path: Path) -> IndexedVideo:
     facts, tensors = read_tensors(path)
-    with file_errors(path, "is damaged", "Delete it and index the video again."):
+    with file_errors(path, *_DAMAGED):
         video = IndexedVideo(
             facts["video"],
             tensors["start"],

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avkit.inference.caption_index import CaptionIndex, index_captions, stem_of, stems_of
-from avkit.inference.index import IndexedVideo
+from avkit.inference.index import IndexedVideo, StoredVideo
 from avkit.text.tokenizer import split_words, unique_words
 
 #: A hit reaches as far around its best step as the score stays above this share of the best one.
@@ -53,14 +53,14 @@ class Hit:
 
 
 class Index:
-    """Rows of many videos in memory, N in all, ready to be searched.
+    """Rows of many videos, N in all, ready to be searched.
 
     Args:
-        videos: Their rows.
+        videos: Their rows, in memory or in the files of an index.
         caption_index: Their captions by word, where they were stored; made when a text is searched for else.
     """
 
-    def __init__(self, videos: Sequence[IndexedVideo], caption_index: CaptionIndex | None = None) -> None:
+    def __init__(self, videos: Sequence[IndexedVideo | StoredVideo], caption_index: CaptionIndex | None = None) -> None:
         self.videos = list(videos)
         self.captions: list[str] = []
         for video in videos:
@@ -118,11 +118,19 @@ class Index:
         return unique_words(set(self.captions))
 
     def best_hits(self, scores: Tensor, count: int = 5) -> list[Hit]:
-        """The best stretch of each of the best videos, best first, from scores of rows (N,)."""
+        """The best stretch of each of the best videos, best first, from scores of rows (N,).
+
+        Raises:
+            DataError: If the file of one of them is damaged.
+        """
+        parts = np.split(scores.numpy(), self.bounds[1:-1])
+        best = np.argsort([-part.max() for part in parts], kind="stable")[:count]
         hits = []
-        for number, video in enumerate(self.videos):
-            hits.append(best_stretch(video, scores[self.bounds[number] : self.bounds[number + 1]].numpy()))
-        return sorted(hits, key=lambda hit: -hit.score)[:count]
+        for number in best:
+            video = self.videos[number]
+            whole = video.read() if isinstance(video, StoredVideo) else video
+            hits.append(best_stretch(whole, parts[number]))
+        return hits
 
 
 class CentredVectors(NamedTuple):

@@ -57,6 +57,24 @@ def read_tensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return facts, tensors
 
 
+def read_facts(path: str | Path) -> dict[str, str]:
+    """Facts of a `.safetensors` without its tensors, so that its checksum is not checked; `read_tensors` does that.
+
+    Raises:
+        FileError: If the file is missing, or is no such file.
+    """
+    from safetensors import safe_open
+
+    with (
+        file_errors(path, "cannot be read as .safetensors", _ADVICE),
+        local_copy(path) as here,
+        safe_open(here, "pt") as file,
+    ):
+        facts = dict(file.metadata() or {})
+    facts.pop(KEY, None)
+    return facts
+
+
 def read_fitting_tensors(path: str | Path, own: Mapping[str, Tensor], facts: str) -> dict[str, Tensor]:
     """Tensors of a `.safetensors` that have the names and shapes of a module's own.
 
