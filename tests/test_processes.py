@@ -176,7 +176,7 @@ def test_a_strategy_that_needs_every_gradient_says_so(launcher, tmp_path):
         (["--trainer.devices", "3"], "data.batch_size.trimmed is 2, and 3 processes cannot share so few clips. Use 2"),
         (["--trainer.num_nodes", "2"], "NODE_RANK, MASTER_ADDR, MASTER_PORT are not in the environment"),
         (["--trainer.strategy", "fsdp"], "trainer.strategy is 'fsdp', which needs a GPU"),
-        (["--trainer.strategy", "deepspeed"], "needs the package deepspeed, and it is not installed"),
+        (["--trainer.strategy", "deepspeed_stage_2"], "Use --trainer.strategy fsdp2, which spreads weights"),
         (["--trainer.strategy", "fsdp2", "--model.surgery", "true"], "--model.surgery true reads whole ones"),
         (["--trainer.strategy", "fsdp2", "--model.balance", "uncertainty"], "balance uncertainty reads whole ones"),
         (["--trainer.strategy", "ddp_spawn"], "use --trainer.strategy ddp"),
@@ -202,15 +202,12 @@ def test_a_model_that_is_spread_over_devices_is_tested_by_a_command_of_its_own(t
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2", "deepspeed_stage_2"])
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp2"])
 def test_lightnings_strategies_train_and_are_tested_later(tmp_path, strategy):
-    if strategy.startswith("deepspeed"):
-        pytest.importorskip("deepspeed")
     options = ["--trainer.accelerator", "gpu", "--trainer.strategy", strategy, "--report", "false"]
     options += ["--trainer.gradient_clip_val", "null"]
     assert main(words(tmp_path, "x", *options, tasks="avs")) == 0
-    if strategy.startswith("fsdp"):
-        assert main(["test", str(tmp_path / "x"), "--trainer.enable_progress_bar", "false"]) == 0
+    assert main(["test", str(tmp_path / "x"), "--trainer.enable_progress_bar", "false"]) == 0
 
 
 def test_auto_is_one_process_without_a_gpu(tmp_path, capsys):

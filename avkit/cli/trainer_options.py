@@ -26,7 +26,7 @@ _IN_PYTHON = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 #: How strategies begin that have each device hold a part of the model.
 _SPREADING = ("deepspeed", "fsdp", FSDP2)
 #: Of these, those that run on GPUs alone.
-_NEED_GPU = ("deepspeed", "fsdp")
+_NEED_GPU = ("fsdp",)
 #: Precisions that were tried; weights stay at 32 bits.
 _PRECISIONS = (None, 32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed")
 #: Callbacks that contradict what avkit does, and what to use instead.
@@ -122,8 +122,11 @@ def _check_strategy(trainer: Any, *, report: bool) -> None:
     reason = ""
     if name.startswith(_IN_PYTHON):
         reason = "starts processes inside of Python, and avkit starts them as commands: use --trainer.strategy ddp"
-    elif start == "deepspeed" and not find_spec("deepspeed"):
-        reason = "needs the package deepspeed, and it is not installed. Leave it out for DistributedDataParallel"
+    elif start == "deepspeed":
+        reason = (
+            "writes checkpoints as folders of its own, which avkit neither tests nor goes on from. Use "
+            f"--trainer.strategy {FSDP2}, which spreads weights, gradients and optimizer too and writes whole files"
+        )
     elif start in _NEED_GPU and not has_gpu(str(trainer.accelerator)):
         reason = "needs a GPU, and this run has none. Leave it out for DistributedDataParallel"
     elif start == "fsdp" and trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
