@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--max_megabytes", type=float, default=200.0, metavar="MB", help="size of a video; 200 by default")
     p.add_argument("--max_seconds", type=float, default=120.0, metavar="S", help="length of a video; 120 by default")
     p.add_argument("--max_waiting", type=int, default=8, metavar="N", help="inquiries that may wait; 8 by default")
-    p.add_argument("--hop", type=float, help="seconds per step, 1 by default; stored features have their own")
+    p.add_argument(
+        "--hop",
+        type=float,
+        help="seconds per step; by default as in training, and as stored features have it",
+    )
     p.add_argument("--features", metavar="RECIPE", help="as in avkit predict, of a run on stored features")
     p.add_argument("--weights", metavar="STAGE=PATH", help="as in avkit predict, such as sound=yamnet.safetensors")
     p.add_argument("--names", metavar="FILE", help="as in avkit predict")

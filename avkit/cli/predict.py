@@ -41,7 +41,11 @@ def parser() -> argparse.ArgumentParser:
         default=Path("predictions"),
         help="folder; each result gets one of its own inside, named after its clip",
     )
-    p.add_argument("--hop", type=float, help="seconds per step, 1 by default; stored features have their own")
+    p.add_argument(
+        "--hop",
+        type=float,
+        help="seconds per step; by default as in training, and as stored features have it",
+    )
     p.add_argument(
         "--features",
         metavar="RECIPE",
@@ -219,14 +223,14 @@ def make_work(options: argparse.Namespace) -> PredictWork:
     return PredictWork(options)
 
 
-def _request(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> "Request":
-    """What the result of a clip answers."""
+def _request(predictor: "Predictor", clip: Path, tasks: Sequence[str], options: argparse.Namespace) -> "Request":
+    """What the result of a clip answers about some tasks."""
     from avkit.inference.result_folders import Request
 
     dependent = {
         "tasks": options.tasks,
         "question": options.question,
-        "hop": options.hop or 1.0,
+        "hop": predictor.hops.of(tasks, options.hop),
         "features": options.features,
         "weights": options.weights,
         "names": options.names,
@@ -254,7 +258,7 @@ def _predict(predictor: "Predictor", other: "Predictor | None", clip: Path, opti
     result = predictor.predict(clip, options.tasks, options.question, options.hop, options.audio, options.silent_ok)
     if other is not None:
         add_beside(result, other, options.question, options.hop, options.audio, options.silent_ok)
-    folder = claim_folder(options.out, _request(predictor, clip, options))
+    folder = claim_folder(options.out, _request(predictor, clip, result.tasks, options))
     remove_leftovers(folder)
     paths = result.save(folder, video=not options.no_video)
     print(f"{clip}:")
@@ -273,7 +277,7 @@ def _stream(predictor: "Predictor", clip: Path, options: argparse.Namespace) -> 
         raise ValueError("A question is about a whole video and cannot be streamed. Leave out --stream or --question.")
     windows = predictor.stream(clip, options.tasks, options.hop, options.audio, options.silent_ok)
     first = next(windows)  # a clip that cannot be read gets no folder
-    folder = claim_folder(options.out, _request(predictor, clip, options))
+    folder = claim_folder(options.out, _request(predictor, clip, first[1].tasks, options))
     remove_leftovers(folder)
     print(f"{clip}:")
     if first[1].warning:

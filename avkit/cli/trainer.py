@@ -269,6 +269,7 @@ class AVCLI(LightningCLI):
             "weights": [asdict(facts) for facts in weights_facts(self.model.system)],
             "stored": stored_record(self.datamodule),
             "recipe": recipe_files(args),
+            "hops": self.datamodule.hops(),
         }
         write_file(run.facts, json.dumps(facts, indent=1))
 

@@ -79,6 +79,9 @@ class Dataset(ABC):
     #: Whether clips are generated, as many as are asked for, so that their number is no size of the data.
     generated: ClassVar[bool] = False
 
+    #: Seconds per step where nothing else is asked for.
+    default_hop: ClassVar[float] = 1.0
+
     visual: Features | None = None
     audio: Features | None = None
     missing: Mapping[str, str] = MappingProxyType({})

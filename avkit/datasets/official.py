@@ -76,8 +76,6 @@ class Official(ClipDataset):
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     #: Number of steps of every clip; None where clips have their own length.
     fixed_steps: ClassVar[int | None] = 10
-    #: Seconds per step.
-    default_hop: ClassVar[float] = 1.0
     #: Place within a step at which its picture is taken, in [0, 1].
     frame_offset: ClassVar[float] = 0.5
     #: Whether the sound of a clip is the middle of its audio file.

@@ -55,7 +55,7 @@ def add_beside(
         result: What a run answered.
         other: Another run, such as a baseline; of its tasks those that the result has are asked.
         questions: For tasks that answer questions.
-        hop: Seconds per step, 1 where None; stored features have their own.
+        hop: Seconds per step, those of its training where None; stored features have their own.
         audio: Sound file to use instead of the video's own track.
         silent_ok: Use silence where the video has no sound.
 

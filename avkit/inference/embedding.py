@@ -131,14 +131,15 @@ def embed_audio(predictor: Predictor, path: Path | str) -> dict[str, Tensor]:
     if task in predictor.stored and predictor.stored[task].plan.audio:
         return {"sound": _embed_features(predictor, path, predictor.stored[task].read_sound(path))}
     waveform = read_waveform(path)
-    steps = max(1, round(len(waveform) / SAMPLE_RATE))
+    hop = predictor.hops.of([task])
+    steps = max(1, round(len(waveform) / SAMPLE_RATE / hop))
     batch = Batch(
         task="",
         id=[str(path)],
-        duration=torch.tensor([float(steps)]),
-        hop=1.0,
+        duration=torch.tensor([steps * hop]),
+        hop=hop,
         valid=torch.ones(1, steps, dtype=torch.bool),
-        waveform=pad_or_trim(waveform, steps * SAMPLE_RATE)[None],
+        waveform=pad_or_trim(waveform, round(steps * hop * SAMPLE_RATE))[None],
     )
     audio = predictor.model.system.encode_audio(batch.to(predictor.device))
     return {"sound": audio[0].float().cpu()}

@@ -19,6 +19,7 @@ from avkit.inference.converted import load_converted
 from avkit.inference.expert_inputs import make_expert, split_expert_weights
 from avkit.inference.index import FEATURES
 from avkit.inference.predictor import Predictor
+from avkit.inference.run_hops import read_hops
 from avkit.inference.run_model import describe_weights, load_model
 from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import FeaturePlan, StreamChooser
@@ -194,6 +195,7 @@ def _load_run(run: str, folder: RunFolder, device: str | None) -> tuple[Predicto
     predictor.folder = folder
     predictor.provenance = {"run": run, "weights": describe_weights(folder), "avkit": __version__}
     predictor.notes += licence_notes(folder)
+    predictor.hops = read_hops(folder, facts)
     predictor.domains = facts.get("domains") or domains_by_dataset(facts["tasks"], facts["dataset"])
     return predictor, read_record(facts.get("stored") or {}, folder.facts)
 

@@ -14,6 +14,7 @@ from avkit.hub.run_files import save_run
 from avkit.inference.answering import Inquiry, answer_clip
 from avkit.inference.clip_result import ClipResult
 from avkit.inference.expert_inputs import ExpertInputs
+from avkit.inference.run_hops import RunHops
 from avkit.inference.run_inputs import RunInputs
 from avkit.inference.run_notes import notes_of
 from avkit.inference.shown_steps import first_steps, picture_place
@@ -50,6 +51,8 @@ class Predictor:
         self.any_answer = False
         #: What each task was trained on, see `avkit.training.domain`.
         self.domains: dict[str, str] = {}
+        #: Seconds per step that each task was trained with.
+        self.hops = RunHops()
         #: What makes the stored features of tasks that read some.
         self.stored = RunInputs()
         #: What makes the features of a large vision-language model, where the run reads some and a recipe is named.
@@ -107,14 +110,14 @@ class Predictor:
             path: Any video, or a still picture with `audio`.
             tasks: Names, or all of the run where None; those that answer questions are then left out if there is none.
             question: One question or several, for tasks that answer questions.
-            hop: Seconds per step, 1 by default; stored features have their own.
+            hop: Seconds per step, those of its training by default; stored features have their own.
             audio: Sound file to use instead of the video's own track.
             silent_ok: Use silence where the video has no sound.
 
         Raises:
             MediaError: If the file cannot be read, or lacks picture or sound.
             ValueError: If a task is not of this run, or needs a question and there is none; or a hop is given for
-                tasks that read stored features.
+                tasks that read stored features; or none is, and the tasks were trained with several.
             AvkitError: If encoders of stored features lack a library or weights.
         """
         questions = [question] if isinstance(question, str) else list(question or [])
@@ -127,7 +130,8 @@ class Predictor:
             item = stored.read(media, silent_ok)
             clip = self._read_shown(media, item, silent_ok)
         else:
-            clip = read_clip(media, hop or 1.0, self.picture_size(media, hop or 1.0), silent_ok=silent_ok)
+            seconds = self.hops.of(names, hop)
+            clip = read_clip(media, seconds, self.picture_size(media, seconds), silent_ok=silent_ok)
         if self.expert is not None:
             item = self.expert.add(item or _as_item(clip), self.expert.read(media))
         self.model.system.on_evaluation_start()
@@ -195,7 +199,7 @@ class Predictor:
         Args:
             path: Any video.
             tasks: Names; where None, those of the run that answer step by step.
-            hop: Seconds per step, 1 by default; stored features have their own.
+            hop: Seconds per step, those of its training by default; stored features have their own.
             audio: Sound file to use instead of the video's own track.
             silent_ok: Use silence where the video has no sound.
             window: Steps per window.
@@ -206,7 +210,7 @@ class Predictor:
         Raises:
             MediaError: If the file cannot be read, or lacks picture or sound.
             ValueError: If a task is not of this run, or needs the whole video; or a hop is given for tasks that read
-                stored features.
+                stored features; or none is, and the tasks were trained with several.
         """
         names = choose_stepwise(self.source, self.model.tasks, tasks)
         media = open_clip(path, audio)
@@ -234,8 +238,9 @@ class Predictor:
         stored = self.stored.of(tasks, hop)
         if stored is None:
             start = 0.0
-            size = self.picture_size(media, hop or 1.0)
-            for clip in iter_clips(media, window, hop or 1.0, size, silent_ok=silent_ok):
+            seconds = self.hops.of(tasks, hop)
+            size = self.picture_size(media, seconds)
+            for clip in iter_clips(media, window, seconds, size, silent_ok=silent_ok):
                 yield start, clip, None
                 start += clip.steps * clip.hop
             return

@@ -11,7 +11,7 @@ from avkit.errors import DataError, EmptySplitError
 from avkit.training.benchmarks import Benchmark, check_same_widths, list_benchmarks, shared_vocabulary
 from avkit.training.domain import SCENES, domain_of
 from avkit.training.options import SceneOptions
-from avkit.training.sources import open_dataset, stored_widths
+from avkit.training.sources import hop_of, open_dataset, stored_widths
 from avkit.training.task_spec import TaskSpec
 
 
@@ -118,6 +118,15 @@ class RunDatasets:
             return f"{split}, the {dataset.listed_split} list"
         facts = dataset.split_facts
         return f"{split}, drawn" if facts is not None and facts.drawn else split
+
+    def hops(self) -> dict[str, list[float]]:
+        """Seconds per step of pictures and sound by task, one for each of its datasets."""
+        hops: dict[str, list[float]] = {}
+        for name, benchmark in self.benchmarks.items():
+            given = hop_of(benchmark.dataset, self.hop, self.all_datasets)
+            usual = self.split(self.reference, name).default_hop
+            hops.setdefault(benchmark.task, []).append(usual if given is None else given)
+        return hops
 
     def split_facts(self) -> dict[str, dict[str, object]]:
         """How splits were made that the datasets do not state, by name of the dataset."""

@@ -24,12 +24,14 @@ class AddedFacts(TypedDict, total=False):
         domains: What each task was trained on: `scenes`, `official` or `own`, see `avkit.training.domain`.
         stored: By task, the stored features that it reads, see `avkit.training.stored_facts`.
         recipe: The config files that the command named, in order, each with `name` and `sha256`.
+        hops: By task, the seconds per step of pictures and sound, one for each of its datasets.
     """
 
     weights: list[dict[str, Any]]
     domains: dict[str, str]
     stored: dict[str, dict[str, list[dict[str, Any]]]]
     recipe: list[dict[str, str]]
+    hops: dict[str, list[float]]
 
 
 class RunFacts(AddedFacts):

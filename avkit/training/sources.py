@@ -117,7 +117,7 @@ def open_dataset(
         visual=value_for(name, options.visual, names, "data.features.visual"),
         audio=value_for(name, options.audio, names, "data.features.audio"),
         size=scenes.size(split),
-        hop=_seconds(value_for(name, hop, names, "data.hop")),
+        hop=hop_of(name, hop, names),
     )
     dataset = find_dataset(name)
     check_licence("data", name)
@@ -128,6 +128,20 @@ def open_dataset(
         root = None if name == "manifest" else own_options.root
         how = [how_to_extract(path, name, root) for path in error.paths]
         raise DataError(f"{error.problem} {' '.join(dict.fromkeys(how))} Or {LEAVE_OUT}.") from error
+
+
+def hop_of(name: str, text: str | None, names: Collection[str]) -> float | None:
+    """Seconds per step of a dataset by `data.hop`; None where that says nothing of it.
+
+    Args:
+        name: Name of the dataset.
+        text: The option, such as `1` or `unav100=0.32,manifest=1`.
+        names: All datasets of the run.
+
+    Raises:
+        ValueError: If it names something unknown, or is no number of seconds.
+    """
+    return _seconds(value_for(name, text, names, "data.hop"))
 
 
 def _seconds(text: str | None) -> float | None:
