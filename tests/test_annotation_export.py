@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labelled import label, opened, put, square, write_folder
+from PIL import Image
 
 from avkit.annotation.export import FORMATS, ExportOptions, export_labels
+from avkit.annotation.labels import read_labels
 from avkit.annotation.taking_over import take_over_corpus, take_over_manifest
 from avkit.cli import main
 from avkit.corpora.clips import read_rejected
@@ -270,6 +272,92 @@ def test_a_manifest_is_taken_over_and_written_again_the_same(folder, tmp_path):
         assert item.targets["caption"] == again[name].targets["caption"]
         for key in ("mask", "class_mask", "audio_segments"):
             assert (item.targets[key] == again[name].targets[key]).all()
+
+
+def two_dogs(folder):
+    """Clip `one` with two dogs: the first in view and heard from the start, the second heard later and once unseen."""
+    clip = next(clip for clip in folder.clips.values() if clip.name == "one.mp4")
+    put(folder, clip, "object", 2, 0, {"name": "dog", "colour": "#112233"})
+    put(folder, clip, "spans", 1, 0, {"spans": [[0.25, 1.75]]})
+    put(folder, clip, "spans", 2, 0, {"spans": [[1.25, 3.0]]})
+    put(folder, clip, "sentence", 2, 0, {"text": "another dog growls"})
+    put(folder, clip, "mask", 2, 1, {"size": [48, 64], "runs": [0, 64, 47 * 64]})
+    put(folder, clip, "mask", 2, 2, {"size": [48, 64], "runs": [48 * 64]})
+    return clip
+
+
+def test_two_objects_of_one_class_stay_apart_in_a_manifest(folder, tmp_path):
+    clip = two_dogs(folder)
+    first = write(folder, "avkit").out
+    line = json.loads(first.read_text().splitlines()[0])
+    heard = [event for event in line["events"] if event["modality"] == "audio"]
+    assert [(event["source"], event["start"], event["end"]) for event in heard] == [(1, 0.25, 1.75), (2, 1.25, 3.0)]
+    other = opened(folder.root, work=tmp_path / "other")
+    take_over_manifest(other, first)
+    put(other, clip, "clip", 0, 0, {"match": "yes", "note": ""})
+    labels = {entry.number: entry for entry in read_labels(other, clip).objects}
+    assert {number: (entry.name, entry.spans) for number, entry in labels.items()} == {
+        1: ("dog", [(0.25, 1.75)]),
+        2: ("dog", [(1.25, 3.0)]),
+    }
+    assert {number: sorted(entry.masks) for number, entry in labels.items()} == {1: [0, 1], 2: [1, 2]}
+    assert not labels[2].mask(2).any()  # heard, not in view
+    assert labels[2].sentences == {1: "another dog growls"}
+    second = write(other, "avkit", partial=True).out
+    other.close()
+    again = json.loads(second.read_text().splitlines()[0])
+    assert [event for event in again["events"] if event["modality"] == "audio"] == heard
+    assert again["sources"] == line["sources"]
+
+
+def line_of(folder, tmp_path, masks, events, sources=None):
+    """A manifest of one line about clip `one`; masks are values of three columns by time."""
+    path = tmp_path / "lines" / "m.jsonl"
+    path.parent.mkdir()
+    records = []
+    for k, (time, values) in enumerate(masks.items()):
+        pixels = np.repeat(np.array(values, np.uint8)[None], 48, 0).repeat([21, 22, 21], 1)
+        Image.fromarray(pixels).save(path.parent / f"{k}.png")
+        records.append({"time": time, "file": f"{k}.png", "classes": {str(v): "dog" for v in {*values, 1} - {0}}})
+    line = {"id": "a", "video": str(folder.root / "one.mp4"), "masks": records, "events": events}
+    path.write_text(json.dumps(line | ({"sources": sources} if sources else {})) + "\n")
+    return path
+
+
+def taken_over(folder, tmp_path, path):
+    other = opened(folder.root, work=tmp_path / "other")
+    assert take_over_manifest(other, path) == 1
+    labels = read_labels(other, next(clip for clip in other.clips.values() if clip.name == "one.mp4"))
+    other.close()
+    return {entry.number: entry for entry in labels.objects}
+
+
+def test_spans_without_a_source_go_to_the_objects_of_their_class_that_masks_show(folder, tmp_path):
+    masks = {0.5: [1, 0, 0], 1.5: [0, 0, 0], 2.5: [0, 255, 0]}
+    events = [{"start": 0, "end": 1, "label": "dog"}, {"start": 2.25, "end": 3, "label": "dog"}]
+    objects = taken_over(folder, tmp_path, line_of(folder, tmp_path, masks, events))
+    assert {number: entry.spans for number, entry in objects.items()} == {1: [(0, 1)], 2: [(2.25, 3.0)]}
+    assert objects[2].mask(2).sum() == 22 * 48  # 255 is no number that objects have
+
+
+def test_of_several_masks_in_a_step_the_one_in_its_middle_is_taken_over(folder, tmp_path):
+    masks = {0.1: [1, 0, 0], 0.4: [0, 2, 0], 0.9: [3, 3, 3], 1.9: [0, 0, 1]}
+    objects = taken_over(folder, tmp_path, line_of(folder, tmp_path, masks, []))
+    assert {number: sorted(entry.masks) for number, entry in objects.items()} == {1: [1], 2: [0], 3: []}
+    assert objects[2].mask(0).sum() == 22 * 48
+    assert objects[2].spans == [(0, 1)]
+
+
+def test_events_of_a_source_that_there_is_not_are_refused(folder, tmp_path):
+    event = {"start": 0, "end": 1, "label": "dog", "source": 4}
+    path = line_of(folder, tmp_path, {0.5: [1, 0, 0]}, [event])
+    with pytest.raises(DataError, match=r"'events\[0\].source': 4 is no pixel value that 'classes' of a mask name"):
+        read(path)
+    line = json.loads(path.read_text())
+    line["events"][0] |= {"source": 1, "label": "cat"}
+    path.write_text(json.dumps(line))
+    with pytest.raises(DataError, match=r"'events\[0\].label': 'cat' is of source 1, which is 'dog'"):
+        read(path)
 
 
 def test_hostile_names_stay_inside(tmp_path, capsys):

@@ -70,13 +70,8 @@ class ClipLabels:
         return self.match is None and not self.objects and not self.sentences
 
     def sounding(self, entry: ObjectLabels) -> list[bool]:
-        """Whether an object sounds in each step: in the step's middle, or it sounds nowhere but within the step."""
-        steps = [False] * self.shape.steps
-        for start, end in entry.spans:
-            covered = [k for k in range(len(steps)) if start <= (k + 0.5) * self.hop < end]
-            for k in covered or [min(int((start + end) / 2 / self.hop), len(steps) - 1)]:
-                steps[k] = True
-        return steps
+        """Whether an object sounds in each step, see `sounding_steps`."""
+        return sounding_steps(entry.spans, self.shape.steps, self.hop)
 
     def sentence(self, sentences: dict[int, str], step: int) -> str:
         """The sentence that holds in a step; empty where none does."""
@@ -129,6 +124,22 @@ def _steps(steps: Sequence[int]) -> str:
     names = ", ".join(str(step + 1) for step in steps[:_SHOWN])
     more = ", ..." if len(steps) > _SHOWN else ""
     return f"step{'s' if len(steps) > 1 else ''} {names}{more}"
+
+
+def sounding_steps(spans: Sequence[tuple[float, float]], count: int, hop: float) -> list[bool]:
+    """Whether an object sounds in each step: in the step's middle, or it sounds nowhere but within the step.
+
+    Args:
+        spans: When it sounds, start and end in seconds.
+        count: Number of steps.
+        hop: Seconds per step.
+    """
+    steps = [False] * count
+    for start, end in spans:
+        covered = [k for k in range(count) if start <= (k + 0.5) * hop < end]
+        for k in covered or [min(int((start + end) / 2 / hop), count - 1)]:
+            steps[k] = True
+    return steps
 
 
 def read_labels(folder: Folder, clip: LabelledClip, *, brief: bool = False) -> ClipLabels:

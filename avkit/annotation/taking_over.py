@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels that exist already, as items: those in the folders of `avkit build`, and those of a manifest."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ from numpy.typing import NDArray
 
 from avkit.annotation.colours import colour_of
 from avkit.annotation.folder import Folder, LabelledClip
+from avkit.annotation.labels import sounding_steps
 from avkit.annotation.rows import Change
 from avkit.annotation.values import MAX_OBJECTS, ClipShape, Key, join_spans, mask_value
-from avkit.datasets.annotations import Annotation, MaskAnnotation
+from avkit.datasets.annotations import Annotation, EventAnnotation, MaskAnnotation
 from avkit.datasets.json_records import JsonRecord
 from avkit.datasets.manifest_lines import read_manifest
 from avkit.datasets.pixels import pixel_number, read_pixels, resize_nearest
@@ -74,8 +77,10 @@ def _corpus_changes(folder: Folder, clip: LabelledClip) -> list[Change]:
 def take_over_manifest(folder: Folder, path: Path) -> int:
     """Take over the lines of a manifest for clips that have no labels here; says for how many.
 
-    Each pixel value of a line's masks, or each class where they name other classes by one value, becomes an object; its
-    audible events say when it sounds, else the steps in which its masks show it do.
+    Each pixel value of a line's masks, or each class where they name other classes by one value, becomes an object. Its
+    audible events say when it sounds: those of its `source`; of those without one, those of its class in which a mask
+    shows it. Where it has none, the steps in which its masks show it do. Of several masks in a step the one nearest to
+    its middle is taken.
 
     Raises:
         DataError: If the manifest has a fault, or none of its videos is in the folder.
@@ -102,50 +107,111 @@ def take_over_manifest(folder: Folder, path: Path) -> int:
 def _line_changes(folder: Folder, clip: LabelledClip, line: Annotation) -> list[Change]:
     """What a line of a manifest says."""
     shape = folder.shape(clip)
-    objects, keeps_values = _objects_of(line)
-    number_of = {name: number for number, name in objects.items()}
+    objects = _objects_of(line)
     maps: dict[int, NDArray[np.int64]] = {}
     owners: dict[int, dict[int, int]] = {}
-    for k, mask in enumerate(line.masks or ()):
-        step = int(mask.seconds(folder.hop) / folder.hop + 1e-6)
-        if step >= shape.steps:
-            continue
-        owners[step] = {}
-        for text, name in _classes_of(mask).items():
-            if name is not None:
-                value = pixel_number(text)
-                owners[step][value] = value if keeps_values else number_of[name]
+    for step, k in _nearest_masks(line, folder.hop, shape.steps).items():
+        mask = (line.masks or [])[k]
         pixels = read_pixels(line.root / mask.file, line, f"masks[{k}].file")
         maps[step] = resize_nearest(pixels if mask.classes else _foreground(pixels, mask), shape.size)
+        owners[step] = objects.owners(_classes_of(mask))
+    shown = _steps_shown(objects, owners, maps)
     spans: dict[int, list[list[float]]] = {}
     for event in line.events or ():
-        if event.modality != "visual":
-            spans.setdefault(number_of[event.label], []).append([event.start, min(event.end, shape.duration)])
-    changes = _object_changes(objects, owners, maps, spans, folder.hop, shape)
-    sources = {value: owner for of_step in owners.values() for value, owner in of_step.items()}
-    return [*changes, *_caption_changes(line, sources, folder.hop, shape)]
+        if event.modality == "visual":
+            continue
+        span = [event.start, min(event.end, shape.duration)]
+        for number in objects.sounding(event, shown, folder.hop):
+            spans.setdefault(number, []).append(span)
+    changes = _object_changes(objects.names, owners, maps, spans, folder.hop, shape)
+    return [*changes, *_caption_changes(line, objects.of_value, folder.hop, shape)]
+
+
+class _Objects:
+    """The objects of a line.
+
+    Attributes:
+        names: Their classes by number.
+        of_value: Number by pixel value, where each value is one object in all masks.
+        of_class: Numbers of the objects of each class.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+        self.of_value: dict[int, int] = {}
+        self.of_class: dict[str, list[int]] = {}
+
+    def add(self, name: str, number: int | None = None) -> int:
+        """A new object; returns its number, the next that is free where none is given."""
+        number = number or next(k for k in count(1) if k not in self.names)
+        self.names[number] = name
+        self.of_class.setdefault(name, []).append(number)
+        return number
+
+    def owners(self, classes: Mapping[str, str | None]) -> dict[int, int]:
+        """Number of the object of each pixel value of a mask, by the classes that it names."""
+        owners = {}
+        for text, name in classes.items():
+            if name is not None:
+                value = pixel_number(text)
+                owners[value] = self.of_value[value] if value in self.of_value else self.of_class[name][0]
+        return owners
+
+    def sounding(self, event: EventAnnotation, shown: Mapping[int, set[int]], hop: float) -> list[int]:
+        """The objects that an event is of: its source; else those of its class that masks show then, else all of it."""
+        if event.source is not None and event.source in self.of_value:
+            return [self.of_value[event.source]]
+        numbers = self.of_class[event.label]
+        during = set(range(int(event.start / hop + 1e-6), math.ceil(min(event.end, 1e9) / hop - 1e-6)))
+        return [number for number in numbers if shown.get(number, set()) & during] or numbers
+
+
+def _objects_of(line: Annotation) -> _Objects:
+    """The objects of a line: its pixel values where each names one class, else the classes; then those of events alone.
+
+    A pixel value keeps its number where objects may have it.
+    """
+    names: dict[int, set[str]] = {entry.source: {entry.label} for entry in line.sources or ()}
+    for mask in line.masks or ():
+        for text, name in _classes_of(mask).items():
+            if name is not None:
+                names.setdefault(pixel_number(text), set()).add(name)
+    objects = _Objects()
+    if all(len(members) == 1 for members in names.values()):
+        for value in sorted(names, key=lambda value: (value > MAX_OBJECTS, value)):
+            number = value if 0 < value <= MAX_OBJECTS else None
+            objects.of_value[value] = objects.add(min(names[value]), number)
+    wanted: set[str] = set().union(*names.values(), (event.label for event in line.events or ()))
+    for name in sorted(wanted - set(objects.of_class)):
+        objects.add(name)
+    return objects
+
+
+def _nearest_masks(line: Annotation, hop: float, steps: int) -> dict[int, int]:
+    """Number of the mask of each step that has some: the one nearest to its middle, as in training."""
+    nearest: dict[int, tuple[float, int]] = {}
+    for k, mask in enumerate(line.masks or ()):
+        step = int(mask.seconds(hop) / hop + 1e-6)
+        distance = 0.0 if mask.time is None else abs(mask.time - (step + 0.5) * hop)
+        nearest[step] = min(nearest.get(step, (math.inf, k)), (distance, k))
+    return {step: k for step, (_, k) in nearest.items() if step < steps}
+
+
+def _steps_shown(
+    objects: _Objects, owners: Mapping[int, Mapping[int, int]], maps: Mapping[int, NDArray[np.int64]]
+) -> dict[int, set[int]]:
+    """Steps in which masks show each object."""
+    shown: dict[int, set[int]] = {number: set() for number in objects.names}
+    for step, pixels in maps.items():
+        for value in np.unique(pixels).tolist():
+            if value in owners[step]:
+                shown[owners[step][value]].add(step)
+    return shown
 
 
 def _classes_of(mask: MaskAnnotation) -> Mapping[str, str | None]:
     """Classes of a mask's pixel values; what sounds is called `object` where it has none."""
     return mask.classes or {"1": "object"}
-
-
-def _objects_of(line: Annotation) -> tuple[dict[int, str], bool]:
-    """Names of a line's objects by number, and whether the numbers are pixel values of its masks."""
-    names: dict[int, set[str]] = {}
-    for mask in line.masks or ():
-        for text, name in _classes_of(mask).items():
-            if name is not None:
-                names.setdefault(pixel_number(text), set()).add(name)
-    keeps_values = all(0 < value <= MAX_OBJECTS and len(members) == 1 for value, members in names.items())
-    objects: dict[int, str] = {}
-    if keeps_values:
-        objects = {value: min(members) for value, members in names.items()}
-    wanted: set[str] = set().union(*names.values(), (event.label for event in line.events or ()))
-    for name in sorted(wanted - set(objects.values())):
-        objects[max(objects, default=0) + 1] = name
-    return objects, keeps_values
 
 
 def _foreground(pixels: NDArray[np.int64], mask: MaskAnnotation) -> NDArray[np.int64]:
@@ -156,7 +222,14 @@ def _foreground(pixels: NDArray[np.int64], mask: MaskAnnotation) -> NDArray[np.i
 
 
 def _caption_changes(line: Annotation, owners: Mapping[int, int], hop: float, shape: ClipShape) -> list[Change]:
-    """Sentences about all that sounds and about single sources, each until its end."""
+    """Sentences about all that sounds and about single sources, each until its end.
+
+    Args:
+        line: The clip.
+        owners: Number of the object of each pixel value.
+        hop: Seconds per step.
+        shape: Of the clip.
+    """
     texts: dict[tuple[int, int], str] = {}
     for caption in sorted(line.captions or (), key=lambda caption: caption.start):
         source = owners.get(caption.source, 0) if caption.source is not None else 0
@@ -188,16 +261,17 @@ def _object_changes(
     changes = []
     for number, name in objects.items():
         changes.append(Change(Key("object", number, 0), {"name": name, "colour": colour_of(number)}, None))
-        shown: list[list[float]] = []
+        masks: dict[int, NDArray[np.bool_]] = {}
         for step, pixels in maps.items():
-            mine = [value for value, owner in owners[step].items() if owner == number]
-            mask = np.isin(pixels, mine)
-            changes.append(Change(Key("mask", number, step), mask_value(mask), None))
-            if mask.any():
-                shown.append([step * hop, min((step + 1) * hop, shape.duration)])
+            masks[step] = np.isin(pixels, [value for value, owner in owners[step].items() if owner == number])
+        shown = [[step * hop, min((step + 1) * hop, shape.duration)] for step, mask in masks.items() if mask.any()]
         sounding = join_spans(spans.get(number) or shown)
         if sounding:
             changes.append(Change(Key("spans", number, 0), {"spans": sounding}, None))
+        heard = sounding_steps([(start, end) for start, end in sounding], shape.steps, hop)
+        for step, mask in masks.items():
+            if mask.any() or heard[step]:  # an object that is silent is in no mask, be it in view or not
+                changes.append(Change(Key("mask", number, step), mask_value(mask), None))
     return changes
 
 

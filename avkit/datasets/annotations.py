@@ -118,10 +118,12 @@ class EventAnnotation(SpanAnnotation):
     Attributes:
         label: Name of its class.
         modality: In which modality it is noticed.
+        source: Number of the source that it is of, its pixel value in masks; None where that is not said.
     """
 
     label: str
     modality: Literal["audio", "visual", "both"] = "both"
+    source: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

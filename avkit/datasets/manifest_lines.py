@@ -119,6 +119,7 @@ def parse_line(
     _check_masks(annotation, faults, missing)
     _check_boxes(annotation, faults)
     _check_captions(annotation, faults)
+    _check_events(annotation, faults)
     return annotation
 
 
@@ -242,23 +243,60 @@ def _check_boxes(annotation: Annotation, faults: Faults) -> None:
                 )
 
 
+def _names_of_sources(annotation: Annotation) -> dict[str, set[str]]:
+    """Classes of each source of a line by its number: that of `sources`, or those that masks give the pixel value."""
+    if annotation.sources:
+        return {str(entry.source): {entry.label} for entry in annotation.sources}
+    names: dict[str, set[str]] = {}
+    for mask in annotation.masks or ():
+        for value, name in (mask.classes or {}).items():
+            if name is not None:
+                names.setdefault(value, set()).add(name)
+    return names
+
+
+def _no_source(annotation: Annotation, number: int) -> str:
+    """What is wrong with a number that no source has."""
+    if annotation.sources:
+        return (
+            f"{number} is none of 'sources', which are {', '.join(str(entry.source) for entry in annotation.sources)}"
+        )
+    return f"{number} is no pixel value that 'classes' of a mask name"
+
+
+def _check_events(annotation: Annotation, faults: Faults) -> None:
+    """Refuse events of a source that there is not, or that is of another class."""
+    names = _names_of_sources(annotation)
+    for k, event in enumerate(annotation.events or ()):
+        if event.source is None:
+            continue
+        known = names.get(str(event.source))
+        with faults:
+            if known is None:
+                raise annotation.error(
+                    f"events[{k}].source", f"{_no_source(annotation, event.source)}. Name it there, or leave it out."
+                )
+            if event.label not in known:
+                raise annotation.error(
+                    f"events[{k}].label",
+                    f"{event.label!r} is of source {event.source}, which is {', '.join(map(repr, sorted(known)))}. "
+                    "Write them alike, or leave the source out.",
+                )
+
+
 def _check_captions(annotation: Annotation, faults: Faults) -> None:
     """Refuse captions of one source that overlap, and those of a source that no mask has."""
     by_source: dict[int | None, list[tuple[float, float, int]]] = {}
-    values = {text for mask in annotation.masks or () for text, name in (mask.classes or {}).items() if name}
-    sources = [str(entry.source) for entry in annotation.sources or ()]
+    names = _names_of_sources(annotation)
     for k, caption in enumerate(annotation.captions or ()):
         by_source.setdefault(caption.source, []).append((caption.start, caption.end, k))
         with faults:
-            if caption.source is None or str(caption.source) in (sources or values):
-                continue
-            problem = "no pixel value that 'classes' of a mask name"
-            if sources:
-                problem = f"none of 'sources', which are {', '.join(sources)}"
-            raise annotation.error(
-                f"captions[{k}].source",
-                f"{caption.source} is {problem}. Name it there, or leave it out for a sentence about all that sounds.",
-            )
+            if caption.source is not None and str(caption.source) not in names:
+                raise annotation.error(
+                    f"captions[{k}].source",
+                    f"{_no_source(annotation, caption.source)}. Name it there, or leave it out for a sentence about "
+                    "all that sounds.",
+                )
     for spans in by_source.values():
         for (_, end, i), (start, _, k) in pairwise(sorted(spans)):
             with faults:

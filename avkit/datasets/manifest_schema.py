@@ -92,6 +92,7 @@ _EVENT = _object(
     end=_END,
     label=_key("string", "name of a class"),
     modality=_key("string", "where it is noticed, by default 'both'", enum=["audio", "visual", "both"]),
+    source=_key("integer", "the source that it is of: its pixel value in the masks of the line", minimum=1),
 )
 _BOX = _object(
     "where one sounding object is in one picture",

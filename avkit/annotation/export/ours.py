@@ -85,15 +85,17 @@ def _captions(labels: ClipLabels) -> list[dict[str, Any]]:
 def _events(labels: ClipLabels) -> list[dict[str, Any]]:
     """When each object sounds, and when its mask shows it."""
     events: list[dict[str, Any]] = []
+    has_masks = bool(labels.known_steps())
     for entry in labels.objects:
+        of = {"label": entry.name} | ({"source": entry.number} if has_masks else {})
         for start, end in entry.spans:
-            events.append({"start": start, "end": end, "label": entry.name, "modality": "audio"})
+            events.append({"start": start, "end": end, "modality": "audio"} | of)
         visible = [
             entry.name if step in entry.masks and entry.mask(step).any() else "" for step in range(labels.shape.steps)
         ]
-        for first, after, name in stretches(visible):
+        for first, after, _ in stretches(visible):
             end = min(seconds(after, labels.hop), math.floor(labels.shape.duration * 1e3) / 1e3)
-            events.append({"start": seconds(first, labels.hop), "end": end, "label": name, "modality": "visual"})
+            events.append({"start": seconds(first, labels.hop), "end": end, "modality": "visual"} | of)
     return [event for event in events if event["start"] < event["end"]]
 
 
