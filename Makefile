@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/avkit fit --config scenes --tasks ra_ssu,avs,avqa
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -14,8 +14,23 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+#: Files that take longest, in order. They begin first, so that one worker doesn't end long after the others.
+LONGEST = (
+    "test_kills.py",
+    "test_fit_systems.py",
+    "test_extract.py",
+    "test_untrusted_runs.py",
+    "test_fit.py",
+    "test_processes.py",
+)
 #: Where browsers are, beside those that playwright brings.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    """Run the longest files first."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(autouse=True)
