@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.integer[Any]]
 
 _FIRST_HUE = 0.53  # cyan: rare in rooms, skin and instruments, so the tint stands out
+#: Pixels on a side below which a border of two would cover what is small.
+_SMALL_PICTURE = 128
 _GOLDEN = 0.61803  # steps of the golden ratio keep neighbouring classes far apart in hue
 
 
@@ -134,7 +136,8 @@ def picture(image: Pixels, width: int, mask: NDArray[Any] | None = None, truth: 
     size = (max(1, round(height * min(1, width / full))), min(width, full))
     out = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
     if mask is not None:
-        out = Layer.of(tint(fit_labels(mask, size))).over(out)
+        line = 1 if min(size) < _SMALL_PICTURE else 2
+        out = Layer.of(tint(fit_labels(mask, size), line=line)).over(out)
     if truth is not None:
         out = Layer.of(truth_outline(fit_labels(truth, size))).over(out)
     return out

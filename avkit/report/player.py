@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from avkit.report.figure import TIME_SPAN
 from avkit.report.files import render, trusted_html
 from avkit.report.records import Result
-from avkit.report.renderers.table import group_answers, step_regions, step_subtitle
+from avkit.report.renderers.table import frame_legends, group_answers, step_regions, step_subtitle
 
 #: Side of the small map in which the classes of a step are looked up.
 _SMALL = 128
@@ -46,15 +46,12 @@ def player_html(
     """
     above = []
     below = []
-    legends = []
     for renderer, answers in group_answers(result.answers):
         block = trusted_html(renderer.page_block(answers, result))
         if renderer.above_timeline:
             above.append(block)
         else:
             below.append(block)
-        if renderer.legend and renderer.legend not in legends:
-            legends.append(renderer.legend)
     beside = []
     for renderer, answers in group_answers(result.beside):
         block = trusted_html(renderer.page_block(answers, result))
@@ -70,7 +67,7 @@ def player_html(
         steps=step_lines(result),
         silent_steps=[] if silent is None else step_lines(silent),
         silent_title=result.beside_name[:1].upper() + result.beside_name[1:],
-        legends=legends,
+        legends=frame_legends(result),
         changes=changes,
         blocks_above=above,
         blocks_below=below,

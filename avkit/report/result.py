@@ -17,6 +17,7 @@ from avkit.report.records import Result
 from avkit.report.renderers.base import Renderer
 from avkit.report.renderers.table import (
     all_renderers,
+    frame_legends,
     group_answers,
     sounding_area,
     step_glow,
@@ -188,20 +189,15 @@ def _page_values(result: Result, groups: Sequence[AnswerGroup], light: bytes) ->
         "blocks_below": below,
         "blocks_beside": beside,
         "frames": frames,
-        "legends": _legends(result, groups, len(frames)),
+        "legends": _legends(result, len(frames)),
     }
 
 
-def _legends(result: Result, groups: Sequence[AnswerGroup], shown: int) -> list[str]:
-    """What is drawn on the frames of the page, each sentence once."""
-    legends = []
-    for renderer, answers in groups:
-        legend = renderer.legend
-        has_regions = renderer.area(answers[0]) is not None
-        if has_regions and shown < result.steps:
-            legend += f" {shown} of {result.steps} steps are shown; all masks are in result.json and its folder."
-        if legend and legend not in legends:
-            legends.append(legend)
+def _legends(result: Result, shown: int) -> list[str]:
+    """What is drawn on the frames of the page, and that some steps are not shown."""
+    legends = frame_legends(result)
+    if shown < result.steps and sounding_area(result) is not None:
+        legends.append(f"{shown} of {result.steps} steps are shown; all masks are in result.json and its folder.")
     return legends
 
 

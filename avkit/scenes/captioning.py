@@ -140,9 +140,11 @@ class _Narrator:
         self.wall = _PATTERNS["wall"].format(background=BACKGROUNDS[scene.background])
 
     def sentences(self) -> list[str]:
+        """A sentence for each step."""
         return [self.sentence(t) for t in range(self.steps)]
 
     def sentence(self, t: int) -> str:
+        """What is said of a step: of what sounds in view, else of what sounds off screen, else of the silence."""
         visible = []
         off_screen = []
         for i, thing in enumerate(self.things):
@@ -161,6 +163,7 @@ class _Narrator:
         return _PATTERNS["silence"].format(what=what, wall=self.wall)
 
     def sounding_in_view(self, t: int, visible: list[int], sounding: list[int], off_screen: list[Thing]) -> str:
+        """What is said of a step in which something in view sounds."""
         first = sounding[0]
         company = ""
         unseen = ""
@@ -184,6 +187,7 @@ class _Narrator:
         return _PATTERNS["own"].format(thing=_full(thing), verb=sounding_verb(thing), place=self.place(t, i))
 
     def sounding_off_screen(self, off_screen: list[Thing]) -> str:
+        """What is said of a step in which only things that are out of view sound."""
         thing = off_screen[0]
         second = ""
         if len(off_screen) > 1:
@@ -197,6 +201,7 @@ class _Narrator:
         )
 
     def silent(self, t: int, visible: list[int]) -> str:
+        """What is said of things in view of which none sounds."""
         first = visible[0]
         others = len(visible) - 1
         company = _PATTERNS["alone"]
@@ -210,6 +215,7 @@ class _Narrator:
         )
 
     def motion(self, t: int, i: int) -> str:
+        """How a thing moves, or how its loudness changes where it does not."""
         x, y = self.heading[i][t]
         if abs(x) > abs(y):
             return "drifts left" if x < 0 else "drifts right"
@@ -221,6 +227,7 @@ class _Narrator:
         return "fades" if change < -_TREND else "stays still"
 
     def place(self, t: int, i: int) -> str:
+        """Which ninth of the picture a thing is in."""
         x, y = self.centre[i][t]
         return PLACES[int(y * 3)][int(x * 3)]
 

@@ -111,6 +111,15 @@ def step_regions(result: Result, step: int, size: tuple[int, int]) -> Regions | 
     return None
 
 
+def frame_legends(result: Result) -> list[str]:
+    """What is drawn on frames, each sentence once; of renderers with regions only that which is drawn is named."""
+    groups = group_answers(result.answers)
+    with_regions = [renderer for renderer, answers in groups if renderer.area(answers[0]) is not None]
+    not_drawn = with_regions[:-1]
+    legends = [renderer.legend for renderer, _ in groups if renderer.legend and renderer not in not_drawn]
+    return list(dict.fromkeys(legends))
+
+
 def step_subtitle(result: Result, step: int) -> str:
     """What is written under the frames of a step."""
     texts = []
