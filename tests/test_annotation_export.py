@@ -2,6 +2,9 @@
 """Labels written as files and read back by the readers of avkit: nothing is lost, nothing is overwritten."""
 
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +159,35 @@ def test_masks_come_back_from_coco_and_cvat(folder, tmp_path, capsys):
     assert annotation["spans"] == [[0, 2]]
 
 
+def test_sources_spans_and_sentences_come_back_from_coco(folder, tmp_path):
+    clip = two_dogs(folder)
+    put(folder, clip, "sentence", 0, 1, {"text": "a yard"})
+    put(folder, clip, "mask", 2, 0, {"size": [48, 64], "runs": [48 * 64]})
+    put(folder, clip, "mask", 1, 2, {"size": [48, 64], "runs": [48 * 64]})  # silent and out of view
+    manifest = write(folder, "avkit", partial=True).out
+    own = items_of(manifest)["one"].targets
+    coco = write(folder, "coco", partial=True).out
+    back = imported(folder, tmp_path, "coco", coco / "instances.json", "--fps", "1000")["one"].targets
+    assert own["caption"] == [
+        "a dog barks",
+        "a yard and a dog barks and another dog growls",
+        "a yard and another dog growls",
+    ]
+    for key in ("caption", "source_caption"):
+        assert back[key] == own[key]
+    for key in ("mask", "mask_known", "class_mask", "source_mask", "source_known", "audio_segments", "visual_segments"):
+        assert (back[key] == own[key]).all(), key
+    lines = [json.loads(path.read_text().splitlines()[0]) for path in (manifest, tmp_path / "coco.jsonl")]
+    assert lines[0]["sources"] == lines[1]["sources"]
+    assert lines[0]["events"] == lines[1]["events"]
+    # and so do the labels
+    objects = taken_over(folder, tmp_path, tmp_path / "coco.jsonl", count=2)
+    assert {number: (entry.name, entry.spans) for number, entry in objects.items()} == {
+        1: ("dog", [(0.25, 1.75)]),
+        2: ("dog", [(1.25, 3.0)]),
+    }
+
+
 def test_spans_sentences_and_boxes_come_back_from_label_studio(folder, tmp_path):
     file = write(folder, "label-studio").out
     items = imported(folder, tmp_path, "label-studio", file, "--captions", "sentences")
@@ -182,6 +214,28 @@ def test_layouts_of_avsbench_are_read_by_their_readers(tmp_path):
     for name in ("avsbench-s4", "avsbench-avss"):
         with pytest.raises(DataError, match=r"'zebra' is no .*avsbench-ms3"):
             write(folder, name)
+    folder.close()
+
+
+def test_layouts_of_avsbench_are_imported_again(tmp_path):
+    folder = opened(write_folder(tmp_path / "videos", ("first.mp4",), seconds=5), work=tmp_path / "work")
+    label(folder, folder.clips[1], spans=((0.0, 5.0),))
+    for name, label_of in (("avsbench-s4", "dog"), ("avsbench-ms3", "object"), ("avsbench-avss", "dog")):
+        layout = write(folder, name, split="test").out
+        manifest = tmp_path / f"{name}.jsonl"
+        assert main(["import", name, str(layout), "-o", str(manifest), "--media", str(folder.root)]) == 0
+        line = json.loads(manifest.read_text())
+        assert (line["id"], line["split"], len(line["masks"])) == ("first", "test", 5)
+        assert ("classes" in line["masks"][0]) == (name != "avsbench-ms3")
+        other = opened(folder.root, work=tmp_path / f"other-{name}")
+        assert take_over_manifest(other, manifest) == 1
+        (entry,) = read_labels(other, other.clips[1]).objects
+        other.close()
+        assert (entry.name, sorted(entry.masks), entry.spans) == (label_of, [0, 1, 2, 3, 4], [(0, 5)])
+        assert all((entry.mask(step) == square(step + 0.5)).all() for step in range(5))
+    (layout / "v1m/first/labels_semantic/3.png").unlink()
+    (layout / "v1m/first/labels_rgb/3.png").unlink()
+    assert main(["import", "avsbench-avss", str(layout), "-o", str(tmp_path / "no.jsonl")]) == 2
     folder.close()
 
 
@@ -324,9 +378,9 @@ def line_of(folder, tmp_path, masks, events, sources=None):
     return path
 
 
-def taken_over(folder, tmp_path, path):
+def taken_over(folder, tmp_path, path, count=1):
     other = opened(folder.root, work=tmp_path / "other")
-    assert take_over_manifest(other, path) == 1
+    assert take_over_manifest(other, path) == count
     labels = read_labels(other, next(clip for clip in other.clips.values() if clip.name == "one.mp4"))
     other.close()
     return {entry.number: entry for entry in labels.objects}
@@ -404,6 +458,41 @@ def test_a_folder_that_cannot_be_written_to_is_said(media, tmp_path, capsys, mon
     assert main(["annotate", str(media), "--export", "avkit"]) == 2
     text = capsys.readouterr().err
     assert "cannot be written to: Permission denied. Labels need a place: name a folder of yours with --work." in text
+
+
+@pytest.fixture
+def read_only():
+    """A folder of clips that this process may read and not write to; for the superuser as somebody else."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o777)
+    root = write_folder(place / "videos", ("one.mp4",), seconds=1)
+    root.chmod(0o555)
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    if user is None:
+        pytest.skip("this system has no permissions of files")
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield root
+    finally:
+        if user == 0:
+            os.seteuid(0)
+        root.chmod(0o755)
+        shutil.rmtree(place)
+
+
+def test_a_folder_that_may_only_be_read_is_labelled_elsewhere(read_only, capsys):
+    assert main(["annotate", str(read_only), "--port", "0"]) == 2
+    text = capsys.readouterr().err
+    assert ".avkit_annotate cannot be written to: Permission denied" in text
+    assert "--work" in text
+    work = read_only.parent / "work"
+    folder = opened(read_only, work=work)
+    label(folder, folder.clips[1], spans=((0.0, 1.0),))
+    assert write(folder, "avkit").out == work / "manifest.jsonl"
+    assert items_of(work / "manifest.jsonl")["one"].targets["mask_known"].tolist() == [True]
+    folder.close()
+    assert sorted(path.name for path in read_only.iterdir()) == ["one.mp4"]
 
 
 def test_run_length_text_is_that_of_coco():

@@ -3,19 +3,20 @@
 
 Pictures are named `CLIP/frame_MILLISECONDS.jpg` by their time in the video, so that videos of all frame rates go
 together: `avkit import coco FILE --fps 1000 --media FOLDER` reads them back. Spans and sentences, which COCO does not
-have, stand under `spans` and `sentences` of each annotation.
+have, stand under `spans` and `sentences` of each annotation, sentences on all that sounds under those of its video.
 
 Source:
     https://cocodataset.org/#format-data; https://github.com/youtubevos/cocoapi
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from avkit.annotation.clip_media import step_picture
 from avkit.annotation.export import Exported, ExportOptions
-from avkit.annotation.export.parts import default_place, sounding_masks, write_whole_folder
+from avkit.annotation.export.parts import default_place, seconds, sounding_masks, write_whole_folder
 from avkit.annotation.folder import Folder
 from avkit.annotation.labels import ClipLabels
 from avkit.datasets.converters.run_lengths import encode_runs, encode_text
@@ -52,7 +53,7 @@ def _fill(stage: Path, clips: list[ClipLabels], folders: list[str]) -> None:
         height, width = labels.shape.size
         videos.append(
             {"id": number, "file_names": files, "height": height, "width": width, "length": len(steps)}
-            | {"name": labels.clip.name}
+            | {"name": labels.clip.name, "sentences": _sentences(labels, labels.sentences)}
         )
         for file, step in zip(files, steps, strict=True):
             path = stage / "frames" / file
@@ -88,7 +89,6 @@ def _annotation(
         top = int(rows[0])
         boxes.append([left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top])
         areas.append(int(mask.sum()))
-    sentences = [{"start": round(step * labels.hop, 6), "text": text} for step, text in sorted(entry.sentences.items())]
     return {
         "id": identity,
         "video_id": video,
@@ -98,5 +98,10 @@ def _annotation(
         "bboxes": boxes,
         "areas": areas,
         "spans": [list(span) for span in entry.spans],
-        "sentences": sentences,
+        "sentences": _sentences(labels, entry.sentences),
     }
+
+
+def _sentences(labels: ClipLabels, sentences: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Sentences with the second from which they hold."""
+    return [{"start": seconds(step, labels.hop), "text": text} for step, text in sorted(sentences.items())]

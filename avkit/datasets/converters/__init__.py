@@ -16,7 +16,7 @@ class Format(NamedTuple):
     """A format that can be converted.
 
     Attributes:
-        module: Module that reads it, by a function `read`.
+        module: Module that reads it, and the function, `read` where none is named.
         suffix: How its files end, for folders of them.
         title: What it is.
     """
@@ -33,6 +33,9 @@ FORMATS: dict[str, Format] = {
     "via": Format("via", ".json", "VGG Image Annotator 2, Video Annotator 3"),
     "elan": Format("elan", ".eaf", "ELAN"),
     "audacity": Format("audacity", ".txt", "Audacity labels, one file per clip"),
+    "avsbench-s4": Format("avsbench:read_s4", ".csv", "AVSBench S4, by its table s4_meta_data.csv"),
+    "avsbench-ms3": Format("avsbench:read_ms3", ".csv", "AVSBench MS3, by its table ms3_meta_data.csv"),
+    "avsbench-avss": Format("avsbench:read_avss", ".csv", "AVSBench-semantic, by its table metadata.csv"),
     "csv": Format("table", ".csv", "a table with columns such as video, start, end, label"),
 }
 
@@ -48,7 +51,8 @@ def find_reader(name: str) -> Reader:
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    reader: Reader = import_module(f"avkit.datasets.converters.{FORMATS[name].module}").read
+    module, _, function = FORMATS[name].module.partition(":")
+    reader: Reader = vars(import_module(f"avkit.datasets.converters.{module}"))[function or "read"]
     return reader
 
 

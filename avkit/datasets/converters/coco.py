@@ -5,13 +5,14 @@ Source:
     https://cocodataset.org/#format-data; videos as in YouTube-VIS.
 """
 
+import math
 import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from avkit.datasets.annotations import field_error
-from avkit.datasets.converters.coco_video import expand_videos
+from avkit.datasets.converters.coco_video import captions_of, expand_videos, sounding_videos, spans_of
 from avkit.datasets.converters.media_folder import MediaFolder
 from avkit.datasets.converters.notes import ClipNotes
 from avkit.datasets.converters.options import ImportOptions
@@ -45,7 +46,8 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
     file = JsonRecord(read_json(path), str(path), _FORM)
     categories = _names(path, file, "categories")
     videos = {}
-    if "videos" in file.values and "images" not in file.values:
+    is_of_videos = "videos" in file.values and "images" not in file.values
+    if is_of_videos:
         image_records, annotations = expand_videos(path, file)
     else:
         videos = _names(path, file, "videos") if "videos" in file.values else {}
@@ -64,9 +66,65 @@ def read(path: Path, media: MediaFolder, options: ImportOptions) -> list[ClipNot
         if category not in categories:
             raise field_error(record.where, "category_id", f"{category} is no category; there are {len(categories)}.")
         picture = pictures[key]
-        for shape in _shapes(record, categories[category], picture.size, options):
+        for shape in _shapes(record, categories[category], picture.size, options, is_of_videos=is_of_videos):
             picture.clip.add_shape(picture.time, shape)
+    if is_of_videos:
+        clip_of = {key.rpartition("/")[0]: picture.clip for key, picture in pictures.items()}
+        _add_sources(path, file, clip_of, categories, options)
     return list(clips.values())
+
+
+def _add_sources(
+    path: Path, file: JsonRecord, clip_of: dict[str, ClipNotes], categories: dict[str, str], options: ImportOptions
+) -> None:
+    """Add what files of `avkit annotate` say of the objects of videos: when they sound, and sentences.
+
+    Args:
+        path: The file.
+        file: Its content.
+        clip_of: Clip by the id of its video.
+        categories: Names of categories by their ids.
+        options: How it is converted.
+    """
+    sounding = sounding_videos(path, file)
+    for record in _records(path, file, "videos", "A video has id"):
+        if record.name("id") in sounding and record.name("id") in clip_of:
+            for caption in captions_of(record, [(0.0, math.inf)]):
+                clip_of[record.name("id")].add("captions", caption)
+    for record in _records(path, file, "annotations", _ANNOTATION_FORM):
+        video = record.name("video_id")
+        if video not in sounding or video not in clip_of:
+            continue
+        clip = clip_of[video]
+        sources = clip.values.setdefault("sources", [])
+        assert isinstance(sources, list)
+        number = len(sources) + 1
+        label = categories[record.name("category_id")]
+        sources.append({"source": number, "label": label})
+        spans = spans_of(record)
+        events = [(start, end, "audio") for start, end in spans]
+        events += [(start, end, "visual") for start, end in _seen(clip, number, options.hop)]
+        for start, end, modality in events:
+            clip.add("events", {**options.event(start, end, label, modality), "source": number})
+        for caption in captions_of(record, spans, number):
+            clip.add("captions", caption)
+
+
+def _seen(clip: ClipNotes, source: int, hop: float) -> list[tuple[float, float]]:
+    """Stretches of time around frames that show a source, each frame standing for a step."""
+    seen: list[tuple[float, float]] = []
+    for time in sorted(clip.frames):
+        if not any(shape.source == source and _has_area(shape) for shape in clip.frames[time]):
+            continue
+        start = round(max(0.0, time - hop / 2), 6)
+        if seen and start <= seen[-1][1]:
+            start = seen.pop()[0]
+        seen.append((start, round(time + hop / 2, 6)))
+    return seen
+
+
+def _has_area(shape: Shape) -> bool:
+    return not isinstance(shape, Runs) or len(shape.counts) > 1
 
 
 def _records(path: Path, file: JsonRecord, key: str, form: str) -> list[JsonRecord]:
@@ -130,9 +188,13 @@ def _time(image: JsonRecord, name: str, options: ImportOptions) -> float:
     return number / options.fps
 
 
-def _shapes(record: JsonRecord, label: str, size: Size, options: ImportOptions) -> list[Shape]:
+def _shapes(
+    record: JsonRecord, label: str, size: Size, options: ImportOptions, *, is_of_videos: bool = False
+) -> list[Shape]:
     """Mask and box of an annotation."""
     shapes: list[Shape] = []
+    if is_of_videos and record.values.get("is_empty"):
+        return [Runs(label, np.array([size[0] * size[1]]), size, source=record.whole("source"))]
     segmentation = record.values.get("segmentation")
     if segmentation and "segmentation" not in options.skip:
         shapes.append(_area(record, label, size))
@@ -144,6 +206,8 @@ def _shapes(record: JsonRecord, label: str, size: Size, options: ImportOptions) 
         box = box_of(label, (x, y, x + width, y + height), size, f"{record.where}, field 'bbox'")
         box.has_mask = bool(shapes)
         shapes.append(box)
+    for shape in shapes:
+        shape.source = record.whole("source") if is_of_videos else 0
     if not segmentation and "bbox" not in record.values:
         raise field_error(record.where, "", f"has neither segmentation nor bbox. {_ANNOTATION_FORM}.")
     return shapes

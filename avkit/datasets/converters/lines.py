@@ -15,7 +15,7 @@ from avkit.datasets.converters.moments import shapes_by_time
 from avkit.datasets.converters.notes import LIST_KEYS, ClipNotes, Value
 from avkit.datasets.converters.options import ImportOptions
 from avkit.datasets.converters.replace import mask_name
-from avkit.datasets.converters.shapes import Box
+from avkit.datasets.converters.shapes import UNNAMED, Box
 from avkit.datasets.faults import Faults
 from avkit.datasets.grid import Grid, step_of, steps_of
 from avkit.datasets.manifest_lines import parse_line
@@ -210,14 +210,15 @@ def _add_shapes(
 
 
 def _name_classes(result: Lines) -> None:
-    """Give each mask of each line its classes."""
+    """Give each mask of each line its classes, where what it shows has names and no sources say them."""
     plans = {plan.name: plan for plan in result.masks}
     for line in result.lines:
         masks = line.get("masks")
         for mask in masks if isinstance(masks, list) else ():
             assert isinstance(mask, dict)
             labels = sorted({shape.label for shape in plans[str(mask["file"])].shapes})
-            mask["classes"] = {str(result.classes[label]): label for label in labels}
+            if labels != [UNNAMED] and "sources" not in line:
+                mask["classes"] = {str(result.classes[label]): label for label in labels}
 
 
 def check_line(line: dict[str, Value], where: str, root: Path, duration: float, faults: Faults) -> None:

@@ -65,8 +65,8 @@ def areas_of(shapes: Sequence[Shape], where: str, box_only: str | None) -> list[
 
 
 def draw_mask(plan: MaskPlan, classes: dict[str, int]) -> NDArray[np.uint16]:
-    """The pixel values of a mask, (H, W)."""
+    """The pixel values of a mask, (H, W): numbers of sources, or those of classes."""
     values = np.zeros(plan.size, np.uint16)
     for shape in plan.shapes:
-        values[shape.mask(plan.size, plan.where)] = classes[shape.label]
+        values[shape.mask(plan.size, plan.where)] = shape.source or classes[shape.label]
     return values

@@ -15,6 +15,8 @@ from avkit.reading.pictures import MAX_PIXELS
 
 #: Height and width in pixels.
 Size: TypeAlias = tuple[int, int]
+#: Label of what sounds and has no name.
+UNNAMED = ""
 #: Part of the picture by which a box may reach over its edge, which is cut off.
 _MAX_OVERHANG = 0.01
 
@@ -27,16 +29,18 @@ class Box:
         label: Name of its class.
         corners: x1, y1, x2, y2 as fractions of width and height.
         has_mask: Whether the object has a mask beside it.
+        source: Its number among the sources of its clip; 0 where these have none.
     """
 
     label: str
     corners: list[float]
     has_mask: bool = False
+    source: int = 0
 
     def towards(self, other: "Box", share: float) -> "Box":
         """The box on the way to another one, at a share of the way from 0 to 1."""
         pairs = zip(self.corners, other.corners, strict=True)
-        return Box(self.label, [a + share * (b - a) for a, b in pairs], self.has_mask)
+        return Box(self.label, [a + share * (b - a) for a, b in pairs], self.has_mask, self.source)
 
     def mask(self, size: Size, where: str) -> NDArray[np.bool_]:
         """Pixels (H, W) of the box, those that it cuts included."""
@@ -53,10 +57,12 @@ class Polygons:
     Attributes:
         label: Name of its class.
         rings: Corners x, y in pixels of each polygon, (N, 2).
+        source: Its number among the sources of its clip; 0 where these have none.
     """
 
     label: str
     rings: list[NDArray[np.float64]]
+    source: int = 0
 
     def mask(self, size: Size, where: str) -> NDArray[np.bool_]:
         """Pixels (H, W) that the polygons cover, edges included, for a picture of this size."""
@@ -83,6 +89,7 @@ class Runs:
         by_column: Whether runs go down columns, as in COCO; else along rows.
         corner: Row and column of the upper left corner of the part that the runs fill.
         part: Height and width of that part; all of the picture by default.
+        source: Its number among the sources of its clip; 0 where these have none.
     """
 
     label: str
@@ -91,6 +98,7 @@ class Runs:
     by_column: bool = True
     corner: tuple[int, int] = (0, 0)
     part: Size | None = None
+    source: int = 0
 
     def mask(self, size: Size, where: str) -> NDArray[np.bool_]:
         """Pixels (H, W) of the object; `size` must be its own."""

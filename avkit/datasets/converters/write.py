@@ -81,7 +81,8 @@ def _draw_masks(lines: Lines, folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    kind = np.uint8 if len(lines.classes) < 256 else np.uint16
     for plan in lines.masks:
-        values = draw_mask(plan, lines.classes).astype(kind)
+        values = draw_mask(plan, lines.classes)
+        if len(lines.classes) < 256 and values.max(initial=0) < 256:
+            values = values.astype(np.uint8)
         Image.fromarray(values).save(folder / Path(plan.name).name)
