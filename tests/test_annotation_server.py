@@ -2,7 +2,9 @@
 """The labelling server: who may use it, edits of two people, helpers, copies, two servers on one folder."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,9 +21,11 @@ from clips import tone, write_clip  # noqa: E402
 from labelled import opened, square, write_folder  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
+from avkit.annotation.copies import Copies  # noqa: E402
 from avkit.annotation.helpers import HelperChoice  # noqa: E402
 from avkit.annotation.server import Application  # noqa: E402
 from avkit.annotation.values import read_mask  # noqa: E402
+from avkit.errors import MediaError  # noqa: E402
 
 HEADERS = {"x-avkit-annotate": "1", "origin": "http://127.0.0.1:8765"}
 CHOICES = {
@@ -126,6 +130,48 @@ def test_a_video_that_browsers_cannot_play_is_copied_and_stays_as_it_is(client, 
     assert (media / "old.avi").read_bytes() == before
 
 
+def settled(copies, clip, **options):
+    for _ in range(300):
+        state = copies.state(clip, **options)
+        if state != "making":
+            return state
+        options = {}
+        time.sleep(0.02)
+    raise AssertionError("it is still being made")
+
+
+def test_a_copy_that_failed_is_made_again_when_wanted_or_when_the_video_is_another(media, tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    video = Path(shutil.copy(media / "old.avi", tmp_path / "videos"))
+    folder = opened(tmp_path / "videos")
+    copies = Copies(folder)
+    (clip,) = folder.clips.values()
+    calls = []
+
+    def fail(path, copy):
+        calls.append(path)
+        raise MediaError("no encoder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avkit.annotation.copies.make_playable", fail)
+        assert settled(copies, clip) == settled(copies, clip) == "no encoder"
+        assert len(calls) == 1
+        assert settled(copies, clip, wanted=True) == "no encoder"
+        assert len(calls) == 2
+    os.utime(video, (4e9, 4e9))  # of a clock that is ahead
+    assert settled(copies, clip) == "ready"
+    made = copies.path(clip).stat().st_mtime_ns
+    assert copies.path(clip) != video
+    assert settled(copies, clip) == "ready"
+    assert copies.path(clip).stat().st_mtime_ns == made
+    os.utime(video, (1e9, 1e9))  # an older video in its place
+    assert copies.path(clip) == video
+    assert settled(copies, clip) == "ready"
+    assert copies.path(clip).stat().st_mtime_ns > made
+    copies.close()
+    folder.close()
+
+
 def test_an_edit_that_is_out_of_date_is_refused_with_what_is_there(client):
     clip = numbers(client)["two.mp4"]
     thing = {"name": "<b>dog</b>", "colour": "#112233"}
@@ -179,7 +225,13 @@ def test_a_disk_that_refuses_an_edit_has_it_sent_again(application, client, monk
     assert "was not changed: database or disk is full. Free space" in full.json()["error"]
 
 
+def state_of(client, name):
+    return next(clip["state"] for clip in client.get("/api/folder").json()["clips"] if clip["name"] == name)
+
+
 def test_a_video_that_is_gone_is_said(client, media):
+    thing = {"name": "dog", "colour": "#112233"}
+    assert edit(client, numbers(client)["two.mp4"], ["object", -1, 0, thing, 0]).status_code == 200
     path = media / "gone.mp4"
     (media / "two.mp4").rename(path)
     try:
@@ -187,8 +239,10 @@ def test_a_video_that_is_gone_is_said(client, media):
             gone = client.get(f"/api/clips/{numbers(client)['two.mp4']}{name}")
             assert gone.status_code == 400
             assert "two.mp4" in gone.json()["error"]
+        assert state_of(client, "two.mp4") == "broken"
     finally:
         path.rename(media / "two.mp4")
+    assert state_of(client, "two.mp4") == "half"
 
 
 def test_other_sites_are_kept_out(application, client):
@@ -201,6 +255,10 @@ def test_other_sites_are_kept_out(application, client):
     assert client.post(url, data=body, headers=HEADERS).status_code == 403  # a form
     assert client.get("/api/folder", headers={"host": "evil.example:8765"}).status_code == 403
     assert client.get("/api/folder", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    for host in ("[", "[::1", "::1]:x", ""):
+        assert client.get("/api/folder", headers={"host": host}).status_code == 403, host
+    assert client.post(url, json=body, headers={**HEADERS, "origin": "http://["}).status_code == 403
+    assert client.get("/api/folder", headers={"content-length": "many"}).status_code == 413
     assert client.post(url, json=body, headers=HEADERS).status_code == 200
     long = client.post(url, content=b"1", headers={**HEADERS, "content-length": str(10**9)})
     assert long.status_code in (403, 413)

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies of videos that browsers cannot play, made one at a time beside the work of the page."""
 
+import json
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 from avkit.annotation.clip_media import can_play, make_playable
 from avkit.annotation.folder import Folder, LabelledClip
 from avkit.errors import AvkitError
+from avkit.files import write_file
+
+#: Nanosecond at which a video was written, and its bytes.
+_VideoState: TypeAlias = tuple[int, int]
 
 
 class Copies:
@@ -21,7 +27,8 @@ class Copies:
         self.folder = folder
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="copies")
         self._lock = threading.Lock()
-        self._making: dict[int, Future[Path]] = {}
+        #: By clip, the making of its copy, and the state of the video that it is of.
+        self._making: dict[int, tuple[_VideoState, Future[Path]]] = {}
 
     def close(self) -> None:
         """Make no further copies."""
@@ -32,32 +39,58 @@ class Copies:
 
         Args:
             clip: The clip.
-            wanted: Make a copy even if the video looks playable, because a browser could not play it.
+            wanted: Make a copy even if the video looks playable, because a browser could not play it; also if that has
+                failed before.
         """
         try:
-            copy = self._copy(clip)
-            if _is_newer(copy, clip.path):
+            if self._has_copy(clip):
                 return "ready"
-            if not wanted and clip.number not in self._making and can_play(clip.path):
+            video = _state_of(clip.path)
+            making = self._of_video(clip, video)
+            if not wanted and making is None and can_play(clip.path):
                 return "ready"
         except (AvkitError, OSError) as error:
             return str(error)
         with self._lock:
-            future = self._making.get(clip.number)
-            if future is None or (future.done() and future.exception() is None):
-                future = self._pool.submit(make_playable, clip.path, copy)
-                self._making[clip.number] = future
-        error_of_copy = future.exception() if future.done() else None
-        return "making" if error_of_copy is None else str(error_of_copy)
+            making = self._of_video(clip, video)
+            if making is None or (wanted and making.done()):
+                making = self._pool.submit(self._make, clip, video)
+                self._making[clip.number] = (video, making)
+        if not making.done():
+            return "making"
+        error_of_copy = making.exception()
+        return "ready" if error_of_copy is None else str(error_of_copy)
 
     def path(self, clip: LabelledClip) -> Path:
         """What to play: the copy where there is one, else the video."""
-        copy = self._copy(clip)
-        return copy if _is_newer(copy, clip.path) else clip.path
+        return self._copy(clip) if self._has_copy(clip) else clip.path
+
+    def _of_video(self, clip: LabelledClip, video: _VideoState) -> Future[Path] | None:
+        """The making of a copy of the video as it is now, if there was one."""
+        state, future = self._making.get(clip.number, (None, None))
+        return future if state == video else None
+
+    def _make(self, clip: LabelledClip, video: _VideoState) -> Path:
+        """Make a copy, and note which video it is of."""
+        copy = make_playable(clip.path, self._copy(clip))
+        write_file(self._note(clip), json.dumps(video))
+        return copy
+
+    def _has_copy(self, clip: LabelledClip) -> bool:
+        """Whether there is a copy, of the video as it is now."""
+        note = self._note(clip)
+        if not (self._copy(clip).is_file() and note.is_file()):
+            return False
+        return note.read_text(encoding="utf-8", errors="replace") == json.dumps(_state_of(clip.path))
 
     def _copy(self, clip: LabelledClip) -> Path:
         return self.folder.work / "media" / f"{clip.number}.mp4"
 
+    def _note(self, clip: LabelledClip) -> Path:
+        return self._copy(clip).with_suffix(".json")
 
-def _is_newer(copy: Path, video: Path) -> bool:
-    return copy.is_file() and copy.stat().st_mtime_ns >= video.stat().st_mtime_ns
+
+def _state_of(video: Path) -> _VideoState:
+    """What changes when a video is replaced: when it was written, and its size. Both may be of another clock."""
+    facts = video.stat()
+    return facts.st_mtime_ns, facts.st_size

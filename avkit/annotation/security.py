@@ -58,7 +58,7 @@ class Guard:
         elif given and self.token is not None and scope["path"] == "/":
             cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             await answer(send, 303, "", {**_HEADERS, "location": "/", "set-cookie": cookie})
-        elif int(headers.get("content-length") or 0) > MAX_BODY:
+        elif _stated_length(headers) > MAX_BODY:
             await answer(send, 413, f"A request is up to {MAX_BODY} bytes long.", _HEADERS)
         else:
             await self.application(scope, _limited(receive), with_headers(send, _HEADERS))
@@ -66,7 +66,7 @@ class Guard:
     def _refusal(self, method: str, headers: dict[str, str], given: str) -> str:
         """Why a request is refused; empty where it is not."""
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _host_name(host)
         if self.token is None and name not in (*_LOOPBACK, self.host):
             return f"This server is not called {name!r}. Use the address that avkit annotate printed."
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not given:
@@ -76,7 +76,7 @@ class Guard:
         if method in ("GET", "HEAD"):
             return ""
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return "Another site sent this. Nothing was changed."
         if headers.get(WRITE_HEADER) != "1" or not headers.get("content-type", "").startswith("application/json"):
             return "A change is sent by the page alone. Nothing was changed."
@@ -91,6 +91,20 @@ class Guard:
         stored = cookies[self.cookie].value if self.cookie in cookies else ""
         candidates = [text.encode() for text in (given, stored)]
         return any(hmac.compare_digest(text, self.token.encode()) for text in candidates)
+
+
+def _stated_length(headers: dict[str, str]) -> int:
+    """Bytes that a request says it has; more than are read where that is no number."""
+    text = headers.get("content-length") or "0"
+    return int(text) if text.isascii() and text.isdigit() else MAX_BODY + 1
+
+
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without its port; empty where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # such as an opening bracket without a closing one
+        return ""
 
 
 class TooLarge(Exception):

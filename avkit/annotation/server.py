@@ -107,7 +107,7 @@ class Application:
                 if not labels.is_untouched or labels.proposals:
                     state["state"] = "half" if gaps and labels.match != "no" else "done"
             except AvkitError as error:
-                state |= {"state": "broken", "gaps": [str(error)]}
+                return state | {"state": "broken", "gaps": [str(error)]}  # not kept: the video may come back
         self._states[clip.number] = (newest, state)
         return state
 
