@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import tone, write_clip
 from labelled import write_folder
 
 from avkit.cli import main
@@ -83,6 +84,34 @@ class Person:
         self.tab.mouse.move(*places[1], steps=6)
         self.tab.mouse.up()
 
+    def click(self, x, y, *, other=False):
+        """Click on the picture at shares of its width and height; `other` with Alt."""
+        room = self.tab.locator("#marks").bounding_box()
+        if other:
+            self.tab.keyboard.down("Alt")
+        self.tab.mouse.click(room["x"] + room["width"] * x, room["y"] + room["height"] * y)
+        if other:
+            self.tab.keyboard.up("Alt")
+        self.tab.wait_for_timeout(60)
+
+    def polygon(self, corners, *, other=False):
+        for corner in corners:
+            self.click(*corner, other=other)
+        self.tab.keyboard.press("Enter")
+        self.saved()
+
+    def press(self, *keys):
+        for key in keys:
+            self.tab.keyboard.press(key)
+        self.tab.wait_for_timeout(60)
+        self.saved()
+
+    def spans(self):
+        return next((item[3]["spans"] for item in self.items() if item[0] == "spans" and item[3]), [])
+
+    def playing_time(self):
+        return self.tab.evaluate("document.querySelector('#video').currentTime")
+
     def new_object(self, name):
         self.tab.keyboard.press("a")
         self.tab.wait_for_selector("#object-name:focus")
@@ -97,7 +126,7 @@ class Person:
         return self.tab.evaluate(f"fetch('/api/clips/{number}').then(answer => answer.json())")["items"]
 
     def masks(self):
-        return {item[2]: item[3] for item in self.items() if item[0] == "mask"}
+        return {item[2]: item[3] for item in self.items() if item[0] == "mask" and item[3]}
 
     def wait_masks(self, count):
         for _ in range(400):
@@ -297,6 +326,103 @@ def test_two_people_do_not_overwrite_each_other_and_all_goes_by_keyboard(browser
     assert values["spans"]["spans"] == [[0, 2]]
     assert values["clip"]["match"] == "yes"
     assert [*ann.complaints, *ben.complaints] == []
+
+
+def rectangle(left, top, right, bottom):
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+@pytest.mark.browser
+def test_every_tool_does_what_it_says(browser, tmp_path, shots):
+    folder = write_folder(tmp_path / "videos", ("one.mp4",))
+    times = [k / 10 for k in range(20)]
+    write_clip(folder / "two.avi", times, sound=tone(2, 16_000)[None], codec="mpeg4", sound_codec="mp3")
+    server = Server(folder)
+    try:
+        person = Person(browser, server.address)
+        tab = person.tab
+        person.open("one.mp4")
+        person.new_object("dog")
+        # a polygon, and one that cuts out of it
+        person.press("g")
+        person.polygon(rectangle(0.25, 0.25, 0.75, 0.75))
+        whole = area(person.masks()[0])
+        assert whole == pytest.approx(32 * 24, rel=0.1)
+        # the helper starts with the first job, which can be cancelled meanwhile
+        place = tab.locator("#marks").bounding_box()
+        person.press("t")
+        tab.wait_for_selector("#jobs button:has-text('Cancel')")
+        assert tab.locator("#marks").bounding_box() == place  # the picture stays under the hand that draws
+        tab.click("#jobs button:has-text('Cancel')")
+        number = tab.evaluate("location.hash.slice(1)")
+        states = f"fetch('/api/clips/{number}/news').then(answer => answer.json()).then(news => news.jobs[0].state)"
+        person.until(f"{states}.then(state => state === 'cancelled')")
+        assert list(person.masks()) == [0]
+        person.polygon(rectangle(0.4, 0.4, 0.6, 0.6), other=True)
+        cut = area(person.masks()[0])
+        assert whole - cut == pytest.approx(12.8 * 9.6, rel=0.2)
+        # the eraser takes away what the brush would paint
+        person.press("e")
+        person.drag("#marks", (0.25, 0.3), (0.75, 0.3))
+        person.saved()
+        assert area(person.masks()[0]) < cut - 100
+        person.press("Delete")
+        assert person.masks() == {}
+        # points: on the square, and beside it; a proposal is rejected and accepted by keys
+        person.press("v")
+        person.click(0.28, 0.5)
+        person.click(0.7, 0.5, other=True)
+        person.wait_masks(1)
+        shots(person, "points")
+        person.until("![...document.querySelectorAll('#jobs button')].some(button => button.textContent === 'Cancel')")
+        proposed = person.masks()[0]
+        assert proposed["proposed"] == "grabcut"
+        assert area(proposed) == pytest.approx(16 * 16, rel=0.3)
+        person.press("End", "j")
+        person.text("#step-number", "step 1 of")
+        person.press("Delete")
+        assert person.masks() == {}
+        # a span, its end dragged, then moved to the playhead by keys, and deleted
+        person.drag("#sound", (0.1, 0.3), (0.5, 0.3))
+        person.saved()
+        assert person.spans()[0] == pytest.approx([0.3, 1.5], abs=0.06)
+        end = tab.locator("#spans .span .end").bounding_box()
+        sound = tab.locator("#sound").bounding_box()
+        tab.mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2)
+        tab.mouse.down()
+        tab.mouse.move(sound["x"] + 0.9 * sound["width"], end["y"] + end["height"] / 2, steps=5)
+        tab.mouse.up()
+        person.saved()
+        assert person.spans()[0] == pytest.approx([0.3, 2.7], abs=0.1)
+        shots(person, "span")
+        person.press("Home", "{", "End", "Control+ArrowRight", "}")
+        assert person.spans() == [[0.5, 2.55]]
+        person.press("Shift+S")
+        assert person.spans() == []
+        # the colour, and the object itself
+        before = tab.input_value("#object-colour")
+        person.press("Shift+C")
+        assert tab.input_value("#object-colour") != before
+        person.press("Shift+Delete")
+        assert [item for item in person.items() if item[0] == "object" and item[3]] == []
+        tab.keyboard.press("q")
+        assert tab.evaluate("document.activeElement.id") == "note"
+        tab.keyboard.press("Escape")
+        # it is played with its sound, and so is the copy of a video that browsers cannot play
+        for name in ("one.mp4", "two.avi"):
+            person.open(name)
+            person.until("document.querySelector('#video').readyState > 1")
+            start = person.playing_time()
+            tab.keyboard.press("Space")
+            person.until(f"document.querySelector('#video').currentTime > {start + 0.4}")
+            assert tab.evaluate("document.querySelector('#video').webkitAudioDecodedByteCount") > 0
+            tab.keyboard.press("Home")
+            assert tab.evaluate("document.querySelector('#video').paused")
+        tab.keyboard.press("Shift+E")
+        tab.wait_for_selector("#export-dialog[open]")
+        assert person.complaints == []
+    finally:
+        server.close()
 
 
 @pytest.mark.browser

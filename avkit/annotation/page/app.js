@@ -229,6 +229,11 @@ class Page extends Edits {
     this.stage.draw();
   }
 
+  searchClips() {
+    this.#showClips(true);
+    this.focus("#clip-search");
+  }
+
   focus(selector) {
     at(selector).focus();
     at(selector).select();

@@ -77,13 +77,15 @@ export class Edits {
     return [...this.clip.shown.values()].filter((item) => item.object === object && item.value?.proposed && item.kind !== "clip");
   }
 
+  /** Whether a proposal is about this step, or about no step. */
+  #isHere(item) {
+    const holds = item.kind === "sentence" && this.clip.sentence(item.object, this.step)?.step === item.step;
+    return item.step === this.step || item.kind === "object" || item.kind === "spans" || holds;
+  }
+
   /** Accept proposals about the selected object: those of this step and of no step, or all. */
   accept(all) {
-    const found = this.proposals(this.selected).filter((item) => {
-      const here = item.step === this.step || item.kind === "object" || item.kind === "spans";
-      const holds = item.kind === "sentence" && this.clip.sentence(item.object, this.step)?.step === item.step;
-      return all || here || holds;
-    });
+    const found = this.proposals(this.selected).filter((item) => all || this.#isHere(item));
     if (!found.length) return false;
     this.clip.edit(...found.map((item) => [item.kind, item.object, item.step, accepted(item.value)]));
     this.stage.clear();
@@ -95,9 +97,33 @@ export class Edits {
   reject() {
     const found = this.proposals(this.selected);
     if (found.some((item) => item.kind === "object")) return this.deleteObject();
-    const here = found.filter((item) => item.step === this.step || item.kind === "spans");
+    const here = found.filter((item) => this.#isHere(item));
     const chosen = here.length ? here : found;
     if (chosen.length) this.clip.edit(...chosen.map((item) => [item.kind, item.object, item.step, null]));
+  }
+
+  /** Reject the proposals of this step, or delete its mask where there are none. */
+  deleteHere() {
+    if (this.proposals(this.selected).some((item) => this.#isHere(item))) this.reject();
+    else this.deleteMask();
+  }
+
+  /** Show the next proposal of the clip, or the one before. */
+  goToProposal(direction) {
+    const all = [...this.clip.shown.values()].filter((item) => item.value?.proposed && item.kind !== "clip");
+    if (!all.length) return this.say("There are no proposals in this clip.");
+    const order = (a, b) => a.object - b.object || a.step - b.step;
+    const here = { object: this.selected, step: this.step };
+    const sorted = all.sort(order);
+    const next = direction > 0 ? sorted.find((item) => order(item, here) > 0) : sorted.findLast((item) => order(item, here) < 0);
+    const chosen = next ?? (direction > 0 ? sorted[0] : sorted[sorted.length - 1]);
+    this.select(chosen.object);
+    this.go(chosen.step);
+  }
+
+  nextColour() {
+    const value = this.clip.value("object", this.selected);
+    if (value) this.changeObject({ colour: COLOURS[(COLOURS.indexOf(value.colour) + 1) % COLOURS.length] });
   }
 
   setSpans(spans) {
@@ -130,6 +156,32 @@ export class Edits {
       this.setSpans([...this.clip.spans(this.selected), [this.spanStart, time]]);
       this.spanStart = undefined;
     }
+  }
+
+  /** Number of the span of the selected object that is nearest to the playhead, -1 where there is none. */
+  #nearestSpan() {
+    const time = this.player.time ?? 0;
+    const away = this.clip.spans(this.selected).map(([start, end]) => Math.max(start - time, time - end, 0));
+    return away.length ? away.indexOf(Math.min(...away)) : -1;
+  }
+
+  /** Move the start or the end of the nearest span to the playhead. */
+  moveSpan(side) {
+    const number = this.#nearestSpan();
+    if (number < 0) return this.say("The object has no span. [ and ] make one.");
+    const time = this.player.time ?? 0;
+    const spans = this.clip.spans(this.selected).map((span) => [...span]);
+    spans[number][side === "start" ? 0 : 1] = time;
+    if (spans[number][1] - spans[number][0] < 0.02) return this.say("A span ends after its start. Move the playhead first.");
+    this.setSpans(spans);
+  }
+
+  deleteSpan() {
+    const number = this.#nearestSpan();
+    const time = this.player.time ?? 0;
+    const [start, end] = this.clip.spans(this.selected)[number] ?? [Infinity, -Infinity];
+    if (time < start || time > end) return this.say("No span of the object is at the playhead.");
+    this.setSpans(this.clip.spans(this.selected).filter((_, other) => other !== number));
   }
 
   /** Say something from this step on; null takes back what was said in it. */

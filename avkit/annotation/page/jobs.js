@@ -44,6 +44,11 @@ export class JobList {
     this.update(this.jobs);
   }
 
+  /** Cancel all that is not over. */
+  cancelAll() {
+    for (const job of this.jobs) if (!OVER.includes(job.state)) this.cancel(job);
+  }
+
   async cancel(job) {
     await send(`/api/jobs/${job.number}/cancel`, { author: this.page.author });
     this.page.poll();
