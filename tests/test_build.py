@@ -315,6 +315,20 @@ def test_vggsound(tmp_path, capsys):
         "cat purring",
         "playing drum kit, live",
     ]
+    metas = [json.loads(path.read_text()) for path in sorted((tmp_path / "out/clips").glob("*/meta.json"))]
+    for kind in ("overlay", "stitched"):
+        made = [meta for meta in metas if meta["kind"] == kind]
+        assert len(made) == 1  # four videos have no more pairs in one split
+        for meta in made:
+            labels = {entry["source"]: entry["label"] for entry in meta["sources"]}
+            assert sorted(labels.values()) == ["cat purring", "playing drum kit, live"]
+            assert len(set(meta["origin"])) == 2
+            path = tmp_path / f"out/clips/{meta['id']}/video.mp4"
+            clip = decode.read_clip(decode.open_clip(path), 1.0, 32)
+            assert (clip.steps, tuple(clip.frames.shape[1:])) == (2, (3, 32, 32))
+            red = clip.frames[:, 0].float().mean((0, 1))
+            halves = abs(float(red[:12].mean() - red[20:].mean()))
+            assert (halves > 25) == (kind == "stitched")  # two pictures side by side, or one
     assert main([*words, "--keywords", "cat puring"]) == 2
     assert "Did you mean 'cat purring'" in capsys.readouterr().err
     assert main([*words, "--side", "33"]) == 2
