@@ -93,7 +93,7 @@ class ClipLabels:
         if not self.objects:
             gaps.append("it has no object")
         if self.proposals:
-            gaps.append(f"{count_of(self.proposals, 'proposal')} wait to be accepted or deleted")
+            gaps.append(f"{count_of(self.proposals, 'proposal waits', 'proposals wait')} to be accepted or deleted")
         for entry in self.objects:
             gaps += self._object_gaps(entry)
         return gaps

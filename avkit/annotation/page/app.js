@@ -269,6 +269,7 @@ class Page extends Edits {
 
   showKeys() {
     at("#keys").showModal();
+    at("#keys").scrollTop = 0; // the button at its end has the focus
   }
 
   say(words) {
