@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -275,6 +276,18 @@ def test_other_addresses_need_the_token(application):
     assert client.get("/api/folder").status_code == 200  # by the cookie
 
 
+def test_a_request_is_no_longer_than_it_says(application, client, monkeypatch):
+    monkeypatch.setattr("avkit.annotation.security.MAX_BODY", 1000)
+    url = f"/api/clips/{numbers(client)['one.mp4']}/undo"
+    headers = {**HEADERS, "content-type": "application/json"}
+    for parts, status in ((20, 413), (5, 400)):
+        sent = client.post(
+            url, content=(b" " * 100 for _ in range(parts)), headers=headers
+        )  # in parts, without a length
+        assert sent.status_code == status
+    assert client.post(url, content=b" " * 2000, headers=headers).status_code == 413
+
+
 def test_a_box_becomes_a_mask_which_is_followed_and_stays_a_proposal(client):
     clip = numbers(client)["one.mp4"]
     edit(client, clip, ["object", -1, 0, {"name": "dog", "colour": "#112233"}, 0])
@@ -356,6 +369,24 @@ def start(media, work, *more):
     line = process.stdout.readline()
     address = re.search(r"http://\S+", line)
     return process, address and address[0]
+
+
+def test_other_machines_are_served_with_a_token_alone(media, tmp_path):
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    process, address = start(media, tmp_path / "work", "--host", "0.0.0.0")
+    try:
+        assert re.fullmatch(r"http://0\.0\.0\.0:\d+/\?token=[\w-]{20,}", address)
+        bare, _, token = address.replace("0.0.0.0", "127.0.0.1").partition("?")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{bare}api/folder")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{bare}?{token}x")
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert b"avkit annotate" in browser.open(f"{bare}?{token}").read()
+        assert len(json.load(browser.open(f"{bare}api/folder"))["clips"]) == 4
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_a_served_folder_is_not_served_twice_and_loses_nothing_when_killed(media, tmp_path):
