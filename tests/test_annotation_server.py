@@ -356,8 +356,19 @@ def test_a_job_can_be_cancelled_and_the_page_goes_on(application, client, monkey
     process.kill()  # as a machine without memory does
     third = post(client, f"/api/clips/{clip}/jobs", task="masks", object=1, step=0, box=[4, 10, 34, 38]).json()
     assert wait(client, clip, third["number"])["state"] in ("done", "failed")
+    # one that runs, while its process starts again
+    if application.jobs.jobs._process is not None:
+        application.jobs.jobs._process.kill()
+        application.jobs.jobs._process.join()
     fourth = post(client, f"/api/clips/{clip}/jobs", task="masks", object=1, step=0, box=[4, 10, 34, 38]).json()
-    assert wait(client, clip, fourth["number"])["state"] == "done"
+    for _ in range(200):
+        if application.jobs.jobs.jobs[fourth["number"]].state != "waiting":
+            break
+        time.sleep(0.005)
+    assert post(client, f"/api/jobs/{fourth['number']}/cancel").json()["state"] == "running"
+    assert wait(client, clip, fourth["number"])["state"] == "cancelled"
+    fifth = post(client, f"/api/clips/{clip}/jobs", task="masks", object=1, step=0, box=[4, 10, 34, 38]).json()
+    assert wait(client, clip, fifth["number"])["state"] == "done"
 
 
 def start(media, work, *more):
