@@ -5,7 +5,7 @@ Letters in all shapes: B samples, C clips, T steps of `hop` seconds, P patches o
 K classes, H W pixels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -145,6 +145,20 @@ class Item:
 
 @exportable
 @dataclass
+class StepRows:
+    """Which steps of a batch count, found out on the CPU, so that no training step waits for a GPU to say so.
+
+    Attributes:
+        valid: Numbers of the valid steps among all C T, rising, int64 (N,); None where all are valid.
+        annotated: Numbers of the valid steps with an annotated mask, int64 (N,); None where these are all steps.
+    """
+
+    valid: Tensor | None = None
+    annotated: Tensor | None = None
+
+
+@exportable
+@dataclass
 class Batch:
     """Items of one task side by side; shapes as in `Item` with a leading axis, padded with zeros.
 
@@ -185,6 +199,7 @@ class Batch:
     places: list[int] | None = None
     sources: Tensor | None = None
     dataset: str = ""
+    rows: StepRows | None = None
 
     def __len__(self) -> int:
         """Number of samples B."""
@@ -197,17 +212,33 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on `device`."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def move(value: Any) -> Any:
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory from which a GPU copies while it computes."""
+        return self._changed(Tensor.pin_memory)
+
+    def with_rows(self) -> "Batch":
+        """The same batch, which knows which of its steps count; for batches on the CPU that nobody changes any more."""
+        known = self.targets.get("mask_known")
+        annotated = None if known is None else _numbers(known.bool() & self.valid)
+        return replace(self, rows=StepRows(_numbers(self.valid), annotated))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch with another tensor in place of each."""
+
+        def changed(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return value.to(device, non_blocking=non_blocking)
+                return change(value)
             if isinstance(value, list) and value and isinstance(value[0], Tensor):
-                return [move(tensor) for tensor in value]
+                return [changed(tensor) for tensor in value]
             if isinstance(value, dict):
-                return {name: move(entry) for name, entry in value.items()}
+                return {name: changed(entry) for name, entry in value.items()}
+            if isinstance(value, StepRows):
+                return StepRows(changed(value.valid), changed(value.annotated))
             return value
 
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
     def sample(self, row: int) -> "Batch":
         """One sample as a batch of its own, with its clip."""
@@ -215,7 +246,9 @@ class Batch:
         of_clip = ("duration", "valid", "frames", "waveform", "visual", "audio", "expert", "expert_known", "places")
         values = {name: _one(getattr(self, name), clip) for name in of_clip}
         targets = {name: _one(value, row) for name, value in self.targets.items()}
-        return replace(self, id=[self.id[row]], text=_one(self.text, row), targets=targets, clip=None, **values)
+        return replace(
+            self, id=[self.id[row]], text=_one(self.text, row), targets=targets, clip=None, rows=None, **values
+        )
 
 
 @exportable
@@ -232,6 +265,7 @@ class Tokens:
         pyramid: Feature maps (B, T, C, h, w), finest first; empty where a head asks for no pixels.
         text: (B, L, D) tokens of the prompt or question, or None.
         text_valid: bool (B, L).
+        text_lengths: Number of tokens of each, int64 (B,), on the CPU, where it is known there, else None.
         prompt: (B, D), the pooled prompt or question, or None.
         shown: Values of a `Prediction` that show how the backbone made the tokens, beside an answer to a question.
         second_prompt: (B, D), a further text that the head asked for, see `avkit.heads.base.Head.second_prompts`.
@@ -249,6 +283,7 @@ class Tokens:
     pyramid: list[Tensor] = field(default_factory=list)
     text: Tensor | None = None
     text_valid: Tensor | None = None
+    text_lengths: Tensor | None = None
     prompt: Tensor | None = None
     names: Tensor | None = None
     picture: Tensor | None = None
@@ -283,6 +318,11 @@ class Prediction:
         """The answer for one sample, as a prediction of a batch of one."""
         values = {name: _one(value, row) for name, value in self.values.items()}
         return Prediction(self.task, [self.id[row]], values)
+
+
+def _numbers(flags: Tensor) -> Tensor | None:
+    """Numbers of the True entries, read row by row; None where all are True."""
+    return None if bool(flags.all()) else flags.flatten().nonzero()[:, 0]
 
 
 def _one(values: Any, row: int) -> Any:

@@ -56,7 +56,8 @@ def make_batch(task: str, clips: int, image_size: int, steps: int) -> Batch:
     scenes = Scenes("train", clips, image_size=image_size)
     kind = find_task(task)
     fields = frozenset((*kind.targets, *kind.optional)) & scenes.provides
-    return collate([crop(scenes.item(number, fields), 0, steps) for number in range(clips)], task)
+    items = [crop(scenes.item(number, fields), 0, steps) for number in range(clips)]
+    return collate(items, task).with_rows()
 
 
 def operations(run: Callable[[], object]) -> int:

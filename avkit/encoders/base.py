@@ -50,11 +50,13 @@ class TextFeatures:
         tokens: One vector per token, (N, L, D).
         valid: Which tokens are no padding, bool (N, L).
         pooled: One vector per sentence, (N, D).
+        lengths: Tokens of each sentence, int64 (N,), on the CPU, where an encoder counted them there, else None.
     """
 
     tokens: Tensor
     valid: Tensor
     pooled: Tensor
+    lengths: Tensor | None = None
 
 
 class Encoder(nn.Module):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from avkit.encoders.base import AudioEncoder, SoftTextEncoder, TextFeatures, VisualEncoder, VisualFeatures
 from avkit.media.mel import per_second_mel
+from avkit.nn.padded_gru import read_padded
+from avkit.nn.sent import sent
 from avkit.nn.token_merging import choose_pairs, merge_pairs
 from avkit.text.tokenizer import END, PAD, START, UNKNOWN, WordTokenizer
 
@@ -171,7 +173,7 @@ class SmallText(SoftTextEncoder):
         """
         ids = self.tokenizer.encode(texts)
         lengths = (ids != PAD).sum(1)
-        return self._encode(self.embed(ids.to(self.embed.weight.device)), lengths)
+        return self._encode(self.embed(sent(ids, self.embed.weight.device)), lengths)
 
     def embed_words(self, words: Sequence[str]) -> Tensor:
         """Embeddings of W words, (W, E)."""
@@ -191,15 +193,14 @@ class SmallText(SoftTextEncoder):
         """Encode embedded tokens (N, L, E), of which start and end are the first and the last of each length."""
         longest = int(lengths.max())
         x = rows[:, :longest]
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        context, _ = nn.utils.rnn.pad_packed_sequence(self.mix(packed)[0], batch_first=True)
-        tokens = x + context
+        tokens = x + read_padded(self.mix, x, lengths)
         position = torch.arange(longest)
         valid = position < lengths[:, None]
         is_word = (position > 0) & (position < lengths[:, None] - 1)
         pooled_over = is_word | (valid & ~is_word.any(1, keepdim=True))
-        weights = F.normalize(pooled_over.to(tokens), p=1, dim=1)
-        return TextFeatures(tokens, valid.to(tokens.device), torch.einsum("nld,nl->nd", tokens, weights))
+        weights = F.normalize(sent(pooled_over, tokens.device).to(tokens.dtype), p=1, dim=1)
+        pooled = torch.einsum("nld,nl->nd", tokens, weights)
+        return TextFeatures(tokens, sent(valid, tokens.device), pooled, lengths)
 
 
 class SmallSentence(SoftTextEncoder):
@@ -222,7 +223,9 @@ class SmallSentence(SoftTextEncoder):
     def forward(self, texts: list[str]) -> TextFeatures:
         """Encode N sentences; tokens are projected as the sentence is."""
         features = self.tower(texts)
-        return TextFeatures(self._project(features.tokens), features.valid, self._project(features.pooled))
+        return TextFeatures(
+            self._project(features.tokens), features.valid, self._project(features.pooled), features.lengths
+        )
 
     def embed_words(self, words: Sequence[str]) -> Tensor:
         """Embeddings of W words, (W, E)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avkit.batch import Batch, Losses, Prediction, Targets, Tokens, exportable
 from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.nn.decoder_layer import mlp
+from avkit.nn.padding import valid_rows
 
 
 @exportable
@@ -70,7 +71,9 @@ class HeatHead(Head):
         audio_vectors = F.normalize(self.embed_audio(audio), dim=-1)
         patch_vectors = F.normalize(self.embed_patches(patches), dim=-1)
         if self.training:
-            self.mean_audio.lerp_(audio_vectors.detach()[tokens.valid].mean(0), self.momentum)
+            keep = tokens.valid[..., None]
+            mean = (audio_vectors.detach() * keep).sum((0, 1)) / keep.sum()
+            self.mean_audio.lerp_(mean, self.momentum)
         audio_vectors = audio_vectors - self.mean_audio
         if tokens.names is not None:
             names = tokens.names.T / tokens.names.shape[1] ** 0.5
@@ -83,7 +86,8 @@ class HeatHead(Head):
         """`pairs`."""
         valid = batch.valid
         clip = torch.arange(len(batch), device=valid.device)[:, None].expand(valid.shape)
-        pairs = pairing_loss(output.audio[valid], output.patches[valid].flatten(1, 2), clip[valid])
+        audio, patches, clip = (valid_rows(x, valid, batch.rows) for x in (output.audio, output.patches, clip))
+        pairs = pairing_loss(audio, patches.flatten(1, 2), clip)
         return {"loss": pairs, "pairs": pairs}
 
     def pseudo_targets(self, output: HeatOutput, batch: Batch) -> Targets:

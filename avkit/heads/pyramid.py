@@ -120,9 +120,10 @@ class PyramidHead(Head):
         for number, level in enumerate(output):
             target = level_targets(level, batch, first=number == 0, last=number == len(output) - 1)
             positive = target.isfinite().all(-1)
-            logits = level.logits[level.valid]
-            classes = classes + sigmoid_focal_loss(logits, positive[level.valid].to(logits.dtype)).sum()
-            segments = segments + distance_iou_loss(level.offsets[positive], target[positive]).sum()
+            focal = sigmoid_focal_loss(level.logits, positive.to(level.logits.dtype))
+            classes = classes + focal.where(level.valid[..., None], 0).sum()
+            apart = distance_iou_loss(level.offsets, target.where(positive[..., None], 0))
+            segments = segments + apart.where(positive, 0).sum()
             positives = positives + positive.sum()
         class_loss = mean_of(classes, positives)
         segment_loss = mean_of(segments, positives)
@@ -159,6 +160,7 @@ def level_targets(level: EventLevel, batch: Batch, first: bool, last: bool) -> T
         labels = events[:, 2].long()[:, None].expand_as(fits)
         best = torch.full(target.shape[:2][::-1], -1, device=targets.device)
         best.scatter_reduce_(0, labels, torch.where(fits, rank, -1), "amax")
-        label, point = (best >= 0).nonzero(as_tuple=True)
-        target[point, label] = offsets[best[label, point], point].to(target.dtype)
+        point = torch.arange(best.shape[1], device=best.device)
+        of_best = offsets[best.clamp(min=0), point].to(target.dtype)  # (K, N, 2)
+        target.copy_(of_best.where((best >= 0)[..., None], torch.nan).transpose(0, 1))
     return targets

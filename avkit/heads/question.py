@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avkit.batch import Tokens
 from avkit.heads.class_table import ClassTable
+from avkit.nn.padded_gru import read_padded
 from avkit.nn.position import grid_code, time_code
 
 
@@ -107,7 +108,7 @@ class QuestionReader(nn.Module):
             all_classes = torch.ones_like(table[..., 0], dtype=torch.bool)
             words = words + self.ground_classes(words, table, torch.zeros_like(table[0]), all_classes)
             clip = clip + summary
-        words = self.norms["out"](words + self._read_in_order(self.norms["order"](words), tokens.text_valid))
+        words = self.norms["out"](words + self._read_in_order(self.norms["order"](words), tokens))
         keep = tokens.text_valid.to(words.dtype)[..., None]
         sentence = (words * keep).sum(1) / keep.sum(1)
         peak = words.masked_fill(~tokens.text_valid[..., None], -torch.inf).amax(1)
@@ -125,13 +126,15 @@ class QuestionReader(nn.Module):
             + self.ground_patches(words, flat, places, valid)
         )
 
-    def _read_in_order(self, words: Tensor, valid: Tensor) -> Tensor:
+    def _read_in_order(self, words: Tensor, tokens: Tokens) -> Tensor:
         """Each word in the context of those before and after it, (B, L, D)."""
         if torch.compiler.is_compiling() and len(words) == 1:  # one question alone has no padding
             return self.order(words)[0]
-        lengths = valid.sum(1).cpu()
-        packed = nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
-        return nn.utils.rnn.pad_packed_sequence(self.order(packed)[0], batch_first=True, total_length=words.shape[1])[0]
+        lengths = tokens.text_lengths
+        if lengths is None:
+            assert tokens.text_valid is not None
+            lengths = tokens.text_valid.sum(1).cpu()
+        return read_padded(self.order, words, lengths)
 
     def _pool_clip(self, audio: Tensor, patches: Tensor, valid: Tensor) -> Tensor:
         """Mean and peak of the sounds and of the pictures of a clip, (B, D)."""

@@ -15,6 +15,7 @@ from avkit.heads.region import RegionTokens
 from avkit.nn.captions import group_by_clip, written_captions
 from avkit.nn.losses import focal_loss, mentions_loss
 from avkit.nn.mask_losses import MaskOutput, image_size_of, known_steps, mask_losses, upsample
+from avkit.nn.sent import sent
 from avkit.text.tokenizer import PAD, WordTokenizer
 
 #: Weight of the mask's loss; the caption's is the rest (SSUFormer, a = 0.25).
@@ -84,9 +85,11 @@ class RegionHead(Head):
         if not self.training:
             return RegionOutput(mask, generated=self._generate(memory, presence, tokens.valid.flatten()))
         captions = written_captions(batch)
-        words = self.tokenizer.encode(captions.texts, MAX_WORDS).to(memory.device)
-        rows = captions.steps.flatten()
-        word_logits, mentions = self.caption(memory[rows], words[:, :-1], presence[rows])
+        words = sent(self.tokenizer.encode(captions.texts, MAX_WORDS), memory.device)
+        rows = captions.rows
+        word_logits, mentions = self.caption(
+            memory.index_select(0, rows), words[:, :-1], presence.index_select(0, rows)
+        )
         return RegionOutput(mask, words, word_logits, mentions)
 
     def loss(self, output: RegionOutput, batch: Batch) -> Losses:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avkit.batch import Batch, exportable
 from avkit.nn.losses import mean_of
+from avkit.nn.sent import sent
 
 
 @exportable
@@ -71,7 +72,7 @@ def answer_targets(batch: Batch, index: Mapping[str, int]) -> Tensor:
 
 def answer_loss(logits: Tensor, batch: Batch, index: Mapping[str, int]) -> Tensor:
     """Cross-entropy of logits (B, K); true answers outside the vocabulary do not count, 0 where all are."""
-    targets = answer_targets(batch, index).to(logits.device)
+    targets = sent(answer_targets(batch, index), logits.device)
     total = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
     return mean_of(total, (targets >= 0).sum())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avkit.batch import Batch, exportable
+from avkit.nn.sent import sent
 
 
 @exportable
@@ -18,10 +19,12 @@ class WrittenCaptions:
     Attributes:
         texts: Captions that are not empty, N of them, clip by clip and step by step.
         steps: The steps that they belong to, bool (B, T).
+        rows: Numbers of these steps among all B T, int64 (N,).
     """
 
     texts: list[str]
     steps: Tensor
+    rows: Tensor
 
 
 def written_captions(batch: Batch) -> WrittenCaptions:
@@ -33,7 +36,9 @@ def written_captions(batch: Batch) -> WrittenCaptions:
         written = [bool(text.strip()) for text in clip]
         steps.append([*written, *[False] * (length - len(clip))])
         texts += [text for text, is_there in zip(clip, written, strict=True) if is_there]
-    return WrittenCaptions(texts, torch.tensor(steps, dtype=torch.bool, device=batch.valid.device))
+    flags = torch.tensor(steps, dtype=torch.bool)
+    device = batch.valid.device
+    return WrittenCaptions(texts, sent(flags, device), sent(flags.flatten().nonzero()[:, 0], device))
 
 
 def group_by_clip(texts: Sequence[str], batch: Batch) -> list[list[str]]:

@@ -17,7 +17,8 @@ def mean_of(total: Tensor, count: Tensor | float) -> Tensor:
         total: Sum of a loss over the counted elements of this process, a scalar.
         count: Number of these elements.
     """
-    number = over_processes(torch.as_tensor(count, dtype=total.dtype, device=total.device))
+    given = count.to(total) if isinstance(count, Tensor) else total.new_full((), count)
+    number = over_processes(given)
     return total / torch.where(number > 0, number, 1)
 
 
@@ -56,7 +57,7 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """
     bce = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="sum")
     full = target.flatten(1).any(1).bool()
-    return mean_of(bce, target.numel()) + mean_of(dice_loss(logits[full], target[full]).sum(), full.sum())
+    return mean_of(bce, target.numel()) + mean_of((dice_loss(logits, target) * full).sum(), full.sum())
 
 
 def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -86,8 +87,9 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, ignore: int =
         ignore: Targets of this value do not count; if nothing is left the loss is 0.
     """
     keep = target != ignore
-    log_p = logits[keep].log_softmax(-1).gather(-1, target[keep][:, None])[:, 0]
-    return mean_of(-((1 - log_p.exp()) ** gamma * log_p).sum(), keep.sum())
+    log_p = logits.log_softmax(-1).gather(-1, target.where(keep, 0)[:, None])[:, 0]
+    losses = -((1 - log_p.exp()) ** gamma * log_p)
+    return mean_of(losses.where(keep, 0).sum(), keep.sum())
 
 
 def mentions_loss(mentions: Tensor, words: Tensor, ignore: int) -> Tensor:

@@ -3,12 +3,12 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from avkit.batch import Batch, exportable
 from avkit.nn.losses import balanced_cross_entropy, mask_loss, mean_of
+from avkit.nn.padding import taken
 
 
 @exportable
@@ -57,6 +57,8 @@ def known_steps(batch: Batch) -> Tensor:
 
 def annotated(x: Tensor, batch: Batch) -> Tensor:
     """The annotated steps of (B, T, ...), as (N, ...)."""
+    if batch.rows is not None:
+        return taken(x, batch.rows.annotated)
     known = known_steps(batch)
     return x.flatten(0, 1) if bool(known.all()) else x[known]
 
@@ -89,7 +91,7 @@ def class_loss(logits: Tensor, batch: Batch) -> Tensor:
     maps = resize_annotated(logits, batch, target)
     pixels = target[0].numel() if len(target) else 1
     total = F.cross_entropy(maps, target.long(), reduction="sum") / pixels
-    return mean_of(total, torch.as_tensor(len(target)))
+    return mean_of(total, len(target))
 
 
 def mask_losses(output: MaskOutput, batch: Batch) -> dict[str, Tensor]:
@@ -115,5 +117,5 @@ def mask_losses(output: MaskOutput, batch: Batch) -> dict[str, Tensor]:
 
 def _audio_class_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of (N, K) on which classes have a pixel in (N, h, w), summed over classes, mean over N."""
-    present = F.one_hot(target, logits.shape[1] + 1).flatten(1, 2).any(1)[:, 1:].to(logits.dtype)
+    present = logits.new_zeros(len(logits), logits.shape[1] + 1).scatter_(1, target.flatten(1), 1)[:, 1:]
     return mean_of(F.binary_cross_entropy_with_logits(logits, present, reduction="sum"), len(target))

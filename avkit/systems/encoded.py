@@ -75,7 +75,8 @@ def encode_frames(encoder: Callable[[Tensor], VisualFeatures] | None, batch: Bat
         raise ValueError("This model reads stored visual features, and the batch has none.")
     if batch.frames is None:
         raise ValueError("This model reads frames, and the batch has none.")
-    return encoder(valid_rows(batch.frames, batch.valid)).map(lambda x: scatter_steps(x, batch.valid))
+    pictures = valid_rows(batch.frames, batch.valid, batch.rows)
+    return encoder(pictures).map(lambda x: scatter_steps(x, batch.valid, batch.rows))
 
 
 def encode_waveform(encoder: AudioEncoder | None, batch: Batch) -> Tensor:

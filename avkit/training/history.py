@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
 
 from avkit.batch import Batch
 from avkit.files import WriteError, atomic, cannot_write
 from avkit.training.run_folder import RunFolder
+
+#: Steps after which the losses on a GPU are read at the latest.
+_READ_EVERY = 50
 
 
 class History(Callback):
@@ -29,6 +34,8 @@ class History(Callback):
         self.path = run.history
         #: Lines that have not been written yet.
         self.lines: list[str] = []
+        #: Rows after these, of which a GPU may still compute the numbers.
+        self.rows: list[Mapping[str, Any]] = []
         #: Lines since the start of the run.
         self.count = 0
         self.waiting_seconds = 0.0
@@ -79,8 +86,7 @@ class History(Callback):
         """Add the losses of the step."""
         if not isinstance(outputs, Mapping):
             raise TypeError("A training step must return a mapping with its losses as 'parts'.")
-        losses = {name: float(value) for name, value in outputs["parts"].items()}
-        self._add({"step": trainer.global_step, "task": batch.benchmark, **losses})
+        self._add({"step": trainer.global_step, "task": batch.benchmark, **outputs["parts"]})
         now = time.perf_counter()
         if self.clock is not None:
             self.working_seconds += now - self.clock
@@ -93,7 +99,7 @@ class History(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, *args: object) -> None:
         """Add the scores of the validation."""
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        scores = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if scores and not trainer.sanity_checking:
             self._add({"step": trainer.global_step, **scores})
         self._write_lines()
@@ -108,7 +114,7 @@ class History(Callback):
 
     def on_exception(self, *args: object) -> None:
         """Write the remaining lines, if that is possible: the exception says more than a second one would."""
-        with suppress(WriteError):
+        with suppress(WriteError, RuntimeError):  # a GPU that failed gives no numbers any more
             self._write_lines()
 
     @property
@@ -126,16 +132,37 @@ class History(Callback):
         return max(1e-9, self.waiting_seconds + self.working_seconds)
 
     def _add(self, row: Mapping[str, Any]) -> None:
-        self.lines.append(json.dumps(row))
+        self.rows.append(row)
         self.count += 1
+        if len(self.rows) >= _READ_EVERY or not any(map(_is_elsewhere, row.values())):
+            self._read_rows()
+
+    def _read_rows(self) -> None:
+        """Make lines of the rows, whose numbers come from a GPU in one piece."""
+        elsewhere = [value for row in self.rows for value in row.values() if _is_elsewhere(value)]
+        numbers = iter(torch.stack([x.float() for x in elsewhere]).tolist() if elsewhere else [])
+        for row in self.rows:
+            values = {name: next(numbers) if _is_elsewhere(x) else _plain(x) for name, x in row.items()}
+            self.lines.append(json.dumps(values))
+        self.rows = []
 
     def _write_lines(self) -> None:
+        self._read_rows()
         try:
             with self.path.open("a", encoding="utf-8") as f:
                 f.writelines(line + "\n" for line in self.lines)
         except OSError as e:
             raise cannot_write(self.path, e) from e
         self.lines = []
+
+
+def _is_elsewhere(value: object) -> bool:
+    """Whether a value is on a GPU, which would be waited for."""
+    return isinstance(value, Tensor) and value.device.type != "cpu"
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Tensor) else value
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

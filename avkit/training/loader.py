@@ -146,7 +146,7 @@ class PlannedBatches:
 def collate_task_items(task_items: Sequence[tuple[str, Item]]) -> Batch:
     """The batch of items of one task and dataset, which the name of their benchmark tells."""
     task, _, dataset = task_items[0][0].partition("/")
-    return collate([item for _, item in task_items], task, dataset)
+    return collate([item for _, item in task_items], task, dataset).with_rows()
 
 
 def start_worker(worker: int) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
-from avkit.batch import Batch, FeatureWidths, Losses, Prediction, Vocabulary
-from avkit.errors import DivergedError, RunError, unknown_name
+from avkit.batch import Batch, FeatureWidths, Prediction, Vocabulary
+from avkit.errors import RunError, unknown_name
 from avkit.outside import building
 from avkit.systems import make_config
 from avkit.systems.base import Encoded, RunContext, SystemConfig
@@ -19,6 +19,7 @@ from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.benchmarks import make_benchmarks
 from avkit.training.checkpoint_fit import check_same
+from avkit.training.finite_check import FiniteCheck, WatchedStep
 from avkit.training.processes import gathered
 from avkit.training.random_state import random_state, restore_random_state
 from avkit.training.schedule import SCHEDULES, groups, rate_factor
@@ -99,6 +100,7 @@ class AVModel(ScoredModule):
         self.loss_weights = loss_weights or {}
         self.balance = UncertaintyWeights(names) if balance == "uncertainty" else None
         self.surgery = GradientSurgery() if surgery else None
+        self.finite = FiniteCheck()
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup = warmup
@@ -141,27 +143,22 @@ class AVModel(ScoredModule):
         """The loss of the batch's task, and its parts.
 
         Raises:
-            DivergedError: If the loss is not a finite number.
+            DivergedError: If the loss of this step, or of one of the last ones, is not a finite number.
         """
         self.current_task = batch.task
         losses = self.system.loss(self.system(batch), batch)
-        self._check_finite(losses, batch)
-        parts = {f"train/{batch.benchmark}/{name}": value.detach() for name, value in losses.items()}
+        detached = {name: value.detach() for name, value in losses.items()}
+        self.finite.watch(WatchedStep(detached, self.global_step, batch.benchmark, batch.id[:4], self.lr))
+        parts = {f"train/{batch.benchmark}/{name}": value for name, value in detached.items()}
         self.log_dict(parts, batch_size=len(batch), on_step=True, on_epoch=False)
         loss = losses["loss"] * self.loss_weights.get(batch.task, 1.0)
         if self.balance is not None:
             loss = self.balance(batch.task, loss)
         return {"loss": loss, "parts": parts}
 
-    def _check_finite(self, losses: Losses, batch: Batch) -> None:
-        if torch.isfinite(losses["loss"]):
-            return
-        parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
-        raise DivergedError(
-            f"The loss of task {batch.benchmark!r} is not a finite number at step {self.global_step} ({parts}; clips "
-            f"{', '.join(batch.id[:4])} ...). Lower --model.lr (now {self.lr:g}), or set "
-            "--trainer.gradient_clip_val 1; the last checkpoint is from before this step."
-        )
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch on the device; the CPU goes on while it is copied."""
+        return batch.to(device, non_blocking=True)
 
     def on_train_epoch_start(self) -> None:
         """Tell the system how far training is."""
@@ -173,7 +170,8 @@ class AVModel(ScoredModule):
         self._restore_random_state()
 
     def on_validation_start(self) -> None:
-        """Restore a checkpoint's random state, where training goes on with a validation."""
+        """Look at the last losses; restore a checkpoint's random state, where training goes on with a validation."""
+        self.finite.settle()
         if self.trainer.state.fn == "fit":
             self._restore_random_state()
 
@@ -201,8 +199,13 @@ class AVModel(ScoredModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_end(self) -> None:
+        """Look at the last losses."""
+        self.finite.settle()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the tasks, their vocabulary, and the state of random numbers."""
+        """Keep the tasks, their vocabulary, and the state of random numbers, unless a loss was no finite number."""
+        self.finite.settle()
         checkpoint["avkit"] = {"tasks": list(self.tasks), "vocabulary": asdict(self.vocabulary)}
         checkpoint["random"] = gathered(self._random_state or random_state())  # one not restored yet is still valid
         if self.surgery is not None:

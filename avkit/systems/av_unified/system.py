@@ -153,6 +153,7 @@ class AVUnified(System):
             pyramid=encoded.visual.pyramid if head.needs_pixels else [],
             text=text.tokens,
             text_valid=text.valid,
+            text_lengths=text.lengths,
             prompt=text.pooled,
             second_prompt=None if second is None else encode_texts(self.text, self.text_in, second).pooled,
             names=self._names.encode(self.text, self.text_in, self.tasks[batch.task].vocabulary.classes),

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from avkit.encoders.base import TextEncoder, TextFeatures
+from avkit.nn.sent import sent
 
 
 def encode_texts(encoder: TextEncoder, projection: nn.Linear, texts: Sequence[str]) -> TextFeatures:
     """Token and pooled features of texts at the width of `projection`; equal texts are read once."""
     same = len(set(texts)) == 1
     features = encoder(list(texts[:1] if same else texts))
-    features = TextFeatures(projection(features.tokens), features.valid, projection(features.pooled))
+    features = TextFeatures(projection(features.tokens), features.valid, projection(features.pooled), features.lengths)
     if not same:
         return features
     count = len(texts)
@@ -21,6 +22,7 @@ def encode_texts(encoder: TextEncoder, projection: nn.Linear, texts: Sequence[st
         features.tokens.expand(count, -1, -1),
         features.valid.expand(count, -1),
         features.pooled.expand(count, -1),
+        None if features.lengths is None else features.lengths.expand(count),
     )
 
 
@@ -50,6 +52,7 @@ class NameFeatures:
             if is_frozen and not torch.compiler.is_compiling():  # what a traced graph makes must not outlive it
                 self._pooled = pooled
         if list(classes) != self.classes:
-            pooled = pooled[[self.classes.index(name) for name in classes]]
+            numbers = torch.tensor([self.classes.index(name) for name in classes])
+            pooled = pooled.index_select(0, sent(numbers, pooled.device))
         names: Tensor = projection(pooled.to(projection.weight.device))
         return names

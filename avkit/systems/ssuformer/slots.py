@@ -131,7 +131,7 @@ class SlotRegions:
                 if text.strip():
                     texts.append(text)
                     steps[clip, step] = True
-        return WrittenCaptions(texts, steps)
+        return WrittenCaptions(texts, steps, steps.flatten().nonzero()[:, 0])
 
     def shown(self, slot: int, batch: Batch, *, true: bool) -> Tensor:
         """The masks of a slot, (B, T, H, W); those of its true source where these are annotated, if `true`."""
