@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`avkit fit --dry_run` tells what a training needs, and does nothing else."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 from test_fit import TINY
+from torch import nn
 
 from avkit.cli import main
 from avkit.cli.dry_run import is_dry_run, without_dry_run
 from avkit.training.dry_run import StepCost, StepProbe
+from avkit.training.memory import least_memory, too_large
+from avkit.training.schedule import fuses
 
 
 def test_it_tells_parameters_memory_and_time_and_writes_nothing(tmp_path, capsys):
@@ -39,6 +45,30 @@ def test_it_refuses_what_a_training_would(tmp_path, capsys):
 def test_the_switch_is_read(words, asked, rest):
     assert is_dry_run(words) is asked
     assert without_dry_run(words) == rest
+
+
+@pytest.mark.parametrize(("needed", "free", "told"), [(2e9, 3e9, False), (4e9, 3e9, True), (4e9, None, False)])
+def test_what_does_not_fit_is_told_by_figure(needed, free, told):
+    text = too_large(needed, free, 1, least=True)
+    assert (text is not None) == told
+    if told:
+        assert text.startswith("memory: weights, gradients and AdamW's state alone take 4.00 GB, and 3.00 GB are free.")
+
+
+def test_processes_share_the_memory_of_a_machine():
+    assert too_large(2e9, 3e9, 1, least=False) is None
+    assert "the training takes 4.00 GB" in too_large(2e9, 3e9, 2, least=False)
+
+
+def test_adamw_needs_sixteen_bytes_of_a_trained_parameter():
+    assert least_memory(10, 4) == 16 * 4 + 4 * 6
+
+
+def test_the_optimizer_that_is_measured_is_fused_as_that_of_a_training():
+    system = nn.Linear(2, 2)
+    for precision, fused in (("32-true", True), ("16-mixed", False)):
+        probe = StepProbe(system, torch.device("cpu"), nullcontext, fused=fuses(precision))
+        assert probe.optimizer.defaults["fused"] == fused
 
 
 def test_costs_grow_linearly_with_the_batch(monkeypatch):

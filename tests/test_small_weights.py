@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of small encoders that come with avkit, and files of text encoders that name their words."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,16 @@ def test_weights_of_scenes_are_small_and_say_how_they_were_made():
         facts, _ = read_tensors(scene_weights(kind, name))
         assert facts["command"].startswith(("avkit fit --tasks all ", "python scripts/write_region_weights.py "))
         assert "/root" not in facts["command"]
+
+
+def test_weights_of_scenes_are_those_that_the_documentation_names():
+    page = (Path(__file__).parents[1] / "docs" / "systems.md").read_text(encoding="utf-8")
+    paths = sorted({scene_weights(kind, name) for kind, name in SCENE_FILES})
+    assert f"Five files, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB" in page
+    assert len(paths) == 5
+    for path in paths:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"| `{path.name}` | `{digest}` |" in page
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from avkit.cli.trainer import AVCLI
 from avkit.report import open_console
 from avkit.report.tables import Column, make_table, short_name
 from avkit.training.dry_run import StepCost, StepProbe, count_parameters
+from avkit.training.memory import free_memory, too_large
+from avkit.training.schedule import fuses
 from avkit.training.total_steps import total_steps
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ def print_needs(cli: AVCLI) -> None:
     trainer = cli.trainer
     vars(trainer)["datamodule"] = data
     device = trainer.strategy.root_device
-    probe = StepProbe(cli.model.system, device, trainer.precision_plugin.train_step_context)
+    free = free_memory(device)
+    probe = StepProbe(
+        cli.model.system, device, trainer.precision_plugin.train_step_context, fused=fuses(str(trainer.precision))
+    )
     processes = trainer.world_size
     table = make_table([Column("task"), Column("data"), *(Column(name, right=True) for name in _NUMBERS)])
     shares = data.shares()
@@ -72,6 +77,10 @@ def print_needs(cli: AVCLI) -> None:
     place = "the GPU" if device.type == "cuda" else "a process"
     duration = _duration(batches * seconds)
     print(f"memory: {(most + copies) / _GB:.2f} GB of {place} at its peak")
+    here = processes if device.type == "cpu" else 1  # each has a GPU of its own
+    warning = too_large(most + copies, free, here, least=False)
+    if warning:
+        print(warning)
     print(f"time: {duration} on {device} for {batches:,} batches of {seconds:.3g} s, beside loading and validation")
     print("nothing was trained or written")
 

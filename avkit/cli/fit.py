@@ -20,7 +20,9 @@ from avkit.files import remove_leftovers
 from avkit.reading.remote import url_of
 from avkit.report import open_console
 from avkit.systems.encoder_weights import check_encoder_weights, save_settings
+from avkit.training.dry_run import count_parameters
 from avkit.training.history import History
+from avkit.training.memory import free_memory, least_memory, too_large
 from avkit.training.processes import first_decides, gathered, together
 from avkit.training.run_folder import RunFolder, new_run, newest_run
 from avkit.training.run_lock import locked
@@ -61,6 +63,7 @@ def train(args: list[str]) -> int:
     if not cli.config.ckpt_path:
         check_encoder_weights(cli.model.system)
     check_before_training(cli, checkpoint)
+    _warn_of_memory(cli)
     with together(cli.trainer, ["fit", *args], versions_in_common()), ExitStack() as held:
 
         def open_folder() -> tuple[RunFolder, str | None]:
@@ -82,6 +85,16 @@ def train(args: list[str]) -> int:
             if cli.config.report:
                 _report(cli, run, minutes)
     return 0
+
+
+def _warn_of_memory(cli: AVCLI) -> None:
+    """Say before training where not even the weights and their optimizer fit into the memory that is free."""
+    device = cli.trainer.strategy.root_device
+    here = cli.trainer.world_size if device.type == "cpu" else 1  # each process has a GPU of its own
+    needed = least_memory(*count_parameters(cli.model))
+    warning = too_large(needed, free_memory(device), here, least=True)
+    if warning and cli.trainer.is_global_zero:
+        print(warning, file=sys.stderr)
 
 
 @contextmanager

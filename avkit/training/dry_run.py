@@ -79,16 +79,22 @@ class StepProbe:
         system: The system, on its device; its weights are changed.
         device: The device.
         context: Makes the context of a forward pass, such as one of mixed precision.
+        fused: Whether the optimizer updates all weights in one operation, as that of a training does.
     """
 
     def __init__(
-        self, system: System, device: torch.device, context: Callable[[], AbstractContextManager[Any]]
+        self,
+        system: System,
+        device: torch.device,
+        context: Callable[[], AbstractContextManager[Any]],
+        *,
+        fused: bool = True,
     ) -> None:
         self.system = system.to(device).train()
         self.device = device
         self.memory = PeakMemory(device)
         self.context = context
-        self.optimizer = torch.optim.AdamW(groups(system.parameters(), 0.01), lr=1e-6)
+        self.optimizer = torch.optim.AdamW(groups(system.parameters(), 0.01), lr=1e-6, fused=fused)
 
     def cost(self, make_batch: Callable[[int], Batch], size: int) -> StepCost:
         """What a step with a batch of `size` clips takes, measured or, where it is larger than `SMALL`, extended.

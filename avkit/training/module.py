@@ -22,7 +22,7 @@ from avkit.training.checkpoint_fit import check_same
 from avkit.training.finite_check import FiniteCheck, WatchedStep
 from avkit.training.processes import gathered
 from avkit.training.random_state import random_state, restore_random_state
-from avkit.training.schedule import SCHEDULES, groups, rate_factor
+from avkit.training.schedule import SCHEDULES, fuses, groups, rate_factor
 from avkit.training.scored_module import ScoredModule
 from avkit.training.total_steps import total_steps
 
@@ -193,7 +193,7 @@ class AVModel(ScoredModule):
             groups(self.parameters(), self.weight_decay),
             lr=self.lr,
             betas=(self.betas[0], self.betas[1]),
-            fused="mixed" not in str(self.trainer.precision),  # Lightning cannot clip scaled gradients of a fused one
+            fused=fuses(str(self.trainer.precision)),
         )
         factor = rate_factor(self.schedule, self.warmup, total_steps(self.trainer))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -8,6 +8,11 @@ from typing import Any
 from torch import nn
 
 
+def fuses(precision: str) -> bool:
+    """Whether AdamW updates all weights in one operation; Lightning cannot clip scaled gradients of such a one."""
+    return "mixed" not in precision
+
+
 def groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups of an optimizer: matrices get weight decay; biases, norms and gains do not."""
     matrices: list[nn.Parameter] = []
