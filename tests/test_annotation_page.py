@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 #: Clips, their object, its box in shares of the picture, a brush stroke on it, when it sounds, and a sentence.
 DOG = ("dog.mp4", "dog", (0.34, 0.18, 0.8, 0.84), (0.55, 0.4, 0.6, 0.5), (0.5, 4.5), "a white dog plays on the floor")
 MAN = ("man.mp4", "man", (0.22, 0.37, 0.4, 0.995), (0.3, 0.5, 0.32, 0.6), (0.0, 10.0), "a man speaks to a class")
+#: Times that a change of the page is waited for, 50 ms each: helpers share the machine with whatever else runs on it.
+PATIENCE = 2000
 HOSTILE = "<img src=x onerror=alert(1)>'\"&</script>{{7*7}}"
 
 
@@ -62,7 +64,7 @@ class Person:
 
     def until(self, expression):
         """Wait for an expression; the page's policy forbids playwright's own way."""
-        for _ in range(400):
+        for _ in range(PATIENCE):
             if self.tab.evaluate(expression):
                 return
             self.tab.wait_for_timeout(50)
@@ -129,7 +131,7 @@ class Person:
         return {item[2]: item[3] for item in self.items() if item[0] == "mask" and item[3]}
 
     def wait_masks(self, count):
-        for _ in range(400):
+        for _ in range(PATIENCE):
             masks = self.masks()
             if len(masks) >= count:
                 return masks
