@@ -89,7 +89,7 @@ def _fork(start):
         os._exit(code)
 
 
-def _codes(pids, seconds=60):
+def _codes(pids, seconds=180):
     codes = dict.fromkeys(pids)
     until = time.monotonic() + seconds
     while None in codes.values() and time.monotonic() < until:

@@ -82,6 +82,22 @@ def test_one_process_tests_to_the_same_figures_bit_for_bit(pair, tmp_path):
     assert reported(alone) == reported(run.path)
 
 
+def test_two_processes_test_and_validate_as_one_does(pair, launcher, tmp_path, capsys):
+    run, _ = pair
+    several = tmp_path / "run"
+    shutil.copytree(run.path, several)
+    bar = ("--trainer.enable_progress_bar", "false")
+    (several / "report.json").unlink()
+    codes, logs = launcher.run(torchrun(1, 2), ["test", str(several), *bar], tmp_path)
+    assert codes == [0, 0], logs
+    assert reported(several) == reported(run.path)
+    codes, logs = launcher.run(torchrun(2, 1), ["validate", str(several), *bar], tmp_path)
+    assert codes == [0, 0], logs
+    capsys.readouterr()
+    assert main(["validate", str(run.path), *bar]) == 0
+    assert logs == [capsys.readouterr().out, ""]
+
+
 @pytest.mark.parametrize("kind", ["slurm", "machines"])
 def test_other_launchers_give_the_same_weights(pair, launcher, tmp_path, kind):
     run, _ = pair
@@ -114,15 +130,15 @@ def test_a_run_goes_on_with_other_numbers_of_processes(pair, launcher, tmp_path)
     run, _ = pair
     more = ("--trainer.max_epochs", "2", "--model.system.dropout", "0", "--report", "false", "--ckpt_path", "last")
     tasks = {}
-    for count in (1, 3):
+    for count, environments in ((1, torchrun(1, 1)), (4, torchrun(2, 2))):  # two machines with two processes each
         shutil.copytree(run.path, tmp_path / str(count))
-        sizes = ("--data.batch_size.trimmed", "3", "--data.batch_size.whole", "3")
-        codes, logs = launcher.run(torchrun(1, count), words(tmp_path, str(count), *more, *sizes), tmp_path)
+        sizes = ("--data.batch_size.trimmed", "4", "--data.batch_size.whole", "4")
+        codes, logs = launcher.run(environments, words(tmp_path, str(count), *more, *sizes), tmp_path)
         assert codes == [0] * count, logs
         rows = read_history(RunFolder(tmp_path / str(count)).history)
         tasks[count] = [(row["step"], row["task"]) for row in rows if "task" in row]
     assert [step for step, _ in tasks[1]] == [1, 2, 3, 4, 5, 6]
-    assert tasks[1] == tasks[3]
+    assert tasks[1] == tasks[4]
 
 
 def test_one_of_several_processes_prints_what_a_training_needs(launcher, tmp_path):
@@ -324,6 +340,61 @@ def test_all_processes_end_when_one_does(tmp_path, end):
     if end == "a worker dies":
         assert "Process 2 of 2 on this machine was ended by SIGKILL" in text
     assert torch.load(RunFolder(tmp_path / name).last, weights_only=True)["global_step"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torchrun", "machines"])
+@pytest.mark.parametrize(("victim", "number"), [(1, "SIGKILL"), (1, "SIGSTOP"), (0, "SIGSTOP")])
+def test_a_process_of_another_machine_that_is_lost_ends_all(tmp_path, kind, victim, number):
+    """Killed or stopped, the others end within about a minute; one that is stopped ends when it is woken."""
+    name = f"run-{os.getpid()}-{kind}-{victim}-{number}"
+    long = ("--data.steps_per_epoch", "3000", "--save_steps", "1", "--report", "false")
+    nodes = ("--trainer.num_nodes", "2") if kind == "machines" else ()
+    command = [sys.executable, "-m", "avkit", *words(tmp_path, name, *long, *nodes)]
+    started = []
+    for rank, own in enumerate(machines(2) if kind == "machines" else torchrun(2, 1)):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | own
+        with (tmp_path / f"{rank}.log").open("w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+    history = tmp_path / name / "history.jsonl"
+    other = started[1 - victim]
+    try:
+        until = time.monotonic() + 240
+        while not (history.exists() and history.read_text().count("\n") > 2):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        begun = time.monotonic()
+        started[victim].send_signal(signal.Signals[number])
+        assert other.wait(75) == 2
+        text = (tmp_path / f"{1 - victim}.log").read_text()
+        assert "Traceback" not in text
+        if number == "SIGSTOP":
+            assert f"rank {victim} on " in text
+            assert "has given no sign of life for 30 s" in text
+            started[victim].send_signal(signal.SIGCONT)
+        started[victim].wait(75)
+        assert not processes_with(name), time.monotonic() - begun
+    finally:
+        for process in started:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_lightning_starts_the_processes_of_two_machines(pair, tmp_path):
+    """Two machines with two processes each train and test as one torchrun of four does."""
+    extra = ("--data.batch_size.trimmed", "4", "--data.batch_size.whole", "4")
+    nodes = ("--trainer.num_nodes", "2", "--trainer.devices", "2")
+    runs = {"lightning": (machines(2), nodes), "torchrun": (torchrun(2, 2), ())}
+    for name, (environments, more) in runs.items():
+        command = [sys.executable, "-m", "avkit", *words(tmp_path, name, *extra, *more)]
+        started = []
+        for environment in environments:
+            every = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
+            started.append(subprocess.Popen(command, env=every))
+        assert [process.wait(150) for process in started] == [0] * len(started)
+    one, other = (RunFolder(tmp_path / name) for name in runs)
+    assert equal_weights(one, other)
+    assert reported(one.path) == reported(other.path)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import lightning as L
 import torch
@@ -23,6 +23,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from avkit.errors import AvkitError, RunError
+from avkit.training.heartbeat import SILENCE, Heartbeat
 from avkit.training.stop_signals import end_helpers
 
 Decision = TypeVar("Decision")
@@ -60,7 +61,9 @@ def together(trainer: L.Trainer, command: Sequence[str], versions: str) -> Itera
         try:
             others.start(trainer)
             trainer.strategy.setup_environment()
-            check_versions(gathered((socket.gethostname(), versions)))
+            machines = gathered((socket.gethostname(), versions))
+            check_versions(machines)
+            stack.enter_context(_watched(trainer, others, [machine for machine, _ in machines]))
             yield
         except RuntimeError as error:
             if "find_unused_parameters" in str(error):
@@ -71,6 +74,19 @@ def together(trainer: L.Trainer, command: Sequence[str], versions: str) -> Itera
             if isinstance(error, AvkitError) or not _is_lost(error):
                 raise
             raise RunError(f"{others.cause()} Start the command again when that is mended.") from error
+
+
+def _watched(trainer: L.Trainer, others: "Others", machines: Sequence[str]) -> Heartbeat:
+    """What ends this process when another one gives no sign of life."""
+
+    def end(rank: int) -> None:
+        others.end_all(
+            f"rank {rank} on {machines[rank]} has given no sign of life for {SILENCE:.0f} s; this process ends too"
+        )
+
+    environment = trainer.strategy.cluster_environment
+    address = environment.main_address if environment is not None else "127.0.0.1"
+    return Heartbeat(trainer.global_rank, trainer.world_size, address, lambda port: gathered(port)[0], end)
 
 
 def _is_lost(error: RuntimeError) -> bool:
@@ -180,10 +196,14 @@ class Others:
         while not self._ends.wait(0.5):
             failed = self._failed()
             if failed and not self._ends.wait(2 * PATIENCE):
-                os.write(2, f"avkit {self.command[0]}: {failed[0]}; this one waits for it in vain.\n".encode())
-                self._kill()
-                end_helpers()
-                os._exit(2)
+                self.end_all(f"{failed[0]}; this one waits for it in vain")
+
+    def end_all(self, reason: str) -> NoReturn:
+        """End this process and those that it has started, whatever they are doing, with a sentence that says why."""
+        os.write(2, f"avkit {self.command[0]}: {reason}.\n".encode())
+        self._kill()
+        end_helpers()
+        os._exit(2)
 
     def __enter__(self) -> "Others":
         """Remember what Lightning will change in this process."""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signs of life between processes: one that is stopped, or whose machine is gone, ends the others within a minute.
+
+A collective waits for a process that hangs as long as its timeout says, half an hour with gloo. A timeout of a minute
+would end a long validation of the first process, and slow loading, too. So a thread of each process tells the first one
+that it is alive, whatever the process is doing.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event, Thread
+from types import TracebackType
+
+from torch.distributed import TCPStore
+
+#: Seconds without a sign of life after which a process counts as lost.
+SILENCE = 30.0
+#: Signs of life in that time.
+_BEATS = 30
+#: What the first process finds of one that has left in good order.
+_DONE = b"done"
+
+
+class Heartbeat:
+    """The signs of life of one process, while the block runs, and its watch over others.
+
+    The first process watches all others, each from its first sign on; the others watch the first one. They may leave
+    the block at different times. A process to which no connection can be made is not watched.
+
+    Args:
+        rank: Number of this process.
+        count: Processes in all.
+        address: Where the first one can be reached.
+        share_port: Gives all processes the first one's port; takes 0 in the others.
+        on_lost: Called once, in a thread, with the rank of a process that is lost while this one is in the block.
+        silence: Seconds without a sign of life after which a process counts as lost.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        count: int,
+        address: str,
+        share_port: Callable[[int], int],
+        on_lost: Callable[[int], None],
+        silence: float = SILENCE,
+    ) -> None:
+        self.rank = rank
+        self.others = [0] if rank else list(range(1, count))
+        self.on_lost = on_lost
+        self.silence = silence
+        self._ends = Event()
+        self._heard: dict[int, float] = {}
+        patience = timedelta(seconds=silence)
+        self.store: TCPStore | None = None
+        if not rank:
+            self.store = TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=patience)
+        port = share_port(self.store.port if self.store is not None else 0)
+        if rank:
+            try:
+                self.store = TCPStore(address, port, is_master=False, timeout=patience)
+            except RuntimeError:  # no further port is open between the machines
+                self.store = None
+
+    def __enter__(self) -> "Heartbeat":
+        """Begin."""
+        if self.store is not None:
+            for work in (self._listen if not self.rank else self._beat, self._watch):
+                Thread(target=work, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; after an error without leaving in good order, so that nobody waits for this process."""
+        self._ends.set()
+        if self.rank and self.store is not None and kind is None:
+            Thread(target=self._say_done, args=(self.store,), daemon=True).start()
+
+    def _say_done(self, store: TCPStore) -> None:
+        try:
+            store.set(_key(self.rank), _DONE.decode())
+        except RuntimeError:  # the first one has ended
+            return
+
+    def _beat(self) -> None:
+        """Tell the first process again and again; its answer is its own sign of life."""
+        assert self.store is not None
+        number = 0
+        self._heard[0] = time.monotonic()
+        while not self._ends.wait(self.silence / _BEATS):
+            number += 1
+            try:
+                self.store.set(_key(self.rank), str(number))
+                self.store.get(_key(self.rank))  # is answered, unlike `set`
+            except RuntimeError:
+                return  # the watch ends this process, unless it ends by itself meanwhile
+            self._heard[0] = time.monotonic()
+
+    def _listen(self) -> None:
+        """Note which processes have told something new."""
+        assert self.store is not None
+        last: dict[int, bytes] = {}
+        while not self._ends.wait(self.silence / _BEATS):
+            for rank in self.others:
+                if not self.store.check([_key(rank)]):
+                    continue
+                sign = self.store.get(_key(rank))
+                if sign == _DONE:
+                    self._heard.pop(rank, None)
+                elif last.get(rank) != sign:
+                    self._heard[rank] = time.monotonic()
+                last[rank] = sign
+
+    def _watch(self) -> None:
+        while not self._ends.wait(self.silence / _BEATS):
+            for rank, heard in list(self._heard.items()):
+                if time.monotonic() - heard > self.silence and not self._ends.is_set():
+                    self._ends.set()
+                    self.on_lost(rank)
+                    return
+
+
+def _key(rank: int) -> str:
+    return f"alive/{rank}"
