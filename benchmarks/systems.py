@@ -6,9 +6,9 @@
 DIR holds checkouts of the authors' repositories under their own names (CCNet-AAAI2025, UnAV, UniAV, AVVP-ECCV20,
 MM_Pyramid, AVE-ECCV18, PSP_CVPR_2021, TSPM, PSTP-Net, MUSIC-AVQA, AVSBench, AVSegFormer, EZ-VSL, and LVS's
 Localizing-Visual-Sounds-the-Hard-Way). Without it only ours is timed. Sizes are the published ones. Time is the least
-of several runs taken in turns; memory is the peak of a process that does nothing else. `targets` times the assignment
-of events. `--count` counts parameters and multiply-adds too; `--thop` also as that tool, which the papers used, counts
-them: called layers alone, so that it does not see multi-head attention.
+of several runs taken in turns; memory is the peak of a process that does nothing else, on a GPU of its tensors.
+`targets` times the assignment of events. `--count` counts parameters and multiply-adds too; `--thop` also as that
+tool, which the papers used, counts them: called layers alone, so that it does not see multi-head attention.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         networks = make_networks(name, options, device, stack)
         if options.curve and len(networks) == 2:
             return curve(name, networks, inputs, options.curve)
-        result: dict[str, Any] = {"batch": len(inputs[0]), "at rest GB": peak()}
+        result: dict[str, Any] = {"batch": len(inputs[0]), "at rest GB": peak(options.device)}
         if options.count or options.thop:
             sample = [x.to(device) for x in make_inputs(name, 1, False)]
             for side, network in networks.items():
@@ -214,8 +214,10 @@ def targets(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def peak() -> float:
-    """Most memory that this process has held, GB."""
+def peak(device: str) -> float:
+    """Most memory that this process has held, GB: of a GPU's tensors, or of the whole process on a CPU."""
+    if torch.device(device).type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
@@ -225,9 +227,10 @@ def peaks(name: str, options: argparse.Namespace) -> dict[str, float]:
     for mode in options.modes:
         for side in ("ours", "official") if options.official else ("ours",):
             words = [sys.executable, __file__, name, "--only", side, "--modes", mode, "--repeat", "1"]
-            words += ["--threads", str(options.threads), "--batch", str(options.batch or 0)]
+            words += ["--threads", str(options.threads), "--batch", str(options.batch or 0), "--device", options.device]
             words += ["--official", options.official] if side == "official" else []
-            words += ["--ragged"] if options.ragged else []
+            for option in ("ragged", "bf16", "compile"):
+                words += [f"--{option}"] if vars(options)[option] else []
             words += ["--recompute"] if options.recompute and side == "ours" else []
             printed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
             line = json.loads(printed.splitlines()[-1])
@@ -267,7 +270,7 @@ def main() -> None:
         else:
             result = measure(name, options)
         if options.only:
-            result["peak GB"] = peak()
+            result["peak GB"] = peak(options.device)
         print(json.dumps({"system": name, **result}), flush=True)
 
 
