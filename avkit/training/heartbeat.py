@@ -12,7 +12,7 @@ from datetime import timedelta
 from threading import Event, Thread
 from types import TracebackType
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in its list of names
 
 #: Seconds without a sign of life after which a process counts as lost.
 SILENCE = 30.0

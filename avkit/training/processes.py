@@ -20,6 +20,7 @@ from typing import NoReturn, TypeVar
 import lightning as L
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from avkit.errors import AvkitError, RunError
@@ -84,7 +85,8 @@ def _watched(trainer: L.Trainer, others: "Others", machines: Sequence[str]) -> H
             f"rank {rank} on {machines[rank]} has given no sign of life for {SILENCE:.0f} s; this process ends too"
         )
 
-    environment = trainer.strategy.cluster_environment
+    strategy = trainer.strategy
+    environment = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
     address = environment.main_address if environment is not None else "127.0.0.1"
     return Heartbeat(trainer.global_rank, trainer.world_size, address, lambda port: gathered(port)[0], end)
 
