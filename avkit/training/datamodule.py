@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import lightning as L
+import torch
 
 from avkit.batch import Batch
 from avkit.datasets import DatasetOptions, find_dataset
@@ -237,6 +238,10 @@ class AVDataModule(RunDatasets, L.LightningDataModule):
     def test_dataloader(self) -> SharedLoader:
         """The test split, task by task."""
         return self._in_order("test")
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch on the device; the CPU goes on while it is copied."""
+        return batch.to(device, non_blocking=True)
 
     def limit(self, limits: BatchLimits) -> None:
         """Use a part of the batches; `steps` raises ValueError if none are left."""

@@ -156,10 +156,6 @@ class AVModel(ScoredModule):
             loss = self.balance(batch.task, loss)
         return {"loss": loss, "parts": parts}
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """The batch on the device; the CPU goes on while it is copied."""
-        return batch.to(device, non_blocking=True)
-
     def on_train_epoch_start(self) -> None:
         """Tell the system how far training is."""
         self.system.on_epoch_start(self.current_epoch)
