@@ -24,6 +24,7 @@ def test_the_time_left_counts_steps_validations_and_the_test():
     clock.now = 80.0  # 40 steps
     assert time.step_seconds(40) == pytest.approx(2.0)
     assert time.left(40) == pytest.approx(120.0)  # no validation is known yet
+    assert not time.knows_validation
     clock.now = 100.0
     time.start_validation()
     clock.now = 105.0
@@ -70,9 +71,11 @@ def test_a_piped_training_prints_plain_lines(tmp_path, capsys):
     words += ["--data.batch_size.trimmed", "2", "--data.loader.workers", "0"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "training: 4 steps\n" in printed
-    steps = re.findall(r"step (\d) of 4, [\d.e-]+ s each; about \d+ s left for training, validation, test", printed)
-    assert steps == ["1", "2", "3", "4"]
+    assert "training: 4 steps, on scenes that are rendered on the way\n" in printed
+    steps = re.findall(r"step (\d) of 4, [\d.e-]+ s each; about \d+ s left for (.*)", printed)
+    after = "training, validation, test and report"
+    assert steps == [("1", "training alone"), ("2", "training alone"), ("3", after), ("4", after)]
+    assert printed.index("testing:") < printed.index("writing the report\n") < printed.index("report: ")
     assert re.search(r"validated after 2 steps: val/score 0\.\d{3}\n", printed)
     assert "testing: 1 batch\n" in printed
     assert "━" not in printed

@@ -79,6 +79,8 @@ def report_run(
             model, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint), verbose=False
         )
     seconds = time.perf_counter() - start
+    if cli.trainer.is_global_zero:
+        print("writing the report", flush=True)
     examples = ranked_examples(cli.trainer, model, data, model.ranking, beside)
     if not cli.trainer.is_global_zero:
         return run.path

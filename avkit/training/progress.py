@@ -66,6 +66,11 @@ class TimeLeft:
         """Mean seconds of a step, when `done` are done."""
         return (self.clock() - self._started - self._validating) / max(1, done - self._first)
 
+    @property
+    def knows_validation(self) -> bool:
+        """Whether `left` counts validations and the test, because one validation was timed."""
+        return self._validated > 0
+
     def left(self, done: int) -> float:
         """Seconds until the report, when `done` steps are done. Before the first validation without these and the test.
 
@@ -105,6 +110,12 @@ def estimate(trainer: L.Trainer, *, tests: bool) -> TimeLeft:
     epochs = max(1, round(steps / max(1, data.steps)))
     share = _PASSES_OF_TEST * counts["test"] / counts["val"] if counts["val"] else 0.0
     return TimeLeft(steps, epochs, share)
+
+
+def _has_scenes(trainer: L.Trainer) -> bool:
+    """Whether clips are rendered for the training."""
+    data = vars(trainer).get("datamodule")
+    return isinstance(data, AVDataModule) and any(b.dataset == "scenes" for b in data.benchmarks.values())
 
 
 class _TimedProgress(ProgressBar):
@@ -214,7 +225,8 @@ class ProgressLines(_TimedProgress):
         super().on_train_start(trainer, pl_module)
         assert self.time is not None
         self._next = _following(trainer.global_step, self.time.steps, _LINES)
-        self.print(f"training: {self.time.steps:,} steps")
+        rendered = ", on scenes that are rendered on the way" if _has_scenes(trainer) else ""
+        self.print(f"training: {self.time.steps:,} steps{rendered}")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Batch, batch_idx: int
@@ -225,6 +237,8 @@ class ProgressLines(_TimedProgress):
             return
         self._next = _following(done, self.time.steps, _LINES)
         ahead = "training, validation, test and report" if self.tests else "training and validation"
+        if not self.time.knows_validation:
+            ahead = "training alone"
         self.print(
             f"step {done:,} of {self.time.steps:,}, {self.time.step_seconds(done):.2g} s each; "
             f"about {in_words(self.time.left(done))} left for {ahead}"
