@@ -253,6 +253,20 @@ class Batch:
 
 @exportable
 @dataclass
+class CaptionWords:
+    """The written captions of a batch as numbers of words, N of them, clip by clip and step by step.
+
+    Attributes:
+        words: int64 (N, L), start and end included, padded.
+        rows: Numbers of the captions' steps among all B T, int64 (N,).
+    """
+
+    words: Tensor
+    rows: Tensor
+
+
+@exportable
+@dataclass
 class Tokens:
     """What encoders make, the backbone mixes and heads read.
 
@@ -267,6 +281,7 @@ class Tokens:
         text_valid: bool (B, L).
         text_lengths: Number of tokens of each, int64 (B,), on the CPU, where it is known there, else None.
         prompt: (B, D), the pooled prompt or question, or None.
+        captions: The written captions, where the head has read them before, see `avkit.heads.base.Head.read_captions`.
         shown: Values of a `Prediction` that show how the backbone made the tokens, beside an answer to a question.
         second_prompt: (B, D), a further text that the head asked for, see `avkit.heads.base.Head.second_prompts`.
         names: (K, D), text features of the dataset's class names, or None.
@@ -290,6 +305,7 @@ class Tokens:
     expert: Tensor | None = None
     expert_known: Tensor | None = None
     second_prompt: Tensor | None = None
+    captions: CaptionWords | None = None
     shown: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from avkit.batch import Batch, Losses, Output, Prediction, Targets, Tokens, Vocabulary
+from avkit.batch import Batch, CaptionWords, Losses, Output, Prediction, Targets, Tokens, Vocabulary
 from avkit.errors import unknown_name
 from avkit.nn.flat_output import flat_tensors
 
@@ -144,6 +144,10 @@ class Head(nn.Module, ABC):
 
     def second_prompts(self, questions: Sequence[str]) -> list[str] | None:
         """A further text per question for the text encoder, given to the head as `Tokens.second_prompt`; or None."""
+        return None
+
+    def read_captions(self, batch: Batch) -> CaptionWords | None:
+        """What a head that writes captions reads of a training batch's; a compiled step is given it as tensors."""
         return None
 
     def on_epoch_start(self, epoch: int) -> None:

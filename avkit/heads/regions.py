@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avkit.batch import Batch, Losses, Prediction, Tokens, exportable
+from avkit.batch import Batch, CaptionWords, Losses, Prediction, Tokens, exportable
 from avkit.heads.base import Head, HeadInputs, NoOptions
 from avkit.heads.caption import CaptionDecoder
 from avkit.heads.mask import MaskDecoder, count_maps
@@ -84,13 +84,18 @@ class RegionHead(Head):
         presence = presence.flatten(0, 1)
         if not self.training:
             return RegionOutput(mask, generated=self._generate(memory, presence, tokens.valid.flatten()))
-        captions = written_captions(batch)
-        words = sent(self.tokenizer.encode(captions.texts, MAX_WORDS), memory.device)
+        captions = tokens.captions or self.read_captions(batch)
         rows = captions.rows
         word_logits, mentions = self.caption(
-            memory.index_select(0, rows), words[:, :-1], presence.index_select(0, rows)
+            memory.index_select(0, rows), captions.words[:, :-1], presence.index_select(0, rows)
         )
-        return RegionOutput(mask, words, word_logits, mentions)
+        return RegionOutput(mask, captions.words, word_logits, mentions)
+
+    def read_captions(self, batch: Batch) -> CaptionWords:
+        """The written captions of a batch as numbers of words."""
+        captions = written_captions(batch)
+        words = self.tokenizer.encode(captions.texts, MAX_WORDS)
+        return CaptionWords(sent(words, batch.valid.device), captions.rows)
 
     def loss(self, output: RegionOutput, batch: Batch) -> Losses:
         """`mask`, `classes` and `audio_classes` over annotated steps, `words` and `mentions` over written captions.

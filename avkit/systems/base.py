@@ -148,6 +148,13 @@ class System(nn.Module, ABC):
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         """Raw outputs for the batch's task; `encoded` where the encoders have run before."""
 
+    def read_texts(self, batch: Batch) -> Any:
+        """Features of a batch's words, which `forward` then takes as `texts`; None where it takes none, the default.
+
+        A compiled training step begins behind it.
+        """
+        return None
+
     @abstractmethod
     def loss(self, output: Output, batch: Batch) -> Losses:
         """Losses by name; `loss` is the one to minimise."""

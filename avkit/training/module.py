@@ -24,6 +24,7 @@ from avkit.training.processes import gathered
 from avkit.training.random_state import random_state, restore_random_state
 from avkit.training.schedule import SCHEDULES, fuses, groups, rate_factor
 from avkit.training.scored_module import ScoredModule
+from avkit.training.step_losses import StepLosses
 from avkit.training.total_steps import total_steps
 
 #: Values of `--model.interface`.
@@ -55,6 +56,8 @@ class AVModel(ScoredModule):
         features: Widths of the stored visual and audio features that each task reads, 0 for pictures and sound; set by
             the command line from the data.
         expert: Width of the stored features of a vision-language model; set by the command line from the data.
+        compile: Compile training steps by `torch.compile`. The first step of each task then takes a minute or more, and
+            numbers that are drawn in a step are others than without.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class AVModel(ScoredModule):
         benchmarks: dict[str, Vocabulary] | None = None,
         features: dict[str, list[int]] | None = None,
         expert: int | None = None,
+        compile: bool = False,
     ) -> None:
         _check_choice("balance", balance, BALANCES)
         _check_choice("interface", interface, INTERFACES)
@@ -117,6 +121,7 @@ class AVModel(ScoredModule):
         )
         with building("system", type(config)):
             self.system = config.build(context)
+        self._losses = StepLosses(self.system, compiled=compile)
         self._random_state: dict[str, torch.Tensor] | None = None
         self._sharded = False
 
@@ -146,7 +151,7 @@ class AVModel(ScoredModule):
             DivergedError: If the loss of this step, or of one of the last ones, is not a finite number.
         """
         self.current_task = batch.task
-        losses = self.system.loss(self.system(batch), batch)
+        losses = self._losses(batch)
         detached = {name: value.detach() for name, value in losses.items()}
         self.finite.watch(WatchedStep(detached, self.global_step, batch.benchmark, batch.id[:4], self.lr))
         parts = {f"train/{batch.benchmark}/{name}": value for name, value in detached.items()}

@@ -21,7 +21,7 @@ from avkit.systems.av_unified.patches import average_patches, stored_visual
 from avkit.systems.av_unified.projection import StreamProjection
 from avkit.systems.av_unified.prompt_heat import ShownOutput, prompt_heat
 from avkit.systems.av_unified.streams import Streams
-from avkit.systems.av_unified.texts import NameFeatures, encode_texts
+from avkit.systems.av_unified.texts import NameFeatures, Texts, encode_texts
 from avkit.systems.base import Encoded, RunContext, System, encode_frames, encode_waveform, freeze_pretrained
 
 #: Multiples of this number, modulo 1, are spread evenly: the golden ratio less one.
@@ -106,9 +106,9 @@ class AVUnified(System):
         assert isinstance(head, Head)
         return head
 
-    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
-        """The output of the task's head."""
-        tokens = self.tokens(batch, encoded)
+    def forward(self, batch: Batch, encoded: Encoded | None = None, texts: Texts | None = None) -> Output:
+        """The output of the task's head; `texts` where they have been read before."""
+        tokens = self.tokens(batch, encoded, texts)
         output = self.head(batch.task)(tokens, batch)
         return ShownOutput(output, tokens.shown) if tokens.shown else output
 
@@ -130,17 +130,28 @@ class AVUnified(System):
         answer = output.answer if isinstance(output, ShownOutput) else output
         return self.head(batch.task).graph_values(answer, batch)
 
-    def tokens(self, batch: Batch, encoded: Encoded | None = None) -> Tokens:
+    def read_texts(self, batch: Batch) -> Texts:
+        """Features of all texts that belong to a batch."""
+        questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
+        head = self.head(batch.task)
+        second = head.second_prompts(questions)
+        return Texts(
+            prompts=encode_texts(self.text, self.text_in, questions),
+            second=None if second is None else encode_texts(self.text, self.text_in, second).pooled,
+            names=self._names.encode(self.text, self.text_in, self.tasks[batch.task].vocabulary.classes),
+            captions=head.read_captions(batch) if self.training else None,
+        )
+
+    def tokens(self, batch: Batch, encoded: Encoded | None = None, texts: Texts | None = None) -> Tokens:
         """Tokens of a batch as its task's head may see them, prompted by its questions or by the task's prompt."""
         encoded = encoded or self.encode(batch)
+        texts = texts or self.read_texts(batch)
+        prompts = texts.prompts
         head = self.head(batch.task)
         cross_modal = self._is_cross_modal(head)
-        questions = batch.text if batch.text is not None else [self.prompts[batch.task]] * len(batch)
-        text = encode_texts(self.text, self.text_in, questions)
-        second = head.second_prompts(questions)
         # questions about one clip share all that does not depend on the prompt
         streams = self._perceive(encoded, batch, head, cross_modal=cross_modal).of(batch.clip)
-        shown = self._weigh(streams, text.pooled) if cross_modal else {}
+        shown = self._weigh(streams, prompts.pooled) if cross_modal else {}
         audio, frame, patches = streams.audio[0], streams.frame, streams.patches
         if self.projection is not None:
             audio, frame, patches = self.projection(streams.audio, frame, patches)
@@ -151,12 +162,13 @@ class AVUnified(System):
             grid=streams.grid,
             valid=streams.valid,
             pyramid=encoded.visual.pyramid if head.needs_pixels else [],
-            text=text.tokens,
-            text_valid=text.valid,
-            text_lengths=text.lengths,
-            prompt=text.pooled,
-            second_prompt=None if second is None else encode_texts(self.text, self.text_in, second).pooled,
-            names=self._names.encode(self.text, self.text_in, self.tasks[batch.task].vocabulary.classes),
+            text=prompts.tokens,
+            text_valid=prompts.valid,
+            text_lengths=prompts.lengths,
+            prompt=prompts.pooled,
+            second_prompt=texts.second,
+            names=texts.names,
+            captions=texts.captions,
             picture=batch.frames if head.needs_pixels else None,
             expert=batch.expert,
             expert_known=batch.expert_known,

@@ -2,12 +2,31 @@
 """Prompts, questions and names of classes as features of the width of the tokens."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from avkit.batch import CaptionWords
 from avkit.encoders.base import TextEncoder, TextFeatures
 from avkit.nn.sent import sent
+
+
+@dataclass
+class Texts:
+    """What a batch says in words. It is made before a step is compiled: a graph would hold the words as constants.
+
+    Attributes:
+        prompts: Features of the questions, or of the task's prompt, one per sample.
+        second: Pooled features of a further text that the head asks for, (B, D), or None.
+        names: Features of the names of the task's classes, (K, D), or None.
+        captions: Captions to learn from, or None.
+    """
+
+    prompts: TextFeatures
+    second: Tensor | None = None
+    names: Tensor | None = None
+    captions: CaptionWords | None = None
 
 
 def encode_texts(encoder: TextEncoder, projection: nn.Linear, texts: Sequence[str]) -> TextFeatures:
