@@ -17,14 +17,13 @@ class Clock:
 
 
 def test_the_time_left_counts_steps_validations_and_the_test():
-    """100 steps of 2 s, validations of 5 s after 50 and 100, and a test of three validations."""
+    """100 steps of 2 s, validations of 5 s after 50 and 100, and a test of three validations; one was thought 4 s."""
     clock = Clock()
-    time = TimeLeft(100, 2, 3.0, clock)
+    time = TimeLeft(100, 2, 3.0, 2.0, clock)
     time.start(0)
     clock.now = 80.0  # 40 steps
     assert time.step_seconds(40) == pytest.approx(2.0)
-    assert time.left(40) == pytest.approx(120.0)  # no validation is known yet
-    assert not time.knows_validation
+    assert time.left(40) == pytest.approx(60 * 2 + 2 * 4 + 3 * 4)
     clock.now = 100.0
     time.start_validation()
     clock.now = 105.0
@@ -40,7 +39,7 @@ def test_the_time_left_counts_steps_validations_and_the_test():
 
 def test_a_resumed_training_is_timed_from_where_it_goes_on():
     clock = Clock()
-    time = TimeLeft(100, 1, 0.0, clock)
+    time = TimeLeft(100, 1, 0.0, clock=clock)
     clock.now = 1000.0
     time.start(60)
     clock.now = 1010.0
@@ -73,8 +72,7 @@ def test_a_piped_training_prints_plain_lines(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "training: 4 steps, on scenes that are rendered on the way\n" in printed
     steps = re.findall(r"step (\d) of 4, [\d.e-]+ s each; about \d+ s left for (.*)", printed)
-    after = "training, validation, test and report"
-    assert steps == [("1", "training alone"), ("2", "training alone"), ("3", after), ("4", after)]
+    assert steps == [(str(step), "training, validation, test and report") for step in range(1, 5)]
     assert printed.index("testing:") < printed.index("writing the report\n") < printed.index("report: ")
     assert re.search(r"validated after 2 steps: val/score 0\.\d{3}\n", printed)
     assert "testing: 1 batch\n" in printed

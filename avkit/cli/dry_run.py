@@ -13,6 +13,8 @@ from avkit.training.schedule import fuses
 from avkit.training.total_steps import total_steps
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from avkit.batch import Batch
 
 #: The word of a command that asks for it.
@@ -58,7 +60,8 @@ def print_needs(cli: AVCLI) -> None:
         cli.model.system, device, trainer.precision_plugin.train_step_context, fused=fuses(str(trainer.precision))
     )
     processes = trainer.world_size
-    table = make_table([Column("task"), Column("data"), *(Column(name, right=True) for name in _NUMBERS)])
+    console = open_console()
+    table = needs_table(narrow=console.is_terminal)
     shares = data.shares()
     seconds = 0.0
     most = 0.0
@@ -71,7 +74,6 @@ def print_needs(cli: AVCLI) -> None:
     every, trained = count_parameters(cli.model)
     copies = 4 * trained if processes > 1 else 0  # gradients on their way to other processes
     batches = total_steps(trainer) * trainer.accumulate_grad_batches
-    console = open_console()
     print(f"{cli.model.system.config.name}: {every:,} parameters, {trained:,} of them trained, {processes} processes")
     console.print(table)
     place = "the GPU" if device.type == "cuda" else "a process"
@@ -83,6 +85,11 @@ def print_needs(cli: AVCLI) -> None:
         print(warning)
     print(f"time: {duration} on {device} for {batches:,} batches of {seconds:.3g} s, beside loading and validation")
     print("nothing was trained or written")
+
+
+def needs_table(*, narrow: bool) -> "Table":
+    """An empty table of what a step of each task needs; `narrow` for a terminal of 80 columns."""
+    return make_table([Column("task"), Column("data"), *(Column(name, right=True) for name in _NUMBERS)], narrow=narrow)
 
 
 _NUMBERS = ("clips of a process", "GB at the peak", "s per step", "share of steps")

@@ -69,6 +69,12 @@ def small_words(experiment: Experiment, folder: Path) -> list[str]:
         words += [f"--data.batch_size.{size}", "2"]
     if experiment.dataset != "vggss":  # whose networks crop pictures to a size of their own
         words += ["--data.image_size", "64"]
+    return words + without_weights(experiment, folder)
+
+
+def without_weights(experiment: Experiment, folder: Path) -> list[str]:
+    """Words of `avkit fit` that name no weights that are elsewhere; `folder` as of `small_words`."""
+    words: list[str] = []
     for option, value in _system(experiment).items():
         if (option.endswith("weights") or option == "prior") and value is not None:
             words += [f"--model.system.{option}", "null"]

@@ -49,7 +49,8 @@ def print_start_table(console: "Console", data: AVDataModule, splits: Sequence[s
     from rich.text import Text
 
     numbers = ("train", *splits, "share of steps", "batch", "passes per epoch")
-    table = make_table([Column("task"), Column("data"), *(Column(heading, right=True) for heading in numbers)])
+    columns = [Column("task"), Column("data"), *(Column(heading, right=True) for heading in numbers)]
+    table = make_table(columns, narrow=console.is_terminal)
     for name, row in table_rows(data).items():
         counts = {split: f"{len(data.indices(split, name)):,}" for split in splits}
         cells = {**row, **counts}

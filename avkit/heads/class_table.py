@@ -39,10 +39,10 @@ class ClassTable(nn.Module):
     def _facts(self, audio: Tensor, patches: Tensor, names: Tensor, grid: tuple[int, int], valid: Tensor) -> Tensor:
         """Thirteen numbers per class, (B, K, 13)."""
         keep = valid[..., None].to(audio.dtype)
-        scaled = names.T / names.shape[1] ** 0.5
-        match = audio @ scaled
-        audible = (match + self.bias[0]).sigmoid() * keep
-        cells = (patches @ scaled + self.bias[1]).sigmoid() * keep[..., None]
+        match = audio @ (names.T / names.shape[1] ** 0.5)
+        audible, cells = self.presence(match, patches, names)
+        audible = audible * keep
+        cells = cells * keep[..., None]
         visible = cells.amax(2)
         length = keep.sum(1)
         time = 0.1 * torch.arange(audible.shape[1], device=audible.device)[:, None]
@@ -55,6 +55,17 @@ class ClassTable(nn.Module):
         facts.append((audible.cumsum(1).clamp(max=1) * keep).sum(1) / length)  # time since it was first heard
         facts += _places(cells.sum(1).unflatten(1, grid), length)
         return torch.stack(facts, dim=-1)
+
+    def presence(self, match: Tensor, patches: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
+        """How much each class is heard in a step, (B, T, K), and seen in a patch, (B, T, P, K), both in [0, 1].
+
+        Args:
+            match: Scores of each class in the sound of a step, (B, T, K).
+            patches: (B, T, P, D).
+            names: (K, D).
+        """
+        scaled = names.T / names.shape[1] ** 0.5
+        return (match + self.bias[0]).sigmoid(), (patches @ scaled + self.bias[1]).sigmoid()
 
 
 def _places(cells: Tensor, length: Tensor) -> list[Tensor]:

@@ -48,8 +48,14 @@ def open_console() -> "Console":
     return console if console.is_terminal else Console(width=_NO_LIMIT)
 
 
-def make_table(columns: Sequence[Column], title: str = "") -> "Table":
-    """An empty table; texts that are too long are broken between words."""
+def make_table(columns: Sequence[Column], title: str = "", *, narrow: bool = False) -> "Table":
+    """An empty table; texts that are too long are broken between words.
+
+    Args:
+        columns: Its columns.
+        title: A line above it, or nothing.
+        narrow: Give long headings of numbers two lines, so that names beside them need not be broken.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -64,7 +70,7 @@ def make_table(columns: Sequence[Column], title: str = "") -> "Table":
     )
     for column in columns:
         table.add_column(
-            Text(column.heading),
+            Text(_in_two_lines(column.heading) if narrow and column.right else column.heading),
             justify="right" if column.right else "left",
             no_wrap=column.right,
             overflow="fold",
@@ -73,6 +79,13 @@ def make_table(columns: Sequence[Column], title: str = "") -> "Table":
             vertical="top",
         )
     return table
+
+
+def _in_two_lines(heading: str) -> str:
+    """A heading of several words, broken where its longer line is shortest."""
+    words = heading.split()
+    broken = [f"{' '.join(words[:k])}\n{' '.join(words[k:])}" for k in range(1, len(words))]
+    return min(broken, key=lambda text: max(map(len, text.splitlines())), default=heading)
 
 
 def print_scores(console: "Console", rows: Sequence[Row]) -> None:

@@ -32,15 +32,22 @@ class TimeLeft:
         steps: Steps of the whole training.
         validations: Validations of the whole training.
         test_share: Time of the test as a multiple of that of one validation; 0 where none follows.
+        validation_steps: Steps of the training that take about as long as a validation; it counts until one was timed.
         clock: Seconds since any moment.
     """
 
     def __init__(
-        self, steps: int, validations: int, test_share: float, clock: Callable[[], float] = time.monotonic
+        self,
+        steps: int,
+        validations: int,
+        test_share: float,
+        validation_steps: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.steps = steps
         self.validations = validations
         self.test_share = test_share
+        self.validation_steps = validation_steps
         self.clock = clock
         self._started = clock()
         self._first = 0
@@ -66,20 +73,20 @@ class TimeLeft:
         """Mean seconds of a step, when `done` are done."""
         return (self.clock() - self._started - self._validating) / max(1, done - self._first)
 
-    @property
-    def knows_validation(self) -> bool:
-        """Whether `left` counts validations and the test, because one validation was timed."""
-        return self._validated > 0
+    def validation_seconds(self, done: int) -> float:
+        """Mean seconds of a validation, when `done` steps are done."""
+        if not self._validated:
+            return self.validation_steps * self.step_seconds(done)
+        return self._validating / self._validated
 
     def left(self, done: int) -> float:
-        """Seconds until the report, when `done` steps are done. Before the first validation without these and the test.
+        """Seconds until the report, when `done` steps are done.
 
         Args:
             done: Steps that are done, with those before a resumed training.
         """
-        validation = self._validating / max(1, self._validated)
         following = max(0, self.validations - self._validated) + self.test_share
-        return (self.steps - done) * self.step_seconds(done) + following * validation
+        return (self.steps - done) * self.step_seconds(done) + following * self.validation_seconds(done)
 
 
 def in_words(seconds: float) -> str:
@@ -109,7 +116,13 @@ def estimate(trainer: L.Trainer, *, tests: bool) -> TimeLeft:
             counts[split] += len(data.indices(split, benchmark))
     epochs = max(1, round(steps / max(1, data.steps)))
     share = _PASSES_OF_TEST * counts["test"] / counts["val"] if counts["val"] else 0.0
-    return TimeLeft(steps, epochs, share)
+    return TimeLeft(steps, epochs, share, counts["val"] / _clips_of_a_step(data))
+
+
+def _clips_of_a_step(data: AVDataModule) -> float:
+    """Mean clips of a training step. A clip of a validation, whole but without gradient, takes about as long as one."""
+    shares = data.shares()
+    return sum(shares[name] * data.batch_size.for_training(data.spec(name)) for name in data.benchmarks)
 
 
 def _has_scenes(trainer: L.Trainer) -> bool:
@@ -237,8 +250,6 @@ class ProgressLines(_TimedProgress):
             return
         self._next = _following(done, self.time.steps, _LINES)
         ahead = "training, validation, test and report" if self.tests else "training and validation"
-        if not self.time.knows_validation:
-            ahead = "training alone"
         self.print(
             f"step {done:,} of {self.time.steps:,}, {self.time.step_seconds(done):.2g} s each; "
             f"about {in_words(self.time.left(done))} left for {ahead}"
