@@ -2,6 +2,7 @@
 """Files by URL: ranges, copies in a folder of bounded size, feature stores and weights."""
 
 import json
+from pathlib import Path
 
 import clips
 import fsspec
@@ -13,16 +14,18 @@ import avkit
 from avkit.cli import main
 from avkit.cli.clips import find_clips
 from avkit.datasets import find_dataset
-from avkit.errors import FileError, RunError
+from avkit.errors import DataError, FileError, RunError
 from avkit.export import export
 from avkit.features import shards
 from avkit.features.base import FeatureFacts
 from avkit.features.shards import RemoteStore, open_store, write_shards
 from avkit.features.store import write_store
+from avkit.inference.index import VECTOR_KINDS, IndexedVideo, IndexFolder
 from avkit.media.decode import probe
 from avkit.reading.copies import kept_copy, local_copy
 from avkit.reading.remote import exists, read_range, size_of, url_of
 from avkit.reading.tensors import read_tensors, read_torch, write_tensors
+from avkit.training.run_copies import local_run
 
 TINY = ["--data.scenes.train_size", "8", "--data.scenes.val_size", "2", "--data.scenes.test_size", "2"]
 TINY += ["--data.steps_per_epoch", "1", "--trainer.max_steps", "1", "--data.loader.workers", "0", "--report", "false"]
@@ -209,3 +212,65 @@ def test_a_run_and_a_checkpoint_by_url(run, bucket, tmp_path, monkeypatch, capsy
     assert max(step for step in steps if step is not None) == 2
     assert main([*words, "--ckpt_path", f"{url}/checkpoints/none.ckpt"]) == 2
     assert "none.ckpt does not exist" in capsys.readouterr().err
+
+
+def test_commands_open_runs_by_url(run, bucket, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cpu = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    url = put_folder(bucket, "run", run)
+    before = {name: bucket.cat_file(name) for name in bucket.find("/bucket")}
+    assert main(["validate", url, *cpu]) == 0
+    assert list(tmp_path.glob("*")) == [tmp_path / "cache"]
+    assert main(["test", url, "--beside", url, "--out", "tested", *cpu]) == 0
+    assert "copied memory://bucket/run into tested/run, where its report is written" in capsys.readouterr().out
+    assert main(["push", url, "me/run"]) == 0
+    assert {name: bucket.cat_file(name) for name in bucket.find("/bucket")} == before
+    tested = put_folder(bucket, "tested", Path("tested/run"))
+    assert main(["compare", tested, "tested/run", "--out", "c"]) == 0
+    assert "bucket/tested" in Path("c/compare.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["test", "memory://bucket/none"], "memory://bucket/none is no run that avkit wrote: config.yaml, run.json"),
+        (
+            ["compare", "memory://bucket/none"],
+            "memory://bucket/none is no run that avkit wrote: config.yaml, run.json is",
+        ),
+        (["leaderboard", "add", "memory://bucket/none", "--as", "x"], "Copy the run into a folder of this machine"),
+        (["validate", "memory://bucket/none", "--out", "x"], "avkit validate writes no files. Leave --out out"),
+        (["test", "runs/x", "--name=x"], "writes its report into the run's folder. Leave --name out"),
+        (
+            ["search", "index", "dog", "--show", "memory://bucket/page.html"],
+            "results are written to a folder of this machine",
+        ),
+        (["search", "memory://bucket/none", "dog"], "memory://bucket/none is no index"),
+    ],
+)
+def test_refusals_of_urls_say_what_to_type(words, message, bucket, capsys):
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_index_by_url_is_searched_and_not_written_to(run, bucket, tmp_path):
+    folder = IndexFolder(tmp_path / "index")
+    folder.create({"run": str(run), "weights": "w", "avkit": "0"})
+    vectors = {kind: torch.ones(1, 2) for kind in VECTOR_KINDS}
+    masks = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    folder.add(IndexedVideo("a.mp4", torch.zeros(1), torch.ones(1), ["a dog barks"], masks, vectors))
+    url = put_folder(bucket, "index", tmp_path / "index")
+    assert main(["search", url, "dog"]) == 0
+    IndexFolder(url).create({"run": "r", "weights": "w"})
+    with pytest.raises(DataError, match="was built with w, this run has x"):
+        IndexFolder(url).create({"run": "r", "weights": "x"})
+    assert len(bucket.find("/bucket")) == 2
+
+
+def test_settings_of_encoders_are_copied_with_a_run(run, bucket):
+    put(bucket, "run/encoders/text/vocab.txt", b"a")
+    put_folder(bucket, "run", run)
+    folder = local_run("memory://bucket/run", ".safetensors")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"encoders/text/vocab.txt", "config.yaml", "run.json"} < names
+    assert [name for name in names if name.startswith("checkpoints")] == ["checkpoints/best.safetensors"]

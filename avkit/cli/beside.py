@@ -13,6 +13,7 @@ from avkit.errors import RunError
 from avkit.inference.run_model import load_model
 from avkit.outside import Policy, restricted
 from avkit.training.module import AVModel
+from avkit.training.run_copies import local_run
 from avkit.training.run_folder import RunFolder
 
 
@@ -47,14 +48,14 @@ def open_beside(path: str, cli: AVCLI, *, trust: bool) -> Beside:
     """Another run, to answer about the samples of a run that is tested.
 
     Args:
-        path: Its folder.
+        path: Its folder, or the URL of one.
         cli: Model and data of the run that is tested.
         trust: Whether it may import parts from outside avkit.
 
     Raises:
         RunError: If it is no run, has no task in common with the other, or reads other features or sizes of pictures.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(local_run(path, ".safetensors"))
     with restricted(Policy(trust=trust, folders=(folder.path,), source=f"run {path}")):
         model, facts = load_model(folder)
     shared = [task for task in cli.model.tasks if task in model.tasks]

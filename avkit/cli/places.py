@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from avkit.reading.remote import url_of
 
-_OUTPUTS = ("--out", "-o")
+_OUTPUTS = ("--out", "-o", "--show", "--html", "--plots", "--record", "--results", "--work")
 
 
 def refuse_url_outputs(words: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         description="Upload config, facts, best weights and report of a run, with a model card that is made of them. "
         "Without --yes it shows what would be uploaded.",
     )
-    p.add_argument("run", help="folder of a run")
+    p.add_argument("run", help="folder of a run, or its URL")
     p.add_argument("repository", metavar="owner/name", help="repository on the hub")
     p.add_argument("--yes", action="store_true", help="upload; otherwise nothing leaves this machine")
     p.add_argument("--create", action="store_true", help="make the repository where there is none")
@@ -31,6 +31,7 @@ def run(args: list[str]) -> int:
     from avkit.hub.run_files import save_run
     from avkit.reading.hub import hugging_face
     from avkit.reading.repository import check_repository
+    from avkit.training.run_copies import local_run
     from avkit.training.run_folder import RunFolder
 
     if options.private and not options.create:
@@ -40,7 +41,7 @@ def run(args: list[str]) -> int:
         need_token()
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "run"
-        files = save_run(RunFolder(options.run), folder, options.repository)
+        files = save_run(RunFolder(local_run(options.run, ".safetensors")), folder, options.repository)
         for path in files:
             print(f"{path.stat().st_size / 1e6:9.3f} MB  {path.relative_to(folder)}")
         if not options.yes:

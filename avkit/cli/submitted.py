@@ -14,6 +14,7 @@ from avkit.files import leftovers, temporary_folder
 from avkit.leaderboard.hashes import file_hash
 from avkit.leaderboard.records import RECORD, RECORDS, Record, read_record, read_records, write_record
 from avkit.scoring.predictions import PREDICTIONS
+from avkit.training.run_copies import refuse_run_url
 from avkit.training.run_folder import RunFolder
 from avkit.training.weights_file import current_weights, weights_hash
 
@@ -55,6 +56,7 @@ def sources_of(run: Path, predictions: Path | None = None) -> list[ResultSource]
         FileError: If a record is damaged or was edited.
         RunError: If there is none.
     """
+    refuse_run_url(run, "Copy the run into a folder of this machine, and name that.")
     files = [run] if run.is_file() else [run / RECORDS]
     if not files[0].is_file():
         files = sorted(run.glob(f"seed-*/{RECORDS}"))

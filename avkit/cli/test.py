@@ -9,7 +9,7 @@ from avkit.inference.zero_shot import ZERO_SHOT
 
 
 def run(args: list[str]) -> int:
-    """Test; `args` are a run folder and options that replace those of its config."""
+    """Test; `args` are a run folder, or the URL of one, and options that replace those of its config."""
     words, other = _without_beside(args)
     if words and words[0] == ZERO_SHOT and not Path(ZERO_SHOT).exists():
         from avkit.cli.evaluate_zero_shot import evaluate_zero_shot

@@ -12,8 +12,10 @@ from avkit.cli.dataset_option import own_value
 from avkit.errors import AvkitError, RunError
 from avkit.reading.arrays import npz_names, read_npz
 from avkit.reading.checksums import check_record
+from avkit.reading.remote import url_of
 from avkit.reading.text import read_json, read_yaml
 from avkit.report.scores import Draws, Key, Scores
+from avkit.training.run_copies import local_run
 from avkit.training.run_folder import RunFolder
 
 #: File of a tested run with its scores in each draw of a bootstrap over clips.
@@ -34,16 +36,21 @@ _OF_TRAINER = (
 )
 
 
-def read_scores(path: Path) -> Scores:
+def read_scores(place: Path) -> Scores:
     """The scores of a run that was tested.
+
+    Args:
+        place: Its folder, or the URL of one.
 
     Raises:
         RunError: If it is no run, was not tested, or its report is damaged.
     """
+    name = url_of(place) or str(place)
+    path = local_run(place)
     run = RunFolder(path)
     facts = run.read_facts()
     if not (path / "report.json").exists():
-        raise RunError(f"{path} has no report.json. Test it first: avkit test {path}")
+        raise RunError(f"{name} has no report.json. Test it first: avkit test {name}")
     try:
         report = read_json(path / "report.json")
         check_record(report, path / "report.json")
@@ -51,7 +58,7 @@ def read_scores(path: Path) -> Scores:
         names = _benchmark_names(rows)
         keys = {(names[_place(row)], str(row["metric"])): row for row in rows}
         scores = Scores(
-            name=str(path),
+            name=name,
             tasks=_benchmarks([str(task) for task in facts["tasks"]], names),
             dataset=str(facts["dataset"]),
             seed=int(facts["seed"]),
@@ -62,7 +69,7 @@ def read_scores(path: Path) -> Scores:
             intervals={key: ends for key, row in keys.items() if (ends := _ends(row)) is not None},
         )
     except (AvkitError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise RunError(f"{path / 'report.json'} is no report of avkit ({e!r}). Test again: avkit test {path}") from e
+        raise RunError(f"{name}/report.json is no report of avkit ({e!r}). Test again: avkit test {name}") from e
     clips, scores.draws = _draws(path, scores)
     config = _config(run)
     scores.options = _options(config)

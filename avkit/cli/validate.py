@@ -7,7 +7,7 @@ from avkit.report import open_console, print_scores
 
 
 def run(args: list[str]) -> int:
-    """Validate; `args` are a run folder and options that replace those of its config."""
+    """Validate; `args` are a run folder, or the URL of one, and options that replace those of its config."""
     cli, run = open_run("validate", args)
     from avkit.cli.provenance import versions_in_common
     from avkit.cli.training_checks import check_samples

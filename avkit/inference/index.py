@@ -19,7 +19,7 @@ from avkit.files import WriteError, atomic, write_file
 from avkit.inference.caption_index import CaptionIndex, index_captions, read_captions, write_captions
 from avkit.reading.boundary import file_errors
 from avkit.reading.checksums import check_record, with_checksum
-from avkit.reading.remote import list_names, state_of, url_of, whole_path
+from avkit.reading.remote import is_there, list_names, state_of, url_of, whole_path
 from avkit.reading.tensors import read_facts, read_tensors, write_tensors
 from avkit.reading.text import parse_json, read_json
 
@@ -157,6 +157,8 @@ class IndexFolder:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        #: What messages call it.
+        self.name = url_of(folder) or str(folder)
 
     @property
     def facts(self) -> IndexFacts:
@@ -169,12 +171,12 @@ class IndexFolder:
         try:
             facts = read_json(path)
         except FileError as e:
-            raise DataError(f"{self.folder} is no index: {e} Build one with 'avkit index RUN VIDEOS'.") from e
+            raise DataError(f"{self.name} is no index: {e} Build one with 'avkit index RUN VIDEOS'.") from e
         check_record(facts, path)
         if not isinstance(facts, dict) or not isinstance(facts.get("weights"), str):
-            raise DataError(f"{self.folder} is no index: {path} names no weights. Index the videos again.")
+            raise DataError(f"{self.name} is no index: {path} names no weights. Index the videos again.")
         if facts.get("version", 0) != VERSION:
-            raise DataError(f"{self.folder} was written by a newer avkit. Update avkit to read it.")
+            raise DataError(f"{self.name} was written by a newer avkit. Update avkit to read it.")
         return cast(IndexFacts, facts)
 
     def create(self, provenance: dict[str, str]) -> None:
@@ -183,20 +185,20 @@ class IndexFolder:
         Raises:
             DataError: If it was built with another run's weights: vectors of two runs cannot be compared.
         """
-        if not (self.folder / _FACTS).exists():
+        if not is_there(self.folder / _FACTS):
             write_file(self.folder / _FACTS, json.dumps(with_checksum({"version": VERSION, **provenance}), indent=1))
             return
         weights = self.facts["weights"]
         if weights != provenance["weights"]:
             raise DataError(
-                f"{self.folder} was built with {weights}, this run has {provenance['weights']}. Choose another --out, "
+                f"{self.name} was built with {weights}, this run has {provenance['weights']}. Choose another --out, "
                 "or the run that it was built with."
             )
         for name, text in provenance.items():
             before = str(dict(self.facts).get(name, text))
             if name.startswith(FEATURES) and before != text:
                 raise DataError(
-                    f"{self.folder} was built with {name} {before}, and now they are {text}. Choose another --out, or "
+                    f"{self.name} was built with {name} {before}, and now they are {text}. Choose another --out, or "
                     "the recipe and weights that it was built with."
                 )
 
@@ -252,7 +254,7 @@ class IndexFolder:
         folder = self.folder / "videos"
         videos = [StoredVideo(folder / name) for name in sorted(list_names(folder)) if name.endswith(".safetensors")]
         if not videos:
-            raise DataError(f"{self.folder} has no videos. Add some with 'avkit index RUN VIDEOS --out {self.folder}'.")
+            raise DataError(f"{self.name} has no videos. Add some with 'avkit index RUN VIDEOS --out {self.name}'.")
         return videos
 
     def read(self) -> list[IndexedVideo]:

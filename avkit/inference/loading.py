@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained run or a converted checkpoint, opened to be asked about videos."""
 
-import atexit
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,11 +22,12 @@ from avkit.inference.stored_inputs import StoredInputs
 from avkit.inference.stream_choice import FeaturePlan, StreamChooser
 from avkit.inference.zero_shot import ZERO_SHOT, load_zero_shot
 from avkit.outside import Policy, restricted
-from avkit.reading.copies import local_copy
+from avkit.reading.copies import kept_copy
 from avkit.reading.hub import HubError, no_downloads
-from avkit.reading.remote import is_there, url_of
+from avkit.reading.remote import is_file, url_of
 from avkit.reading.repository import fetch_repository, is_repository
 from avkit.training.domain import OFFICIAL, domains_by_dataset
+from avkit.training.run_copies import local_run
 from avkit.training.run_folder import RunFolder
 from avkit.training.run_licences import licence_notes
 from avkit.training.stored_facts import StoredParts, read_record
@@ -59,8 +57,8 @@ def load(
     """A trained run, from its folder or from a hub, a converted checkpoint, or `zero_shot`, which was not trained.
 
     Args:
-        run: Folder that `avkit fit` made, or its URL; `owner/name` of a Hugging Face repository with the same files, or
-            a file that `avkit convert` wrote; or `zero_shot`, public models and rules, see `load_zero_shot`.
+        run: Folder that `avkit fit` made, or its URL; `owner/name` of a Hugging Face repository with the same files; a
+            file that `avkit convert` wrote, or its URL; or `zero_shot`, public models and rules, see `load_zero_shot`.
         device: Such as `cpu` or `cuda:0`; the GPU if there is one, where None.
         trust: Import the parts from outside avkit that the run names, and say which. They are code of whoever made the
             run; without them, nothing of a run is executed.
@@ -98,9 +96,8 @@ def load(
     recipes = features.split(",") if isinstance(features, str) else list(features or [])
     recipes = [recipe.strip() for recipe in recipes if recipe.strip()]
     own_weights, text_weights = _split_text(weights)
-    path = Path(run)
-    if path.is_file():
-        predictor = _load_file(path, device, names, text_weights)
+    if is_file(run):
+        predictor = _load_file(run, device, names, text_weights)
         stored: dict[str, StoredParts] = {}
     else:
         _refuse_converted_options(names, weights, run)
@@ -172,12 +169,14 @@ def _make_inputs(predictor: Predictor, task: str, plan: FeaturePlan) -> StoredIn
     return StoredInputs(plan, predictor.device, predictor.image_size)
 
 
-def _load_file(path: Path, device: str | None, names: str | None, text_weights: str | None) -> Predictor:
+def _load_file(run: Path | str, device: str | None, names: str | None, text_weights: str | None) -> Predictor:
     """The predictor of a converted checkpoint."""
+    place = url_of(run) or str(run)
+    path = kept_copy(run)
     model = load_converted(path, names, text_weights)
-    predictor = Predictor(model, str(path), _USUAL_SIDE, device)
+    predictor = Predictor(model, place, _USUAL_SIDE, device)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
-    predictor.provenance = {"run": str(path), "weights": f"{path.name} sha256 {digest}", "avkit": __version__}
+    predictor.provenance = {"run": place, "weights": f"{path.name} sha256 {digest}", "avkit": __version__}
     predictor.domains = dict.fromkeys(model.tasks, OFFICIAL)
     vocabulary = model.vocabulary
     if names is None and (vocabulary.classes or vocabulary.answers):
@@ -223,27 +222,10 @@ def _refuse_converted_options(names: str | None, weights: str | None, run: Path 
         raise ValueError(f"Run {run} holds the weights of its own encoder of text. Leave '{TEXT}=' out of --weights.")
 
 
-def _copied_run(url: str) -> Path:
-    """The files of a run at a URL, in a folder that is removed when the process ends.
-
-    Raises:
-        FileError: If the place of the URL cannot be reached.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="avkit-run-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in PATTERNS:
-        if is_there(f"{url.rstrip('/')}/{name}"):
-            with local_copy(f"{url.rstrip('/')}/{name}") as copy:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(copy, folder / name)
-    return folder
-
-
 def _find_run(run: str, revision: str | None) -> RunFolder:
     """The folder of a run, downloaded if it is the name of a repository."""
-    url = url_of(run)
-    if url is not None:
-        return check_run_files(_copied_run(url), url)
+    if url_of(run) is not None:
+        return RunFolder(local_run(run, ".safetensors"))
     if not is_repository(run) or run.startswith("runs/"):
         return RunFolder(run)
     try:
