@@ -58,6 +58,16 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_timed_answers():
+    """Reports time one answer of each task and not five: how long they take is not what tests look at."""
+    import avkit.report.efficiency
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(avkit.report.efficiency, "REPEATS", 1)
+        yield
+
+
 def _folder(path: Path, what: str) -> Path:
     if not path.exists():
         pytest.skip(f"{what} is absent: {path.name} is not beside the checkout")

@@ -96,7 +96,7 @@ def test_systems_train_and_answer(tasks, system, options, tmp_path, monkeypatch)
         ("avs,avqa", "av_unified", []),
         ("avqa", "tspm", ["--model.system.width", "16", "--model.system.topk", "3"]),
         ("ssl", "lvs", ["--model.system.image_size", "32", "--model.system.seconds", "0.2"]),
-        ("ra_ssu", "ssuformer", []),
+        pytest.param("ra_ssu", "ssuformer", [], marks=pytest.mark.slow),
     ],
 )
 def test_systems_train_in_mixed_precision(tasks, system, options, tmp_path, monkeypatch):
@@ -105,6 +105,7 @@ def test_systems_train_in_mixed_precision(tasks, system, options, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     words = ["fit", "--tasks", tasks, "--model.system.name", system, *options, *TINY, "--data.batch_size.trimmed", "2"]
     words += ["--data.batch_size.whole", "2", "--trainer.max_steps", "2", "--trainer.precision", "bf16-mixed"]
+    words += ["--report", "false"]
     assert main([*words, "--name", "run"]) == 0
     history = [json.loads(line) for line in Path("runs/run/history.jsonl").read_text().splitlines()]
     losses = [value for line in history for key, value in line.items() if key.endswith("/loss")]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What kills, signals and full disks leave behind, and how training goes on after them."""
 
+import importlib
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -37,6 +39,8 @@ TINY = [
     *("--data.loader.workers", "0", "--model.system.width", "32", "--report", "false"),
 ]
 
+SHORT = ("--trainer.max_epochs", "1", "--data.steps_per_epoch", "2", "--data.scenes.val_size", "2", "--data.scenes.test_size", "2")
+
 
 def fit(out, name, *extra):
     return main(["fit", "--tasks", "avs", "--out", str(out), "--name", name, *TINY, *extra])
@@ -59,6 +63,26 @@ def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
+@pytest.fixture
+def kills(monkeypatch):
+    """The module `benchmarks/kills.py`."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("kills")
+
+
+def test_a_run_killed_at_three_points_equals_the_one_that_was_not(kills, tmp_path):
+    """In forks of this process; each point in a run of its own is slow."""
+    scenario = kills.Scenario("three points", (*kills.ALONE, *SHORT))
+    driver, tally = kills.Driver(tmp_path, 0), kills.Tally()
+    assert main(driver.words(scenario, "through", resume=False)) == 0  # here, so that forks have all that it imports
+    points = [("in validation", 1), ("between checkpoint and safetensors", 1), ("in the report", 1)]
+    driver.chain(scenario, "killed", points, tally)
+    assert tally.faults == []
+    assert (tally.kills, tally.finished, tally.same) == (3, 1, 1)
+    assert set(tally.places) == {name for name, _ in points}
+
+
+@pytest.mark.slow
 def test_runs_killed_at_each_point_equal_the_one_that_was_not(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--short", "--out", str(tmp_path)]
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900, check=False)
@@ -74,26 +98,25 @@ def test_commands_that_are_stopped_go_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "words"),
+    ("number", "code", "said"),
     [
         (signal.SIGTERM, 143, "stopped by SIGTERM."),
         pytest.param(signal.SIGINT, 130, "stopped by Ctrl-C.", marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code, words):
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code, said):
     run = RunFolder(tmp_path / "run")
-    command = [sys.executable, "-m", "avkit", "fit", "--tasks", "avs", "--out", str(tmp_path), "--name", "run", *TINY]
-    command += ["--data.steps_per_epoch", "2000"]
-    process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
-    )
+    words = ["fit", "--tasks", "avs", "--out", str(tmp_path), "--name", "run", *TINY, "--data.steps_per_epoch", "2000"]
+    log = tmp_path / "log"
+    pid = forked.start(words, log)
     limit = time.monotonic() + 240
-    while not run.history.exists() and process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.05)
-    process.send_signal(number)
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == code, text
-    assert words in text
+    while not run.history.exists() and forked.ended(pid) is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.kill(pid, number)
+    ended = forked.wait(pid, 120)
+    text = log.read_text()
+    assert ended == code, text
+    assert said in text
     assert f"--ckpt_path {run.last}" in text
     steps = torch.load(run.last, weights_only=True)["global_step"]
     assert [row["step"] for row in read_history(run.history)] == list(range(1, steps + 1))

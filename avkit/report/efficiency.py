@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avkit.batch import Batch
 
+#: Answers that are timed.
+REPEATS = 5
 #: How `measure` measures; stands beside the figures.
 METHOD = (
     "One sample is one clip of the stated steps, a picture each, decoded before, batch size 1, in the model's own "
@@ -59,7 +61,7 @@ class Efficiency:
         }
 
 
-def measure(model: nn.Module, batch: Batch, device: str, params: int | None = None, repeats: int = 5) -> Efficiency:
+def measure(model: nn.Module, batch: Batch, device: str, params: int | None = None, repeats: int | None = None) -> Efficiency:
     """Measure parameters, operations and time of the answer to one batch.
 
     Args:
@@ -67,7 +69,7 @@ def measure(model: nn.Module, batch: Batch, device: str, params: int | None = No
         batch: One clip, on the model's device.
         device: Its name.
         params: Number of parameters that answering takes; of the whole model where None.
-        repeats: Timed answers.
+        repeats: Timed answers; `REPEATS` where None.
 
     Raises:
         ValueError: If the batch has more than one clip.
@@ -78,7 +80,7 @@ def measure(model: nn.Module, batch: Batch, device: str, params: int | None = No
         with FlopCounterMode(display=False) as counter:
             model(batch)
         times = []
-        for _ in range(repeats):
+        for _ in range(REPEATS if repeats is None else repeats):
             _wait()
             start = time.perf_counter()
             model(batch)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands in forks of the tests' process, which has imported everything: a new interpreter needs ten seconds for that."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def start(words, log, cwd=None):
+    """Start `avkit WORDS` in a process group of its own; its output goes to a file. Returns its process id."""
+    import avkit.cli.evaluate
+    import avkit.cli.fit  # noqa: F401  # what most commands need, so that their forks have it
+
+    return start_call(lambda: _main(words), log, cwd)
+
+
+def start_call(call, log, cwd=None):
+    """Start a function in a process group of its own; it exits with what the function returns, 70 if that raises."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        if cwd is not None:
+            os.chdir(cwd)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(file, stream)
+        sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+        code = call() or 0
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _main(words):
+    from avkit.cli import main
+
+    return main(words)
+
+
+def ended(pid):
+    """The exit code, negative for a signal; None while it runs."""
+    process, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if process else None
+
+
+def wait(pid, seconds):
+    """The exit code, negative for a signal, once it has ended; it is killed after some seconds."""
+    until = time.monotonic() + seconds
+    while (code := ended(pid)) is None:
+        if time.monotonic() > until:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+            raise subprocess.TimeoutExpired(str(pid), seconds)
+        time.sleep(0.01)
+    return code
+
+
+def run(words, log, seconds=180, cwd=None):
+    """The exit code and the output of a command."""
+    code = wait(start(words, log, cwd), seconds)
+    return code, Path(log).read_text()
