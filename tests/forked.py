@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 
@@ -26,6 +27,7 @@ def start_call(call, log, cwd=None):
     code = 70
     try:
         os.setsid()
+        forkserver._forkserver.__init__()  # the parent's starter of processes is not this one's
         if cwd is not None:
             os.chdir(cwd)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
