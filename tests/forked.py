@@ -2,6 +2,7 @@
 """Commands in forks of the tests' process, which has imported everything: a new interpreter needs ten seconds for that."""
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -39,6 +40,21 @@ def start_call(call, log, cwd=None):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)
+
+
+def run_module(words, log, paths=()):
+    """The exit code and the output of `python -m avkit WORDS` with folders on the path of modules."""
+
+    def call():
+        sys.argv = ["avkit", *words]
+        sys.path[:0] = [os.getcwd(), *map(str, paths)]
+        try:
+            runpy.run_module("avkit", run_name="__main__", alter_sys=True)
+        except SystemExit as e:
+            return e.code
+
+    code = wait(start_call(call, log), 180)
+    return code, Path(log).read_text()
 
 
 def _main(words):

@@ -5,10 +5,10 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -26,7 +26,7 @@ from avkit.training.run_folder import RunFolder
 TINY = [
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
     *("--data.steps_per_epoch", "5", "--data.batch_size.trimmed", "2", "--data.batch_size.whole", "2"),
-    *("--data.scenes.val_size", "4", "--data.scenes.test_size", "4", "--data.scenes.train_size", "24"),
+    *("--data.scenes.val_size", "2", "--data.scenes.test_size", "4", "--data.scenes.train_size", "24"),
     *("--data.image_size", "32", "--data.loader.workers", "0", "--model.system.dropout", "0.1"),
 ]
 
@@ -116,15 +116,13 @@ def test_every_score_that_can_have_an_interval_has_one(whole):
 def kill_and_resume(folder, kill_at, *extra, tasks="ra_ssu,avs,avqa"):
     """The losses of a run that is killed once `kill_at` steps are on disk, and resumed."""
     run = RunFolder(folder / "killed")
-    command = [sys.executable, "-m", "avkit", "fit", "--tasks", tasks, "--out", str(folder), "--name", "killed"]
-    command += [*TINY, *extra, "--save_steps", "1", "--report", "false"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    words = ["fit", "--tasks", tasks, "--out", str(folder), "--name", "killed", *TINY, *extra]
+    process = forked.start([*words, "--save_steps", "1", "--report", "false"], os.devnull)
     limit = time.monotonic() + 120
-    while len(losses(run)) < kill_at and process.poll() is None and time.monotonic() < limit:
+    while len(losses(run)) < kill_at and time.monotonic() < limit:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.killpg(process, signal.SIGKILL)
+    forked.wait(process, 60)
     assert kill_at <= len(losses(run)) < 10, "the run was not killed in the middle"
     assert fit(folder, "killed", *extra, "--ckpt_path", "last", "--report", "false", tasks=tasks) == 0
     return losses(run)

@@ -24,6 +24,7 @@ def whole(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     words = ["fit", "--tasks", "all", "--out", str(out), "--name", "all", *TINY, "--data.mix", "uniform"]
     words += ["--data.batch_size.untrimmed", "2", "--data.steps_per_epoch", "12", "--trainer.max_epochs", "1"]
+    words += ["--data.scenes.test_size", "2"]
     assert main([*words, "--model.interface", request.param]) == 0
     return RunFolder(out / "all")
 

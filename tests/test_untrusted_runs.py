@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import yaml
@@ -28,7 +29,8 @@ EVIL = "from pathlib import Path\nPath('{mark}').write_text('imported')\n\nclass
 def trained(tmp_path_factory):
     """A small run with average weights and early stopping, which a config may name."""
     out = tmp_path_factory.mktemp("runs")
-    words = ["--trainer.max_epochs", "1", "--data.steps_per_epoch", "2"]
+    words = ["--trainer.max_epochs", "1", "--data.steps_per_epoch", "2", "--data.scenes.val_size", "2"]
+    words += ["--data.scenes.test_size", "2", "--report", "false"]
     words += ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks+", "EarlyStopping"]
     words += ["--trainer.callbacks.monitor", "val/score", "--trainer.callbacks+", "StochasticWeightAveraging"]
     words += ["--trainer.callbacks.swa_lrs", "0.01", "--optimizer", "AdamW", "--lr_scheduler", "StepLR"]
@@ -251,15 +253,15 @@ def test_trust_imports_installed_packages_and_says_so(shared, tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", ["current", "run"])
-def test_trust_imports_nothing_from_the_run_or_the_current_folder(shared, place):
+def test_trust_imports_nothing_from_the_run_or_the_current_folder(shared, tmp_path, place):
     outside_place(shared, "dataset")
     folder = Path.cwd() if place == "current" else shared.path
     (folder / "evil.py").write_text(EVIL.format(mark=Path("mark").resolve()))
-    named = {"path": str(shared.path)} if place == "run" else {}
-    done = start(["test", str(shared.path), "--trust"], **named)
-    assert done.returncode == 2
-    assert "no installed package has it" in done.stderr
-    assert "PYTHONPATH" in done.stderr
+    named = [shared.path] if place == "run" else []
+    code, said = forked.run_module(["test", str(shared.path), "--trust"], tmp_path / "log", named)
+    assert code == 2, said
+    assert "no installed package has it" in said
+    assert "PYTHONPATH" in said
     assert not Path("mark").exists()
 
 
