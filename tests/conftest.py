@@ -68,6 +68,33 @@ def _few_timed_answers():
         yield
 
 
+def _shared_words(predictions, references, timeout=0.0):
+    """In the place of METEOR: the words that a caption shares with a reference, over all of both."""
+    scores = []
+    for prediction, own in zip(predictions, references, strict=True):
+        said = set(prediction.split())
+        scores.append(max(len(said & set(text.split())) / max(1, len(said | set(text.split()))) for text in own))
+    return sum(scores) / max(1, len(scores)), scores
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_meteor():
+    """Reports score captions without METEOR's program, whose start takes 12 s of a processor."""
+    import avkit.metrics.caption_scores
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(avkit.metrics.caption_scores, "meteor_scores", _shared_words)
+        yield
+
+
+@pytest.fixture
+def real_meteor(monkeypatch):
+    """METEOR by its own program."""
+    from avkit.metrics.meteor import meteor_scores
+
+    monkeypatch.setattr("avkit.metrics.caption_scores.meteor_scores", meteor_scores)
+
+
 def _folder(path: Path, what: str) -> Path:
     if not path.exists():
         pytest.skip(f"{what} is absent: {path.name} is not beside the checkout")

@@ -434,6 +434,7 @@ class TestRegions:
 
     @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
+    @pytest.mark.usefixtures("real_meteor")
     def test_all_scores_of_captions_by_the_command(self, run, capsys):
         """Saved predictions and COCO results of the same sentences, METEOR by its own program."""
         truth, entries, _, folder = run

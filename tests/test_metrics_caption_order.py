@@ -111,7 +111,7 @@ def deal(rank, folder, want, with_places):
 @pytest.mark.parametrize("with_places", [False, True])
 def test_two_processes_score_in_the_order_of_the_data(tmp_path, with_places):
     want = official(*captions(3, 31))
-    mp.spawn(deal, (str(tmp_path), want, with_places), nprocs=2)
+    mp.start_processes(deal, (str(tmp_path), want, with_places), nprocs=2, start_method="fork")
 
 
 def test_places_are_given_in_all_updates_or_in_none():

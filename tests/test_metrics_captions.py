@@ -16,6 +16,7 @@ from avkit.metrics.java import JavaError, JavaProcess
 from avkit.metrics.ptb_tokenizer import plain_tokens, ptb_tokens
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
+pytestmark = pytest.mark.usefixtures("real_meteor")
 FAST = {"tokenizer": "plain", "meteor": False}
 
 

@@ -108,4 +108,4 @@ def test_two_processes_equal_one(tmp_path):
     shares = [([0, 1], [2]), ([], [0, 1, 2])]
     named = make_metrics()
     update(named, range(3), named=True)
-    mp.spawn(run, (str(tmp_path), shares, values(metrics), rows(named)), nprocs=2)
+    mp.start_processes(run, (str(tmp_path), shares, values(metrics), rows(named)), nprocs=2, start_method="fork")

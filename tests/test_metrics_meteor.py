@@ -10,7 +10,10 @@ from golden import golden_cases
 from avkit.metrics import meteor
 from avkit.metrics.captions import score_captions
 
-pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH"),
+    pytest.mark.usefixtures("real_meteor"),
+]
 
 
 @pytest.mark.parametrize("case", golden_cases("metrics/captions", "json"))

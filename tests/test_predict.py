@@ -118,7 +118,7 @@ def test_folders_and_patterns(runs, folder, capsys):
     assert predict(runs / "one", "videos/**/*.MKV", "videos", "--out", "p") == 0
     assert len(sources("p")) == 2, "each clip once"
     # results inside the folder are no clips
-    assert main(["predict", str(runs / "one"), ".", "--tasks", "avs", "--device", "cpu"]) == 0
+    assert main(["predict", str(runs / "one"), ".", "--tasks", "avs", "--device", "cpu"]) == 0  # with their videos
     assert {Path(source).name for source in sources().values()} == {"a.mp4", "a.MKV"}
     assert predict(runs / "one", ".", "--out", "q") == 0
     assert len(sources("q")) == 2

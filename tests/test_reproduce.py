@@ -162,11 +162,10 @@ def test_two_processes_on_one_reproduction(tmp_path, monkeypatch):
         on_scenes(tmp_path).run()
 
 
-def test_tspms_own_answers_give_all_published_figures(real, tmp_path):
-    root = tmp_path / "music-avqa"
-    shutil.copytree(real / "annotations/music_avqa/json_update", root / "json_update")
-    answers = real / "results/tspm_music_avqa.result.gz"
-    words = ["reproduce", "tspm_music_avqa_predictions", "--root", str(root), "--out", str(tmp_path)]
+@pytest.mark.slow
+def test_tspms_own_answers_are_judged_as_published_below_it_and_not_comparable(real, tmp_path):
+    """The whole file, the file without a line, and the file with one answer that was right and is wrong."""
+    words, answers = reproduction_of_answers(real, tmp_path)
     assert main([*words, "--predictions", str(answers)]) == 0
     lines = gzip.decompress(answers.read_bytes()).decode().splitlines(keepends=True)
     assert verdict_on(words, tmp_path, lines[:-1]) == ("not comparable", ["9,128 of 9,129 official samples"])
@@ -175,6 +174,19 @@ def test_tspms_own_answers_give_all_published_figures(real, tmp_path):
     word, reasons = verdict_on(words, tmp_path, ["\t".join([number, " False ", true, " 9\n"]), *lines[1:]])
     assert word == "below"
     assert any(reason.startswith("Audio") for reason in reasons)
+
+
+def test_tspms_own_answers_give_all_published_figures(real, tmp_path):
+    words, answers = reproduction_of_answers(real, tmp_path)
+    assert main([*words, "--predictions", str(answers)]) == 0
+
+
+def reproduction_of_answers(real, folder):
+    """The words of a command that judges answers, and the answers that TSPM's authors published."""
+    root = folder / "music-avqa"
+    shutil.copytree(real / "annotations/music_avqa/json_update", root / "json_update")
+    words = ["reproduce", "tspm_music_avqa_predictions", "--root", str(root), "--out", str(folder)]
+    return words, real / "results/tspm_music_avqa.result.gz"
 
 
 def verdict_on(words, folder, lines):

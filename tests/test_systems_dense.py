@@ -60,7 +60,17 @@ class Video(Recorded):
         return True
 
 
+QUICK_CURVES = ("ccnet_small_batch4", "unav_small_batch1")
 DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/unav")]
+
+
+#: The same, where trainings of many steps are slow but for one of each system.
+CURVES = [
+    pytest.param(*case.values, id=case.id, marks=[*case.marks, *([pytest.mark.slow] if "small_batch" in case.id else [])])
+    if not case.id.endswith(QUICK_CURVES)
+    else case
+    for case in DENSE
+]
 
 
 @pytest.mark.parametrize("case", DENSE)
@@ -190,7 +200,7 @@ def test_losses_and_gradients_are_the_official_ones(case):
     torch.testing.assert_close(found, expected.double(), atol=2e-4, rtol=1e-3, equal_nan=True)
 
 
-@pytest.mark.parametrize("case", DENSE)
+@pytest.mark.parametrize("case", CURVES)
 def test_training_goes_the_official_way(case):
     case = Video(case)
     if "curve" not in case.info:
