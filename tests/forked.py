@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands in forks of the tests' process, which has imported everything: a new interpreter needs ten seconds for that."""
+"""Commands in forks of the tests' process, which has imported what a new one needs ten seconds for."""
 
 import os
 import runpy
@@ -34,7 +34,8 @@ def start_call(call, log, cwd=None):
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(file, stream)
-        sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         code = call() or 0
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -47,7 +48,7 @@ def run_module(words, log, paths=()):
 
     def call():
         sys.argv = ["avkit", *words]
-        sys.path[:0] = [os.getcwd(), *map(str, paths)]
+        sys.path[:0] = [str(Path.cwd()), *map(str, paths)]
         try:
             runpy.run_module("avkit", run_name="__main__", alter_sys=True)
         except SystemExit as e:

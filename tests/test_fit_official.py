@@ -54,7 +54,7 @@ def test_five_tasks_raw(root, tmp_path):
     assert len(spoken.of("avvp").classes) == 25
     assert len(spoken.of("avqa").answers) == 42
     assert spoken.of("avs").classes == []
-    assert main(["test", str(tmp_path / "run")]) == 0, "the run's config names its data"
+    assert main(["validate", str(tmp_path / "run")]) == 0, "the run's config names its data"
 
 
 def test_four_tasks_from_features(root, tmp_path):

@@ -39,7 +39,10 @@ TINY = [
     *("--data.loader.workers", "0", "--model.system.width", "32", "--report", "false"),
 ]
 
-SHORT = ("--trainer.max_epochs", "1", "--data.steps_per_epoch", "2", "--data.scenes.val_size", "2", "--data.scenes.test_size", "2")
+SHORT = [
+    *("--trainer.max_epochs", "1", "--data.steps_per_epoch", "2"),
+    *("--data.scenes.val_size", "2", "--data.scenes.test_size", "2"),
+]
 
 
 def fit(out, name, *extra):

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED
 from PIL import Image
 
 from avkit.datasets import DATASETS, find_dataset
@@ -36,8 +37,23 @@ OFFICIAL = [name for name in DATASETS if issubclass(find_dataset(name), Official
 
 
 def listed(name, root, split, **options):
-    """A reader that does not look for media."""
+    """A reader that does not look for media; of real files one that is shared, as they do not change."""
+    make = _listed_once if SHARED in Path(root).parents else _listed
+    return make(name, root, split, **options)
+
+
+def _listed(name, root, split, **options):
     return find_dataset(name)(root, split, find_media=False, **options)
+
+
+_listed_once = functools.cache(_listed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten():
+    """What is shared goes with the module."""
+    yield
+    _listed_once.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +74,11 @@ def sound(seconds):
     return (0.1 * np.sin(np.arange(round(seconds * 16_000)) / 9)).astype(np.float32)
 
 
+def slow(*values):
+    """A case of a parametrized test that is left out by default."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 class TestReal:
     """Every count that was checked against the real files."""
 
@@ -69,8 +90,8 @@ class TestReal:
             ("llp", "llp", None, {"train": 10_000, "val": 649, "test": 1200}),
             ("music-avqa", "music_avqa", "update", {"val": 4568, "test": 9129}),
             ("music-avqa", "music_avqa", "original", {"val": 4595, "test": 9185}),
-            ("music-avqa", "music_avqa", "real", {"val": 3698, "test": 7402}),
-            ("music-avqa", "music_avqa", "synthetic", {"train": 6233, "val": 897, "test": 1783}),
+            slow("music-avqa", "music_avqa", "real", {"val": 3698, "test": 7402}),
+            slow("music-avqa", "music_avqa", "synthetic", {"train": 6233, "val": 897, "test": 1783}),
             ("music-avqa", "music_avqa", "by-video", {"val": 4571, "test": 9125}),
             ("music-avqa", "music_avqa", "v2", {"test": 10_819}),
             ("unav100", "unav100", None, {"train": 6489, "val": 2134, "test": 2167}),

@@ -60,15 +60,14 @@ class Video(Recorded):
         return True
 
 
+SLOW = pytest.mark.slow
 QUICK_CURVES = ("ccnet_small_batch4", "unav_small_batch1")
 DENSE = [*golden_cases("models/temporal/ccnet"), *golden_cases("models/temporal/unav")]
 
 
-#: The same, where trainings of many steps are slow but for one of each system.
+#: The same; long trainings are slow, but for one of each system.
 CURVES = [
-    pytest.param(*case.values, id=case.id, marks=[*case.marks, *([pytest.mark.slow] if "small_batch" in case.id else [])])
-    if not case.id.endswith(QUICK_CURVES)
-    else case
+    case if case.id.endswith(QUICK_CURVES) else pytest.param(*case.values, id=case.id, marks=[*case.marks, SLOW])
     for case in DENSE
 ]
 

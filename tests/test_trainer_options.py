@@ -104,9 +104,9 @@ def rates(tmp_path, *words):
     [
         (["--trainer.accumulate_grad_batches", "2"], 6),
         (["--trainer.limit_train_batches", "3"], 6),
-        (["--trainer.limit_train_batches", "0.6"], 6),
+        pytest.param(["--trainer.limit_train_batches", "0.6"], 6, marks=pytest.mark.slow),
         (["--trainer.max_steps", "7"], 7),
-        (["--trainer.max_steps", "7", "--trainer.max_epochs", "1"], 5),
+        pytest.param(["--trainer.max_steps", "7", "--trainer.max_epochs", "1"], 5, marks=pytest.mark.slow),
     ],
 )
 def test_the_rate_falls_until_the_last_step(tmp_path, words, steps):

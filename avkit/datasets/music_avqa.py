@@ -2,6 +2,7 @@
 """MUSIC-AVQA: questions about who plays what, answered by one of 42 words."""
 
 import re
+from functools import lru_cache
 
 from avkit.batch import Vocabulary
 from avkit.datasets.annotations import Annotation, QuestionAnnotation, annotation_texts
@@ -157,7 +158,8 @@ class MusicAVQA(Official):
             splits = ["train"]
         texts: list[str] = []
         for split in splits:
-            texts += annotation_texts(self.read_annotations(split))
+            read = self.all_annotations if split == self.split else self.read_annotations(split)
+            texts += annotation_texts(read)
         return Vocabulary(answers=ANSWERS, words=unique_words(texts))
 
     def _file_names(self, split: str) -> list[str]:
@@ -203,9 +205,25 @@ def _parse_list(record: JsonRecord, key: str) -> list[str]:
         return [str(value) for value in record.items(key)]
     text = record.text(key)
     try:
-        values = parse_json(text, f"{record.where}, field {key!r}")
+        values = _read_list(text)
+    except FileError:
+        values = None
+    if values is None:
+        raise _no_list(text, record.where, key)
+    return list(values)
+
+
+@lru_cache(maxsize=4096)
+def _read_list(text: str) -> tuple[str, ...] | None:
+    """A list written as JSON, of which few differ in a file; None of other JSON."""
+    values = parse_json(text, "a list")
+    return tuple(str(value) for value in values) if isinstance(values, list) else None
+
+
+def _no_list(text: str, where: str, key: str) -> DataError:
+    """The error for a text that is no list."""
+    try:
+        parse_json(text, f"{where}, field {key!r}")
     except FileError as error:
-        raise DataError(f"{record.where}: {text[:80]!r} is no list written as JSON ({error}).") from error
-    if not isinstance(values, list):
-        raise DataError(f"{record.where}: {text[:80]!r} is no list written as JSON.")
-    return [str(value) for value in values]
+        return DataError(f"{where}: {text[:80]!r} is no list written as JSON ({error}).")
+    return DataError(f"{where}: {text[:80]!r} is no list written as JSON.")

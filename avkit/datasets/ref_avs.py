@@ -62,7 +62,8 @@ class RefAVS(Official):
 
     def read_vocabulary(self) -> Vocabulary:
         """Words of the train sentences."""
-        return Vocabulary(words=unique_words(annotation_texts(self.read_annotations("train"))))
+        train = self.all_annotations if self.split == "train" else self.read_annotations("train")
+        return Vocabulary(words=unique_words(annotation_texts(train)))
 
     def _check_row(self, row: dict[str, str], where: str) -> None:
         if row["split"] not in (*self.splits, "TODO"):

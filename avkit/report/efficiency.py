@@ -61,7 +61,9 @@ class Efficiency:
         }
 
 
-def measure(model: nn.Module, batch: Batch, device: str, params: int | None = None, repeats: int | None = None) -> Efficiency:
+def measure(
+    model: nn.Module, batch: Batch, device: str, params: int | None = None, repeats: int | None = None
+) -> Efficiency:
     """Measure parameters, operations and time of the answer to one batch.
 
     Args:
