@@ -16,12 +16,14 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 #: Files that take longest, in order. They begin first, so that one worker doesn't end long after the others.
 LONGEST = (
-    "test_kills.py",
-    "test_fit_systems.py",
-    "test_extract.py",
-    "test_untrusted_runs.py",
-    "test_fit.py",
     "test_processes.py",
+    "test_fit.py",
+    "test_fit_official.py",
+    "test_fit_all.py",
+    "test_systems_dense.py",
+    "test_fit_systems.py",
+    "test_trainer_options.py",
+    "test_untrusted_runs.py",
 )
 #: Where browsers are, beside those that playwright brings.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

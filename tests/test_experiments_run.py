@@ -14,7 +14,7 @@ from avkit.leaderboard import read_experiments
 from avkit.systems.encoder_weights import random_encoders
 
 #: Recipes that every run of the tests tries; the others are slow.
-QUICK = ("psp_ave.yaml", "han_llp.yaml", "mm_pyramid_llp.yaml")
+QUICK = ("psp_ave.yaml", "han_llp.yaml")
 FAST = [
     *("--trainer.max_epochs", "1", "--data.steps_per_epoch", "3"),
     *("--trainer.accelerator", "cpu", "--trainer.devices", "1"),

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -634,8 +635,9 @@ class TestGallery:
         assert "result.json is not readable" in self.text_of(write_gallery(tmp_path)).text
 
     def test_a_page_of_many_videos_stays_small(self, tmp_path):
-        for number in range(17):
-            self.save(tmp_path / "out" / str(number), tmp_path, *all_answers())
+        self.save(tmp_path / "out" / "0", tmp_path, *all_answers())
+        for number in range(1, 17):
+            shutil.copytree(tmp_path / "out" / "0", tmp_path / "out" / str(number))
         assert write_gallery(tmp_path / "out").stat().st_size < 40_000
 
 

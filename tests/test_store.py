@@ -57,8 +57,10 @@ def read_all(store, queue):
     queue.put({name: store.read(name).sum() for name in store.names})
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize(
+    ("method", "opened"),
+    [("fork", False), ("fork", True), pytest.param("spawn", False, marks=pytest.mark.slow), ("spawn", True)],
+)
 def test_other_processes_read_it(store, method, opened):
     if opened:
         store.read("-clip_1")
