@@ -39,6 +39,7 @@ def test_lists_name_what_can_be_built():
     assert "tspm" in avkit.list_systems()
 
 
+@pytest.mark.slow  # the quick test of the same is in `test_metrics_classes.py`, in an interpreter with another
 def test_a_submodule_comes_when_it_is_asked_for():
     code = (
         "import sys, avkit; assert 'torch' not in sys.modules; "

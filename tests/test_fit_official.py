@@ -22,7 +22,7 @@ LAYOUTS = {"ave": "ave", "llp": "llp", "avsbench-s4": "avsbench-s4", "music-avqa
 def root(tmp_path_factory):
     out = tmp_path_factory.mktemp("official")
     for layout, folder in LAYOUTS.items():
-        export(layout, out / folder, {"train": 2, "val": 2, "test": 2}, 24, fps=2)
+        export(layout, out / folder, {"train": 2, "val": 1, "test": 2}, 24, fps=2)
     return out
 
 

@@ -91,7 +91,10 @@ def test_unknown_metric_names_the_nearest():
 
 def test_caption_machinery_is_loaded_only_when_asked_for():
     code = (
-        "import sys\n"
+        "import sys, avkit\n"
+        "assert 'torch' not in sys.modules\n"
+        "avkit.metrics.MaskIoU\n"
+        "assert 'lightning' not in sys.modules\n"
         "from avkit.metrics import AnswerAccuracy, MaskFScore, MaskIoU, SemanticMask\n"
         "assert not {'pycocoevalcap', 'avkit.metrics.captions'} & set(sys.modules)\n"
         "from avkit.metrics import CaptionScores\n"

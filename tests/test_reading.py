@@ -88,7 +88,7 @@ class TestText:
         [
             ("a: [1", "line 1"),
             ("a: 2020-13-45", "month must be in"),
-            ("[" * 20_000, "nested too deeply"),
+            ("[" * 5_000, "nested too deeply"),
             ("&a [*a]", "aliases that stand for"),
             ("\n".join(["l0: &l0 [1, 1]"] + [f"l{k}: &l{k} [*l{k - 1}, *l{k - 1}]" for k in range(1, 40)]), "aliases"),
             ("!!python/object/apply:os.system [ls]", "constructor"),
