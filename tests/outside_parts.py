@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts that another package could bring; tests name them as `outside_parts:Class`."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from avkit.answers import Answer, Values
@@ -116,3 +119,20 @@ class TinySound(RowAudioEncoder):
 
     def forward(self, waveform, steps, hop):
         return self.network(waveform.unflatten(1, (steps, -1)))
+
+
+class SampleIds(Callback):
+    """Writes which samples each process takes in each step.
+
+    Args:
+        folder: Folder of a file for each process.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """Add a line for the batch."""
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
+            file.write(json.dumps([trainer.global_step, batch.task, batch.id]) + "\n")

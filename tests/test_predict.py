@@ -11,12 +11,14 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
+import torch
 from clips import tone, write_clip
 
 import avkit
 from avkit.cli import main
 from avkit.cli.clips import Shard, find_clips
 from avkit.files import WriteError, remove_leftovers
+from avkit.inference.index import VECTOR_KINDS, IndexFolder
 from avkit.inference.result_folders import REQUEST, Request, claim_folder
 
 TINY = [
@@ -227,6 +229,33 @@ def test_shards_are_disjoint_whole_and_stable(tmp_path):
     for part, number in zip(parts, (1, 2, 3), strict=True):
         assert set(part) <= set(find_clips([tmp_path], Path("out"), Shard(number, 3))[0])
     assert [len(find_clips(["absent.mp4" + "*"], Path("out"), Shard(number, 2))[1]) for number in (1, 2)] == [1, 0]
+
+
+def result_of(path):
+    """What a result says, but for how long it took."""
+    result = json.loads(path.read_text())
+    return {name: value for name, value in result.items() if name not in ("seconds", "speed")}
+
+
+def test_shards_write_into_one_folder_what_the_whole_writes(runs, folder):
+    for name in ("a/horn", "b/horn", "c/cat"):
+        clip(f"videos/{name}.mp4")
+    for words, out in ((["--shard", "2/2"], "parts"), (["--shard", "1/2"], "parts"), ([], "whole")):
+        assert predict(runs / "one", "videos", "--out", out, *words) == 0
+        assert main(["index", str(runs / "one"), "videos", "--out", f"{out}-index", "--device", "cpu", *words]) == 0
+    results = {}
+    for out in ("parts", "whole"):
+        paths = sorted(Path(out).glob("*/result.json"))
+        results[out] = {result["source"]: result for result in map(result_of, paths)}
+        assert (len(paths), len(results[out])) == (3, 3)
+    assert results["parts"] == results["whole"]
+    parts, whole = IndexFolder("parts-index"), IndexFolder("whole-index")
+    assert parts.facts == whole.facts
+    assert len(whole.read()) == 3
+    for one, other in zip(parts.read(), whole.read(), strict=True):
+        assert (one.video, one.captions) == (other.video, other.captions)
+        assert torch.equal(one.masks, other.masks)
+        assert all(torch.equal(one.vectors[kind], other.vectors[kind]) for kind in VECTOR_KINDS)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes train and test one run, whoever starts them, and give what one gives, bit for bit."""
 
+import json
 import os
 import shutil
 import signal
@@ -132,16 +133,29 @@ def test_fsdp2_trains_as_copies_of_the_model_do(pair, launcher, tmp_path, goes_o
 def test_a_run_goes_on_with_other_numbers_of_processes(pair, launcher, tmp_path):
     run, _ = pair
     more = ("--trainer.max_epochs", "2", "--model.system.dropout", "0", "--report", "false", "--ckpt_path", "last")
-    tasks = {}
+    samples = {}
     for count, environments in ((1, torchrun(1, 1)), (4, torchrun(2, 2))):  # two machines with two processes each
         shutil.copytree(run.path, tmp_path / str(count))
+        noted = tmp_path / f"ids-{count}"
+        ids = ("--trainer.callbacks", "outside_parts.SampleIds", "--trainer.callbacks.folder", str(noted))
         sizes = ("--data.batch_size.trimmed", "4", "--data.batch_size.whole", "4")
-        codes, logs = launcher.run(environments, words(tmp_path, str(count), *more, *sizes), tmp_path)
+        codes, logs = launcher.run(environments, words(tmp_path, str(count), *more, *sizes, *ids), tmp_path)
         assert codes == [0] * count, logs
         rows = read_history(RunFolder(tmp_path / str(count)).history)
-        tasks[count] = [(row["step"], row["task"]) for row in rows if "task" in row]
-    assert [step for step, _ in tasks[1]] == [1, 2, 3, 4, 5, 6]
-    assert tasks[1] == tasks[4]
+        assert [row["step"] for row in rows if "task" in row] == [1, 2, 3, 4, 5, 6]
+        samples[count] = samples_of(noted)
+    assert [(step, len(set(ids)) > 1) for step, _, ids in samples[1]] == [(3, True), (4, True), (5, True)]
+    assert samples[1] == samples[4]
+
+
+def samples_of(folder):
+    """Of each step its number, its task, and the samples that all processes took together."""
+    steps = {}
+    for file in folder.iterdir():
+        for line in file.read_text().splitlines():
+            step, task, ids = json.loads(line)
+            steps.setdefault((step, task), []).extend(ids)
+    return [(step, task, sorted(ids)) for (step, task), ids in sorted(steps.items())]
 
 
 def test_one_of_several_processes_prints_what_a_training_needs(launcher, tmp_path):

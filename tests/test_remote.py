@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files by URL: ranges, copies in a folder of bounded size, feature stores and weights."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import clips
@@ -117,6 +119,26 @@ def test_the_folder_of_copies_has_a_bound(bucket, cache, monkeypatch):
     monkeypatch.setenv("AVKIT_CACHE_GB", "much")
     with pytest.raises(FileError, match="AVKIT_CACHE_GB is 'much'"):
         copy_once(put(bucket, "e", b"e"))
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_leaves_no_half_copy(bucket, cache, monkeypatch, reason):
+    url = put(bucket, "a.bin", b"0123456789")
+
+    def fill(self, remote, local, **_):
+        Path(local).write_bytes(b"01234")
+        raise OSError(reason, os.strerror(reason))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "get_file", fill)
+        with pytest.raises(FileError) as error:
+            copy_once(url)
+    assert str(error.value) == (
+        f"{url} cannot be copied into {cache} ({os.strerror(reason)}). Free space, or name another folder with "
+        "AVKIT_CACHE."
+    )
+    assert list(cache.iterdir()) == []
+    assert copy_once(url) == b"0123456789"
 
 
 def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):

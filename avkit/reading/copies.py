@@ -147,6 +147,8 @@ def _copy(url: str, copy: Path, size: int) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+        with suppress(OSError):  # the copy is there, or another is being made
+            copy.parent.rmdir()
 
 
 def _limit() -> float:
