@@ -4,10 +4,13 @@
 The step is one in bf16 at batch 4 x 10 frames x 224 pixels with Adam. With a GPU it is run and measured. Without one it
 is estimated: what autograd keeps for the backward pass is counted in small batches of two sizes, where each storage
 counts once, and grows linearly with the frames; weights, gradients and Adam's two moments are added. Workspaces of
-kernels and gaps between allocations are not in it.
+kernels and gaps between allocations are not in it. With a GPU the seconds of a step are printed too, the median of
+--repeats, and with --compile the same of steps by `torch.compile`.
 """
 
 import argparse
+import statistics
+import time
 from pathlib import Path
 
 import torch
@@ -89,14 +92,26 @@ def step(model: AVModel, given: Batch, optimizer: torch.optim.Optimizer, device:
     optimizer.zero_grad()
 
 
-def measured(clips: int, steps: int, side: int) -> None:
+def measured(clips: int, steps: int, side: int, repeats: int, *, compiled: bool) -> None:
     """Run steps on the GPU."""
     model = build().cuda().train()
+    if compiled:
+        model.system.compile()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-5)
     given = batch(clips, steps, side, "cuda")
-    for _ in range(3):
+    for _ in range(3):  # the first ones compile and choose kernels
         step(model, given, optimizer, "cuda")
-    print(f"{torch.cuda.get_device_name()}: peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB, measured")
+    torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        step(model, given, optimizer, "cuda")
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    way = "compiled" if compiled else "not compiled"
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    print(f"{torch.cuda.get_device_name()}, {way}: peak {peak:.2f} GiB, {statistics.median(seconds):.3f} s a step")
 
 
 def kept(model: AVModel, clips: int, steps: int, side: int) -> int:
@@ -134,7 +149,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=10, help="steps that are timed, on a GPU")
+    parser.add_argument("--compile", action="store_true", help="steps by torch.compile, on a GPU")
     args = parser.parse_args()
+    if args.compile and not torch.cuda.is_available():
+        parser.error("--compile needs a GPU: on a CPU a step is estimated and not run. Leave it out.")
     with torch.device("meta"):
         model = build().eval()
         count(model)
@@ -143,7 +162,10 @@ def main() -> None:
         model.system(batch(1, args.steps, args.side, "cpu"))
     print(f"operations of {args.steps} frames, captions taught: {flops.get_total_flops() / 1e12:.3f} T (paper 1.596 T)")
     print(f"a step of {args.clips} x {args.steps} x {args.side}, bf16, Adam:")
-    (measured if torch.cuda.is_available() else estimated)(args.clips, args.steps, args.side)
+    if torch.cuda.is_available():
+        measured(args.clips, args.steps, args.side, args.repeats, compiled=args.compile)
+    else:
+        estimated(args.clips, args.steps, args.side)
 
 
 if __name__ == "__main__":

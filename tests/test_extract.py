@@ -538,6 +538,17 @@ class TestMerging:
         assert set(few.sources[0].flatten().tolist()) >= set(range(1, 14))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_features_of_a_cpu(root, tiny, whole, tmp_path):
+    sources = sources_of(find_dataset("llp"), root)[0]
+    assert extract(sources, read_recipe(tiny), tmp_path, dataset="llp", device="cuda", workers=0).done == 14
+    for name in ("seen", "frame", "twice"):
+        here, there = Store(whole / f"{name}.h5"), Store(tmp_path / f"{name}.h5")
+        for clip in here.names:
+            np.testing.assert_allclose(here.read(clip), there.read(clip), atol=2e-2)
+
+
 class TestCluster:
     """Two Ray workers on this machine."""
 

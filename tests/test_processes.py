@@ -243,6 +243,37 @@ def test_lightnings_strategies_train_and_are_tested_later(tmp_path, strategy):
     assert main(["test", str(tmp_path / "x"), "--trainer.enable_progress_bar", "false"]) == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "options", [["--trainer.precision", "bf16-mixed", "--trainer.devices", "1"], ["--trainer.devices", "-1"]]
+)
+def test_a_gpu_trains_and_its_run_is_tested_on_the_cpu(tmp_path, options):
+    assert main(words(tmp_path, "x", "--trainer.accelerator", "gpu", *options, tasks="avs")) == 0
+    assert all(torch.isfinite(x).all() for x in weights(RunFolder(tmp_path / "x")).values() if x.is_floating_point())
+    assert main(["test", str(tmp_path / "x"), "--trainer.accelerator", "cpu"]) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_by_nccl_train_as_one_does(tmp_path):
+    options = ["--trainer.accelerator", "gpu", "--report", "false", "--model.system.dropout", "0"]
+    options += ["--data.batch_size.trimmed", "4", "--data.batch_size.whole", "4"]
+    for name, devices in (("one", "1"), ("two", "[0,1]")):
+        assert main(words(tmp_path, name, *options, "--trainer.devices", devices, tasks="avs")) == 0
+    one, two = (weights(RunFolder(tmp_path / name)) for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_dry_run_measures_the_gpu(tmp_path, capsys):
+    assert main(words(tmp_path, "x", "--trainer.accelerator", "gpu", "--dry_run", tasks="avs")) == 0
+    assert "parameters" in capsys.readouterr().out
+    assert not (tmp_path / "x").exists()
+
+
 def test_auto_is_one_process_without_a_gpu(tmp_path, capsys):
     assert main(words(tmp_path, "x", "--trainer.devices", "auto", "--report", "false", tasks="avs")) == 0
     assert "cpu, into" in capsys.readouterr().out

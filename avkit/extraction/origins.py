@@ -4,7 +4,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ Origins: TypeAlias = dict[str, list[str]]
 #: Bytes at each end of a file that are compared.
 _COMPARED_BYTES = 2**16
 _SHOWN = 3
+#: Files that are read at the same time.
+_READERS = 16
 
 
 def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[str]) -> None:
@@ -39,19 +42,15 @@ def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[st
     origins = _read(out / ORIGINS)
     others = []
     changed = False
-    for source in sources:
-        if source.drawn:  # its name tells what it is
-            continue
-        path = _first_file(source)
-        earlier = origins.get(source.name)
-        if earlier is not None and earlier[0] == str(path):
-            continue
-        origin = [str(path), _digest(path)]
-        if source.name not in done:
-            origins[source.name] = origin
-            changed = True
-        elif earlier is not None and earlier[1] != origin[1]:
-            others.append(f"{source.name!r} of {earlier[0]}, not of {path}")
+    unknown = dict(_unknown_files(sources, origins, done))
+    with ThreadPoolExecutor(_READERS) as readers:  # which wait for disks and networks
+        digests = readers.map(_digest, unknown.values())
+        for (name, path), digest in zip(unknown.items(), digests, strict=True):
+            if name not in done:
+                origins[name] = [str(path), digest]
+                changed = True
+            elif origins[name][1] != digest:
+                others.append(f"{name!r} of {origins[name][0]}, not of {path}")
     if others:
         more = ", ..." if len(others) > _SHOWN else ""
         raise DataError(
@@ -60,6 +59,21 @@ def check_origins(out: Path, sources: Sequence[MediaSource], done: Collection[st
         )
     if changed:
         write_file(out / ORIGINS, json.dumps(origins))
+
+
+def _unknown_files(
+    sources: Sequence[MediaSource], origins: Origins, done: Collection[str]
+) -> Iterator[tuple[str, Path]]:
+    """Names and first files of clips whose files must be looked at: others than noted, or not noted and not done."""
+    for source in sources:
+        if source.drawn:  # its name tells what it is
+            continue
+        path = _first_file(source)
+        earlier = origins.get(source.name)
+        if earlier is None and source.name in done:  # there is nothing to hold it against
+            continue
+        if earlier is None or earlier[0] != str(path):
+            yield source.name, path
 
 
 def _read(path: Path) -> Origins:
