@@ -6,6 +6,8 @@ Each way runs in a process of its own, so that its peak of memory is its own. Us
 
 With --folder an index of so many steps is written, of videos of 100 steps with masks of 64 x 64 and vectors of 256
 numbers, and a text is searched in it, from the files to the hits: with all files read whole, and with captions alone.
+
+With --usearch 10000 100000 vectors are searched by a clip of ten steps, exactly and by usearch's approximate index.
 """
 
 import argparse
@@ -120,6 +122,68 @@ def measure_vectors(rows: int, width: int) -> None:
     print(f"| {rows:,} rows of {width} | first {taken[0]:.2f} s | then {min(taken[1:]):.3f} s |", flush=True)
 
 
+def make_vectors(rows: int, width: int, each: int = 100):
+    """Vectors (rows, width) of videos of 100 steps, whose steps are like each other, about their mean, of length 1.
+
+    Also a clip of ten steps that are like one of the videos.
+    """
+    import torch
+
+    from avkit.inference.search import centre
+
+    draw = torch.manual_seed(0)
+    videos = torch.randn(-(-rows // each), width, generator=draw)
+    vectors = videos.repeat_interleave(each, 0)[:rows] + 0.7 * torch.randn(rows, width, generator=draw)
+    centred = centre([vectors])
+    query = videos[0] + 0.7 * torch.randn(10, width, generator=draw) - centred.mean
+    return centred.rows, torch.nn.functional.normalize(query, dim=-1)
+
+
+def best_steps(cosines: np.ndarray, count: int) -> set[int]:
+    """The best rows of cosines (rows, M) by their best cosine."""
+    return set(np.argsort(-cosines.max(1), kind="stable")[:count].tolist())
+
+
+def near_steps(index, query: np.ndarray, count: int) -> set[int]:
+    """The best rows of an index of usearch by their best cosine with a query (M, width)."""
+    best: dict[int, float] = {}
+    for matches in index.search(query, count, threads=1):
+        for key, distance in zip(matches.keys.tolist(), matches.distances.tolist(), strict=True):
+            best[key] = min(best.get(key, 2.0), distance)
+    return set(sorted(best, key=best.__getitem__)[:count])
+
+
+def seconds(work, repeats: int = 5) -> float:
+    """Least processor time of several calls, for other work runs beside."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def measure_usearch(rows: int, width: int, count: int = 100) -> None:
+    """Print what exact search and usearch (pip install usearch) take, and how many of the best rows both find."""
+    from usearch.index import Index
+
+    vectors, query = make_vectors(rows, width)
+    exact = seconds(lambda: (vectors @ query.T).amax(1))
+    wanted = best_steps((vectors @ query.T).numpy(), count)
+    index = Index(ndim=width, metric="cos", dtype="f32")
+    start = time.process_time()
+    index.add(np.arange(rows), vectors.numpy(), threads=1)
+    built = time.process_time() - start
+    near = seconds(lambda: near_steps(index, query.numpy(), count))
+    recall = len(wanted & near_steps(index, query.numpy(), count)) / count
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "vectors.usearch")
+        index.save(str(path))
+        size = path.stat().st_size / 1e6
+    milliseconds = f"{1000 * exact:.1f} ms | {1000 * near:.1f} ms"
+    print(f"| {rows:,} | {milliseconds} | {built:.1f} s | {size:.0f} MB | {recall:.2f} |", flush=True)
+
+
 def write_index(folder: Path, captions: list[str]) -> None:
     """Write an index whose captions are indexed, as `avkit index` does."""
     import torch
@@ -196,6 +260,9 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=5000)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--vectors", type=int, nargs="*", default=[], help="numbers of rows to search by a clip")
+    parser.add_argument(
+        "--usearch", type=int, nargs="*", default=[], help="numbers of rows for exact search and usearch"
+    )
     parser.add_argument("--folder", nargs="?", const="", help="search in an index on disk")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
@@ -211,7 +278,13 @@ def main() -> None:
         return
     for rows in options.vectors:
         measure_vectors(rows, 256)
-    if options.vectors:
+    if options.usearch:
+        print(
+            "| rows | exact | usearch | to build | on disk | of the best 100 |\n|--:|--:|--:|--:|--:|--:|", flush=True
+        )
+    for rows in options.usearch:
+        measure_usearch(rows, 256)
+    if options.vectors or options.usearch:
         return
     print("| way | index | a query | memory | on disk | best rows |\n|---|---|---|---|---|---|", flush=True)
     for way in options.ways:

@@ -53,8 +53,8 @@ def set_processes(trainer: Any, args: Sequence[str]) -> None:
         what = "processes on each machine" if name == "devices" else "machines"
         if where == "":
             raise ValueError(
-                f"trainer.{name} is {given}, and {started.by} has started {count} {what}. Leave it out, or "
-                f"give {count}."
+                f"trainer.{name} is {given}, and {started.by} has started {count} {what}. Leave it out, give {count}, "
+                f"or have {started.by} start as many."
             )
         if where is not None and not process_rank():
             print(f"note: {started.by} has started {count} {what}; trainer.{name} {given} of {where} does not count.")
