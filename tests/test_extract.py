@@ -28,10 +28,12 @@ from avkit.encoders import build_visual_encoder
 from avkit.encoders.base import VisualEncoder, VisualFeatures
 from avkit.errors import DataError, MediaError, UnreachableError
 from avkit.export import export
-from avkit.extraction import prefetch
+from avkit.extraction import origins, prefetch
 from avkit.extraction.decoding import EncoderInputs, InputForm, SourceDataset, is_failure_of_storage
 from avkit.extraction.extract import extract, extract_clips
 from avkit.extraction.extractor import FeatureExtractor
+from avkit.extraction.origins import _digest as digest_of
+from avkit.extraction.origins import check_origins
 from avkit.extraction.prefetch import iter_decoded
 from avkit.extraction.progress import ExtractionProgress
 from avkit.extraction.ray_passes import Cluster, Share, ray_started, share_of
@@ -776,3 +778,21 @@ def test_stores_of_shards(root, tiny, whole, tmp_path, capsys):
     assert "8" in capsys.readouterr().out
     dataset = find_dataset("llp")(root, "test", visual=str(tmp_path / "frame"), audio=str(tmp_path / "frame"))
     assert dataset.item(0, frozenset()).visual is not None
+
+
+def test_files_are_looked_at_where_there_is_something_to_hold_them_against(tmp_path, monkeypatch):
+    names = ["noted", "done", "new", "moved"]
+    for name in names:
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    sources = [MediaSource(name, tmp_path, f"{name}.mp4") for name in names]
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "old.mp4").write_bytes(b"moved")
+    check_origins(out, [sources[0], MediaSource("moved", tmp_path, "old.mp4")], ())
+    looked = []
+    monkeypatch.setattr(origins, "_digest", lambda path: looked.append(path.stem) or digest_of(path))
+    check_origins(out, sources, {"done", "moved"})
+    assert sorted(looked) == ["moved", "new"]
+    (tmp_path / "moved.mp4").write_bytes(b"other")
+    with pytest.raises(DataError, match="holds features of 1 clip of the same name from another file: 'moved' of "):
+        check_origins(out, sources, {"done", "moved"})

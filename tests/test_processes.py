@@ -3,12 +3,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -414,6 +416,7 @@ def test_a_process_of_another_machine_that_is_lost_ends_all(tmp_path, kind, vict
         begun = time.monotonic()
         started[victim].send_signal(signal.Signals[number])
         assert other.wait(75) == 2
+        print(f"{kind}, {number} of process {victim}: {time.monotonic() - begun:.0f} s")
         text = (tmp_path / f"{1 - victim}.log").read_text()
         assert "Traceback" not in text
         if number == "SIGSTOP":
@@ -490,3 +493,21 @@ def test_several_seeds_in_several_processes(launcher, tmp_path):
     for one, other in zip(weights_of("all"), weights_of("lightning"), strict=True):
         assert equal_weights(one, other)
     assert sorted(path.name for path in (tmp_path / "all").glob("seed-*")) == ["seed-0", "seed-1"]
+
+
+@pytest.mark.slow
+def test_ray_train_ends_with_the_weights_of_fit(launcher, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from ray_train import WORDS, digest
+
+    steps = ("--data.steps_per_epoch", "2")
+    codes, logs = launcher.run(torchrun(1, 2), ["fit", *WORDS, *steps, "--out", str(tmp_path), "--name", "x"], tmp_path)
+    assert codes == [0, 0], logs
+    own = digest(SimpleNamespace(state_dict=lambda: weights(RunFolder(tmp_path / "x"))))
+    script = str(ROOT / "benchmarks" / "ray_train.py")
+    command = [sys.executable, script, "--steps", "2", "--out", str(tmp_path / "ray")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=True)
+    digests = re.findall(r"rank (\d): 2 steps, .*weights (\w+)", done.stdout + done.stderr)  # Ray may repeat lines
+    assert set(digests) == {("0", own), ("1", own)}
