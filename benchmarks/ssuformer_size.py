@@ -5,7 +5,7 @@ The step is one in bf16 at batch 4 x 10 frames x 224 pixels with Adam. With a GP
 is estimated: what autograd keeps for the backward pass is counted in small batches of two sizes, where each storage
 counts once, and grows linearly with the frames; weights, gradients and Adam's two moments are added. Workspaces of
 kernels and gaps between allocations are not in it. With a GPU the seconds of a step are printed too, the median of
---repeats, and with --compile the same of steps by `torch.compile`.
+--repeats, and with --compile the same of steps that are compiled as `--model.compile true` does.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avkit.batch import Batch, Vocabulary
 from avkit.systems import make_config
 from avkit.training.module import AVModel
+from avkit.training.step_losses import StepLosses
 
 CONFIGS = Path(__file__).parents[1] / "avkit" / "configs" / "ssuformer"
 PAPER = {"parameters": 319.62e6, "operations of ten frames": 1.596e12}
@@ -78,15 +79,10 @@ def count(model: AVModel) -> None:
     print(f"{'all of an answer':54} {total / 1e6:8.2f} M, {ratio:.4f} of the paper's {PAPER['parameters'] / 1e6:.2f} M")
 
 
-def loss_of(model: AVModel, given: Batch) -> torch.Tensor:
-    """The loss of a batch."""
-    return model.system.loss(model.system(given), given)["loss"]
-
-
-def step(model: AVModel, given: Batch, optimizer: torch.optim.Optimizer, device: str) -> None:
+def step(losses: StepLosses, given: Batch, optimizer: torch.optim.Optimizer, device: str) -> None:
     """One training step in bf16."""
     with torch.autocast(device, torch.bfloat16):
-        loss = loss_of(model, given)
+        loss = losses(given)["loss"]
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -95,18 +91,17 @@ def step(model: AVModel, given: Batch, optimizer: torch.optim.Optimizer, device:
 def measured(clips: int, steps: int, side: int, repeats: int, *, compiled: bool) -> None:
     """Run steps on the GPU."""
     model = build().cuda().train()
-    if compiled:
-        model.system.compile()
+    losses = StepLosses(model.system, compiled=compiled)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-5)
     given = batch(clips, steps, side, "cuda")
     for _ in range(3):  # the first ones compile and choose kernels
-        step(model, given, optimizer, "cuda")
+        step(losses, given, optimizer, "cuda")
     torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(repeats):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        step(model, given, optimizer, "cuda")
+        step(losses, given, optimizer, "cuda")
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     way = "compiled" if compiled else "not compiled"
@@ -126,7 +121,8 @@ def kept(model: AVModel, clips: int, steps: int, side: int) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x), torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(model, batch(clips, steps, side, "cpu"))  # keeps all storages alive until it goes
+        losses = StepLosses(model.system, compiled=False)
+        loss = losses(batch(clips, steps, side, "cpu"))["loss"]  # keeps all storages alive until it goes
     assert loss.requires_grad
     return sum(sizes.values())
 
