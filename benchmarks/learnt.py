@@ -8,6 +8,8 @@ For a run of the default heads of `ra_ssu` and `avqa`, on test scenes:
 - the same words with the true words before them: how often the likeliest next word is the true one, and where the last
   layer looks for it: at the sound, the picture, the region, the tokens of classes that sound in view and of others, and
   the patches;
+- verbs, which tell a class and its rhythm: how often a small network beside the run reads the rhythm of each class that
+  sounds off the encoder's features, by the number of things that sound, which shows whether the features hold it;
 - questions by type: as the run is, in silence, before black pictures, and with the true presence of each class in every
   step and patch in place of what was heard and seen, which leaves out what poor perception costs.
 """
@@ -16,12 +18,13 @@ import argparse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from avkit.batch import Batch
 from avkit.collate import collate
@@ -227,6 +230,60 @@ def with_true_presence(
     return patch.object(head.table, "presence", presence)
 
 
+@dataclass
+class Rhythms:
+    """Steps in which something sounds.
+
+    Attributes:
+        features: Of the audio encoder, (N, D).
+        rhythm: 1 where a class pulses, 0 where it is steady, NaN where it is silent, (N, classes).
+        sounds: Number of things that sound, (N,).
+    """
+
+    features: Tensor
+    rhythm: Tensor
+    sounds: Tensor
+
+
+def read_rhythms(system: AVUnified, split: str, clips: int) -> Rhythms:
+    """Steps of scenes with their rhythms."""
+    scenes = Scenes(split, clips, image_size=32)
+    features, rhythms, sounds = [], [], []
+    for number in range(clips):
+        scene, _ = scenes.scene(number)
+        features.append(system.encode_audio(collate([scenes.item(number, frozenset())], "ra_ssu"))[0])
+        sounding = torch.from_numpy(track(scene).sounding)
+        rhythm = torch.full((sounding.shape[1], len(CLASSES)), torch.nan)
+        for thing, steps in zip(scene.things, sounding, strict=True):
+            rhythm[steps, thing.kind] = float(thing.rhythm)
+        rhythms.append(rhythm)
+        sounds.append(sounding.sum(0))
+    return Rhythms(torch.cat(features), torch.cat(rhythms), torch.cat(sounds))
+
+
+def learn_rhythms(train: Rhythms, test: Rhythms) -> dict[int, float]:
+    """Share of rhythms that a network of one hidden layer reads right on test scenes, by number of sounds."""
+    mean, deviation = train.features.mean(0), train.features.std(0) + 1e-5
+    torch.manual_seed(0)
+    width = train.features.shape[1]
+    network = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, len(CLASSES)))
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.05)
+    for _ in range(1500):
+        rows = torch.randint(len(train.features), (256,))
+        known = ~train.rhythm[rows].isnan()
+        logits = network((train.features[rows] - mean) / deviation)[known]
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(logits, train.rhythm[rows][known]).backward()
+        optimizer.step()
+    pulses = network((test.features - mean) / deviation) > 0
+    right = {}
+    for count in (1, 2, 3):
+        rhythm = test.rhythm[test.sounds == count]
+        known = ~rhythm.isnan()
+        right[count] = float((pulses[test.sounds == count][known] == rhythm[known].bool()).float().mean())
+    return right
+
+
 def count_answers(system: AVUnified, clips: int) -> dict[str, dict[str, list[bool]]]:
     """Whether questions are answered right, by type and row of the table."""
     head = system.head("avqa")
@@ -251,7 +308,7 @@ def count_answers(system: AVUnified, clips: int) -> dict[str, dict[str, list[boo
 
 @torch.inference_mode()
 def main() -> None:
-    """Print three tables."""
+    """Print the tables."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("run", type=Path, help="folder of a run on scenes")
     p.add_argument("--clips", type=int, default=256)
@@ -275,6 +332,12 @@ def main() -> None:
         for kind in kinds:
             shares = " | ".join(f"{share:.0%}" for share in following.looks[kind] / following.count[kind])
             print(f"| {kind} | {following.right[kind] / following.count[kind]:.0%} | {shares} |")
+        with torch.inference_mode(False), torch.no_grad():
+            train, test = read_rhythms(system, "train", 3 * options.clips), read_rhythms(system, "test", options.clips)
+        with torch.inference_mode(False):
+            rhythms = learn_rhythms(train, test)
+        shares = ", ".join(f"{share:.0%} where {count} sound" for count, share in rhythms.items())
+        print(f"\nRhythm of a class, read off the encoder's features by a small network: {shares}")
     if "avqa" in model.tasks:
         answers = count_answers(system, options.clips)
         names = list(next(iter(answers.values())))
