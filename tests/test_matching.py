@@ -72,6 +72,11 @@ def test_numbers_and_filled_in_arguments_are_no_differences():
     assert match.differences == ()
 
 
+def test_a_compiled_training_is_of_the_same_recipe():
+    experiment = next(e for e in EXPERIMENTS if e.recipe == ["ccnet/i3d.yaml"] and not e.options)
+    assert match_davel(run_of(experiment, model__compile=True)).differences == ()
+
+
 def test_a_system_without_experiments_matches_none():
     run = RunOptions({"model.system.name": "mine"}, [], ["davel"], ["unav100"], "training")
     assert match_davel(run) is None

@@ -19,6 +19,7 @@ _JUDGED_OTHERWISE = (
     "data.root",
     "data.scenes.",
     "data.splits.",
+    "model.compile",
     "model.system.prompts",
     "name",
     "out",
