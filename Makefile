@@ -30,15 +30,15 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scenes.py && $(BIN)/python benchmarks/temporal.py && $(BIN)/python benchmarks/caption.py
 
 # Each stamp remembers which extra is installed. Torch is named in the same command as avkit, so that what else is installed
-# fits the build asked for.
+# fits the build asked for. Nothing is compiled to bytecode before it is imported: most of it never is, and it takes minutes.
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "$(TORCH)" -e .
+	$(BIN)/python -m pip install -q --no-compile "$(TORCH)" -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[test]"
+	$(BIN)/python -m pip install -q --no-compile "$(TORCH)" -e ".[test]"
 	$(FIT_TORCHVISION)
 	touch $@
 
@@ -46,7 +46,7 @@ $(VENV)/.test: $(VENV)/.demo
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "$(TORCH)" -e ".[dev]"
+	$(BIN)/python -m pip install -q --no-compile "$(TORCH)" -e ".[dev]"
 	$(FIT_TORCHVISION)
 	touch $(VENV)/.demo $(VENV)/.test $@
 
