@@ -71,10 +71,16 @@ def test_the_optimizer_that_is_measured_is_fused_as_that_of_a_training():
         assert probe.optimizer.defaults["fused"] == fused
 
 
-def test_costs_grow_linearly_with_the_batch(monkeypatch):
+@pytest.mark.parametrize(("size", "measured"), [(3, [3]), (4, [4]), (16, [2, 4]), (32, [2, 4]), (128, [8, 16])])
+def test_costs_grow_linearly_with_the_batch(size, measured, monkeypatch):
+    """What is measured grows with the batch, so that what a line is off by is not multiplied by a hundred."""
+    batches = []
+
+    def measure(batch):
+        batches.append(batch)
+        return StepCost(100.0 + 10.0 * batch, 1.0 + 0.5 * batch)
+
     probe = StepProbe.__new__(StepProbe)
-    monkeypatch.setattr(
-        probe, "_measured", lambda batch: StepCost(100.0 + 10.0 * batch, 1.0 + 0.5 * batch), raising=False
-    )
-    assert probe.cost(lambda size: size, 16) == StepCost(260.0, 9.0)
-    assert probe.cost(lambda size: size, 3) == StepCost(130.0, 2.5)
+    monkeypatch.setattr(probe, "_measured", measure, raising=False)
+    assert probe.cost(lambda size: size, size) == StepCost(100.0 + 10.0 * size, 1.0 + 0.5 * size)
+    assert batches == measured

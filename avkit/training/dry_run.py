@@ -21,8 +21,10 @@ from avkit.training.schedule import groups
 with suppress(ImportError):  # which Windows has not
     import resource
 
-#: Clips of the two batches that are measured; a smaller batch is measured as it is.
-SMALL = (2, 4)
+#: Clips of the smaller of two batches that are measured, and share of the whole batch that it has where that is more.
+#: The other has twice as many. A batch of fewer than both is measured as it is.
+_FEWEST = 2
+_SHARE = 16
 #: Steps of which the fastest counts.
 _TIMED = 3
 
@@ -97,16 +99,17 @@ class StepProbe:
         self.optimizer = torch.optim.AdamW(groups(system.parameters(), 0.01), lr=1e-6, fused=fused)
 
     def cost(self, make_batch: Callable[[int], Batch], size: int) -> StepCost:
-        """What a step with a batch of `size` clips takes, measured or, where it is larger than `SMALL`, extended.
+        """What a step with a batch of `size` clips takes, measured or, where it has more than a few, extended.
 
         Args:
             make_batch: Makes a batch of so many clips.
             size: Clips of the batch.
         """
-        if size <= SMALL[1]:
+        least = max(_FEWEST, size // _SHARE)
+        if size <= 2 * least:
             return self._measured(make_batch(size))
-        few, more = (self._measured(make_batch(count)) for count in SMALL)
-        factor = (size - SMALL[0]) / (SMALL[1] - SMALL[0])
+        few, more = (self._measured(make_batch(count)) for count in (least, 2 * least))
+        factor = (size - least) / least
         return StepCost(
             few.memory + factor * max(0.0, more.memory - few.memory),
             few.seconds + factor * max(0.0, more.seconds - few.seconds),
