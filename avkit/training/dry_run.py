@@ -29,6 +29,21 @@ _SHARE = 16
 _TIMED = 3
 
 
+#: Of `mallopt` of the GNU library: tensors from how many bytes on are given back as soon as they are freed.
+_MMAP_THRESHOLD = -3
+_GIVEN_BACK_FROM = 1 << 20
+
+
+def _give_back_at_once() -> None:
+    """Let small batches use memory as large ones do, whose tensors go back to the system as soon as they are freed.
+
+    Tensors of less than 32 MB would else stay with the process, in gaps that a line through small batches extends.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # which other libraries of C do not have
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _GIVEN_BACK_FROM)
+
+
 @dataclass(frozen=True)
 class StepCost:
     """What a step of a training takes.
@@ -108,6 +123,8 @@ class StepProbe:
         least = max(_FEWEST, size // _SHARE)
         if size <= 2 * least:
             return self._measured(make_batch(size))
+        if self.device.type == "cpu":
+            _give_back_at_once()
         few, more = (self._measured(make_batch(count)) for count in (least, 2 * least))
         factor = (size - least) / least
         return StepCost(
