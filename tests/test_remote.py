@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
 import avkit
 from avkit.cli import main
@@ -164,6 +165,17 @@ def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
     assert "cannot be reached (Could not connect to the endpoint URL). Check bucket, network and credentials" in str(
         error.value
     )
+
+
+@pytest.mark.parametrize("name", ["encoders/../../outside", "encoders/a/..\\\\..\\\\outside"])
+def test_a_name_that_leads_out_of_a_run_is_refused(name, tmp_path, monkeypatch):
+    """A bucket's names may hold any characters."""
+    names = ["/bucket/run/config.yaml", "/bucket/run/run.json", f"/bucket/run/{name}"]
+    monkeypatch.setattr(MemoryFileSystem, "find", lambda self, path: names)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(FileError, match="which leads out of the folder"):
+        local_run("memory://bucket/run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_stores_by_url(bucket, tmp_path, monkeypatch):

@@ -177,13 +177,19 @@ def list_all(url: str) -> list[str]:
     """Paths of all files below a folder at a URL, from that folder, at any depth, in order.
 
     Raises:
-        FileError: If its place cannot be reached.
+        FileError: If its place cannot be reached, or a name leads out of the folder, as a bucket's may.
     """
     system, folder = find_system(url)
     with reaching(url):
         files = system.find(folder)
     own = folder.strip("/")
-    return sorted(file.strip("/").removeprefix(own).lstrip("/") for file in files)
+    names = sorted(file.strip("/").removeprefix(own).lstrip("/") for file in files)
+    for name in names:
+        if ".." in name.replace("\\", "/").split("/"):
+            raise FileError(
+                f"{url} names a file {name!r}, which leads out of the folder. Remove it, or use another copy."
+            )
+    return names
 
 
 def is_folder(path: str | Path) -> bool:
