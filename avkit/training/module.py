@@ -129,6 +129,8 @@ class AVModel(ScoredModule):
         """Spread the weights over processes, where the strategy asks for it."""
         if self.device_mesh is None or self._sharded:
             return
+        if self._losses.compiled:
+            raise ValueError("model.compile is true, and strategy fsdp2 takes plain steps. Leave one of them out.")
         from avkit.training.fsdp2 import shard_system
 
         shard_system(self.system, self.device_mesh["data_parallel"])

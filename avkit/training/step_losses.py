@@ -31,8 +31,10 @@ class StepLosses:
 
     def __call__(self, batch: Batch) -> Losses:
         """The losses of a batch by name; `loss` is the one to minimise."""
+        if not self.compiled:  # all in the system's forward, where FSDP2 has gathered its weights
+            return self.system.loss(self.system(batch), batch)
         if self._run is None:
-            self._run = compile_step(self.after_texts) if self.compiled else self.after_texts
+            self._run = compile_step(self.after_texts)
         return self._run(batch, self.system.read_texts(batch))
 
     def after_texts(self, batch: Batch, texts: Any) -> Losses:
