@@ -70,6 +70,13 @@ def test_a_gru_without_packed_rows_reads_the_same(bidirectional):
     torch.testing.assert_close(_read_unpacked(gru, rows, lengths), read_padded(gru, rows, lengths))
 
 
+def test_weights_that_are_spread_over_processes_are_not_compiled(monkeypatch):
+    model = AVModel("avs", Scenes("train", 1).vocabulary, compile=True)
+    monkeypatch.setattr(AVModel, "device_mesh", {"data_parallel": None})
+    with pytest.raises(ValueError, match="compile is true, and strategy fsdp2 takes plain steps"):
+        model.configure_model()
+
+
 @pytest.mark.slow
 def test_a_compiled_training_ends_with_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # machine code takes minutes

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: The word of a command that asks for it.
 SWITCH = "--dry_run"
+_NUMBERS = ("clips of a process", "GB at the peak", "s per step", "share of steps")
 _GB = 1e9
 
 
@@ -90,9 +91,6 @@ def print_needs(cli: AVCLI) -> None:
 def needs_table(*, narrow: bool) -> "Table":
     """An empty table of what a step of each task needs; `narrow` for a terminal of 80 columns."""
     return make_table([Column("task"), Column("data"), *(Column(name, right=True) for name in _NUMBERS)], narrow=narrow)
-
-
-_NUMBERS = ("clips of a process", "GB at the peak", "s per step", "share of steps")
 
 
 def _cells(size: int, cost: StepCost, share: float) -> list[str]:

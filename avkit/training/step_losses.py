@@ -17,7 +17,7 @@ GRAPHS = 64
 class StepLosses:
     """Losses of batches.
 
-    A graph would hold words as constants and be made anew for each question, so the system reads them before.
+    A graph would hold words as constants and be made anew for each question, so the system reads them before one.
 
     Args:
         system: The system that is trained.
@@ -31,14 +31,14 @@ class StepLosses:
 
     def __call__(self, batch: Batch) -> Losses:
         """The losses of a batch by name; `loss` is the one to minimise."""
-        if not self.compiled:  # all in the system's forward, where FSDP2 has gathered its weights
-            return self.system.loss(self.system(batch), batch)
+        if not self.compiled:  # the system reads the words in its forward pass, where FSDP2 has gathered its weights
+            return self.after_texts(batch, None)
         if self._run is None:
             self._run = compile_step(self.after_texts)
         return self._run(batch, self.system.read_texts(batch))
 
     def after_texts(self, batch: Batch, texts: Any) -> Losses:
-        """Losses of a batch whose texts have been read."""
+        """Losses of a batch; `texts` are what `System.read_texts` gave, None where `forward` reads words itself."""
         output = self.system(batch) if texts is None else self.system(batch, texts=texts)
         return self.system.loss(output, batch)
 
