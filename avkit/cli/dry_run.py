@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from avkit.cli.trainer import AVCLI
+from avkit.errors import count_of
 from avkit.report import open_console
 from avkit.report.tables import Column, make_table, short_name
 from avkit.training.dry_run import StepCost, StepProbe, count_parameters
@@ -75,7 +76,8 @@ def print_needs(cli: AVCLI) -> None:
     every, trained = count_parameters(cli.model)
     copies = 4 * trained if processes > 1 else 0  # gradients on their way to other processes
     batches = total_steps(trainer) * trainer.accumulate_grad_batches
-    print(f"{cli.model.system.config.name}: {every:,} parameters, {trained:,} of them trained, {processes} processes")
+    run_by = count_of(processes, "process", "processes")
+    print(f"{cli.model.system.config.name}: {every:,} parameters, {trained:,} of them trained, {run_by}")
     console.print(table)
     place = "the GPU" if device.type == "cuda" else "a process"
     duration = _duration(batches * seconds)
