@@ -24,6 +24,22 @@ def make_pair(lost):
     return of(0), of(1)
 
 
+def watched_pair(places, stalls):
+    """The first process and another that are where `places` says; what the first one says about stalls."""
+    ports = []
+
+    def of(rank):
+        def share_port(port):
+            ports.append(port)
+            return ports[0]
+
+        return Heartbeat(
+            rank, 2, "127.0.0.1", share_port, print, 3, lambda: places[rank], on_stall=stalls.append, stall=0.5
+        )
+
+    return of(0), of(1)
+
+
 def wait_for(lost):
     until = time.monotonic() + 10 * SILENCE
     while not lost and time.monotonic() < until:
@@ -96,3 +112,23 @@ def test_an_error_is_no_good_order():
         time.sleep(SILENCE / 3)
         other.__exit__(KeyError, KeyError(), None)
         assert wait_for(lost) == [(0, 1)]
+
+
+def test_a_process_that_others_wait_for_is_told_of_once():
+    places, stalls = ["training, epoch 1, batch 8", "training, epoch 1, batch 7"], []
+    first, other = watched_pair(places, stalls)
+    with first, other:
+        assert wait_for(stalls) == [{0: "training, epoch 1, batch 8", 1: "training, epoch 1, batch 7"}]
+        time.sleep(1.2)
+        assert len(stalls) == 1
+        places[:] = ["test, batch 2", "test, batch 1"]
+        time.sleep(1.2)
+    assert stalls[1:] == [{0: "test, batch 2", 1: "test, batch 1"}]
+
+
+def test_processes_at_one_place_have_not_stalled():
+    stalls = []
+    first, other = watched_pair(["between two stages"] * 2, stalls)
+    with first, other:
+        time.sleep(1.5)
+    assert stalls == []

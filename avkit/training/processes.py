@@ -24,7 +24,8 @@ from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from avkit.errors import AvkitError, RunError
-from avkit.training.heartbeat import SILENCE, Heartbeat
+from avkit.training.heartbeat import SILENCE, STALL, Heartbeat
+from avkit.training.position import position
 from avkit.training.stop_signals import end_helpers
 
 Decision = TypeVar("Decision")
@@ -32,6 +33,8 @@ Value = TypeVar("Value")
 
 #: Seconds that a process gets to end by itself, or to say what ended it.
 PATIENCE = 3.0
+#: Processes that are named where many are at one place.
+_NAMED = 3
 #: Environment variable with the process id of the command that started this copy of it.
 _STARTED_BY = "AVKIT_STARTED_BY"
 #: What is in the text of an error that is about a connection.
@@ -85,10 +88,34 @@ def _watched(trainer: L.Trainer, others: "Others", machines: Sequence[str]) -> H
             f"rank {rank} on {machines[rank]} has given no sign of life for {SILENCE:.0f} s; this process ends too"
         )
 
+    def tell(positions: dict[int, str]) -> None:
+        places = _places(positions, machines)
+        os.write(2, f"avkit {others.command[0]}: no process has come further for {STALL:.0f} s; {places}.\n".encode())
+
     strategy = trainer.strategy
     environment = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
     address = environment.main_address if environment is not None else "127.0.0.1"
-    return Heartbeat(trainer.global_rank, trainer.world_size, address, lambda port: gathered(port)[0], end)
+    return Heartbeat(
+        trainer.global_rank,
+        trainer.world_size,
+        address,
+        lambda port: gathered(port)[0],
+        end,
+        position=lambda: position(trainer),
+        on_stall=tell,
+    )
+
+
+def _places(positions: dict[int, str], machines: Sequence[str]) -> str:
+    """Where processes are, those at one place together; the first three of many by name."""
+    at: dict[str, list[str]] = {}
+    for rank in sorted(positions):
+        at.setdefault(positions[rank], []).append(f"rank {rank} on {machines[rank]}")
+    places = []
+    for place, ranks in at.items():
+        more = f" and {len(ranks) - _NAMED} more" if len(ranks) > _NAMED else ""
+        places.append(f"{', '.join(ranks[:_NAMED])}{more}: {place}")
+    return "; ".join(places)
 
 
 def _is_lost(error: RuntimeError) -> bool:
