@@ -285,6 +285,8 @@ class Tokens:
         shown: Values of a `Prediction` that show how the backbone made the tokens, beside an answer to a question.
         second_prompt: (B, D), a further text that the head asked for, see `avkit.heads.base.Head.second_prompts`.
         names: (K, D), text features of the dataset's class names, or None.
+        own_sound: (B, T, D), the sound of each step as it was before the backbone, or None, see
+            `avkit.heads.base.Head.needs_own_sound`.
         picture: uint8 (B, T, 3, H, W), the pictures themselves, or None where only features are known.
         expert: Features of a large vision-language model, (B, M, E), or None.
         expert_known: bool (B, M).
@@ -301,6 +303,7 @@ class Tokens:
     text_lengths: Tensor | None = None
     prompt: Tensor | None = None
     names: Tensor | None = None
+    own_sound: Tensor | None = None
     picture: Tensor | None = None
     expert: Tensor | None = None
     expert_known: Tensor | None = None

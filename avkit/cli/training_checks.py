@@ -9,7 +9,7 @@ from avkit.cli.trainer import AVCLI
 from avkit.errors import RunError, unknown_name
 from avkit.training.callbacks import AtomicCheckpointIO
 from avkit.training.checkpoint_fit import check_same
-from avkit.training.earlier_weights import check_not_earlier
+from avkit.training.earlier_weights import check_not_before, check_not_earlier
 from avkit.training.module import AVModel
 
 
@@ -107,6 +107,7 @@ def check_checkpoint(model: AVModel, path: str) -> None:
     check_not_earlier(path, checkpoint["state_dict"])
     there = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
     here = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    check_not_before(path, here.keys() - there.keys())
     for name in [*here, *there]:
         if there.get(name) != here.get(name):
             raise RunError(

@@ -85,6 +85,8 @@ class Head(nn.Module, ABC):
     needs_pixels: bool = True
     #: Of a head that needs pixels, whether it reads the feature pyramid.
     needs_maps: bool = True
+    #: Whether the head reads the sound of each step as it was before the backbone too, where a system has it.
+    needs_own_sound: bool = False
     #: What `create_head` made it of; None for heads that were made otherwise.
     built_with: BuiltWith | None = None
 

@@ -49,11 +49,13 @@ class CaptionDecoder(SentenceWriter):
         self.out = nn.Linear(width, words)
 
     def memory(self, tokens: Tokens, regions: Tensor | None = None) -> Tensor:
-        """Tokens that the caption of a step attends to, (B T, M, D): audio, frame, regions if given, patches.
+        """Tokens that the caption of a step attends to, (B T, M, D): sound, frame, regions if given, patches.
 
-        Regions are (B, T, R, D), the most important one first.
+        Regions are (B, T, R, D), the most important first. The sound is the step's own where tokens have it: that of
+        the backbone tells which classes sound, and hardly how.
         """
-        parts = [tokens.audio[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]]
+        sound = tokens.audio if tokens.own_sound is None else tokens.own_sound
+        parts = [sound[:, :, None] + self.kind[0], tokens.frame[:, :, None] + self.kind[1]]
         if regions is not None:
             parts.append(regions + self.kind[2])
         return rearrange(torch.cat([*parts, tokens.patches], dim=2), "b t m d -> (b t) m d")

@@ -64,6 +64,8 @@ class RegionHead(Head):
         ValueError: If the dataset has no words.
     """
 
+    needs_own_sound = True
+
     def __init__(self, inputs: HeadInputs, options: NoOptions = NoOptions()) -> None:  # noqa: B008, it is frozen
         super().__init__()
         if not inputs.vocabulary.words:

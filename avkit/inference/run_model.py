@@ -16,7 +16,7 @@ from avkit.reading.tensors import check_finite, read_tensors
 from avkit.reading.text import parse_json, read_yaml
 from avkit.systems import make_config
 from avkit.systems.encoder_weights import stored_settings
-from avkit.training.earlier_weights import check_not_earlier
+from avkit.training.earlier_weights import check_not_before, check_not_earlier
 from avkit.training.module import AVModel
 from avkit.training.run_folder import RunFacts, RunFolder
 from avkit.training.run_licences import check_run_licences
@@ -112,6 +112,7 @@ def _check_words(folder: RunFolder, facts: RunFacts, written: Mapping[str, str])
 
 def _check_fit(folder: RunFolder, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     """Raise RunError unless weights have the names and shapes of a model."""
+    check_not_before(folder.weights, own.keys() - state.keys())
     shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     parts = []
     for keys, what in (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that an earlier version of avkit wrote and that this one cannot run."""
+"""Weights that an earlier version of avkit wrote and that this one cannot run, or runs by an option alone."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,13 @@ _EARLIER = {
     "per step",
     "system.decoder.read.norms.text.weight": "read the words of a question by themselves; this version reads them in "
     "the light of the clip",
+}
+#: A tensor that earlier versions lacked, the option that leaves it out, and how they differed.
+_LATER = {
+    "system.own_sound_in.norm.weight": (
+        "own_sound",
+        "captions heard the sound of a step as the backbone passes it on",
+    ),
 }
 
 
@@ -33,3 +40,41 @@ def check_not_earlier(path: Path | str, names: Iterable[str]) -> None:
                 "cannot use these weights. Train the run again, or test it with the version of avkit that its run.json "
                 "names."
             )
+
+
+def check_not_before(path: Path | str, missing: Iterable[str]) -> None:
+    """Refuse weights of a version that lacked a part, with the option that leaves it out.
+
+    Args:
+        path: The file.
+        missing: Names of the model's tensors that it lacks.
+
+    Raises:
+        RunError: If they are.
+    """
+    lacked = set(missing)
+    for tensor, (option, difference) in _LATER.items():
+        if tensor in lacked:
+            raise RunError(
+                f"{path} was trained with an earlier version of avkit, in which {difference}. Add '{option}: false' "
+                "under model: system: in the config.yaml of its run, or train the run again."
+            )
+
+
+def check_names(path: Path | str, own: Iterable[str], there: Iterable[str]) -> None:
+    """Refuse weights whose tensors have other names than a model's.
+
+    Args:
+        path: The file.
+        own: Names of the model's tensors.
+        there: Names of the file's.
+
+    Raises:
+        RunError: With the first name, or with the option that reads weights of an earlier version.
+    """
+    missing = sorted(set(own) - set(there))
+    unknown = sorted(set(there) - set(own))
+    check_not_before(path, missing)
+    if missing or unknown:
+        lack = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}, which the model lacks"
+        raise RunError(f"{path} is of a model with other options: {lack}. Use the files of one run together.")

@@ -19,6 +19,7 @@ from avkit.text.tokenizer import unique_words
 from avkit.training.balancing import BALANCES, GradientSurgery, UncertaintyWeights
 from avkit.training.benchmarks import make_benchmarks
 from avkit.training.checkpoint_fit import check_same
+from avkit.training.earlier_weights import check_names
 from avkit.training.finite_check import FiniteCheck, WatchedStep
 from avkit.training.processes import gathered
 from avkit.training.random_state import random_state, restore_random_state
@@ -224,6 +225,7 @@ class AVModel(ScoredModule):
         if not facts:
             raise RunError("This checkpoint was not written by avkit: it does not name its tasks.")
         check_same(facts, list(self.tasks), self.vocabulary)
+        check_names("This checkpoint", self.state_dict(), checkpoint["state_dict"])
         if self.surgery is not None:
             self.surgery.last = {k: x.to(self.device) for k, x in checkpoint.get("surgery", {}).items()}
         states = checkpoint["random"]

@@ -36,6 +36,8 @@ class AVUnifiedConfig(SystemConfig):
         temporal: Use the temporal module.
         spatial: Use the spatial module.
         gate: Use the prompt's gate.
+        own_sound: Have captions hear the sound of a step as it was before the backbone, which tells classes and hardly
+            how they sound; False is as it was before avkit 0.2.
         unimodal_share: Share of training steps without cross-modal attention, in runs with heads that never have it:
             these can then use what other tasks teach about classes.
         mask_blocks: Blocks on each side of a mask that a sequence writes, see `avkit.heads.mask_code`; more follow its
@@ -74,6 +76,7 @@ class AVUnifiedConfig(SystemConfig):
     temporal: bool = True
     spatial: bool = True
     gate: bool = True
+    own_sound: bool = True
     unimodal_share: float = 0.3
     mask_blocks: int = 8
     class_token: bool = True

@@ -91,6 +91,9 @@ class AVUnified(System):
             pyramid_widths = () if self.visual is None else tuple(self.visual.pyramid_widths)
             self.decoder = make_decoder(context, width, pyramid_widths, config.mask_blocks)
         self.heads = nn.ModuleDict(make_heads(context, width, self.pyramid_widths, self.decoder))
+        self.own_sound_in: StreamProjection | None = None
+        if config.own_sound and any(head.needs_own_sound for head in self._all_heads()):
+            self.own_sound_in = StreamProjection("audio", audio_width, audio_widths - {0}, width)
         self._names = NameFeatures(context.vocabulary.classes)
         self._unimodal_step = self._is_unimodal(0)
 
@@ -168,6 +171,7 @@ class AVUnified(System):
             prompt=prompts.pooled,
             second_prompt=texts.second,
             names=texts.names,
+            own_sound=self._own_sound(encoded, batch, head),
             captions=texts.captions,
             picture=batch.frames if head.needs_pixels else None,
             expert=batch.expert,
@@ -197,6 +201,13 @@ class AVUnified(System):
         if not head.needs_pixels:
             patches, grid = average_patches(patches, grid, self.config.parts)
         return Streams(streams, frame, patches, grid, batch.valid, attention)
+
+    def _own_sound(self, encoded: Encoded, batch: Batch, head: Head) -> Tensor | None:
+        """The sound of each step without the backbone, for a head that reads it."""
+        if self.own_sound_in is None or not head.needs_own_sound:
+            return None
+        sound = self.own_sound_in(encoded.audio, batch.audio is not None)
+        return sound if batch.clip is None else sound[batch.clip]
 
     def _weigh(self, streams: Streams, prompt: Tensor) -> dict[str, Tensor]:
         """Weigh the streams in place by prompts (B, D); returns what shows it beside an answer."""
