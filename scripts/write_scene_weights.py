@@ -3,6 +3,7 @@
 
 avkit fit --tasks all --name encoders --seed_everything 11 --data.steps_per_epoch 1000 --trainer.max_epochs 5
 python scripts/write_scene_weights.py runs/encoders
+python scripts/whiten_scene_sound.py
 """
 
 import argparse

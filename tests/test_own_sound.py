@@ -9,6 +9,7 @@ from avkit.collate import collate
 from avkit.datasets.scenes import Scenes
 from avkit.errors import RunError
 from avkit.heads.caption import CaptionDecoder
+from avkit.systems.av_unified.config import AVUnifiedConfig
 from avkit.training.earlier_weights import check_names
 from avkit.training.module import AVModel
 
@@ -44,10 +45,8 @@ def test_only_heads_that_read_it_have_it(data):
     batch = collate([data.item(0, frozenset(("mask", "mask_known")))], "avs").with_rows()
     assert system.tokens(batch).own_sound is None
     assert make_system(data, "avs").own_sound_in is None
-    assert (
-        AVModel("ra_ssu", data.vocabulary, system={"name": "av_unified", "own_sound": False}).system.own_sound_in
-        is None
-    )
+    without = AVUnifiedConfig(own_sound=False)
+    assert AVModel("ra_ssu", data.vocabulary, system=without).system.own_sound_in is None
 
 
 def test_captions_read_it_in_place_of_what_the_backbone_made_of_the_sound():
