@@ -24,7 +24,7 @@ from avkit.errors import RunError
 from avkit.reading.text import read_json
 from avkit.training.accumulation import gradients_of
 from avkit.training.callbacks import read_history
-from avkit.training.processes import check_versions
+from avkit.training.processes import _places, check_versions
 from avkit.training.run_folder import RunFolder
 from avkit.training.shared_evaluation import ResultsInOrder
 
@@ -511,3 +511,12 @@ def test_ray_train_ends_with_the_weights_of_fit(launcher, tmp_path, monkeypatch)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=True)
     digests = re.findall(r"rank (\d): 2 steps, .*weights (\w+)", done.stdout + done.stderr)  # Ray may repeat lines
     assert set(digests) == {("0", own), ("1", own)}
+
+
+def test_processes_at_one_place_are_told_together():
+    positions = {0: "training, epoch 1, batch 8", 1: "training, epoch 1, batch 7"}
+    positions |= dict.fromkeys(range(2, 8), "training, epoch 1, batch 8")
+    assert _places(positions, [*"aabbccdd"]) == (
+        "rank 0 on a, rank 2 on b, rank 3 on b and 4 more: training, epoch 1, batch 8; "
+        "rank 1 on a: training, epoch 1, batch 7"
+    )
