@@ -13,9 +13,9 @@ _EARLIER = {
     "system.decoder.read.norms.text.weight": "read the words of a question by themselves; this version reads them in "
     "the light of the clip",
 }
-#: A tensor that earlier versions lacked, the option that leaves it out, and how they differed.
+#: A module that earlier versions lacked, the option that leaves it out, and how they differed.
 _LATER = {
-    "system.own_sound_in.norm.weight": (
+    "system.own_sound_in.": (
         "own_sound",
         "captions heard the sound of a step as the backbone passes it on",
     ),
@@ -43,7 +43,7 @@ def check_not_earlier(path: Path | str, names: Iterable[str]) -> None:
 
 
 def check_not_before(path: Path | str, missing: Iterable[str]) -> None:
-    """Refuse weights of a version that lacked a part, with the option that leaves it out.
+    """Refuse weights that lack nothing but what came later, with the option that leaves it out.
 
     Args:
         path: The file.
@@ -52,9 +52,9 @@ def check_not_before(path: Path | str, missing: Iterable[str]) -> None:
     Raises:
         RunError: If they are.
     """
-    lacked = set(missing)
-    for tensor, (option, difference) in _LATER.items():
-        if tensor in lacked:
+    lacked = list(missing)
+    for module, (option, difference) in _LATER.items():
+        if lacked and all(name.startswith(module) for name in lacked):
             raise RunError(
                 f"{path} was trained with an earlier version of avkit, in which {difference}. Add '{option}: false' "
                 "under model: system: in the config.yaml of its run, or train the run again."
