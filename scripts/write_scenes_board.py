@@ -31,7 +31,8 @@ Scenes are not the data of any paper, networks are small and trainings last a mi
 here says which method is better where it was published. What the board says: each system learns, records and is
 scored again on any machine, and how much of its first figure is left with the sound replaced by silence and by that
 of another clip (`in silence`, `another sound`). Systems on stored features read those of small encoders that were
-trained on scenes; until 2026-11-29 the sound's were not whitened, and all figures are of these. Figures are percent, mean ± standard deviation over seeds; without ± they are of one seed.
+trained on scenes; until 2026-11-29 the sound's were not whitened, and all figures are of these. Figures are percent,
+mean ± standard deviation over seeds; without ± they are of one seed.
 
 ```
 avkit leaderboard scenes                       # the same figures
