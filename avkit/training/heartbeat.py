@@ -135,8 +135,8 @@ class Heartbeat:
 
     def _watch(self) -> None:
         while not self._ends.wait(self.silence / _BEATS):
-            for rank, heard in list(self._heard.items()):
-                if time.monotonic() - heard > self.silence and not self._ends.is_set():
+            for rank, last_sign in list(self._heard.items()):
+                if time.monotonic() - last_sign > self.silence and not self._ends.is_set():
                     self._ends.set()
                     self.on_lost(rank)
                     return
