@@ -4,6 +4,7 @@
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,24 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_outside_stays(tmp_path_factory):
+    """A package that the tests of a module write and import is gone after them, with the fields that it declares."""
+    from avkit.fields import FIELDS
+    from avkit.outside import imported_packages
+
+    fields, packages, path = dict(FIELDS), set(imported_packages), list(sys.path)
+    yield
+    FIELDS.clear()
+    FIELDS.update(fields)
+    imported_packages.intersection_update(packages)
+    sys.path[:] = path
+    folder = tmp_path_factory.getbasetemp()
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -254,14 +254,13 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The folder that holds the package, on the path while the module's tests run."""
+    """The folder that holds the package, on the path until the module's tests have run."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "countkit").mkdir()
     for name, text in PACKAGE.items():
         (folder / "countkit" / name).write_text(text)
     sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
