@@ -18,7 +18,7 @@ from avkit.training.run_folder import RunFolder
 ALL = split_names("all")
 
 
-@pytest.fixture(scope="module", params=["heads", "sequence"])
+@pytest.fixture(scope="module", params=["heads", pytest.param("sequence", marks=pytest.mark.slow)])
 def whole(request, tmp_path_factory):
     """A run of all tasks with its report."""
     out = tmp_path_factory.mktemp("runs")

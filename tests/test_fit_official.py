@@ -70,6 +70,7 @@ def test_four_tasks_from_features(root, tmp_path):
     assert main(["predict", str(tmp_path / "run"), str(clip), "--question", "what", "--out", str(tmp_path / "p")]) == 2
 
 
+@pytest.mark.slow
 def test_official_and_scenes_raw_and_features_together(root, tmp_path):
     options = {
         "data__dataset": "avqa=scenes",

@@ -101,7 +101,7 @@ def test_two_processes_test_and_validate_as_one_does(pair, launcher, tmp_path, c
     assert logs == [capsys.readouterr().out, ""]
 
 
-@pytest.mark.parametrize("kind", ["slurm", "machines"])
+@pytest.mark.parametrize("kind", ["slurm", pytest.param("machines", marks=pytest.mark.slow)])
 def test_other_launchers_give_the_same_weights(pair, launcher, tmp_path, kind):
     run, _ = pair
     extra = ("--trainer.num_nodes", "2") if kind == "machines" else ()

@@ -36,6 +36,7 @@ TOLD = [
     ("caption", "ra_ssu"),
     ("answer", "avqa"),
 ]
+LEARNT_APART = [task for task in split_names("all") if task not in ("ra_ssu", "davel")]
 
 
 def batch(task, count=4, first=0):
@@ -449,7 +450,9 @@ def test_a_weak_task_teaches_no_more_than_its_labels_allow(task):
         assert not (fields[name].bool() & ~labels.bool()[:, None]).any()
 
 
-@pytest.mark.parametrize("task", split_names("all"))
+@pytest.mark.parametrize(
+    "task", ["ra_ssu", "davel", *(pytest.param(task, marks=pytest.mark.slow) for task in LEARNT_APART)]
+)
 def test_a_clip_is_learnt(task):
     """Some steps on one clip, and its rows are written as they are."""
     net = model(task, lr=3e-3).train()

@@ -59,7 +59,11 @@ def read_all(store, queue):
 
 @pytest.mark.parametrize(
     ("method", "opened"),
-    [("fork", False), ("fork", True), pytest.param("spawn", False, marks=pytest.mark.slow), ("spawn", True)],
+    [
+        ("fork", False),
+        ("fork", True),
+        *(pytest.param("spawn", opened, marks=pytest.mark.slow) for opened in (False, True)),
+    ],
 )
 def test_other_processes_read_it(store, method, opened):
     if opened:
@@ -234,11 +238,12 @@ def flipped(path, position):
     path.write_bytes(data)
 
 
-def test_every_flipped_bit_is_noticed(tmp_path):
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_noticed(tmp_path, stride):
     clips = [("a", np.arange(24.0).reshape(4, 6)), ("b", np.ones((3, 6)))]
     path = write_store(tmp_path / "s.h5", clips, FeatureFacts("x", hop=1.0))
     data = path.read_bytes()
-    for position in range(0, len(data), 3):
+    for position in range(0, len(data), stride):
         path.write_bytes(data)
         flipped(path, position)
         with pytest.raises(DataError, match=r"s\.h5"):

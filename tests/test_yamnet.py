@@ -91,7 +91,7 @@ def test_scores_of_a_window_do_not_depend_on_the_others(network):
         network(torch.zeros(2, 98, 64))
 
 
-@pytest.mark.parametrize("samples", [127, 128, 129, pytest.param(257, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("samples", [129, *(pytest.param(n, marks=pytest.mark.slow) for n in (127, 128, 257))])
 def test_long_sound_has_the_windows_of_the_whole(network, samples):
     waveform = torch.rand(EXAMPLE_SAMPLES + (samples - 1) * HOP_SAMPLES - 5) - 0.5
     with torch.inference_mode():
