@@ -8,7 +8,7 @@
     avkit leaderboard scenes
 
 Systems on features read stores that encoders trained on scenes made; those of masks and sources read pictures and
-sound. Each has its own losses; networks are narrower than published where they would take longer than a minute or two.
+sound. Each has its own losses; networks are narrower than published where they would take longer than a few minutes.
 `BUDGETS` says how much all rows of a task are trained. Each run is kept under `--out` and left alone once it is there.
 Its record and predictions go to `--results`, where `avkit leaderboard verify results` scores them again. Runs are
 forks of one process that has imported all, one after another: a third of so short a run would be imports.
@@ -63,7 +63,7 @@ BUDGETS = {
     "ave_weak": Budget(120, 16, TRIMMED),
     "avvp": Budget(120, 16, TRIMMED),
     "davel": Budget(100, 8, UNTRIMMED),
-    "avqa": Budget(400, 8, TRIMMED),
+    "avqa": Budget(1200, 8, TRIMMED),
     "ssl": Budget(100, 8, SMALL),
     "avs": Budget(100, 4, {**SMALL, "data.crop.trimmed": 0}),
 }
