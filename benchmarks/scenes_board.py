@@ -60,7 +60,7 @@ UNTRIMMED = {
 }
 BUDGETS = {
     "ave": Budget(120, 16, TRIMMED),
-    "ave_weak": Budget(120, 16, TRIMMED),
+    "ave_weak": Budget(240, 16, TRIMMED),
     "avvp": Budget(120, 16, TRIMMED),
     "davel": Budget(100, 8, UNTRIMMED),
     "avqa": Budget(1200, 8, TRIMMED),
