@@ -27,12 +27,12 @@ INTRODUCTION = """\
 # The board of scenes
 
 Our own benchmark: systems that we train ourselves on generated scenes, each on the same budget for all of a task.
-Scenes are not the data of any paper, networks are small and trainings last one to four minutes of one core, so no figure
-here says which method is better where it was published. What the board says: each system learns, records and is
-scored again on any machine, and how much of its first figure is left with the sound replaced by silence and by that
-of another clip (`in silence`, `another sound`). Systems on stored features read those of small encoders that were
-trained on scenes (`avkit extract scenes --recipe scenes`). Figures are percent, mean ± standard deviation over seeds;
-without ± they are of one seed.
+Scenes are not the data of any paper, networks are small and trainings last minutes of one core, so no figure here says
+which method is better where it was published. What the board says: each system learns, records and is scored again on
+any machine, and how much of its first figure is left with the sound replaced by silence and by that of another clip
+(`in silence`, `another sound`). Systems on stored features read those of small encoders that were trained on scenes
+(`avkit extract scenes --recipe scenes`). Figures are percent, mean ± standard deviation over seeds; without ± they are
+of one seed.
 
 ```
 avkit leaderboard scenes                       # the same figures
