@@ -28,11 +28,11 @@ INTRODUCTION = """\
 
 Our own benchmark: systems that we train ourselves on generated scenes, each on the same budget for all of a task.
 Scenes are not the data of any paper, networks are small and trainings last minutes of one core, so no figure here says
-which method is better where it was published. What the board says: each system learns, records and is scored again on
-any machine, and how much of its first figure is left with the sound replaced by silence and by that of another clip
-(`in silence`, `another sound`). Systems on stored features read those of small encoders that were trained on scenes
-(`avkit extract scenes --recipe scenes`). Figures are percent, mean ± standard deviation over seeds; without ± they are
-of one seed.
+which method is better where it was published. What the board says: how far each system comes, and how much of its
+first figure is left with the sound replaced by silence and by that of another clip (`in silence`, `another sound`).
+Each was recorded and can be scored again on any machine. Systems on stored features read those of small encoders that
+were trained on scenes (`avkit extract scenes --recipe scenes`). Figures are percent, mean ± standard deviation over
+seeds; without ± they are of one seed.
 
 ```
 avkit leaderboard scenes                       # the same figures

@@ -67,7 +67,9 @@ def _nothing_outside_stays(tmp_path_factory):
     from avkit.fields import FIELDS
     from avkit.outside import imported_packages
 
-    fields, packages, path = dict(FIELDS), set(imported_packages), list(sys.path)
+    fields = dict(FIELDS)
+    packages = set(imported_packages)
+    path = list(sys.path)
     yield
     FIELDS.clear()
     FIELDS.update(fields)

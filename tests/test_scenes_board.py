@@ -50,11 +50,12 @@ def test_every_system_on_stored_features_is_above_the_constant_rule_and_hears_in
             assert value > fmean(getattr(figure, left) for figure in figures), f"{records[0].benchmark}, {left}"
 
 
-def test_one_run_of_them_alone_is_not_above_the_constant_rule():
+def test_every_run_of_them_but_one_does_so_too():
+    records = [record for record in find_records([ROOT / "results"]) if record.by == "scenes" and record.features]
     below = []
-    for record in find_records([ROOT / "results"]):
+    for record in records:
         figure = next(iter(record.figures.values()))
-        if record.by == "scenes" and record.features and figure.value <= figure.baseline:
+        if figure.value <= max(figure.baseline, figure.silence, figure.swapped):
             below.append((record.method, record.task, record.seeds))
     assert below == [("AVEL", "ave_weak", [2])], "RESULTS.md names it"
 
